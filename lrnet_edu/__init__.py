@@ -1,0 +1,64 @@
+"""lrnet_edu: a paper on distance maps for imbalanced segmentation, made executable.
+
+Every public name is importable from here and loaded on first use, so that ``import lrnet_edu`` stays quick and
+needs neither TorchIO nor nibabel nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lrnet_edu._version import __version__
+
+_WHERE = {
+    "lrnet_edu.errors": ["InputError"],
+    "lrnet_edu.distance_maps": ["distance_map"],
+    "lrnet_edu.networks": ["LRNet", "MNet", "Tandem", "load_pretrained_lrnet"],
+    "lrnet_edu.losses": [
+        "DiceLoss",
+        "MapDiceLoss",
+        "DistanceRegressionLoss",
+        "WeightedCrossEntropyLoss",
+        "GeneralizedDiceLoss",
+        "TverskyLoss",
+        "FocalTverskyLoss",
+        "ExpLogLoss",
+    ],
+    "lrnet_edu.metrics": ["CaseScores", "case_scores", "score_table"],
+    "lrnet_edu.data.cases": ["Case", "find_cases"],
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+if TYPE_CHECKING:  # what editors and type checkers see
+    from lrnet_edu.data.cases import Case as Case
+    from lrnet_edu.data.cases import find_cases as find_cases
+    from lrnet_edu.distance_maps import distance_map as distance_map
+    from lrnet_edu.errors import InputError as InputError
+    from lrnet_edu.losses import DiceLoss as DiceLoss
+    from lrnet_edu.losses import DistanceRegressionLoss as DistanceRegressionLoss
+    from lrnet_edu.losses import ExpLogLoss as ExpLogLoss
+    from lrnet_edu.losses import FocalTverskyLoss as FocalTverskyLoss
+    from lrnet_edu.losses import GeneralizedDiceLoss as GeneralizedDiceLoss
+    from lrnet_edu.losses import MapDiceLoss as MapDiceLoss
+    from lrnet_edu.losses import TverskyLoss as TverskyLoss
+    from lrnet_edu.losses import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
+    from lrnet_edu.metrics import CaseScores as CaseScores
+    from lrnet_edu.metrics import case_scores as case_scores
+    from lrnet_edu.metrics import score_table as score_table
+    from lrnet_edu.networks import LRNet as LRNet
+    from lrnet_edu.networks import MNet as MNet
+    from lrnet_edu.networks import Tandem as Tandem
+    from lrnet_edu.networks import load_pretrained_lrnet as load_pretrained_lrnet
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    raise AttributeError(f"module 'lrnet_edu' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

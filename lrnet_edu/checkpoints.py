@@ -1,0 +1,58 @@
+"""Weights on disk: safetensors only, never a pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lrnet_edu.errors import InputError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` so that a reader finds the old file or the new one, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another output folder.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Write named tensors and the facts about them (anything JSON can hold) as one safetensors file."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(Path(path), save(contiguous, metadata={"lrnet_edu": json.dumps(facts)}))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what :func:`save_checkpoint` wrote: (tensors on the CPU, facts).
+
+    Raises:
+        InputError: if there is no such file, or it is not one of this package's safetensors files. A pickle
+            (``.pt``, ``.pth``) is refused without being opened as one: unpickling can run any code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["lrnet_edu"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError):
+        raise InputError(
+            f"{path} is not a checkpoint of lrnet_edu (a whole .safetensors file); pickled .pt or .pth files "
+            "are never opened, so train or copy the checkpoint again."
+        ) from None

@@ -1,0 +1,146 @@
+"""One dataclass holds every setting of a run, three presets size it, one table names the methods."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from lrnet_edu.errors import InputError
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of Table 2: the segmentation loss, and what the LR-Net does behind the M-Net."""
+
+    title: str
+    segmentation_loss: str | None  # a class of lrnet_edu.losses; None: the regression loss alone
+    lrnet: Literal["frozen", "unfrozen"] | None = None
+
+
+METHODS = {
+    "dice": Method("M-Net + Dice", "DiceLoss"),
+    "mapdice": Method("M-Net + MapDice", "MapDiceLoss"),
+    "lrnet": Method("M-Net + LR-Net", None, "frozen"),
+    "dice+lrnet": Method("M-Net + Dice + LR-Net", "DiceLoss", "frozen"),
+    "mapdice+lrnet": Method("M-Net + MapDice + LR-Net", "MapDiceLoss", "frozen"),
+    "unfrozen-lrnet": Method("M-Net + unfrozen LR-Net", None, "unfrozen"),
+    "wce": Method("Weighted cross-entropy", "WeightedCrossEntropyLoss"),
+    "gds": Method("Generalised Dice", "GeneralizedDiceLoss"),
+    "tversky": Method("Tversky", "TverskyLoss"),
+    "focal-tversky": Method("Focal Tversky", "FocalTverskyLoss"),
+    "explog": Method("Exponential logarithmic", "ExpLogLoss"),
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: Adam, its rate lowered once learning stagnates, until convergence (section 3)."""
+
+    steps: int = 600
+    validate_every: int = 50  # steps
+    learning_rate: float = 1e-3
+    plateau_factor: float = 0.8
+    plateau_patience: int = 3  # validations without a better validation loss before the rate falls
+    convergence_patience: int = 12  # validations without a better validation loss before the run ends
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.validate_every < 1:
+            raise InputError("A training needs at least one step; raise --steps.")
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Schedule):
+    """Everything that decides the pretraining of an LR-Net on masks."""
+
+    steps: int = 500
+    validate_every: int = 50
+    learning_rate: float = 1e-2
+    plateau_factor: float = 0.5
+    plateau_patience: int = 0
+    kind: str = "NI-DM"
+    activation: str | None = None  # None: section 3.1's for this kind
+    seed: int = 0
+    soft: float = 0.0  # share of the patches blurred and scaled, as an M-Net's uncertain output is
+
+
+@dataclass(frozen=True)
+class Config(Schedule):
+    """Everything that decides the training of an M-Net; ``config.json`` of a run holds it word for word."""
+
+    method: str = "mapdice+lrnet"  # a key of METHODS
+    label: str = "1"  # "2", "1+2" (a union), "1,2" (two classes)
+    seed: int = 0
+
+    # the distance map that the LR-Net regresses, and its term in the loss
+    kind: str = "NI-DM"
+    activation: str | None = None  # None: section 3.1's for this kind
+    alpha: float | None = None  # None: by the map's magnitude, losses.DEFAULT_ALPHA
+    lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
+
+    # the M-Net
+    features: tuple[int, ...] = (8, 16, 32, 64)
+    blocks: tuple[int, ...] = (1, 1, 1)
+
+    # data
+    max_voxels: int = 700_000  # the isotropic grid is coarsened until the median case holds no more
+    window: tuple[float, float] | None = None  # HU; None: (-200, 250) for CT, standardised for MR
+    patch_size: tuple[int, int, int] = (32, 64, 64)  # voxels (z, y, x)
+    batch_size: int = 2
+    object_share: float = 0.67  # of the patches are centred on a voxel of an object, the others lie anywhere
+    random_boxes: bool = False  # crop or pad every case at random first, so that position tells nothing
+
+    warmup_steps: int | None = None  # Dice alone before the LR-Net's term; None: a quarter of the steps
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"There is no method {self.method!r}; choose one of {', '.join(METHODS)}.")
+        super().__post_init__()
+        if min(self.patch_size) < 8:
+            raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
+
+    @property
+    def warmup(self) -> int:
+        """Steps of Dice alone before the LR-Net takes part; part of ``steps``, 0 for rows without an LR-Net."""
+        if METHODS[self.method].lrnet is None:
+            return 0
+        return self.steps // 4 if self.warmup_steps is None else self.warmup_steps
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """A configuration from what ``dataclasses.asdict`` or a ``config.json`` holds (lists become tuples)."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"The configuration has unknown settings {', '.join(unknown)}; remove them.")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+PAPER_WIDTHS: dict[str, Any] = {"features": (8, 16, 32, 64, 128), "blocks": (2, 2, 3, 3)}
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {},  # the defaults above: minutes on two cores
+    "colab": {**PAPER_WIDTHS, "max_voxels": 6_000_000, "patch_size": (48, 128, 128), "steps": 4000,
+              "validate_every": 200},
+    "paper": {**PAPER_WIDTHS, "max_voxels": 60_000_000, "patch_size": (48, 256, 256), "steps": 40_000,
+              "validate_every": 1000},
+}  # fmt: skip
+FAST: dict[str, Any] = {
+    "features": (4, 8),
+    "blocks": (1,),
+    "max_voxels": 40_000,
+    "patch_size": (16, 24, 24),
+    "steps": 8,
+    "validate_every": 4,
+}
+
+
+def fast() -> bool:
+    """True under ``LRNET_EDU_FAST=1``: everything runs at its small size, to see that it runs at all."""
+    return os.environ.get("LRNET_EDU_FAST", "") not in ("", "0")
+
+
+def preset(name: str = "cpu", **changes: Any) -> Config:
+    """The named preset with some settings changed; the small size under ``LRNET_EDU_FAST=1``."""
+    if name not in PRESETS:
+        raise InputError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    given = {key: value for key, value in changes.items() if value is not None}
+    return replace(Config(**(FAST if fast() else PRESETS[name])), **given)

@@ -1,0 +1,268 @@
+"""Prepared cases on disk: computed once, in parallel, then read piece by piece through memory maps.
+
+Every case has a folder of its own, named by a hash of all that its content depends on: the files (path, size,
+time of last change), the preprocessing, the labels. Changed settings therefore lead to another folder, and a
+folder that exists is complete: it is written under another name and renamed as the last step.
+Reading a cache needs neither TorchIO nor nibabel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lrnet_edu.data.cases import Case
+from lrnet_edu.data.labels import Labels, format_labels
+from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
+from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.errors import InputError
+
+_FORMAT = 1  # raise it when the content of a case's folder changes its meaning
+_LEFTOVER_AGE = 3600.0  # seconds; writing a case takes a few, so an older unfinished folder has no owner
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A prepared case on disk; a property opens its file whenever it is read, so the object itself is small.
+
+    Attributes:
+        name: of the case.
+        folder: where its files are.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def image(self) -> np.ndarray:
+        """float16 (D, H, W), memory-mapped."""
+        return np.load(self.folder / "image.npy", mmap_mode="r")
+
+    @property
+    def classes(self) -> np.ndarray:
+        """uint8 (D, H, W), 0..K, memory-mapped."""
+        return np.load(self.folder / "classes.npy", mmap_mode="r")
+
+    @property
+    def foreground(self) -> list[np.ndarray]:
+        """Per class 1..K the indices (z, y, x) of its voxels, int32 (n, 3), memory-mapped; n may be 0."""
+        files = sorted(self.folder.glob("foreground-*.npy"))
+        return [np.load(file, mmap_mode="r") for file in files]
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4), from indices (x, y, z) of the prepared grid to RAS+ mm."""
+        return np.array(_read_facts(self.folder)["affine"])
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x) in mm."""
+        return spacing_of(self.affine)
+
+
+def cache_root() -> Path:
+    """The folder for what can be computed again: ``LRNET_EDU_CACHE``, or the system's usual place for it."""
+    if given := os.environ.get("LRNET_EDU_CACHE"):
+        return Path(given)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lrnet_edu"
+
+
+def cache_cases(
+    cases: Sequence[Case],
+    settings: Preprocessing,
+    labels: Labels,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[CachedCase]:
+    """Prepare cases and keep the results on disk; what is there already is not computed again.
+
+    It can be interrupted at any moment: finished cases stay, unfinished ones leave nothing that would be
+    read. Give all cases of a data set at once, since a label has to occur in one of them.
+
+    Args:
+        cases: all with a mask.
+        settings: how to prepare them.
+        labels: which label numbers become which class.
+        folder: where to keep them; by default in :func:`cache_root`.
+        workers: processes; 1 works in this process. None takes one more for every 20 MB of images, up to the
+            number of cores and 8 (a full-size CT needs about 3 GB of memory while it is prepared).
+        progress: whether to show a progress bar.
+
+    Returns:
+        One entry per case, in the given order.
+
+    Raises:
+        InputError: if a case has no mask, a file is bad, a label occurs nowhere, or the folder cannot be
+            written.
+    """
+    folder = cache_root() / "cases" if folder is None else Path(folder)
+    for case in cases:
+        if case.mask is None:
+            raise InputError(f"{case.image} has no segmentation beside it: add one, or take the image away.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    places = [folder / _key(case, settings, labels) for case in cases]
+    todo = {place: case for place, case in zip(places, cases, strict=True) if not place.is_dir()}
+    _check_labels(cases, places, labels)
+    jobs = [(case, settings, labels, place) for place, case in todo.items()]
+    done = _run(jobs, _default_workers(todo.values()) if workers is None else workers)
+    for _ in tqdm(done, "Preparing cases", len(jobs), unit="case", disable=not (progress and jobs)):
+        pass
+    return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
+
+
+_Job = tuple[Case, Preprocessing, Labels, Path]
+
+
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
+    """Do the jobs, here or in other processes, and yield once for each that is finished."""
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            _cache_case(*job)
+            yield
+        return
+    spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
+    try:
+        for future in as_completed([pool.submit(_cache_case, *job) for job in jobs]):
+            future.result()
+            yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A process that prepared cases has died, for want of memory or because the calling script lacks "
+            '`if __name__ == "__main__":`; call again with workers=1, finished cases are kept.'
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _default_workers(cases: Iterable[Case]) -> int:
+    """A process takes seconds to start, which pays for itself from about 20 MB of compressed images on."""
+    size = sum(case.image.stat().st_size for case in cases)
+    return min(os.cpu_count() or 1, 8, 1 + size // 20_000_000)
+
+
+def _start_worker() -> None:
+    """One thread per process, no noise on Ctrl-C, and an end when the parent has ended."""
+    import SimpleITK
+    import torch
+
+    torch.set_num_threads(1)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
+    """Prepare one case into a folder with a name of its own, which is renamed once it is complete."""
+    assert case.mask is not None
+    image, mask = read_image(case.image), read_mask(case.mask)
+    check_same_grid(image, mask, case.image, case.mask)
+    prepared = prepare(image, settings, mask, labels)
+    assert prepared.classes is not None
+    facts = {"case": case.name, "affine": prepared.affine.tolist(), "numbers": _numbers_in(mask.data)}
+    partial = place.with_name(f"{place.name}.{os.getpid()}.part")
+    try:
+        partial.mkdir()
+        np.save(partial / "image.npy", prepared.image.astype(np.float16))
+        np.save(partial / "classes.npy", prepared.classes)
+        for k in range(1, len(labels) + 1):
+            indices = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
+            np.save(partial / f"foreground-{k:03d}.npy", indices)
+        (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
+        if not place.is_dir():  # else another process has finished the same case meanwhile
+            os.replace(partial, place)
+    except OSError as error:
+        if not place.is_dir():
+            raise _unwritable(place.parent, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
+    """A name for all that the content of a case's folder depends on."""
+    files = []
+    for path in (case.image, case.mask):
+        assert path is not None
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"{path} cannot be found: check the data folder.") from error
+        files.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+    content = [_FORMAT, files, asdict(settings), format_labels(labels)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _read_facts(place: Path) -> dict:
+    return json.loads((place / "facts.json").read_text("utf-8"))
+
+
+def _numbers_in(mask: np.ndarray) -> list[int]:
+    """The label numbers in a mask, without 0."""
+    return sorted({int(number) for plane in mask for number in np.unique(plane)} - {0})
+
+
+def _check_labels(cases: Sequence[Case], places: Sequence[Path], labels: Labels) -> None:
+    """Raise InputError if a label occurs in no case; masks are read only until all labels have been seen."""
+    missing = {number for group in labels for number in group}
+    seen: set[int] = set()
+    finished_first = sorted(zip(places, cases, strict=True), key=lambda pair: not pair[0].is_dir())
+    for place, case in finished_first:
+        if not missing:
+            return
+        assert case.mask is not None
+        numbers = _read_facts(place)["numbers"] if place.is_dir() else _numbers_in(read_mask(case.mask).data)
+        seen.update(numbers)
+        missing.difference_update(numbers)
+    if missing and cases:
+        absent, present = (", ".join(map(str, sorted(some))) or "none" for some in (missing, seen))
+        raise InputError(f"Label {absent} occurs in no mask: choose among the labels that do ({present}).")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes left behind that died while they wrote."""
+    for partial in folder.glob("*.part"):
+        with suppress(FileNotFoundError):  # another process may just have finished it
+            if time.time() - partial.stat().st_mtime > _LEFTOVER_AGE:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(
+        f"The cache folder {folder} cannot be written ({reason}): set LRNET_EDU_CACHE to a folder with room."
+    )

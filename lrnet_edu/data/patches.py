@@ -1,0 +1,117 @@
+"""Sub-image generation (section 3): random patches, many of them centred on an object, augmented.
+
+The order matters: crop and augment the MASK, then compute its distance map. A map that was cropped or warped is no
+longer the map of what the network sees, because the component's maximum M_C changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.distance_maps import distance_map
+
+
+class Batch(NamedTuple):
+    """Tensors of one training step, and the cases they came from."""
+
+    image: Tensor  # (B, 1, D, H, W) float32
+    classes: Tensor  # (B, D, H, W) int64
+    maps: dict[str, Tensor]  # kind -> (B, K, D, H, W) float32
+    cases: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        maps = {kind: tensor.to(device, non_blocking=True) for kind, tensor in self.maps.items()}
+        image, classes = (tensor.to(device, non_blocking=True) for tensor in (self.image, self.classes))
+        return Batch(image, classes, maps, self.cases)
+
+
+class PatchBatches(Dataset[Batch]):
+    """Batch number i as a pure function of (seed, i): the same whatever the workers, and after a resume.
+
+    Args:
+        cases: cached cases.
+        kinds: distance maps to compute of every patch.
+        classes: foreground classes K.
+        patch_size: voxels (z, y, x); a smaller volume is padded.
+        object_share: share of patches centred on a voxel of a random object (in a random class of the case).
+        augment: flips on every axis, a random gain and offset of the intensities.
+        length: number of batches.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[CachedCase],
+        *,
+        kinds: Sequence[str],
+        classes: int,
+        patch_size: tuple[int, int, int],
+        batch_size: int,
+        object_share: float,
+        augment: bool,
+        seed: Sequence[int],
+        length: int,
+    ) -> None:
+        self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
+        self.patch_size, self.batch_size = patch_size, batch_size
+        self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng([*self.seed, index])
+        cases = [self.cases[i] for i in rng.integers(len(self.cases), size=self.batch_size)]
+        patches = [self._patch(case, rng) for case in cases]
+        images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
+        maps = {kind: maps_of_classes(classes, self.classes, kind) for kind in self.kinds}
+        return Batch(
+            torch.from_numpy(images[:, None]),
+            torch.from_numpy(classes.astype(np.int64)),
+            {kind: torch.from_numpy(array) for kind, array in maps.items()},
+            [case.name for case in cases],
+        )
+
+    def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        corner = self._corner(case, rng)
+        image = cut(case.image, corner, self.patch_size, mode="edge").astype(np.float32)
+        classes = cut(case.classes, corner, self.patch_size, mode="constant")
+        if self.augment:
+            flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
+            image, classes = np.flip(image, flips), np.flip(classes, flips)
+            image = image * np.float32(rng.uniform(0.9, 1.1)) + np.float32(rng.uniform(-0.05, 0.05))
+        return np.ascontiguousarray(image), np.ascontiguousarray(classes)
+
+    def _corner(self, case: CachedCase, rng: np.random.Generator) -> np.ndarray:
+        """First voxel of the patch, (3,); negative where the volume is smaller than the patch."""
+        shape, size = np.array(case.image.shape), np.array(self.patch_size)
+        room = shape - size
+        objects = [voxels for voxels in case.foreground if len(voxels)]
+        if objects and rng.random() < self.object_share:
+            voxels = objects[rng.integers(len(objects))]
+            corner = voxels[rng.integers(len(voxels))] - size // 2
+            corner = corner + rng.integers(-(size // 4), size // 4 + 1)  # the object is not always in the middle
+        else:
+            corner = np.floor(rng.random(3) * (np.maximum(room, 0) + 1)).astype(int)
+        return np.where(room < 0, room // 2, np.clip(corner, 0, np.maximum(room, 0)))
+
+
+def cut(volume: np.ndarray, corner: np.ndarray, size: tuple[int, int, int], *, mode: str) -> np.ndarray:
+    """Copy a box out of a volume (D, H, W); what lies outside is padded (``numpy.pad``'s modes)."""
+    start, stop = np.maximum(corner, 0), np.minimum(corner + size, volume.shape)
+    box = np.array(volume[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
+    missing = np.stack((start - corner, corner + size - stop), axis=1)
+    return np.pad(box, missing, mode=mode) if missing.any() else box  # type: ignore[call-overload]
+
+
+def maps_of_classes(classes: np.ndarray, number: int, kind: str) -> np.ndarray:
+    """Distance map of every foreground class of a batch: (B, D, H, W) -> (B, number, D, H, W) float32."""
+    return np.stack(
+        [[distance_map(one == c, kind) for c in range(1, number + 1)] for one in classes]
+    )  # (B, K, D, H, W)

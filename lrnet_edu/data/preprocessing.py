@@ -1,0 +1,326 @@
+"""From a scan as stored to what a network sees, and back (section 3, "Dataset and Preprocessing").
+
+The paper lists "spacing interpolation, window transform, effective range extraction, and sub-image
+generation" without figures. Here, in this order:
+
+1. the volume is reordered to RAS+ (x to the right, y to the front, z to the head), so that neither axis order
+   nor flips of the file matter;
+2. effective range: it is cropped to a box around the body, found from the image alone, for at test time there
+   is no mask (the paper names this step third; first, it is cheaper);
+3. it is interpolated to an isotropic grid whose spacing comes from the training set;
+4. CT: the HU window is mapped to [0, 1]. MR, where intensities have no scale: mean 0 and deviation 1.
+
+Sub-images are cut later, at random places. Arrays are (D, H, W) = (z, y, x), spacing in mm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from lrnet_edu.data.cases import Case
+from lrnet_edu.data.labels import Labels, encode
+from lrnet_edu.data.nifti import Volume, read_grid, read_image, spacing_of
+from lrnet_edu.errors import InputError
+
+CT_WINDOW = (-200.0, 250.0)
+"""The default window in HU: liver, its lesions and other soft tissue."""
+
+_AIR = -500.0  # HU: below is air, above is body
+_MARGIN = 5.0  # mm kept around the body
+_TIE = 1e-3  # probabilities closer than this count as equal
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is chosen once, from the training set, and stored with the run.
+
+    Attributes:
+        spacing: voxel size of the isotropic grid in mm.
+        window: the HU range that is mapped to [0, 1]; None standardises instead (MR).
+    """
+
+    spacing: float
+    window: tuple[float, float] | None
+
+    def __post_init__(self) -> None:
+        if self.window is not None:  # a list, when it comes from JSON
+            low, high = self.window
+            object.__setattr__(self, "window", (float(low), float(high)))
+
+
+@dataclass
+class Prepared:
+    """A case on the grid of the network.
+
+    Attributes:
+        image: float32 (D, H, W), in [0, 1] (CT) or with mean 0 and deviation 1 (MR).
+        classes: uint8 (D, H, W), 0..K, or None without a mask.
+        affine: (4, 4), from indices (x, y, z) of this grid to RAS+ mm.
+    """
+
+    image: np.ndarray
+    classes: np.ndarray | None
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x) in mm; three times the same."""
+        return spacing_of(self.affine)
+
+
+def choose_preprocessing(
+    training_cases: Sequence[Case], *, max_voxels: int, window: tuple[float, float] | None = None
+) -> Preprocessing:
+    """Choose spacing and window from the training set.
+
+    The spacing is the median over the cases of the geometric mean of a voxel's three edges, made coarser
+    where the case of median volume would have more than ``max_voxels`` voxels, and rounded up to 0.01 mm.
+    Only headers are read for it. Without a ``window``, CT gets :data:`CT_WINDOW` and everything else None.
+    What is CT is said by the data set (``Case.modality``) or else by the values: in most of three images
+    (first, middle, last) a thousandth of the voxels or more is at -200 or below, which only air and lung in a
+    CT are.
+
+    Args:
+        training_cases: at least one case.
+        max_voxels: upper limit for the case of median volume.
+        window: (low, high) in HU, to overrule the choice.
+
+    Raises:
+        InputError: if the window is empty, or a file cannot be read.
+    """
+    if window is not None and not window[0] < window[1]:
+        raise InputError(
+            f"The window {window} is empty: give its lower bound first, for example (-200, 250)."
+        )
+    edges, volumes = [], []
+    for case in training_cases:
+        shape, affine = read_grid(case.image)
+        voxel = math.prod(spacing_of(affine))
+        edges.append(voxel ** (1 / 3))
+        volumes.append(voxel * math.prod(shape))
+    spacing = max(float(np.median(edges)), (float(np.median(volumes)) / max_voxels) ** (1 / 3))
+    if window is None and _is_ct(training_cases):
+        window = CT_WINDOW
+    return Preprocessing(math.ceil(round(spacing * 100, 3)) / 100, window)
+
+
+def _is_ct(cases: Sequence[Case]) -> bool:
+    modalities = {case.modality for case in cases}
+    if None not in modalities:
+        return modalities == {"CT"}
+    probes = [cases[i] for i in sorted({0, len(cases) // 2, len(cases) - 1})]
+    votes = [float(np.quantile(read_image(case.image).data, 0.001)) <= -200 for case in probes]
+    return 2 * sum(votes) > len(votes)
+
+
+def prepare(
+    image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels | None = None
+) -> Prepared:
+    """Bring a scan, and its mask if there is one, onto the grid of the network.
+
+    The image is interpolated linearly, after the Gaussian smoothing that sampling on a coarser grid asks for
+    (TorchIO's ``antialias``). The mask is interpolated linearly as well, class by class, and each voxel takes
+    the class with the largest share, an object before the background where both have a half: surfaces move
+    less than with the nearest neighbour. A lesion that the new grid is too coarse for keeps one voxel.
+
+    Args:
+        image: as read from a file.
+        settings: spacing and window.
+        mask: label numbers on the grid of the image.
+        labels: which of them become which class; needed with a mask.
+    """
+    import torchio as tio
+
+    subject = tio.Subject(image=tio.ScalarImage(tensor=_to_torchio(image.data), affine=image.affine))
+    if mask is not None and labels is not None:
+        classes = encode(mask.data, labels)
+        subject.add_image(tio.LabelMap(tensor=_to_torchio(classes), affine=image.affine), "classes")
+    subject = tio.ToCanonical(copy=False)(subject)
+    subject = _crop_to_body(subject, is_ct=settings.window is not None)
+    grid = _isotropic_grid(subject["image"].spatial_shape, subject["image"].affine, settings.spacing)
+    classes_there = None
+    if "classes" in subject:
+        classes_there = _resample_classes(subject["classes"], grid, count=len(labels or ()))
+        subject.remove_image("classes")
+    # ITK's smoothing needs four voxels along every axis; thinner volumes go without.
+    antialias = min(subject["image"].spatial_shape) >= 4
+    values = _from_torchio(tio.Resample(grid, antialias=antialias, copy=False)(subject)["image"])
+    return Prepared(_normalise(values, settings.window), classes_there, grid[1])
+
+
+def _to_torchio(data: np.ndarray) -> Any:
+    """(D, H, W) to TorchIO's (channel, x, y, z), as a view."""
+    import torch
+
+    return torch.from_numpy(data.T[None])
+
+
+def _from_torchio(image: Any) -> np.ndarray:
+    """TorchIO's (channel, x, y, z) to (D, H, W), as a view."""
+    return image.numpy()[0].T
+
+
+def _crop_to_body(subject: Any, is_ct: bool) -> Any:
+    import torchio as tio
+
+    data = _from_torchio(subject["image"])
+    box = effective_range(data, spacing_of(subject["image"].affine), is_ct)
+    ends = [(part.start, n - part.stop) for part, n in zip(box, data.shape, strict=True)]
+    bounds = [cut for pair in ends[::-1] for cut in pair]  # x first
+    return tio.Crop(bounds, copy=False)(subject) if any(bounds) else subject
+
+
+def effective_range(
+    image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool
+) -> tuple[slice, slice, slice]:
+    """The box of the body, from the image alone (section 3, "effective range extraction").
+
+    CT: the connected parts above -500 HU, of which those count that have at least a tenth of the largest
+    one's volume (two legs are two parts, a cable is none), with a margin of 5 mm. It is looked for on every
+    n-th voxel about 4 mm apart, which is plenty for a box. MR: all voxels above the minimum.
+
+    Args:
+        image: (D, H, W).
+        spacing: mm, (z, y, x).
+        is_ct: whether the values are HU.
+
+    Returns:
+        A slice per axis; everything where nothing is found.
+    """
+    strides = [max(1, int(4.0 / step)) if is_ct else 1 for step in spacing]
+    coarse = image[tuple(slice(None, None, stride) for stride in strides)]
+    body = coarse > (_AIR if is_ct else coarse.min())
+    if is_ct:
+        parts, _ = ndimage.label(body)
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        body = (10 * sizes >= max(1, sizes.max()))[parts] & body
+    if not body.any():
+        return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
+    box = []
+    for part, stride, step, n in zip(
+        ndimage.find_objects(body.astype(np.uint8))[0], strides, spacing, image.shape, strict=True
+    ):
+        margin = math.ceil(_MARGIN / step) + stride - 1 if is_ct else 0
+        box.append(slice(max(0, part.start * stride - margin), min(n, (part.stop - 1) * stride + 1 + margin)))
+    return box[0], box[1], box[2]
+
+
+def _isotropic_grid(
+    shape: Sequence[int], affine: np.ndarray, spacing: float
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (x, y, z) and affine of the grid with the same centre and directions that covers the volume.
+
+    One voxel more than fits is taken where the division leaves a rest. Its centre still lies inside the
+    volume, so that nothing has to be invented beyond the border.
+    """
+    steps = np.array(spacing_of(affine)[::-1])
+    old = np.array(shape)
+    new = np.ceil(old * steps / spacing - 1e-3).clip(1).astype(int)
+    ratio = spacing / steps
+    to_old = np.diag([*ratio, 1.0])  # indices of the new grid to indices of the old one
+    to_old[:3, 3] = (old - 1) / 2 - ratio * (new - 1) / 2
+    return tuple(int(n) for n in new), affine @ to_old
+
+
+def _resample_classes(classes: Any, grid: tuple[tuple[int, ...], np.ndarray], count: int) -> np.ndarray:
+    """Linear interpolation class by class, then the largest share; on a tie the first object wins."""
+    import torchio as tio
+
+    resample = tio.Resample(grid, copy=False)
+    shape = grid[0][::-1]
+    winner, best, rest = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    for k in range(1, count + 1):
+        object_k = (classes.data == k).float()  # (1, X, Y, Z)
+        share = _from_torchio(resample(tio.ScalarImage(tensor=object_k, affine=classes.affine)))
+        winner[share > best + _TIE] = k
+        np.maximum(best, share, out=best)
+        rest -= share
+    winner[rest > best + _TIE] = 0
+    to_new = np.linalg.inv(grid[1]) @ classes.affine
+    for k in range(1, count + 1):
+        _keep_small_parts(winner, k, _from_torchio(classes) == k, to_new)
+    return winner
+
+
+def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, to_new: np.ndarray) -> None:
+    """Give each connected part of the mask that left no voxel in the new classes the one at its centre."""
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    part_of = parts[mask]  # (n,)
+    places = np.argwhere(mask) * to_new.diagonal()[2::-1] + to_new[2::-1, 3]  # (n, 3), new indices (z, y, x)
+    nearest = np.rint(places).astype(int).clip(0, np.array(classes.shape) - 1)
+    voxels_left = np.bincount(part_of, classes[tuple(nearest.T)] == k, count + 1)
+    for part in np.flatnonzero(voxels_left[1:] == 0) + 1:
+        centre = np.rint(places[part_of == part].mean(axis=0)).astype(int)
+        classes[tuple(centre.clip(0, np.array(classes.shape) - 1))] = k
+
+
+def _normalise(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    if window is not None:
+        low, high = window
+        return np.clip((image - low) / (high - low), 0, 1, dtype=np.float32)
+    mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)
+    return ((image - mean) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
+
+
+def back_to_original(
+    probabilities: np.ndarray, affine: np.ndarray, original: Volume, *, keep_probabilities: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Bring a network's output back onto the grid of the file it came from.
+
+    The probabilities are interpolated linearly and the largest one is taken last, on the fine grid, so that
+    surfaces come out smooth. Both grids have parallel axes, so the interpolation is one small matrix per
+    axis, applied slice by slice: beside input and result, a few slices are held in memory. Outside the
+    effective range everything is background.
+
+    Args:
+        probabilities: (K + 1, D, H, W) on the prepared grid.
+        affine: that grid's, ``Prepared.affine``.
+        original: the volume that was prepared; only its shape and affine are used.
+        keep_probabilities: whether the second result is wanted.
+
+    Returns:
+        uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there
+        or None.
+    """
+    shape = original.data.shape
+    between = np.linalg.inv(affine) @ original.affine  # file's (x, y, z) indices to prepared ones
+    steps, start = between[:3, :3][::-1, ::-1], between[:3, 3][::-1]  # the same in (z, y, x)
+    axes = np.abs(steps).argmax(axis=0)  # the prepared axis that runs along each axis of the file
+    moved = probabilities.transpose(0, *(axes + 1))
+    to_d, to_h, to_w = (
+        _interpolation(steps[axis, i] * np.arange(shape[i]) + start[axis], moved.shape[1 + i])
+        for i, axis in enumerate(axes)
+    )
+    inside = np.outer(to_h.sum(1), to_w.sum(1))  # (H, W), 1 in the effective range
+    classes = np.zeros(shape, np.uint8)
+    kept = np.zeros((len(moved), *shape), np.float32) if keep_probabilities else None
+    for z, row in enumerate(to_d):
+        near = np.flatnonzero(row)  # at most two slices, none outside
+        plane = np.tensordot(row[near], moved[:, near], (0, 1)).astype(np.float32)  # (K + 1, h, w)
+        plane = to_h @ plane @ to_w.T  # (K + 1, H, W)
+        plane[0] += 1 - inside * row.sum()
+        classes[z] = plane.argmax(axis=0)
+        if kept is not None:
+            kept[:, z] = plane
+    return classes, kept
+
+
+def _interpolation(positions: np.ndarray, n: int) -> np.ndarray:
+    """The matrix (len(positions), n) of linear interpolation at real-valued indices 0..n-1.
+
+    Half a voxel beyond the first and last centre the border value goes on; further out the row is 0.
+    """
+    matrix = np.zeros((len(positions), n), np.float32)
+    inside = np.flatnonzero((positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3))
+    clamped = positions[inside].clip(0, n - 1)
+    lower = np.floor(clamped).astype(int).clip(0, max(0, n - 2))
+    matrix[inside, lower] = 1 - (clamped - lower)
+    matrix[inside, np.minimum(lower + 1, n - 1)] += clamped - lower
+    return matrix

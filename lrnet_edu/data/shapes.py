@@ -1,0 +1,49 @@
+"""Random lesion-like shapes: all that the LR-Net needs to see, since it maps masks to distance maps.
+
+A shape is an ellipsoid whose surface is pushed in and out by a smooth random field. Most are whole, some are cut
+by the border of their cube as lesions are by the border of a patch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+ROUGHNESS = (0.0, 0.55)  # how far the surface is pushed, as a share of the radius
+STRETCH = 0.35  # half axes differ from the radius by up to exp(+-0.35)
+CUT = 0.25  # share of first lesions that may leave the cube
+
+
+def random_shapes(rng: np.random.Generator, size: int, radii: tuple[float, float]) -> np.ndarray:
+    """A cube (size, size, size), bool, with one to four lesions, neither empty nor full.
+
+    The first lesion's radius in voxels is drawn log-uniformly from ``radii``, so that small lesions, the paper's
+    point, are as common as large ones; the others are at most half as large as the cube allows.
+    """
+    while True:
+        mask = np.zeros((size,) * 3, dtype=bool)
+        for index in range(1 + min(rng.geometric(0.5) - 1, 3)):
+            low, high = radii if index == 0 else (1.0, max(1.0, min(radii[1] / 2, size / 6)))
+            radius = np.exp(rng.uniform(np.log(low), np.log(high)))
+            margin = 0.0 if rng.random() < CUT else min(1.3 * radius, 0.48 * size)
+            mask |= _lesion(rng, size, rng.uniform(margin, size - 1 - margin, 3), radius)
+        if mask.any() and not mask.all():
+            return mask
+
+
+def _lesion(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float) -> np.ndarray:
+    axes = radius * np.exp(rng.uniform(-STRETCH, STRETCH, 3))  # half axes (z, y, x) before the turn
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    offsets = np.indices((size,) * 3, dtype=np.float32).reshape(3, -1) - centre[:, None].astype(np.float32)
+    stretched = (turn / axes[:, None]).astype(np.float32) @ offsets
+    level = np.sqrt(np.einsum("in,in->n", stretched, stretched)).reshape((size,) * 3)  # 1 on the surface
+    bumps = int(rng.integers(2, 6))  # across the lesion
+    return level + rng.uniform(*ROUGHNESS) * _smooth_field(rng, size, size * bumps / (2 * radius)) < 1
+
+
+def _smooth_field(rng: np.random.Generator, size: int, knots: float) -> np.ndarray:
+    """Random values on a coarse grid, interpolated: (size, size, size) float32, within -1 to 1."""
+    count = int(np.clip(round(knots), 2, size)) + 1
+    coarse = rng.uniform(-1, 1, (count,) * 3).astype(np.float32)
+    zoomed = ndimage.zoom(coarse, size / count, order=1, mode="nearest", grid_mode=True)
+    return zoomed[:size, :size, :size]

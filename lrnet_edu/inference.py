@@ -1,0 +1,60 @@
+"""At test time the LR-Net is thrown away: the M-Net alone, window by window, over a volume of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    mnet: nn.Module, image: np.ndarray, *, window: Sequence[int], overlap: float = 0.5
+) -> np.ndarray:
+    """Softmax probabilities of a whole volume by overlapping windows, averaged with a bell-shaped weight.
+
+    A voxel near a window's edge was seen with half of its surroundings missing, so windows overlap and their
+    middles count most.
+
+    Args:
+        mnet: image (1, 1, d, h, w) -> logits (1, classes, d, h, w); used on the device and in the mode it is in.
+        image: (D, H, W), preprocessed.
+        window: voxels (z, y, x); an axis shorter than the window is taken whole.
+        overlap: share of a window that the next one covers again, 0 to below 1.
+
+    Returns:
+        (classes, D, H, W) float32, summing to 1 at every voxel.
+    """
+    device = next(mnet.parameters()).device
+    size = tuple(min(w, s) for w, s in zip(window, image.shape, strict=True))
+    starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]
+    weight = _bell(size)  # (d, h, w)
+    volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+    total: Tensor | None = None
+    weights = torch.zeros(image.shape)
+    for corner in product(*starts):
+        box = tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
+        patch = volume[box][None, None].to(device)  # (1, 1, d, h, w)
+        probabilities = torch.softmax(mnet(patch).float(), dim=1)[0].cpu()  # (classes, d, h, w)
+        if total is None:
+            total = torch.zeros((probabilities.shape[0], *image.shape))
+        total[(slice(None), *box)] += probabilities * weight
+        weights[box] += weight
+    assert total is not None
+    return (total / weights).numpy()
+
+
+def _starts(size: int, window: int, overlap: float) -> list[int]:
+    """Evenly spread first voxels of the windows along one axis; the last window ends with the volume."""
+    step = max(1, int(window * (1 - overlap)))
+    number = -(-(size - window) // step) + 1
+    return [round(i * (size - window) / max(1, number - 1)) for i in range(number)]
+
+
+def _bell(size: Sequence[int]) -> Tensor:
+    """Product of Hann-like bells, largest in the middle and never zero: (d, h, w)."""
+    bells = [torch.hann_window(s + 2, periodic=False)[1:-1].clamp(min=0.02) for s in size]
+    return bells[0][:, None, None] * bells[1][:, None] * bells[2]

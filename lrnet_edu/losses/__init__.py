@@ -1,0 +1,38 @@
+"""Section 2.3 and the losses of Table 2: what the network's probabilities are compared with, and how.
+
+Every loss is a module called as ``loss(probabilities, target)`` and returns one number. The probabilities are
+(B, classes, D, H, W) or, in 2-D, (B, classes, H, W), AFTER the softmax; class 0 is the background. Mask
+losses (`masks`) take integer labels (B, D, H, W) or (B, 1, D, H, W); map losses (`maps`) take distance maps
+(B, classes - 1, D, H, W), one for each foreground class.
+
+In the formulas p is a probability, g the one-hot mask (1 inside the class, 0 outside), phi the map, and every
+sum runs over the whole batch and all voxels, for one class; eps = 1e-5, in voxels, unless stated.
+
+**A batch without a foreground class (g = 0).** Dice, MapDice, Tversky and their kin are ratios of overlap:
+they say 1 - eps / (sum p + eps), which is about 1 with a vanishing gradient, so such a batch teaches nothing
+about that class; they fall to 0 only where p is 0 everywhere. The weighted cross-entropy, the generalised
+Dice, the exponential logarithmic and the distance regression loss do charge for what is found where nothing
+is.
+
+**Half precision.** Probabilities in float16 or bfloat16 are computed with in float32.
+
+**Several processes.** Where ``torch.distributed`` is initialised the sums run over the batches of ALL
+processes, since a ratio of sums is not the mean of the processes' ratios. Every process must then call a loss
+equally often, in validation too.
+
+**Mistakes.** Wrong shapes and types raise `InputError`, and so do wrong values (logits for probabilities,
+labels the network does not know) on the CPU; on a GPU values are not looked at: that would make it wait.
+"""
+
+from lrnet_edu.losses.maps import DEFAULT_ALPHA as DEFAULT_ALPHA
+from lrnet_edu.losses.maps import DistanceRegressionLoss as DistanceRegressionLoss
+from lrnet_edu.losses.maps import MapDiceLoss as MapDiceLoss
+from lrnet_edu.losses.maps import MapWeightedDiceLoss as MapWeightedDiceLoss
+from lrnet_edu.losses.maps import cost_of_empty_output as cost_of_empty_output
+from lrnet_edu.losses.maps import map_regression_loss as map_regression_loss
+from lrnet_edu.losses.masks import DiceLoss as DiceLoss
+from lrnet_edu.losses.masks import ExpLogLoss as ExpLogLoss
+from lrnet_edu.losses.masks import FocalTverskyLoss as FocalTverskyLoss
+from lrnet_edu.losses.masks import GeneralizedDiceLoss as GeneralizedDiceLoss
+from lrnet_edu.losses.masks import TverskyLoss as TverskyLoss
+from lrnet_edu.losses.masks import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss

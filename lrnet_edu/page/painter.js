@@ -1,0 +1,212 @@
+// The mask painter: a small grid to paint on, and the four maps of the painted mask, computed on the page.
+// The maps are the definitions of lrnet_edu.distance_maps written out for a small grid, in unit voxels.
+
+// Distance from every cell of a list to the nearest cell of another list.
+function nearest(from, to, width) {
+  return from.map((i) => {
+    const row = Math.floor(i / width), col = i % width;
+    let best = Infinity;
+    for (const j of to) {
+      const down = Math.floor(j / width) - row, right = (j % width) - col;
+      best = Math.min(best, down * down + right * right);
+    }
+    return Math.sqrt(best);
+  });
+}
+
+// Component numbers from 1, all eight neighbours connected; 0 is background.
+function components(mask, height, width) {
+  const labels = new Int32Array(mask.length);
+  let count = 0;
+  for (let seed = 0; seed < mask.length; seed++) {
+    if (!mask[seed] || labels[seed]) continue;
+    labels[seed] = ++count;
+    for (const todo = [seed]; todo.length;) {
+      const at = todo.pop(), row = Math.floor(at / width), col = at % width;
+      for (let r = Math.max(0, row - 1); r <= Math.min(height - 1, row + 1); r++) {
+        for (let c = Math.max(0, col - 1); c <= Math.min(width - 1, col + 1); c++) {
+          const next = r * width + c;
+          if (mask[next] && !labels[next]) { labels[next] = count; todo.push(next); }
+        }
+      }
+    }
+  }
+  return labels;
+}
+
+function mapsOf(mask, height, width) {
+  const cells = [...mask.keys()];
+  const inside = cells.filter((i) => mask[i]), outside = cells.filter((i) => !mask[i]);
+  const maps = Object.fromEntries(["O-DM", "I-DM", "NI-DM", "SNI-DM"].map((kind) => [kind, new Float32Array(mask.length)]));
+  const labels = components(mask, height, width);
+  // A full grid has no background: one layer around it stands in.
+  const distance = outside.length
+    ? nearest(inside, outside, width)
+    : inside.map((i) => Math.min(Math.floor(i / width) + 1, (i % width) + 1, height - Math.floor(i / width), width - (i % width)));
+  const largest = [], smallest = []; // of each component
+  inside.forEach((i, k) => {
+    largest[labels[i]] = Math.max(largest[labels[i]] ?? 0, distance[k]);
+    smallest[labels[i]] = Math.min(smallest[labels[i]] ?? Infinity, distance[k]);
+  });
+  inside.forEach((i, k) => {
+    const inverse = largest[labels[i]] + smallest[labels[i]] - distance[k];
+    maps["O-DM"][i] = distance[k];
+    maps["I-DM"][i] = inverse;
+    maps["NI-DM"][i] = maps["SNI-DM"][i] = inverse / largest[labels[i]];
+  });
+  const away = inside.length ? nearest(outside, inside, width) : outside.map(() => 1);
+  const farthest = away.reduce((a, b) => Math.max(a, b), 0);
+  outside.forEach((i, k) => { maps["SNI-DM"][i] = -away[k] / farthest; });
+  return { maps, labels };
+}
+
+async function startPainter(root, meta) {
+  const height = meta.rows.length, width = meta.rows[0].length;
+  const read = (rows) => Uint8Array.from(rows.join(""), Number);
+  let mask = read(meta.rows), maps, labels;
+  let erasing = false, brush = 0; // the brush reaches this many cells to each side
+  const cursor = { row: Math.floor(height / 2), col: Math.floor(width / 2) };
+
+  // ---- what is on the page
+  const stage = make("div", { className: "lrnet-stage" });
+  const group = (name) => make("div", { className: "lrnet-group", role: "group", "aria-label": name },
+    make("div", { className: "lrnet-tools" }, stage));
+  const button = (parent, text, action) => make("button", { type: "button", textContent: text, onclick: action }, parent);
+  const shapes = group("start from a shape");
+  for (const [name, rows] of Object.entries(meta.presets)) button(shapes, name, () => { mask = read(rows); changed(); });
+  const brushes = group("brush");
+  const paintButton = button(brushes, "paint", () => { erasing = false; changed(); });
+  const eraseButton = button(brushes, "erase", () => { erasing = true; changed(); });
+  const wideButton = button(brushes, "wide brush", () => { brush = 1 - brush; changed(); });
+  const box = make("div", { className: "lrnet-panels" }, stage);
+  const panel = (name, properties) => {
+    const parent = make("div", { className: "lrnet-panel" }, box);
+    make("div", { className: "lrnet-name", textContent: name }, parent);
+    return { parent, canvas: make("canvas", properties, parent) };
+  };
+  const grid = panel("mask: paint here", {
+    className: "lrnet-grid", role: "application", tabindex: 0,
+    "aria-label": `mask of ${height} by ${width} cells: arrow keys move, space paints or erases, with shift the arrows paint` });
+  const colours = { unsigned: bytesOf(meta.mapColours), signed: bytesOf(meta.signedColours) };
+  const shown = Object.keys(meta.units).map((kind) => {
+    const rgb = kind === "SNI-DM" ? colours.signed : colours.unsigned;
+    const unit = meta.units[kind] && ` (${meta.units[kind]})`;
+    const { parent, canvas } = panel(kind + unit, { role: "img", "aria-label": `${kind} of the mask` });
+    return { kind, canvas, rgb, ticks: colourBar(parent, kind, rgb) };
+  });
+  const readout = make("output", { className: "lrnet-readout", "aria-live": "polite" }, stage);
+  const details = make("details", {}, stage);
+  make("summary", { textContent: "this mask as Python", tabindex: 0 }, details);
+  const code = make("pre", {}, details);
+  root.querySelector("img").replaceWith(stage);
+
+  // ---- drawing
+  function draw() {
+    const scale = globalThis.devicePixelRatio || 1;
+    const room = grid.parent.clientWidth;
+    if (!room) return;
+    const cell = Math.max(1, Math.floor((Math.min(room, 360) * scale) / width)); // whole pixels a cell
+    for (const { canvas } of [grid, ...shown]) {
+      canvas.width = cell * width;
+      canvas.height = cell * height;
+      canvas.style.width = `${canvas.width / scale}px`;
+      canvas.style.height = `${canvas.height / scale}px`;
+    }
+    const fill = (canvas, colourOf) => {
+      const context = canvas.getContext("2d");
+      for (let i = 0; i < mask.length; i++) {
+        context.fillStyle = colourOf(i);
+        context.fillRect((i % width) * cell, Math.floor(i / width) * cell, cell, cell);
+      }
+      return context;
+    };
+    const context = fill(grid.canvas, (i) => (mask[i] ? meta.objectColour : "#1b1b1b"));
+    context.strokeStyle = "rgba(160, 160, 160, 0.35)";
+    context.lineWidth = 1;
+    for (let k = 1; k < width; k++) context.strokeRect(k * cell + 0.5, 0, 0, cell * height);
+    for (let k = 1; k < height; k++) context.strokeRect(0, k * cell + 0.5, cell * width, 0);
+    context.strokeStyle = "#fff";
+    context.lineWidth = 2 * scale;
+    context.strokeRect(cursor.col * cell, cursor.row * cell, cell, cell);
+    for (const { kind, canvas, rgb, ticks } of shown) {
+      const values = maps[kind], low = kind === "SNI-DM" ? -1 : 0;
+      const high = values.reduce((a, b) => Math.max(a, b), 1);
+      const colour = (value) => {
+        const at = 3 * Math.round(((value - low) / (high - low)) * 255);
+        return `rgb(${rgb[at]}, ${rgb[at + 1]}, ${rgb[at + 2]})`;
+      };
+      fill(canvas, (i) => (low === 0 && values[i] === 0 ? "#1b1b1b" : colour(values[i])));
+      ticks.forEach((tick, k) => { tick.textContent = written(low + (k * (high - low)) / 2, 0.05); });
+    }
+  }
+
+  function tell() {
+    const i = cursor.row * width + cursor.col;
+    const where = mask[i] ? `object, component ${labels[i]}` : "background";
+    const values = shown.map(({ kind }) => `${kind} ${written(maps[kind][i], 0.001)}`);
+    readout.textContent = [`row ${cursor.row}, column ${cursor.col}: ${where}`, ...values].join("  \u00b7  ");
+  }
+
+  function changed() {
+    ({ maps, labels } = mapsOf(mask, height, width));
+    paintButton.setAttribute("aria-pressed", !erasing);
+    eraseButton.setAttribute("aria-pressed", erasing);
+    wideButton.setAttribute("aria-pressed", brush > 0);
+    const rows = Array.from({ length: height }, (_, row) => `    "${mask.subarray(row * width, (row + 1) * width).join("")}",`);
+    code.textContent = `mask = np.array([[int(cell) for cell in row] for row in [\n${rows.join("\n")}\n]])`;
+    draw();
+    tell();
+  }
+
+  // ---- changes
+  function set(row, col, value, reach) {
+    for (let r = Math.max(0, row - reach); r <= Math.min(height - 1, row + reach); r++) {
+      for (let c = Math.max(0, col - reach); c <= Math.min(width - 1, col + reach); c++) mask[r * width + c] = value;
+    }
+  }
+  function aim(event) {
+    const area = event.currentTarget.getBoundingClientRect();
+    const inside = (part, count) => Math.max(0, Math.min(count - 1, Math.floor(part * count)));
+    const from = { ...cursor };
+    cursor.row = inside((event.clientY - area.top) / area.height, height);
+    cursor.col = inside((event.clientX - area.left) / area.width, width);
+    return from;
+  }
+  let painting = false;
+  grid.canvas.addEventListener("pointerdown", (event) => {
+    grid.canvas.focus({ preventScroll: true });
+    grid.canvas.setPointerCapture(event.pointerId);
+    painting = true;
+    aim(event);
+    set(cursor.row, cursor.col, erasing ? 0 : 1, brush);
+    changed();
+  });
+  grid.canvas.addEventListener("pointermove", (event) => {
+    const from = aim(event);
+    if (!painting) { draw(); tell(); return; }
+    const steps = Math.max(1, Math.abs(cursor.row - from.row), Math.abs(cursor.col - from.col)); // no gap in a quick stroke
+    for (let k = 0; k <= steps; k++) {
+      set(Math.round(from.row + ((cursor.row - from.row) * k) / steps),
+        Math.round(from.col + ((cursor.col - from.col) * k) / steps), erasing ? 0 : 1, brush);
+    }
+    changed();
+  });
+  for (const end of ["pointerup", "pointercancel"]) grid.canvas.addEventListener(end, () => { painting = false; });
+  for (const { canvas } of shown) canvas.addEventListener("pointermove", (event) => { aim(event); draw(); tell(); });
+  grid.canvas.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (step) {
+      cursor.row = Math.max(0, Math.min(height - 1, cursor.row + step[0]));
+      cursor.col = Math.max(0, Math.min(width - 1, cursor.col + step[1]));
+      if (event.shiftKey) set(cursor.row, cursor.col, erasing ? 0 : 1, brush);
+    } else if (event.key === " " || event.key === "Enter") {
+      set(cursor.row, cursor.col, mask[cursor.row * width + cursor.col] ? 0 : 1, brush);
+    } else return;
+    event.preventDefault();
+    changed();
+  });
+  new ResizeObserver(draw).observe(box);
+  changed();
+}
+
+startAll("lrnet-painter", startPainter);

@@ -1,0 +1,190 @@
+"""The LR-Net's pretraining (section 2.2) and how well it computes the map: Dice, and the error of phi.
+
+Dice alone proves little: the mask that ``output > threshold`` is compared with was the network's INPUT, so copying
+is enough for it. The error of phi (mean absolute error over a lesion's voxels, then the mean over lesions) says
+whether the map is right; for O-DM and I-DM, which are not normalised, it is divided by the lesion's maximum M_C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cc3d
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lrnet_edu.config import PretrainConfig
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.patches import cut
+from lrnet_edu.data.shapes import random_shapes
+from lrnet_edu.distance_maps import HARD_THRESHOLD, distance_map
+from lrnet_edu.errors import InputError
+from lrnet_edu.losses import map_regression_loss
+from lrnet_edu.networks import LRNet, lrnet_facts
+from lrnet_edu.training import Task
+
+
+class MaskBatch(NamedTuple):
+    """Input pairs and target maps of one pretraining step."""
+
+    probabilities: Tensor  # (B, 2, D, H, W)
+    maps: Tensor  # (B, 1, D, H, W)
+    cases: list[str]
+
+    def to(self, device: torch.device) -> MaskBatch:
+        return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.cases)
+
+
+# Batches take turns: eight small cubes around small lesions, then one large cube around a large lesion. A small
+# cube would cut a large lesion, and the cut changes its maximum M_C and with it the whole map.
+CUBES = ((24, 8, (1.0, 9.0)), (48, 1, (7.0, 20.0)))  # edge in voxels, cubes in a batch, radii of the lesions
+
+
+class Shapes:
+    """Draws cubes of random shapes: (random generator, edge, radii) -> bool (edge, edge, edge)."""
+
+    def __call__(self, rng: np.random.Generator, edge: int, radii: tuple[float, float]) -> np.ndarray:
+        return random_shapes(rng, edge, radii)
+
+
+class LesionCrops:
+    """Draws cubes around the lesions of cached cases, flipped at random: the LR-Net needs their masks only."""
+
+    def __init__(self, cases: Sequence[CachedCase]) -> None:
+        self.cases = [case for case in cases if any(len(voxels) for voxels in case.foreground)]
+
+    def __call__(self, rng: np.random.Generator, edge: int, radii: tuple[float, float]) -> np.ndarray:
+        case = self.cases[rng.integers(len(self.cases))]
+        present = [c for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
+        c = present[rng.integers(len(present))]
+        voxels = case.foreground[c - 1]
+        corner = voxels[rng.integers(len(voxels))] - edge // 2
+        cube = cut(case.classes, corner, (edge, edge, edge), mode="constant") == c
+        return np.flip(cube, [axis for axis in range(3) if rng.random() < 0.5])
+
+
+class MaskBatches(Dataset[MaskBatch]):
+    """Batch i of masks and their maps, a pure function of (seed, i); the masks come from ``draw``."""
+
+    def __init__(self, draw: Shapes | LesionCrops, config: PretrainConfig) -> None:
+        self.draw, self.config = draw, config
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, index: int) -> MaskBatch:
+        config = self.config
+        rng = np.random.default_rng([config.seed, index])
+        edge, number, radii = CUBES[index % len(CUBES)]
+        masks = [self.draw(rng, edge, radii) for _ in range(number)]
+        pairs = [(mask.astype(np.float32), distance_map(mask, config.kind)) for mask in masks]
+        pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
+        inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
+        return MaskBatch(pair(inputs), maps[:, None], ["masks"])
+
+
+def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Blur a mask by up to a voxel and scale it by 0.05 to 1; its map is scaled alike. (D, H, W) each."""
+    blurred = ndimage.gaussian_filter(mask, rng.uniform(0, 1))
+    scale = np.float32(rng.uniform(0.05, 1))
+    return blurred * scale, phi * scale
+
+
+def pair(mask: Tensor) -> Tensor:
+    """(B, D, H, W) probabilities of the object -> (B, 2, D, H, W), the background's beside them."""
+    return torch.stack((1 - mask, mask), dim=1)
+
+
+@dataclass(frozen=True)
+class LesionError:
+    """How well the LR-Net computed the map of one lesion."""
+
+    radius: float  # voxels, of the ball of equal volume
+    error: float  # mean |output - map| over the lesion's voxels
+
+
+@dataclass(frozen=True)
+class LRNetQuality:
+    """Dice of ``output > threshold`` with the input mask, and the error of phi lesion by lesion."""
+
+    dice: float
+    lesions: list[LesionError]
+
+    @property
+    def error(self) -> float:
+        """Error of phi: the mean over lesions (NaN without any)."""
+        return float(np.mean([lesion.error for lesion in self.lesions])) if self.lesions else float("nan")
+
+    def error_between(self, low: float, high: float) -> float:
+        """Error of phi over the lesions of more than ``low`` and at most ``high`` voxels radius."""
+        errors = [lesion.error for lesion in self.lesions if low < lesion.radius <= high]
+        return float(np.mean(errors)) if errors else float("nan")
+
+
+@torch.inference_mode()
+def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
+    """Judge an LR-Net on masks (D, H, W), whole, without cropping them around the lesions."""
+    device = next(lrnet.parameters()).device
+    intersection = size = 0
+    lesions = []
+    for mask in masks:
+        mask = np.asarray(mask) != 0
+        truth = distance_map(mask, lrnet.kind)
+        inputs = pair(torch.from_numpy(mask.astype(np.float32))[None].to(device))
+        output = lrnet(inputs)[0, 0].float().cpu().numpy()  # (D, H, W)
+        hard = output > HARD_THRESHOLD[lrnet.kind]
+        intersection += int((hard & mask).sum())
+        size += int(hard.sum()) + int(mask.sum())
+        components = cc3d.connected_components(mask, connectivity=26)
+        for index, box in enumerate(ndimage.find_objects(components), start=1):
+            lesion = components[box] == index
+            scale = truth[box][lesion].max() if lrnet.kind in ("O-DM", "I-DM") else 1.0
+            error = np.abs(output[box] - truth[box])[lesion].mean() / scale
+            lesions.append(LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error)))
+    return LRNetQuality(dice=2 * intersection / size if size else 1.0, lesions=lesions)
+
+
+REVIVALS = 3  # times a dead output layer is woken before the training gives up
+HELD_OUT_SHAPES = 20  # cubes of 48 voxels that judge an LR-Net trained without data
+
+
+def pretraining_task(config: PretrainConfig, draw: Shapes | LesionCrops, held_out: Sequence[np.ndarray]) -> Task:
+    """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
+
+    A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for
+    at every step and mended by waking the last layer.
+    """
+    torch.manual_seed(config.seed)
+    lrnet = LRNet(config.kind, activation=config.activation)
+    model = nn.ModuleDict({"lrnet": lrnet})
+    revivals = 0
+
+    def loss(batch: MaskBatch, step: int) -> Tensor:
+        nonlocal revivals
+        maps = lrnet(batch.probabilities)  # (B, 1, D, H, W)
+        if lrnet.activation == "relu" and torch.is_grad_enabled() and maps.max() <= 0:
+            revivals += 1
+            if revivals > REVIVALS:
+                raise InputError(
+                    f"The LR-Net's output layer died {revivals} times (step {step}: 0 everywhere); lower the "
+                    "learning rate or take another seed."
+                )
+            lrnet.wake_output()
+            maps = lrnet(batch.probabilities)
+        return map_regression_loss(maps, batch.maps)
+
+    def validate() -> dict[str, float]:
+        quality = lrnet_quality(lrnet, held_out)
+        return {"val_loss": quality.error, "score": -quality.error, "val_dice": quality.dice}
+
+    return Task(model, MaskBatches(draw, config), loss, validate, lrnet_facts(lrnet), kept="lrnet.")
+
+
+def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.ndarray]:
+    """Random shapes that no training sees (their seed is kept for them)."""
+    return [random_shapes(np.random.default_rng([2**31, i]), size, (1.0, 0.4 * size)) for i in range(number)]

@@ -1,0 +1,250 @@
+"""Training of the M-Net, alone or in tandem with the LR-Net: every row of Table 2 is one :class:`Config`.
+
+The total loss is L = L_seg(p, target) + alpha * SmoothL1(LR-Net(p), phi), p the M-Net's probabilities. Rows with an
+LR-Net start with Dice alone (the warm-up, counted in their steps): from a fresh M-Net the regression loss drifts to
+"all background", since an empty output costs it next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lrnet_edu import losses
+from lrnet_edu.checkpoints import load_checkpoint, write_atomically
+from lrnet_edu.config import METHODS, Config
+from lrnet_edu.data.cache import CachedCase, cache_cases
+from lrnet_edu.data.cases import Case, find_cases
+from lrnet_edu.data.labels import Labels, parse_labels
+from lrnet_edu.data.patches import Batch, PatchBatches
+from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
+from lrnet_edu.errors import InputError
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.networks import MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
+from lrnet_edu.training import State, Task, choose_device, fit, open_run
+
+VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
+PENALTY_KIND = "NI-DM"  # MapDice's map in every row; the other kinds leave [0, 1]
+PARTS = ("train", "validation", "test")
+
+
+# ---- cases ----------------------------------------------------------------------------------------------------
+
+
+def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
+    """Divide cases at random into train, validation and test, about 60, 15 and 25 %, at least one each.
+
+    The same whatever the run's seed, so that runs are compared on the same cases.
+
+    Raises:
+        InputError: if there are fewer than three cases.
+    """
+    if len(names) < 3:
+        raise InputError(
+            f"There are {len(names)} cases with a mask, and a training needs three (train, validation, test); add "
+            "cases."
+        )
+    shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    validation = max(1, round(0.15 * len(names)))
+    test = max(1, round(0.25 * len(names)))
+    parts = (shuffled[validation + test :], shuffled[:validation], shuffled[validation : validation + test])
+    return {part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)}
+
+
+def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Read a ``split.json``: lists of case names under train, validation and test.
+
+    Raises:
+        InputError: if it is no such file, names an unknown case, or one case twice.
+    """
+    try:
+        split = json.loads(Path(path).read_text())
+        split = {part: [str(name) for name in split[part]] for part in PARTS}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path} is not a split; give a JSON file with lists of case names under train, validation and test."
+        ) from None
+    listed = [name for part in PARTS for name in split[part]]
+    if unknown := sorted(set(listed) - set(names)):
+        raise InputError(f"{path} names cases that the data does not hold ({', '.join(unknown[:5])}); remove them.")
+    if len(listed) != len(set(listed)):
+        raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
+    if not all(split[part] for part in ("train", "validation")):
+        raise InputError(f"{path} leaves train or validation empty; each needs a case.")
+    return split
+
+
+# ---- the network and its loss -----------------------------------------------------------------------------------
+
+
+def build_model(config: Config, classes: int) -> nn.Module:
+    """The M-Net of this configuration, in tandem with the LR-Net where its method says so.
+
+    Its weights depend on ``config.seed`` alone, so every method starts from the same M-Net.
+    """
+    torch.manual_seed(config.seed)
+    mnet = MNet(1, classes + 1, features=config.features, blocks=config.blocks)
+    method = METHODS[config.method]
+    if method.lrnet is None:
+        return nn.ModuleDict({"mnet": mnet})
+    if config.lrnet is None:
+        lrnet = load_pretrained_lrnet(config.kind, activation=config.activation)
+    else:
+        lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
+    return Tandem(mnet, lrnet, frozen=method.lrnet == "frozen")
+
+
+def total_loss(config: Config, model: nn.Module) -> Callable[[Batch, int], Tensor]:
+    """The loss of a batch at a step: Dice while warming up, then the method's own (section 2.3)."""
+    method = METHODS[config.method]
+    main = getattr(losses, method.segmentation_loss)() if method.segmentation_loss else None
+    warm_up = losses.DiceLoss()
+    alpha = losses.DEFAULT_ALPHA[config.kind] if config.alpha is None else config.alpha
+
+    def segmentation(loss: nn.Module, probabilities: Tensor, batch: Batch) -> Tensor:
+        is_map_loss = isinstance(loss, losses.MapDiceLoss)
+        return loss(probabilities, batch.maps[PENALTY_KIND] if is_map_loss else batch.classes)
+
+    def loss(batch: Batch, step: int) -> Tensor:
+        if method.lrnet is None:
+            return segmentation(main, torch.softmax(model.mnet(batch.image), dim=1), batch)
+        if step < config.warmup:
+            return warm_up(torch.softmax(model.mnet(batch.image), dim=1), batch.classes)
+        probabilities, maps = model(batch.image)  # (B, K + 1, D, H, W), (B, K, D, H, W)
+        regression = alpha * losses.map_regression_loss(maps, batch.maps[config.kind])
+        return regression if main is None else segmentation(main, probabilities, batch) + regression
+
+    return loss
+
+
+def segmentation_task(
+    config: Config, train: Sequence[CachedCase], validation: Sequence[CachedCase], facts: dict[str, Any], classes: int
+) -> Task:
+    """What :func:`lrnet_edu.training.fit` needs to train one row."""
+    model = build_model(config, classes)
+    loss = total_loss(config, model)
+    method = METHODS[config.method]
+    kinds = [PENALTY_KIND] if method.segmentation_loss == "MapDiceLoss" else []
+    kinds += [config.kind] if method.lrnet else []
+
+    def batches(cases: Sequence[CachedCase], *, augment: bool, seed: int, length: int) -> PatchBatches:
+        return PatchBatches(
+            cases, kinds=kinds, classes=classes, patch_size=config.patch_size, batch_size=config.batch_size,
+            object_share=config.object_share, augment=augment, seed=[config.seed, seed], length=length,
+        )  # fmt: skip
+
+    fixed = batches(validation, augment=False, seed=1, length=VALIDATION_BATCHES)
+
+    def validate() -> dict[str, float]:
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            mean = np.mean([loss(fixed[i].to(device), config.steps).item() for i in range(len(fixed))])
+        dice = np.mean([case_dice(model.mnet, case, config.patch_size, classes) for case in validation], axis=0)
+        per_class = {f"val_DC_{c}": float(d) for c, d in enumerate(dice, start=1)} if classes > 1 else {}
+        return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
+
+    train_batches = batches(train, augment=True, seed=0, length=config.steps)
+    return Task(model, train_batches, loss, validate, facts, kept="mnet.")
+
+
+def case_dice(mnet: nn.Module, case: CachedCase, window: Sequence[int], classes: int) -> list[float]:
+    """Dice of each foreground class of one whole cached case; 1 where mask and prediction are both empty."""
+    probabilities = predict_probabilities(mnet, case.image, window=window, overlap=0.25)
+    predicted, truth = probabilities.argmax(0), case.classes
+    sizes = [(np.sum((predicted == c) & (truth == c)), np.sum(predicted == c) + np.sum(truth == c))
+             for c in range(1, classes + 1)]  # fmt: skip
+    return [float(2 * both / size) if size else 1.0 for both, size in sizes]
+
+
+# ---- a run from a folder of scans ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Study:
+    """Cases of a folder, divided and preprocessed: what several runs share."""
+
+    labels: Labels
+    split: dict[str, list[str]]
+    preprocessing: Preprocessing
+    cached: dict[str, list[CachedCase]]  # "train" and "validation"; the test cases are read by predict
+
+
+def open_study(data: Path, config: Config, *, split: Path | None = None) -> Study:
+    """Find the cases, divide them, choose the grid from the training part, preprocess, cache."""
+    labels = parse_labels(config.label)
+    cases = {case.name: case for case in find_cases(data) if case.mask is not None}
+    parts = read_split(split, list(cases)) if split else split_cases(list(cases))
+    chosen = choose_preprocessing(
+        [cases[name] for name in parts["train"]], max_voxels=config.max_voxels, window=config.window
+    )
+    chosen = replace(chosen, random_boxes=config.random_boxes)
+    used = {part: [cases[name] for name in parts[part]] for part in ("train", "validation")}
+    both = cache_cases([*used["train"], *used["validation"]], chosen, labels)
+    number = len(used["train"])
+    return Study(labels, parts, chosen, {"train": both[:number], "validation": both[number:]})
+
+
+def train_run(
+    study: Study, config: Config, folder: Path, *, data: Path, device: str | None = None, resume: bool = False,
+    tensorboard: bool = False,
+) -> State:  # fmt: skip
+    """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts."""
+    classes = len(study.labels)
+    facts = {
+        "network": "MNet",
+        "mnet": {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks},
+        "label": config.label,
+        "method": config.method,
+        "patch_size": config.patch_size,
+        "preprocessing": asdict(study.preprocessing),
+    }
+    open_run(folder, config, resume=resume, more={"data": str(Path(data).resolve()), "preprocessing": asdict(study.preprocessing)})
+    write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
+    task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
+    return fit(task, config, folder, choose_device(device), resume=resume, tensorboard=tensorboard,
+               title=METHODS[config.method].title)  # fmt: skip
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------------------
+
+
+def checkpoint_of(run: str | Path) -> Path:
+    """``best.safetensors`` of a run folder, or the checkpoint itself."""
+    path = Path(run)
+    return path / "best.safetensors" if path.is_dir() else path
+
+
+@dataclass(frozen=True)
+class TrainedMNet:
+    """An M-Net without its LR-Net, and what it takes to use it on a scan."""
+
+    mnet: MNet
+    labels: Labels
+    patch_size: tuple[int, int, int]
+    preprocessing: Preprocessing
+
+
+def load_mnet(run: str | Path) -> TrainedMNet:
+    """Read the M-Net of a run folder or checkpoint; the LR-Net is thrown away (section 2.2).
+
+    Raises:
+        InputError: if there is none, or it is another network's checkpoint.
+    """
+    path = checkpoint_of(run)
+    tensors, facts = load_checkpoint(path)
+    if facts.get("network") != "MNet":
+        raise InputError(
+            f"{path} holds no M-Net but a network of kind {facts.get('network')}; name a run of `lrnet-edu train`."
+        )
+    mnet = MNet(**facts["mnet"])
+    load_weights(mnet, tensors_of("mnet", tensors), path)
+    settings = dict(facts["preprocessing"])
+    settings["window"] = tuple(settings["window"]) if settings["window"] else None
+    return TrainedMNet(mnet.eval(), parse_labels(facts["label"]), tuple(facts["patch_size"]), Preprocessing(**settings))

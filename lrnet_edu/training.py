@@ -1,0 +1,265 @@
+"""One loop for every stage: the LR-Net alone, the M-Net alone, both in tandem (section 3, Implementation Details).
+
+A :class:`Task` says what is trained and how a batch becomes a loss; :func:`fit` does the rest. A run folder holds
+``config.json``, ``split.json``, ``log.csv``, ``best.safetensors`` (the best by validation) and ``last.safetensors``
+(everything needed to go on). Batches depend on the seed and the step alone, so a killed run that is resumed ends
+with the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm.auto import tqdm
+
+from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from lrnet_edu.config import Schedule
+from lrnet_edu.errors import InputError
+
+
+@dataclass
+class Task:
+    """A stage of the training as the loop sees it.
+
+    Attributes:
+        model: what is trained, moved and stored; weights with ``requires_grad`` off stay as they are.
+        batches: batch i at index i, on the CPU, with a method ``to(device)`` and a field ``cases``.
+        loss: (batch on the device, step) -> scalar.
+        validate: () -> figures of the model as it is now. ``val_loss`` steers the learning rate and the end,
+            ``score`` (higher is better) chooses ``best.safetensors``.
+        facts: what must be known to build the network again; stored in both checkpoints.
+        kept: prefix of the weights that ``best.safetensors`` holds.
+    """
+
+    model: nn.Module
+    batches: Dataset[Any]
+    loss: Callable[[Any, int], Tensor]
+    validate: Callable[[], dict[str, float]]
+    facts: dict[str, Any]
+    kept: str
+
+
+@dataclass
+class State:
+    """Where a run stands; stored in ``last.safetensors`` beside the weights."""
+
+    step: int = 0
+    best_score: float = -float("inf")
+    best_step: int = 0
+    seconds: float = 0.0
+    converged: bool = False
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The named device, or the best there is: CUDA, then MPS, then CPU.
+
+    Raises:
+        InputError: if the named device is not there.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"There is no device {name!r} here; leave --device out to take what is there.") from None
+
+
+def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, resume: bool = False,
+        tensorboard: bool = False, title: str = "training") -> State:  # fmt: skip
+    """Train until the validation loss has converged or the steps are used up; returns where it ended.
+
+    Raises:
+        InputError: if the loss is not finite (names the step and the cases), or ``resume`` finds another run.
+    """
+    model = task.model.to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=config.learning_rate)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=config.plateau_factor, patience=config.plateau_patience
+    )
+    state = load_state(task, optimizer, plateau, folder) if resume else State()
+    log = Log(folder, tensorboard)
+    started, losses = time.perf_counter() - state.seconds, []
+    with tqdm(total=config.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar:
+        for batch in loader(task.batches, state.step, config.steps, device):
+            if state.converged:
+                break
+            model.train()
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                loss = task.loss(batch.to(device), state.step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            losses.append(check_finite(loss, state.step, batch.cases))
+            optimizer.step()
+            state.step += 1
+            bar.update()
+            if state.step % config.validate_every and state.step < config.steps:
+                continue
+            model.eval()
+            figures = task.validate()
+            plateau.step(figures["val_loss"])
+            state.seconds = time.perf_counter() - started
+            row = {"step": state.step, "seconds": round(state.seconds, 2), "lr": optimizer.param_groups[0]["lr"],
+                   "train_loss": sum(losses) / len(losses), **figures}  # fmt: skip
+            losses = []
+            state.rows.append(row)
+            state.converged = converged(state.rows, config.convergence_patience)
+            if figures["score"] > state.best_score:
+                state.best_score, state.best_step = figures["score"], state.step
+                save_checkpoint(folder / "best.safetensors", kept_weights(task), task.facts)
+            log.write(state.rows)
+            save_state(task, optimizer, plateau, folder, state)
+            bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
+    return state
+
+
+def loader(batches: Dataset[Any], first: int, last: int, device: torch.device) -> Iterable[Any]:
+    """Batches first .. last - 1 in order; prepared by worker processes where a GPU would have to wait for them."""
+    gpu = device.type == "cuda"
+    return DataLoader(
+        Subset(batches, range(first, last)), batch_size=None, num_workers=4 if gpu else 0, pin_memory=gpu
+    )
+
+
+def check_finite(loss: Tensor, step: int, cases: list[str]) -> float:
+    value = loss.item()
+    if value != value or value in (float("inf"), -float("inf")):
+        raise InputError(
+            f"The loss became {value} at step {step} (cases {', '.join(cases)}); look at these cases, or lower the "
+            "learning rate or alpha."
+        )
+    return value
+
+
+def converged(rows: list[dict[str, float]], patience: int) -> bool:
+    """True once the validation loss has not improved for ``patience`` validations (section 3)."""
+    losses = [row["val_loss"] for row in rows]
+    return len(losses) - 1 - losses.index(min(losses)) >= patience
+
+
+def kept_weights(task: Task) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in task.model.state_dict().items() if name.startswith(task.kept)}
+
+
+def save_state(task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folder: Path, state: State) -> None:
+    """Write ``last.safetensors``: the model, Adam's moments, and everything else as facts."""
+    moments = optimizer.state_dict()["state"]
+    tensors = dict(task.model.state_dict())
+    for index, values in moments.items():
+        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in values.items()}
+    scheduler = {k: v for k, v in plateau.state_dict().items() if isinstance(v, int | float | list)}
+    facts = {**task.facts, "state": vars(state), "plateau": scheduler, "lr": optimizer.param_groups[0]["lr"]}
+    save_checkpoint(folder / "last.safetensors", tensors, facts)
+
+
+def load_state(task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folder: Path) -> State:
+    """Go back to where ``last.safetensors`` stood; a folder without one starts at step 0."""
+    path = folder / "last.safetensors"
+    if not path.exists():
+        return State()
+    tensors, facts = load_checkpoint(path)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name in [name for name in tensors if name.startswith("adam.")]:
+        _, index, value = name.split(".")
+        moments.setdefault(int(index), {})[value] = tensors.pop(name)
+    try:
+        task.model.load_state_dict(tensors)
+    except RuntimeError:
+        raise InputError(f"{path} belongs to another architecture; resume with the settings of that run.") from None
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.param_groups[0]["lr"] = facts["lr"]
+    plateau.load_state_dict(facts["plateau"])
+    return State(**facts["state"])
+
+
+class Log:
+    """``log.csv``, one row for each validation, rewritten whole; TensorBoard's events where asked for."""
+
+    def __init__(self, folder: Path, tensorboard: bool) -> None:
+        self.path = folder / "log.csv"
+        self.writer = summary_writer(folder) if tensorboard else None
+
+    def write(self, rows: list[dict[str, float]]) -> None:
+        text = io.StringIO()
+        table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_atomically(self.path, text.getvalue().encode())
+        if self.writer:
+            for name, value in rows[-1].items():
+                self.writer.add_scalar(name, value, int(rows[-1]["step"]))
+            self.writer.flush()
+
+
+def summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.") from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, Any] | None = None) -> None:
+    """Make a run folder with its ``config.json``, or check that the one to resume was started alike.
+
+    Raises:
+        InputError: if the folder holds a run already and ``resume`` is off, holds a run of another configuration,
+            or is a file.
+    """
+    path = folder / "config.json"
+    settings = json.loads(json.dumps({**asdict(config), **(more or {})}))
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the run.")
+    if path.exists():
+        if not resume:
+            raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
+        before = json.loads(path.read_text())
+        changed = sorted(name for name in settings if before.get(name) != settings[name])
+        if changed:
+            raise InputError(
+                f"The run in {folder} was started with other settings ({', '.join(changed)}); repeat its command "
+                "with --resume, or name another folder."
+            )
+        return
+    write_atomically(path, json.dumps(settings, indent=2).encode())
+
+
+def estimate(task: Task, device: torch.device) -> tuple[float, int]:
+    """Seconds of one training step, and bytes it keeps for the backward pass, measured on one real batch.
+
+    The weights are not changed.
+    """
+    model = task.model.to(device).train()
+    batch = task.batches[0].to(device)
+    last_step = 10**9  # after every warm-up: the dearest step
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        task.loss(batch, last_step).backward()  # also warms up
+    started = time.perf_counter()
+    task.loss(batch, last_step).backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    model.zero_grad(set_to_none=True)
+    return seconds, sum(kept.values())

@@ -1,0 +1,167 @@
+"""A real browser and a real JupyterLab for the tests of this folder; both start once and are skipped if missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# What keeps JupyterLab from asking the network, and every cell of a notebook on the page.
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+}
+# "idle" right after opening may still be the state before the kernel is connected: cells would not be run.
+KERNEL_READY = """() => {
+    const shell = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+    const kernel = shell && shell.sessionContext && shell.sessionContext.session && shell.sessionContext.session.kernel;
+    return Boolean(kernel) && kernel.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, or any other of that name on the path, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("there is no chromium on the path")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+class OfflinePage:
+    """A page opened from disk while every request that would leave it is refused and remembered."""
+
+    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
+        self.context = browser.new_context(viewport={"width": 1000, "height": 900}, **context)
+        self.refused: list[str] = []
+        self.errors: list[str] = []
+
+        def judge(route: Any) -> None:
+            if route.request.url.startswith(("file:", "data:")):
+                route.continue_()
+            else:
+                self.refused.append(route.request.url)
+                route.abort()
+
+        self.context.route("**/*", judge)
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.goto(file.as_uri())
+
+
+@pytest.fixture
+def open_offline(browser: Any) -> Iterator[Any]:
+    """``open_offline(file, **context)`` -> OfflinePage; closed after the test."""
+    opened: list[OfflinePage] = []
+
+    def open_it(file: Path, **context: Any) -> OfflinePage:
+        opened.append(OfflinePage(browser, file, **context))
+        return opened[-1]
+
+    yield open_it
+    for page in opened:
+        page.context.close()
+
+
+class Lab:
+    """A running JupyterLab; ``folder`` is where its notebooks lie."""
+
+    def __init__(self, folder: Path, url: str, browser: Any) -> None:
+        self.folder, self.url, self.browser = folder, url, browser
+
+    def run_all(self, notebook: str, *, dark: bool = False, width: int = 1200) -> Any:
+        """Open the notebook, run every cell, and return its page; fails where a cell raises."""
+        context = self.browser.new_context(viewport={"width": width, "height": 900})
+        page = context.new_page()
+        page.goto(f"{self.url}/lab/workspaces/t/tree/{notebook}?reset")
+        page.wait_for_function(KERNEL_READY, timeout=90_000)
+        theme = f"JupyterLab {'Dark' if dark else 'Light'}"
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        assert page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')"), (
+            f"a cell of {notebook} raised"
+        )
+        return page
+
+    def close(self, page: Any) -> None:
+        """Close the page and shut its kernel down: an old kernel would keep what it has imported."""
+        page.context.close()
+        with urllib.request.urlopen(f"{self.url}/api/sessions", timeout=10) as answer:
+            sessions = json.load(answer)
+        for session in sessions:
+            request = urllib.request.Request(f"{self.url}/api/sessions/{session['id']}", method="DELETE")
+            urllib.request.urlopen(request, timeout=20).close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on a free port, with its settings and its home in a temporary folder."""
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    home = tmp_path_factory.mktemp("lab")
+    folder, settings = home / "notebooks", home / "settings"
+    folder.mkdir()
+    settings.mkdir()
+    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
+        *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser"),
+        *(f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={settings}"),
+    ]
+    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with (home / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            command, env={**os.environ, **own, "HOME": str(home), "PYTHONPATH": path}, stdout=log, stderr=log
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(url, server, home / "log.txt")
+            yield Lab(folder, url, browser)
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"{url}/api", timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")

@@ -1,0 +1,82 @@
+"""Label numbers in files against classes of a network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lrnet_edu.data.labels import decode, encode, format_labels, parse_labels
+from lrnet_edu.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("2", ((2,),)),
+        ("1+2", ((1, 2),)),
+        ("1,2", ((1,), (2,))),
+        ("2,1", ((2,), (1,))),
+        ("1+2,3", ((1, 2), (3,))),
+        ("255", ((255,),)),
+    ],
+)
+def test_reads_and_writes_the_option(text: str, labels: tuple) -> None:
+    assert parse_labels(text) == labels
+    assert format_labels(labels) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "1,0",
+        "-1",
+        "1,",
+        ",1",
+        "1++2",
+        "a",
+        "1.5",
+        "1 2",
+        "01",
+        "256",
+        "1000",
+        "1,1",
+        "1+2,2",
+        "²",
+        "١",
+    ],
+)
+def test_refuses_everything_else_in_one_sentence(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_labels(text)
+    message = str(caught.value)
+    assert f'"{text}"' in message
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+def test_encodes_voxel_by_voxel() -> None:
+    mask = np.random.default_rng(0).integers(0, 300, (5, 6, 7)).astype(np.uint16)
+    labels = ((7, 3), (299,), (1,))
+    class_of = {7: 1, 3: 1, 299: 2, 1: 3}
+    expected = [class_of.get(int(value), 0) for value in mask.ravel()]
+
+    classes = encode(mask, labels)
+
+    assert classes.dtype == np.uint8
+    assert classes.shape == mask.shape
+    assert classes.ravel().tolist() == expected
+
+
+def test_decodes_a_union_as_its_first_number() -> None:
+    classes = np.array([[[0, 1, 2]]], np.uint8)
+    numbers = decode(classes, ((2, 1), (5,)))
+    assert numbers.dtype == np.uint8
+    assert numbers.tolist() == [[[0, 2, 5]]]
+
+
+def test_decode_undoes_encode_without_unions() -> None:
+    mask = np.random.default_rng(1).choice([0, 4, 9], (4, 4, 4)).astype(np.uint8)
+    labels = parse_labels("9,4")
+    np.testing.assert_array_equal(decode(encode(mask, labels), labels), mask)

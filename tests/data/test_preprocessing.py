@@ -1,0 +1,369 @@
+"""Preprocessing and the way back, against scipy, analytic shapes and all 48 orientations."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel import orientations
+from scipy import ndimage
+
+from lrnet_edu.data.cases import Case
+from lrnet_edu.data.nifti import Volume, same_grid, write
+from lrnet_edu.data.preprocessing import (
+    CT_WINDOW,
+    Prepared,
+    Preprocessing,
+    back_to_original,
+    choose_preprocessing,
+    effective_range,
+    prepare,
+)
+from lrnet_edu.errors import InputError
+
+MR = Preprocessing(1.5, None)
+CT = Preprocessing(2.0, CT_WINDOW)
+SHAPE = (14, 30, 36)  # (D, H, W)
+SPACING = (3.0, 1.1, 0.9)
+
+
+def rotation(*angles: float) -> np.ndarray:
+    """A rotation about x, then y, then z."""
+    matrix = np.eye(3)
+    for (i, j), angle in zip([(1, 2), (0, 2), (0, 1)], angles, strict=True):
+        turn = np.eye(3)
+        turn[[i, j, i, j], [i, j, j, i]] = np.cos(angle), np.cos(angle), -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+def make_affine(spacing: tuple[float, float, float], turn: np.ndarray | None = None) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = (np.eye(3) if turn is None else turn) @ np.diag(spacing[::-1])
+    affine[:3, 3] = (11.0, -7.0, 100.0)
+    return affine
+
+
+def points(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """RAS millimetres of every voxel, (D, H, W, 3)."""
+    z, y, x = np.indices(shape)
+    return np.stack([x, y, z], -1) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def centre_of(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    return affine[:3, :3] @ (np.array(shape[::-1]) - 1) / 2 + affine[:3, 3]
+
+
+def scan(affine: np.ndarray, shape: tuple[int, int, int] = SHAPE) -> tuple[Volume, Volume]:
+    """A smooth positive image and a mask with two balls, 1 of radius 9 mm and 2 of radius 6 mm."""
+    place = points(shape, affine)
+    centre = centre_of(shape, affine)
+    image = 50 + 20 * np.sin(place[..., 0] / 6) + 10 * np.cos(place[..., 1] / 5) + place[..., 2] / 4
+    mask = np.zeros(shape, np.uint8)
+    mask[np.linalg.norm(place - centre - [4, 3, -2], axis=-1) < 9] = 1
+    mask[np.linalg.norm(place - centre - [-8, -6, 8], axis=-1) < 6] = 2
+    return Volume(image.astype(np.float32), affine), Volume(mask, affine)
+
+
+def one_hot(prepared: Prepared, count: int) -> np.ndarray:
+    assert prepared.classes is not None
+    return np.stack([prepared.classes == k for k in range(count)]).astype(np.float32)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def reoriented(volume: Volume, axes: tuple[int, ...], flips: tuple[int, ...]) -> Volume:
+    """The same volume with its file axes in another order and direction, by nibabel."""
+    image = nib.Nifti1Image(volume.data.T, volume.affine).as_reoriented(np.array([axes, flips]).T)
+    return Volume(np.asanyarray(image.dataobj).T, image.affine)
+
+
+OBLIQUE = make_affine(SPACING, rotation(0.2, -0.1, 0.3))
+SHEARED = make_affine(SPACING) + np.array([[0] * 4, [0, 0, 0.8, 0], [0] * 4, [0] * 4])
+
+
+def test_orientation_of_the_file_does_not_matter() -> None:
+    image, mask = scan(OBLIQUE)
+    labels = ((1,), (2,))
+    expected = prepare(image, MR, mask, labels)
+    assert expected.classes is not None
+    soft = np.random.default_rng(0).random((3, *expected.image.shape), np.float32)
+    there, _ = back_to_original(soft, expected.affine, image)
+    for axes in itertools.permutations(range(3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            stored, stored_mask = reoriented(image, axes, flips), reoriented(mask, axes, flips)
+            prepared = prepare(stored, MR, stored_mask, labels)
+            np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
+            np.testing.assert_allclose(prepared.image, expected.image, atol=1e-4)
+            np.testing.assert_array_equal(prepared.classes, expected.classes)
+            back, _ = back_to_original(soft, prepared.affine, stored)
+            theirs = reoriented(Volume(there, image.affine), axes, flips)
+            assert same_grid(theirs, Volume(back, stored.affine))
+            assert np.mean(back != theirs.data) < 1e-4  # rounding may decide a tie otherwise
+
+
+@pytest.mark.parametrize(
+    "affine", [make_affine(SPACING), OBLIQUE, SHEARED], ids=["plain", "oblique", "sheared"]
+)
+@pytest.mark.parametrize("spacing", [0.8, 1.5, 2.3])
+def test_masks_stay_where_they_are(affine: np.ndarray, spacing: float) -> None:
+    """Centres of the objects in mm, on the new grid and back in the file; Dice of the way there and back."""
+    image, mask = scan(affine)
+    prepared = prepare(image, Preprocessing(spacing, None), mask, ((1,), (2,)))
+    assert prepared.classes is not None
+    back, probabilities = back_to_original(
+        one_hot(prepared, 3), prepared.affine, image, keep_probabilities=True
+    )
+    assert back.dtype == np.uint8
+    assert back.shape == mask.data.shape
+    old, new = points(mask.data.shape, affine), points(prepared.classes.shape, prepared.affine)
+    for k in (1, 2):
+        centre = old[mask.data == k].mean(axis=0)
+        assert np.linalg.norm(new[prepared.classes == k].mean(axis=0) - centre) < 0.3 * spacing
+        assert np.linalg.norm(old[back == k].mean(axis=0) - centre) < 0.3 * spacing
+        if spacing < 2:
+            assert dice(back == k, mask.data == k) > 0.95
+    assert probabilities is not None
+    np.testing.assert_array_equal(probabilities.argmax(axis=0), back)
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+def test_the_grid_is_isotropic_and_covers_the_volume() -> None:
+    image, _ = scan(OBLIQUE)
+    prepared = prepare(image, MR)
+    assert prepared.classes is None
+    np.testing.assert_allclose(prepared.spacing, (1.5, 1.5, 1.5))
+    size_before = np.array(SHAPE) * SPACING
+    size_after = np.array(prepared.image.shape) * 1.5
+    assert (size_after >= size_before - 0.01).all()
+    assert (size_after < size_before + 1.5).all()
+    centre = centre_of(prepared.image.shape, prepared.affine)
+    np.testing.assert_allclose(centre, centre_of(SHAPE, OBLIQUE), atol=1e-6)
+
+
+def test_upsampling_is_linear_interpolation() -> None:
+    """On a grid finer than the file's nothing is smoothed; scipy interpolates at the same millimetres."""
+    image, _ = scan(OBLIQUE)
+    image.data[0, 0, 0] = (
+        image.data.min() - 1
+    )  # the one voxel that is not above the minimum: nothing is cropped
+    prepared = prepare(image, Preprocessing(0.7, None))
+    place = points(prepared.image.shape, prepared.affine)
+    indices = (place - OBLIQUE[:3, 3]) @ np.linalg.inv(OBLIQUE[:3, :3]).T  # (x, y, z)
+    values = ndimage.map_coordinates(
+        image.data, indices[..., ::-1].transpose(3, 0, 1, 2), order=1, mode="nearest"
+    )
+    expected = (values - values.mean()) / values.std()
+    np.testing.assert_allclose(prepared.image, expected, atol=2e-3)
+    assert prepared.image.dtype == np.float32
+    assert prepared.image.flags.c_contiguous
+
+
+def test_downsampling_keeps_slopes_and_averages_noise() -> None:
+    affine = make_affine((1.0, 1.0, 1.0))
+    shape = (40, 40, 40)
+    ramp = points(shape, affine) @ [1.0, 2.0, -1.0]
+    ramp = (ramp - ramp.min()).astype(np.float32)
+    window = (0.0, float(ramp.max()))
+    prepared = prepare(Volume(ramp, affine), Preprocessing(2.5, window))
+    place = points(prepared.image.shape, prepared.affine)
+    expected = (place @ [1.0, 2.0, -1.0] - (points(shape, affine) @ [1.0, 2.0, -1.0]).min()) / window[1]
+    inner = (slice(2, -2),) * 3
+    np.testing.assert_allclose(prepared.image[inner], expected[inner], atol=1e-3)
+
+    noise = np.random.default_rng(0).normal(0.5, 0.1, shape).astype(np.float32)
+    prepared = prepare(Volume(noise, affine), Preprocessing(2.5, (0.0, 1.0)))
+    assert prepared.image.std() < 0.05
+
+
+def test_an_isotropic_file_on_its_own_spacing_is_unchanged() -> None:
+    affine = make_affine((1.5, 1.5, 1.5))
+    image, mask = scan(affine, (20, 24, 28))
+    prepared = prepare(image, Preprocessing(1.5, (0.0, 100.0)), mask, ((2,),))
+    np.testing.assert_allclose(prepared.image, np.clip(image.data / 100, 0, 1), atol=1e-5)
+    np.testing.assert_array_equal(prepared.classes, mask.data == 2)
+
+
+def test_window_and_standardisation() -> None:
+    affine = make_affine((2.0, 2.0, 2.0))
+    values = np.random.default_rng(0).uniform(-1000, 1000, (8, 8, 8)).astype(np.float32)
+    ct = prepare(Volume(values, affine), CT).image
+    np.testing.assert_allclose(ct, np.clip((values + 200) / 450, 0, 1), atol=1e-4)
+    mr = prepare(Volume(values, affine), Preprocessing(2.0, None)).image
+    assert abs(mr.mean()) < 1e-5
+    assert abs(mr.std() - 1) < 1e-5
+    flat = prepare(Volume(np.full((8, 8, 8), 7, np.float32), affine), MR).image
+    assert (flat == 0).all()
+
+
+def test_small_lesions_survive_a_coarse_grid() -> None:
+    affine = make_affine((1.0, 1.0, 1.0))
+    mask = np.zeros((30, 30, 30), np.uint8)
+    lesions = [(3, 3, 3), (4, 15, 26), (14, 14, 14), (22, 7, 19), (29, 29, 29), (0, 29, 0)]
+    for z, y, x in lesions:
+        mask[z, y, x] = 2
+    mask[20:29, 18:27, 4:13] = 1  # a large object of another class
+    prepared = prepare(
+        Volume(mask.astype(np.float32), affine), Preprocessing(3.1, None), Volume(mask, affine), ((1,), (2,))
+    )
+    assert prepared.classes is not None
+    found, count = ndimage.label(prepared.classes == 2, np.ones((3, 3, 3)))
+    assert count == len(lesions)
+    places = points(found.shape, prepared.affine)[prepared.classes == 2]
+    for z, y, x in lesions:
+        there = (affine @ [x, y, z, 1])[:3]
+        assert np.abs(places - there).max(axis=1).min() <= 3.1 / 2 + 0.01
+
+
+def test_objects_that_touch_leave_no_gap() -> None:
+    affine = make_affine((2.0, 1.0, 1.0))
+    mask = np.zeros((10, 20, 20), np.uint8)
+    mask[2:8, 4:16, 4:10] = 1
+    mask[2:8, 4:16, 10:16] = 2
+    image = Volume(mask.astype(np.float32), affine)
+    apart = prepare(image, Preprocessing(1.3, None), Volume(mask, affine), ((1,), (2,))).classes
+    union = prepare(image, Preprocessing(1.3, None), Volume(mask, affine), ((1, 2),)).classes
+    assert apart is not None
+    np.testing.assert_array_equal(apart > 0, union)
+
+
+def body_scan(legs: bool = False) -> np.ndarray:
+    """Air, one or two bodies, a thin table and a hot pixel: (D, H, W) at 2 mm."""
+    image = np.full((30, 80, 90), -1000, np.float32)
+    image[:, 20:60, 25:40] = 40
+    if legs:
+        image[:, 22:58, 50:63] = 60
+    image[:, 72, 3:88] = 100  # the table
+    image[3, 3, 3] = 3000
+    return image
+
+
+def test_effective_range_of_a_ct() -> None:
+    z, y, x = effective_range(body_scan(), (2.0, 2.0, 2.0), True)
+    assert (z.start, z.stop) == (0, 30)
+    for part, low, high in ((y, 20, 60), (x, 25, 40)):
+        assert low - 5 <= part.start <= low - 2  # at least 4 mm, at most 10 mm of margin
+        assert high + 2 <= part.stop <= high + 5
+    _, y, x = effective_range(body_scan(legs=True), (2.0, 2.0, 2.0), True)
+    assert x.start <= 23
+    assert x.stop >= 65
+    assert y.stop < 72
+
+
+def test_effective_range_of_an_mr() -> None:
+    image = np.zeros((10, 20, 30), np.float32)
+    image[2:7, 5:19, 8:12] = np.random.default_rng(0).random((5, 14, 4)) + 0.1
+    assert effective_range(image, SPACING, False) == (slice(2, 7), slice(5, 19), slice(8, 12))
+
+
+@pytest.mark.parametrize("value", [-1000.0, 0.0, 40.0])
+@pytest.mark.parametrize("is_ct", [True, False])
+def test_effective_range_of_an_even_volume_is_everything(value: float, is_ct: bool) -> None:
+    image = np.full((5, 6, 7), value, np.float32)
+    assert effective_range(image, SPACING, is_ct) == (slice(0, 5), slice(0, 6), slice(0, 7))
+
+
+def test_a_prediction_is_background_outside_the_effective_range() -> None:
+    affine = make_affine((2.0, 2.0, 2.0))
+    image = Volume(body_scan(), affine)
+    prepared = prepare(image, CT)
+    assert prepared.image.size < 0.5 * image.data.size
+    soft = np.zeros((2, *prepared.image.shape), np.float32)
+    soft[1] = 1
+    classes, probabilities = back_to_original(soft, prepared.affine, image, keep_probabilities=True)
+    box = effective_range(image.data, (2.0, 2.0, 2.0), True)
+    expected = np.zeros(image.data.shape, np.uint8)
+    expected[box] = 1
+    np.testing.assert_array_equal(classes, expected)
+    assert probabilities is not None
+    np.testing.assert_allclose(probabilities[1], expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
+
+
+def test_the_way_back_is_linear_interpolation() -> None:
+    image, _ = scan(OBLIQUE)
+    grid = prepare(image, MR)
+    soft = np.random.default_rng(0).random((2, *grid.image.shape), np.float32)
+    _, probabilities = back_to_original(soft, grid.affine, image, keep_probabilities=True)
+    indices = (points(SHAPE, OBLIQUE) - grid.affine[:3, 3]) @ np.linalg.inv(grid.affine[:3, :3]).T
+    at = indices[..., ::-1].transpose(3, 0, 1, 2)
+    assert probabilities is not None
+    for k in (0, 1):
+        expected = ndimage.map_coordinates(soft[k], at, order=1, mode="nearest")
+        np.testing.assert_allclose(probabilities[k], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_thin_volumes(depth: int) -> None:
+    image, mask = scan(make_affine(SPACING), (depth, 30, 36))
+    prepared = prepare(image, MR, mask, ((1,),))
+    assert prepared.image.shape[0] == 2 * depth
+    assert np.isfinite(prepared.image).all()
+    back, _ = back_to_original(one_hot(prepared, 2), prepared.affine, image)
+    assert dice(back == 1, mask.data == 1) > 0.95
+
+
+def stored_cases(
+    folder: Path, *scans: tuple[tuple[int, int, int], tuple[float, float, float], float]
+) -> list[Case]:
+    """Cases of given shape, spacing and value of the darkest tenth."""
+    cases = []
+    for i, (shape, spacing, dark) in enumerate(scans):
+        data = np.full(shape, 40, np.int16)
+        data[: max(1, shape[0] // 10)] = dark
+        write(folder / f"volume-{i}.nii.gz", data, make_affine(spacing))
+        cases.append(Case(f"volume-{i}", folder / f"volume-{i}.nii.gz", None, None))
+    return cases
+
+
+def test_spacing_is_the_median_made_coarser_for_size(tmp_path: Path) -> None:
+    cases = stored_cases(
+        tmp_path,
+        ((10, 20, 20), (4.0, 1.0, 1.0), -1000),  # 1.587 mm, 16 000 mm3
+        ((10, 20, 20), (1.0, 1.0, 1.0), -1000),  # 1 mm, 4 000 mm3
+        ((40, 40, 40), (3.0, 1.5, 1.5), -1000),  # 1.890 mm, 432 000 mm3
+    )
+    assert choose_preprocessing(cases, max_voxels=10**9) == Preprocessing(1.59, CT_WINDOW)
+    assert choose_preprocessing(cases[1:2], max_voxels=10**9).spacing == 1.0
+    coarse = choose_preprocessing(cases, max_voxels=250).spacing
+    assert coarse == pytest.approx(4.0)
+    assert 16_000 / coarse**3 <= 250
+    assert choose_preprocessing(cases, max_voxels=300).spacing == 3.77  # 3.764 rounded up
+
+
+def test_ct_is_told_by_the_data_set_or_by_air(tmp_path: Path) -> None:
+    small = (10, 8, 8), (1.0, 1.0, 1.0)
+    air, none, other = stored_cases(tmp_path, (*small, -1000), (*small, 0), (*small, -150))
+
+    def window(*cases: Case, modality: str | None = None) -> tuple[float, float] | None:
+        stated = [Case(case.name, case.image, None, modality) for case in cases]
+        return choose_preprocessing(stated, max_voxels=10**6).window
+
+    assert window(air) == CT_WINDOW
+    assert window(none) is None
+    assert window(other) is None
+    assert window(air, none, air) == CT_WINDOW
+    assert window(none, air, none) is None
+    assert window(none, modality="CT") == CT_WINDOW
+    assert window(air, modality="MR") is None
+    assert choose_preprocessing([none], max_voxels=10**6, window=(-100, 400)).window == (-100.0, 400.0)
+    with pytest.raises(InputError, match="window.*empty"):
+        choose_preprocessing([none], max_voxels=10**6, window=(400, -100))
+
+
+@pytest.mark.parametrize("settings", [MR, CT])
+def test_settings_survive_json(settings: Preprocessing) -> None:
+    assert Preprocessing(**json.loads(json.dumps(asdict(settings)))) == settings
+
+
+def test_nibabel_agrees_on_the_orientation_of_the_prepared_grid() -> None:
+    image, _ = scan(OBLIQUE)
+    prepared = prepare(reoriented(image, (2, 0, 1), (-1, 1, -1)), MR)
+    assert orientations.aff2axcodes(prepared.affine) == ("R", "A", "S")

@@ -1,0 +1,445 @@
+"""The criteria against brute force, against balls whose values are known in closed form, and SciPy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from scipy.spatial.distance import cdist, directed_hausdorff
+
+from lrnet_edu import metrics
+from lrnet_edu.errors import InputError
+from lrnet_edu.metrics import case_scores, score_table, surface_distances, surface_voxels
+
+SPACING = (2.5, 0.7, 1.1)
+NEIGHBOURS_18 = [step for step in itertools.product((-1, 0, 1), repeat=3) if 1 <= np.abs(step).sum() <= 2]
+LENGTHS = ("assd", "msd", "rmsd")
+NAMES = ["DC", "DG", "VOE", "RVD", "abs_RVD", "ASSD", "MSD", "RMSD"]
+
+
+def random_mask(seed: int, shape: tuple[int, int, int] = (7, 9, 8)) -> np.ndarray:
+    """Scattered voxels (even seeds) or smooth blobs (odd seeds), often touching the image's border."""
+    noise = np.random.default_rng(seed).normal(size=shape)
+    if seed % 2:
+        noise = ndimage.gaussian_filter(noise, 1.5)
+    return noise > np.quantile(noise, 0.7)
+
+
+def ball(
+    centre: tuple[float, float, float], radius: float, spacing: tuple[float, float, float]
+) -> np.ndarray:
+    """A ball in a cube of 44 mm; everything in mm."""
+    axes = [np.arange(round(44 / step)) * step for step in spacing]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    return (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 <= radius**2
+
+
+def brute_surface(mask: np.ndarray) -> np.ndarray:
+    """Voxel by voxel: on the surface if any of the 18 neighbours is background or outside the image."""
+
+    def in_object(place: tuple[int, ...]) -> bool:
+        return all(0 <= p < size for p, size in zip(place, mask.shape, strict=True)) and bool(mask[place])
+
+    return np.array(
+        [
+            voxel
+            for voxel in np.argwhere(mask)
+            if not all(
+                in_object(tuple(int(v) + s for v, s in zip(voxel, step, strict=True)))
+                for step in NEIGHBOURS_18
+            )
+        ]
+    ).reshape(-1, 3)
+
+
+def brute_distances(p: np.ndarray, r: np.ndarray, spacing: tuple[float, float, float]) -> list[np.ndarray]:
+    """All pairs of surface voxels in one table; the smallest value of each row and of each column."""
+    table = cdist(brute_surface(p) * spacing, brute_surface(r) * spacing)
+    return [table.min(axis=1), table.min(axis=0)]
+
+
+@pytest.fixture(params=["chosen", "tree", "transform"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leaves the choice between search tree and distance transform to the module, or forces one of them."""
+
+    def not_this_one(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the other way should have been taken")
+
+    if request.param == "tree":
+        monkeypatch.setattr(metrics, "CROWDED", math.inf)
+        monkeypatch.setattr(metrics, "SEARCH_COST", -math.inf)
+        monkeypatch.setattr(metrics.edt, "edt", not_this_one)
+    if request.param == "transform":
+        monkeypatch.setattr(metrics, "CROWDED", 0)
+        monkeypatch.setattr(metrics, "KDTree", not_this_one)
+    return request.param
+
+
+# --- surfaces and distances
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_surface_is_what_brute_force_finds(seed: int) -> None:
+    mask = random_mask(seed)
+    np.testing.assert_array_equal(surface_voxels(mask), brute_surface(mask))
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 6), (6, 1, 6), (6, 6, 1), (5, 6, 7), (1, 1, 1)])
+def test_surface_of_a_full_image_is_its_border(shape: tuple[int, int, int]) -> None:
+    mask = np.ones(shape, bool)
+    np.testing.assert_array_equal(surface_voxels(mask), brute_surface(mask))
+
+
+def test_surface_is_scipys_erosion_with_the_18_neighbourhood() -> None:
+    mask = random_mask(5, (30, 40, 35))
+    eroded = ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 2), border_value=0)
+    np.testing.assert_array_equal(surface_voxels(mask), np.argwhere(mask & ~eroded))
+
+
+def test_only_a_corner_neighbour_does_not_make_a_surface_voxel() -> None:
+    mask = np.ones((5, 5, 5), bool)
+    mask[1, 1, 1] = False  # a corner neighbour of the centre
+    assert [2, 2, 2] not in surface_voxels(mask).tolist()
+    mask[1, 2, 1] = False  # an edge neighbour
+    assert [2, 2, 2] in surface_voxels(mask).tolist()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING, (0.6, 3.0, 0.9)])
+def test_every_distance_and_score_is_what_brute_force_finds(
+    seed: int, spacing: tuple[float, float, float], engine: str
+) -> None:
+    p, r = random_mask(seed), random_mask(seed + 100)
+    want = brute_distances(p, r, spacing)
+    for got, expected in zip(surface_distances(p, r, spacing), want, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    scores, pooled = case_scores(p, r, spacing), np.concatenate(want)
+    assert scores.assd == pytest.approx(pooled.mean(), rel=1e-5)
+    assert scores.msd == pytest.approx(pooled.max(), rel=1e-5)
+    assert scores.rmsd == pytest.approx((pooled**2).mean() ** 0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_distances_in_a_box_of_one_slice(axis: int, engine: str) -> None:
+    shape = [9, 8, 7]
+    shape[axis] = 1
+    p, r = random_mask(2, tuple(shape)), random_mask(4, tuple(shape))
+    for got, expected in zip(surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_single_voxels_far_apart(engine: str) -> None:
+    p, r = np.zeros((2, 20, 30, 40), bool)
+    p[3, 4, 5] = r[17, 28, 39] = True
+    distance = math.dist((3 * 2.5, 4 * 0.7, 5 * 1.1), (17 * 2.5, 28 * 0.7, 39 * 1.1))
+    scores = case_scores(p, r, SPACING)
+    assert [scores.assd, scores.msd, scores.rmsd] == pytest.approx([distance] * 3, rel=1e-6)
+    assert (scores.dice, scores.voe, scores.rvd) == (0, 1, 0)
+
+
+def test_tree_for_small_objects_in_a_large_box_and_transform_for_a_ball_in_a_ball(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lesions = np.zeros((2, 60, 90, 90), bool)
+    for z, y, x in [(3, 5, 80), (50, 80, 6), (30, 44, 41)]:
+        lesions[0, z : z + 5, y : y + 6, x : x + 4] = lesions[1, z + 1 : z + 7, y : y + 3, x + 2 : x + 5] = (
+            True
+        )
+    lesions[1, 5:8, 70:74, 70:75] = True  # one that the first mask lacks
+    balls = np.stack([ball((22, 22, 22), 12, (1, 1, 1)), ball((22, 22, 22), 5, (1, 1, 1))])
+
+    transforms = []
+    transform = metrics.edt.edt
+    monkeypatch.setattr(metrics.edt, "edt", lambda *a, **k: transforms.append(1) or transform(*a, **k))
+    for (p, r), expected_transforms in ((lesions, 0), (balls, 2)):
+        for got, expected in zip(
+            surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True
+        ):
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+        assert len(transforms) == expected_transforms
+
+
+def test_msd_is_scipys_hausdorff_distance_of_the_surfaces() -> None:
+    p, r = random_mask(11, (20, 24, 22)), random_mask(13, (20, 24, 22))
+    a, b = surface_voxels(p) * np.array(SPACING), surface_voxels(r) * np.array(SPACING)
+    hausdorff = max(directed_hausdorff(a, b)[0], directed_hausdorff(b, a)[0])
+    assert case_scores(p, r, SPACING).msd == pytest.approx(hausdorff, rel=1e-5)
+
+
+# --- balls, whose scores are known in closed form
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (1.0, 0.4, 0.4)])
+def test_two_equal_balls_shifted(spacing: tuple[float, float, float]) -> None:
+    radius, shift, voxel = 12.0, 5.0, max(spacing)
+    p = ball((22, 20, 22), radius, spacing)
+    r = ball((22, 20 + shift, 22), radius, spacing)
+    scores = case_scores(p, r, spacing)
+    common = math.pi * (4 * radius + shift) * (2 * radius - shift) ** 2 / 12  # two caps
+    volume = 4 / 3 * math.pi * radius**3
+    assert scores.dice == pytest.approx(common / volume, abs=0.01)
+    assert scores.voe == pytest.approx(1 - common / (2 * volume - common), abs=0.01)
+    assert scores.rvd == pytest.approx(0, abs=0.01)
+    # A point of one sphere at angle t lies sqrt(r^2 + s^2 - 2 r s cos t) from the other's centre, cos t is uniform.
+    # The voxels' surface is a layer, not a skin: distances between two layers come out a little short.
+    cosine = np.linspace(-1, 1, 20001)
+    gap = np.abs(np.sqrt(radius**2 + shift**2 - 2 * radius * shift * cosine) - radius)
+    assert scores.assd == pytest.approx(gap.mean(), abs=voxel / 2)
+    assert scores.rmsd == pytest.approx(np.sqrt((gap**2).mean()), abs=voxel / 2)
+    assert scores.msd == pytest.approx(shift, abs=voxel)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (1.0, 0.4, 0.4)])
+def test_two_concentric_balls(spacing: tuple[float, float, float]) -> None:
+    inner, outer, voxel = 11.0, 17.0, max(spacing)
+    small, large = ball((22, 22, 22), inner, spacing), ball((22, 22, 22), outer, spacing)
+    scores = case_scores(large, small, spacing)
+    ratio = (outer / inner) ** 3
+    assert scores.dice == pytest.approx(2 / (1 + ratio), abs=0.01)
+    assert scores.voe == pytest.approx(1 - 1 / ratio, abs=0.01)
+    assert scores.rvd == pytest.approx(ratio - 1, rel=0.01)
+    assert case_scores(small, large, spacing).rvd == pytest.approx(1 / ratio - 1, rel=0.01)
+    for length in LENGTHS:
+        assert getattr(scores, length) == pytest.approx(outer - inner, abs=voxel)
+
+
+# --- properties
+
+
+def test_counts_and_overlaps_of_a_hand_made_case() -> None:
+    p, r = np.zeros((2, 3, 4, 5), bool)
+    p[1, 1, 0:4] = True  # 4 voxels
+    r[1, 1, 1:3] = r[1, 2, 1] = True  # 3 voxels, 2 of them common
+    scores = case_scores(p, r, (1, 1, 1))
+    assert (scores.intersection, scores.prediction_voxels, scores.reference_voxels) == (2, 4, 3)
+    assert scores.dice == pytest.approx(4 / 7)
+    assert scores.voe == pytest.approx(1 - 2 / 5)
+    assert scores.rvd == pytest.approx(1 / 3)
+    # distances of p: 1, 0, 0, 1; of r: 0, 0, 1. Pooled: 3/7, where the mean of the two means would be 5/12.
+    assert scores.assd == pytest.approx(3 / 7)
+    assert scores.rmsd == pytest.approx(math.sqrt(3 / 7))
+    assert scores.msd == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_but_rvd_are_symmetric(seed: int) -> None:
+    p, r = random_mask(seed), random_mask(seed + 50) & random_mask(seed + 51)
+    ahead, back = case_scores(p, r, SPACING), case_scores(r, p, SPACING)
+    for name in ("dice", "voe", "intersection"):
+        assert getattr(ahead, name) == getattr(back, name)
+    for name in LENGTHS:
+        assert getattr(ahead, name) == pytest.approx(getattr(back, name), rel=1e-12)
+    assert ahead.rvd > 0 > back.rvd  # positive is over-segmentation
+    assert (1 + ahead.rvd) * (1 + back.rvd) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_perfect_prediction(seed: int) -> None:
+    scores = case_scores(random_mask(seed), random_mask(seed), SPACING)
+    assert (scores.dice, scores.voe, scores.rvd) == (1, 0, 0)
+    assert (scores.assd, scores.msd, scores.rmsd) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_order_and_relations_of_the_criteria(seed: int) -> None:
+    scores = case_scores(random_mask(seed), random_mask(seed + 7), SPACING)
+    assert 0 < scores.assd < scores.rmsd < scores.msd
+    assert scores.voe == pytest.approx(1 - scores.dice / (2 - scores.dice))
+
+
+def test_spacing_scales_the_lengths_alone() -> None:
+    p, r = random_mask(1), random_mask(3)
+    once, thrice = case_scores(p, r, SPACING), case_scores(p, r, [3 * step for step in SPACING])
+    for name in LENGTHS:
+        assert getattr(thrice, name) == pytest.approx(3 * getattr(once, name), rel=1e-6)
+    assert (thrice.dice, thrice.voe, thrice.rvd) == (once.dice, once.voe, once.rvd)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_turning_flipping_and_padding_the_scan_changes_nothing(order: tuple[int, int, int]) -> None:
+    p, r = random_mask(1), random_mask(3)
+    want = case_scores(p, r, SPACING)
+
+    def moved(mask: np.ndarray) -> np.ndarray:
+        return np.pad(np.flip(mask.transpose(order), axis=order[0]), ((2, 0), (1, 3), (0, 4)))
+
+    got = case_scores(moved(p), moved(r), [SPACING[axis] for axis in order])
+    assert (got.dice, got.voe, got.rvd) == (want.dice, want.voe, want.rvd)
+    for name in LENGTHS:
+        assert getattr(got, name) == pytest.approx(getattr(want, name), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+def test_any_label_but_0_is_the_object(kind: type) -> None:
+    p, r = random_mask(1), random_mask(3)
+    want = case_scores(p, r, SPACING)
+    labels = np.asfortranarray((p * (1 + np.arange(p.shape[2]) % 3)).astype(kind))
+    assert case_scores(labels, r.astype(kind), SPACING) == want
+    assert (
+        case_scores(torch.from_numpy(labels), torch.from_numpy(r), torch.tensor(SPACING, dtype=torch.double))
+        == want
+    )
+
+
+def test_one_far_voxel_decides_the_msd_alone() -> None:
+    r = ball((12, 12, 12), 8, (1, 1, 1))
+    p = r.copy()
+    p[40, 12, 12] = True
+    scores = case_scores(p, r, (1, 1, 1))
+    assert scores.msd == pytest.approx(20)  # the ball ends at z = 20
+    assert scores.assd < 0.05
+    assert scores.dice > 0.999
+
+
+# --- empty masks
+
+
+def test_empty_masks() -> None:
+    empty, some = np.zeros((4, 5, 6), bool), np.ones((4, 5, 6), bool)
+    both, missed, invented = (
+        case_scores(empty, empty, SPACING),
+        case_scores(empty, some, SPACING),
+        case_scores(some, empty, SPACING),
+    )
+    assert (both.dice, both.voe, both.rvd) == (1, 0, 0)
+    assert (missed.dice, missed.voe, missed.rvd) == (0, 1, -1)
+    assert (invented.dice, invented.voe) == (0, 1)
+    assert math.isnan(invented.rvd)
+    for scores in (both, missed, invented):
+        assert all(math.isnan(getattr(scores, name)) for name in LENGTHS)
+    assert (missed.prediction_voxels, missed.reference_voxels, missed.intersection) == (0, 120, 0)
+    assert surface_voxels(empty).shape == (0, 3)
+    assert [len(d) for d in surface_distances(empty, some, SPACING)] == [0, 0]
+
+
+# --- a set of cases
+
+
+def bar(start: int, stop: int) -> np.ndarray:
+    mask = np.zeros((1, 1, 100), bool)
+    mask[0, 0, start:stop] = True
+    return mask
+
+
+def scored(prediction: np.ndarray, reference: np.ndarray) -> metrics.CaseScores:
+    return case_scores(prediction, reference, (1, 1, 1))
+
+
+GOOD = scored(bar(0, 90), bar(0, 90))  # Dice 1 of 180 voxels, RVD 0, distances 0
+POOR = scored(bar(0, 12), bar(6, 14))  # common 6, sizes 12 and 8: Dice 0.6, VOE 1 - 6/14, RVD 0.5
+SHORT = scored(bar(0, 1), bar(0, 2))  # Dice 2/3, RVD -0.5, distances 0, 0, 1
+MISSED = scored(bar(0, 0), bar(0, 10))
+INVENTED = scored(bar(0, 10), bar(0, 0))
+NOTHING = scored(bar(0, 0), bar(0, 0))
+
+
+def test_table_of_a_hand_computed_set() -> None:
+    table = score_table([GOOD, POOR, SHORT])
+    assert table.cases == 3
+    assert list(table.mean) == list(table.undefined) == NAMES
+    assert table.mean["DC"] == pytest.approx((1 + 0.6 + 2 / 3) / 3)
+    assert table.mean["DG"] == pytest.approx(2 * (90 + 6 + 1) / (180 + 20 + 3))  # the large case carries it
+    assert table.mean["VOE"] == pytest.approx((0 + 8 / 14 + 1 / 2) / 3)
+    assert table.mean["RVD"] == pytest.approx(0)  # 0, 0.5 and -0.5 cancel
+    assert table.mean["abs_RVD"] == pytest.approx(1 / 3)
+    # POOR: of 0..11 the voxels 0..5 are 6..1 away, of 6..13 the voxels 12 and 13 are 1 and 2 away: 24 / 20
+    assert table.mean["ASSD"] == pytest.approx((0 + 24 / 20 + 1 / 3) / 3)
+    assert table.mean["MSD"] == pytest.approx((0 + 6 + 1) / 3)
+    assert table.mean["RMSD"] == pytest.approx((0 + math.sqrt((91 + 5) / 20) + math.sqrt(1 / 3)) / 3)
+    assert set(table.undefined.values()) == {0}
+
+
+def test_undefined_values_are_left_out_and_counted() -> None:
+    table = score_table([POOR, MISSED, INVENTED, NOTHING])
+    assert table.undefined == dict.fromkeys(NAMES, 0) | {
+        "RVD": 1,
+        "abs_RVD": 1,
+        "ASSD": 3,
+        "MSD": 3,
+        "RMSD": 3,
+    }
+    assert table.mean["DC"] == pytest.approx((0.6 + 0 + 0 + 1) / 4)
+    assert table.mean["DG"] == pytest.approx(12 / (20 + 10 + 10))
+    assert table.mean["RVD"] == pytest.approx((0.5 - 1 + 0) / 3)
+    assert table.mean["abs_RVD"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert table.mean["MSD"] == 6
+
+
+def test_penalties_stand_in_where_one_mask_is_empty() -> None:
+    cases = [POOR, MISSED, INVENTED, NOTHING]
+    plain, strict = score_table(cases), score_table(cases, penalties={"MSD": 100, "RVD": -3})
+    assert strict.mean["MSD"] == pytest.approx((6 + 100 + 100) / 3)  # NOTHING missed nothing
+    assert strict.mean["RVD"] == pytest.approx((0.5 - 1 - 3 + 0) / 4)
+    assert strict.mean["abs_RVD"] == pytest.approx((0.5 + 1 + 3 + 0) / 4)
+    for name in ("DC", "DG", "VOE", "ASSD", "RMSD"):
+        assert strict.mean[name] == plain.mean[name]
+    assert strict.undefined == plain.undefined
+
+
+def test_a_missed_lesion_improves_the_plain_mean_but_not_the_penalised_one() -> None:
+    good_and_poor, poor_given_up = [SHORT, POOR], [SHORT, MISSED]
+    assert score_table(poor_given_up).mean["ASSD"] < score_table(good_and_poor).mean["ASSD"]
+    fine = {"ASSD": 99.0}
+    assert score_table(poor_given_up, fine).mean["ASSD"] > score_table(good_and_poor, fine).mean["ASSD"]
+
+
+def test_sets_without_a_defined_value() -> None:
+    table = score_table([NOTHING, NOTHING])
+    assert (table.mean["DC"], table.mean["DG"], table.mean["RVD"]) == (1, 1, 0)
+    assert math.isnan(table.mean["ASSD"])
+    assert table.undefined["ASSD"] == 2
+    nobody = score_table([])
+    assert nobody.cases == 0
+    assert all(math.isnan(value) for value in nobody.mean.values())
+
+
+@pytest.mark.parametrize("penalties", [{"DC": 0.0}, {"abs_RVD": 1.0}, {"MSD": math.inf}, {"ASSD": math.nan}])
+def test_unusable_penalties(penalties: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="give"):
+        score_table([POOR], penalties)
+
+
+# --- input that cannot be scored
+
+
+def with_value(value: float) -> np.ndarray:
+    mask = np.zeros((2, 3, 4))
+    mask[1, 2, 3] = value
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((3, 4), bool), "one volume"),
+        (np.zeros((1, 2, 3, 4), bool), "one volume"),
+        (np.zeros((2, 3, 5), bool), "one grid"),
+        (with_value(math.nan), "NaN or infinity"),
+        (with_value(math.inf), "NaN or infinity"),
+        (with_value(0.5), "fractional"),
+        (with_value(-1), "negative"),
+        (with_value(-1).astype(np.int16), "negative"),
+        (with_value(1).astype(complex), "complex128"),
+        (with_value(1).astype(str), "whole numbers"),
+    ],
+)
+def test_unusable_masks(mask: np.ndarray, words: str) -> None:
+    good = np.ones((2, 3, 4), bool)
+    for prediction, reference in ((mask, good), (good, mask)):
+        with pytest.raises(InputError, match=words):
+            case_scores(prediction, reference, (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [(1, 1), (1, 1, 1, 1), 1.0, None, "abc", (1, 0, 1), (1, -1, 1), (1, math.nan, 1), (math.inf, 1, 1)],
+)
+@pytest.mark.parametrize("fill", [0, 1])
+def test_unusable_spacing(spacing: object, fill: int) -> None:
+    mask = np.full((2, 3, 4), fill)
+    with pytest.raises(InputError, match="three positive numbers"):
+        case_scores(mask, mask, spacing)  # type: ignore[arg-type]
