@@ -114,8 +114,7 @@ def _map_of(
     if not inside.any():
         return np.full(inside.shape, -1 if kind == "SNI-DM" else 0, dtype=np.float32)
     full = bool(inside.all())
-    all_neighbours = 3**inside.ndim - 1
-    labels = _components(inside, all_neighbours)
+    labels = _components(inside, connectivity)
     if full:
         distances = _full_distances(inside.shape, spacing)
     elif kind == "SNI-DM":  # object and background as two labels: D and D' in one pass
@@ -126,21 +125,18 @@ def _map_of(
         return distances
     if kind == "SNI-DM" and not full:
         _negate_outside(distances, ~inside, inverse=outside == "inverse")
-    if connectivity != all_neighbours:
-        labels = _components(inside, connectivity)
     _invert_components(distances, inside, labels, normalize=kind != "I-DM")
     return distances
 
 
 def _inside_distances(inside: np.ndarray, labels: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """D inside the object, 0 outside; neither is empty, and ``labels`` come from full connectivity.
+    """D inside the object, 0 outside; there is an inside and an outside.
 
     Lesions fill about a hundredth of a scan, so D is computed in each component's box, one voxel wider than
     the component: many times faster than on the whole scan, and as exact. Let y be the voxel outside
     component C that is nearest to the voxel x of C. It lies in the box, else the voxel of the box nearest to
-    y, not in C either, would be nearer to x. And it is background: its neighbour one step towards x is nearer
-    to x, hence in C, so an object voxel y would touch C and be part of it. (With fewer neighbours than all,
-    it would not always be.)
+    y, not in C either, would be nearer to x. And it is background: one step towards x along one axis leads
+    to a voxel nearer to x, hence in C, so an object voxel y would share a face with C and be part of it.
     """
     boxes = [
         tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)

@@ -1,8 +1,9 @@
 """The seven criteria of the paper's section 3, "Evaluation Criteria", for one case and for a set of cases.
 
 The paper names them (DC, DG, VOE, RVD, ASSD, MSD, RMSD) and leaves their definitions to the LiTS benchmark
-(its reference 3). Some count voxels, some measure in millimetres from surface to surface, and DG only exists for
-a set of cases. With P the predicted and R the reference object, dP and dR their surfaces, and ``|...|`` a count:
+(its reference 3). Some count voxels, some measure in millimetres from surface to surface, and DG only
+exists for a set of cases. With P the predicted and R the reference object, dP and dR their surfaces, and
+``|...|`` a count:
 
 ========  ============================================================  ======  ==============  =======
 name      definition                                                    unit    range           perfect
@@ -128,15 +129,16 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
 def score_table(cases: Sequence[CaseScores], penalties: Mapping[str, float] | None = None) -> ScoreTable:
     """Puts the scores of a set's cases into one row: DC, DG, and the means of the other criteria.
 
-    DC weighs every case alike, DG every voxel: one case with a large tumour can carry DG alone. RVD is signed, so
-    a mean near 0 may be half the cases far above and half far below; ``abs_RVD``, the mean of its absolute
-    values, tells.
+    DC weighs every case alike, DG every voxel: one case with a large tumour can carry DG alone. RVD is
+    signed, so a mean near 0 may be half the cases far above and half far below; ``abs_RVD``, the mean of
+    its absolute values, tells.
 
-    Undefined values are left out of the means, and counted. That rewards a model for missing a lesion altogether:
-    the case then has no surface distance, and the mean improves. ``penalties`` turns this round: in every case
-    where exactly one of the masks is empty, the given value stands in for an undefined one. (Where both are
-    empty nothing was missed, and the distances stay out.) No value is agreed upon; for distances the diagonal of
-    the scan in mm is the largest that could have occurred. The counts are the same with and without penalties.
+    Undefined values are left out of the means, and counted. That rewards a model for missing a lesion
+    altogether: the case then has no surface distance, and the mean improves. ``penalties`` turns this
+    round: in every case where exactly one of the masks is empty, the given value stands in for an undefined
+    one. (Where both are empty nothing was missed, and the distances stay out.) No value is agreed upon; for
+    distances the diagonal of the scan in mm is the largest that could have occurred. The counts are the
+    same with and without penalties.
 
     Args:
         cases: Scores of the cases; without any, every mean is NaN.
@@ -210,9 +212,9 @@ def surface_distances(
 def surface_voxels(mask: Any) -> np.ndarray:
     """The object's surface: the voxels that one erosion with the 18-neighbourhood removes.
 
-    A voxel stays if its 18 neighbours (those that share a face or an edge with it) all belong to the object;
-    what lies outside the image counts as background. In its own slice these neighbours fill a 3 x 3 square, in
-    the slices above and below a cross.
+    A voxel stays if its 18 neighbours (those that share a face or an edge with it) all belong to the
+    object; what lies outside the image counts as background. In its own slice these neighbours fill a 3 x 3
+    square, in the slices above and below a cross.
 
     Args:
         mask: Mask (D, H, W), as for :func:`case_scores`.
@@ -252,10 +254,11 @@ def _erode_cross(a: np.ndarray) -> np.ndarray:
 def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Distance in mm from every point (N, 3) to the nearest of the targets (M, 3), exact either way.
 
-    A few lesions in a large scan are few points in a large box: a search tree looks at the points alone. Its
-    time grows with the targets that lie about as near as the nearest one (from the centre of a ball, all of its
-    surface). A sample tells how many; where they would cost more than a pass over the box, or the targets crowd
-    it (the noise of an untrained network), the distance transform of the box does the work, in single precision.
+    A few lesions in a large scan are few points in a large box: a search tree looks at the points alone.
+    Its time grows with the targets that lie about as near as the nearest one (from the centre of a ball,
+    all of its surface). A sample tells how many; where they would cost more than a pass over the box, or
+    the targets crowd it (the noise of an untrained network), the distance transform of the box does the
+    work, in single precision.
     """
     low = np.minimum(points.min(axis=0), targets.min(axis=0))
     shape = np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1
@@ -269,9 +272,7 @@ def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np
             return tree.query(points * spacing)[0]
     elsewhere = np.ones(shape, bool)
     elsewhere[tuple((targets - low).T)] = False  # edt measures from every True to the nearest False
-    to_target = edt.edt(
-        elsewhere, anisotropy=tuple(spacing.tolist()), black_border=False
-    )  # (D, H, W) float32
+    to_target = edt.edt(elsewhere, anisotropy=tuple(spacing.tolist()), black_border=False)  # (D, H, W)
     return to_target[tuple((points - low).T)].astype(float)
 
 

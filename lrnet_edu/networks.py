@@ -160,8 +160,14 @@ class LRNet(nn.Module):
         self.wake_output()
 
     def wake_output(self) -> None:
-        """Give the last layer a small positive bias: a ReLU that starts below zero everywhere never learns."""
-        nn.init.constant_(self.head[-1].bias, 0.1)  # type: ignore[arg-type]
+        """Start the last layer above zero everywhere: a ReLU that is below zero everywhere never learns.
+
+        Its inputs are not negative (they leave a ReLU), so positive weights and a small positive bias suffice.
+        """
+        last = self.head[-1]
+        nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]
+        last.weight.data.abs_()  # type: ignore[operator, union-attr]
+        nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
 
     def forward(self, probabilities: Tensor) -> Tensor:
         if probabilities.ndim != 5 or probabilities.shape[1] != 2:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cc3d
 import numpy as np
@@ -18,15 +19,16 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lrnet_edu.config import PretrainConfig
+from lrnet_edu.config import PretrainConfig, preset
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import cut
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.distance_maps import HARD_THRESHOLD, distance_map
 from lrnet_edu.errors import InputError
 from lrnet_edu.losses import map_regression_loss
-from lrnet_edu.networks import LRNet, lrnet_facts
-from lrnet_edu.training import Task
+from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
+from lrnet_edu.segmentation import open_study
+from lrnet_edu.training import Task, choose_device, fit, open_run
 
 
 class MaskBatch(NamedTuple):
@@ -40,9 +42,9 @@ class MaskBatch(NamedTuple):
         return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.cases)
 
 
-# Batches take turns: eight small cubes around small lesions, then one large cube around a large lesion. A small
+# Batches take turns: eight small cubes around small lesions, then two large cubes around large lesions. A small
 # cube would cut a large lesion, and the cut changes its maximum M_C and with it the whole map.
-CUBES = ((24, 8, (1.0, 9.0)), (48, 1, (7.0, 20.0)))  # edge in voxels, cubes in a batch, radii of the lesions
+CUBES = ((16, 16, (1.0, 5.0)), (24, 8, (3.0, 9.0)), (40, 2, (7.0, 18.0)))  # edge in voxels, cubes in a batch, radii of the lesions
 
 
 class Shapes:
@@ -188,3 +190,36 @@ def pretraining_task(config: PretrainConfig, draw: Shapes | LesionCrops, held_ou
 def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.ndarray]:
     """Random shapes that no training sees (their seed is kept for them)."""
     return [random_shapes(np.random.default_rng([2**31, i]), size, (1.0, 0.4 * size)) for i in range(number)]
+
+
+def pretrain_run(
+    out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
+    device: str | None = None, resume: bool = False,
+) -> LRNetQuality:  # fmt: skip
+    """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
+
+    Returns:
+        The quality of its best weights on masks that it was not trained on.
+    """
+    config = config or PretrainConfig()
+    draw: Shapes | LesionCrops = Shapes()
+    held_out = held_out_shapes()
+    if data is not None:
+        study = open_study(data, preset(label=label or "1"))
+        draw = LesionCrops(study.cached["train"])
+        held_out = [
+            case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)
+        ]
+    return pretrain_on(draw, held_out, out, config, device=device, resume=resume,
+                       about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
+
+
+def pretrain_on(
+    draw: Shapes | LesionCrops, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
+    device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
+) -> LRNetQuality:  # fmt: skip
+    """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
+    open_run(out, config, resume=resume, more=about)
+    task = pretraining_task(config, draw, held_out)
+    fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
+    return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

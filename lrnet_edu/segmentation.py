@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu import losses
+from lrnet_edu.baselines import location_baseline
 from lrnet_edu.checkpoints import load_checkpoint, write_atomically
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cache import CachedCase, cache_cases
@@ -28,7 +29,7 @@ from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.errors import InputError
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.networks import MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
-from lrnet_edu.training import State, Task, choose_device, fit, open_run
+from lrnet_edu.training import State, Task, choose_device, estimate, fit, open_run
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
 PENALTY_KIND = "NI-DM"  # MapDice's map in every row; the other kinds leave [0, 1]
@@ -170,10 +171,26 @@ def case_dice(mnet: nn.Module, case: CachedCase, window: Sequence[int], classes:
 class Study:
     """Cases of a folder, divided and preprocessed: what several runs share."""
 
+    data: Path
     labels: Labels
     split: dict[str, list[str]]
     preprocessing: Preprocessing
-    cached: dict[str, list[CachedCase]]  # "train" and "validation"; the test cases are read by predict
+    cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
+
+    def describe(self) -> str:
+        """What was found and chosen, and what a guess by location alone scores."""
+        numbers = ", ".join(f"{len(self.split[part])} {part}" for part in PARTS)
+        window = self.preprocessing.window
+        scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
+        lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
+        for part in ("validation", "test"):
+            scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
+            listed = ", ".join(
+                f"{score:.3f} (label {'+'.join(map(str, numbers))})"
+                for score, numbers in zip(scores, self.labels, strict=True)
+            )
+            lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {listed}")
+        return "\n".join(lines)
 
 
 def open_study(data: Path, config: Config, *, split: Path | None = None) -> Study:
@@ -185,18 +202,17 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
         [cases[name] for name in parts["train"]], max_voxels=config.max_voxels, window=config.window
     )
     chosen = replace(chosen, random_boxes=config.random_boxes)
-    used = {part: [cases[name] for name in parts[part]] for part in ("train", "validation")}
-    both = cache_cases([*used["train"], *used["validation"]], chosen, labels)
-    number = len(used["train"])
-    return Study(labels, parts, chosen, {"train": both[:number], "validation": both[number:]})
+    cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
+    by_name = {case.name: case for case in cached}
+    return Study(data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS})
 
 
 def train_run(
-    study: Study, config: Config, folder: Path, *, data: Path, device: str | None = None, resume: bool = False,
-    tensorboard: bool = False,
+    study: Study, config: Config, folder: Path, *, device: str | None = None, resume: bool = False,
+    tensorboard: bool = False, say: Callable[[str], None] | None = None,
 ) -> State:  # fmt: skip
     """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts."""
-    classes = len(study.labels)
+    classes, place = len(study.labels), choose_device(device)
     facts = {
         "network": "MNet",
         "mnet": {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks},
@@ -205,10 +221,15 @@ def train_run(
         "patch_size": config.patch_size,
         "preprocessing": asdict(study.preprocessing),
     }
-    open_run(folder, config, resume=resume, more={"data": str(Path(data).resolve()), "preprocessing": asdict(study.preprocessing)})
+    about = {"data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing)}
+    open_run(folder, config, resume=resume, more=about)
     write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
     task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
-    return fit(task, config, folder, choose_device(device), resume=resume, tensorboard=tensorboard,
+    if say:
+        seconds, memory = estimate(task, place)
+        say(f"On {place}: about {seconds * config.steps / 60:.0f} min and {memory / 1e9:.1f} GB for "
+            f"{config.steps} steps at most.")  # fmt: skip
+    return fit(task, config, folder, place, resume=resume, tensorboard=tensorboard,
                title=METHODS[config.method].title)  # fmt: skip
 
 

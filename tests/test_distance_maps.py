@@ -109,7 +109,7 @@ def test_boxes_are_exact(connectivity, spacing):
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.4, 1.0, 3.0)])
-def test_a_diagonal_neighbour_is_no_background(spacing):
+def test_distances_do_not_depend_on_what_counts_as_a_component(spacing):
     """Two cubes that touch at one edge: one component of 26, two of 6, but D is the same for both."""
     mask = np.zeros((40, 40, 40), bool)
     mask[10:15, 10:15, 10:15] = mask[15:20, 15:20, 10:15] = True

@@ -184,7 +184,8 @@ def test_two_equal_balls_shifted(spacing: tuple[float, float, float]) -> None:
     assert scores.dice == pytest.approx(common / volume, abs=0.01)
     assert scores.voe == pytest.approx(1 - common / (2 * volume - common), abs=0.01)
     assert scores.rvd == pytest.approx(0, abs=0.01)
-    # A point of one sphere at angle t lies sqrt(r^2 + s^2 - 2 r s cos t) from the other's centre, cos t is uniform.
+    # A point of one sphere at angle t lies sqrt(r^2 + s^2 - 2 r s cos t) from the other's centre, with cos t
+    # spread evenly over [-1, 1].
     # The voxels' surface is a layer, not a skin: distances between two layers come out a little short.
     cosine = np.linspace(-1, 1, 20001)
     gap = np.abs(np.sqrt(radius**2 + shift**2 - 2 * radius * shift * cosine) - radius)

@@ -22,11 +22,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.labels import Labels, format_labels
 from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
@@ -149,11 +151,17 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
             yield
         return
     spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
+    lifeline, held = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker, initargs=(lifeline,)
+    )
     try:
         for future in as_completed([pool.submit(_cache_case, *job) for job in jobs]):
             future.result()
             yield
+    except (KeyboardInterrupt, GeneratorExit):
+        held.close()  # the processes end at once
+        raise
     except BrokenProcessPool as error:
         raise InputError(
             "A process that prepared cases has died, for want of memory or because the calling script lacks "
@@ -169,21 +177,19 @@ def _default_workers(cases: Iterable[Case]) -> int:
     return min(os.cpu_count() or 1, 8, 1 + size // 20_000_000)
 
 
-def _start_worker() -> None:
-    """One thread per process, no noise on Ctrl-C, and an end when the parent has ended."""
+def _start_worker(lifeline: Connection) -> None:
+    """One thread of ITK and torch per process, no noise on Ctrl-C, and an end when the parent lets go."""
     import SimpleITK
     import torch
 
     torch.set_num_threads(1)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_after_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(lifeline,), daemon=True).start()
 
 
-def _exit_after_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _exit_with_parent(lifeline: Connection) -> None:
+    lifeline.poll(None)  # returns when the other end is closed, on purpose or because its process was killed
     os._exit(1)
 
 
@@ -192,6 +198,8 @@ def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
     assert case.mask is not None
     image, mask = read_image(case.image), read_mask(case.mask)
     check_same_grid(image, mask, case.image, case.mask)
+    if settings.random_boxes:
+        image, mask = random_box(image, mask, case.name)
     prepared = prepare(image, settings, mask, labels)
     assert prepared.classes is not None
     facts = {"case": case.name, "affine": prepared.affine.tolist(), "numbers": _numbers_in(mask.data)}

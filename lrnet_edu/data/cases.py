@@ -60,7 +60,7 @@ def find_cases(folder: str | Path) -> list[Case]:
     cases = _decathlon(folder) if (folder / "dataset.json").is_file() else _lits(folder)
     if not cases:
         raise InputError(f"{folder} holds no case: it needs {_NEEDED}; convert DICOM with dcm2niix first.")
-    return sorted(cases, key=lambda case: _natural(case.name))
+    return sorted(cases, key=lambda case: natural_order(case.name))
 
 
 def segmentation_name(image_name: str) -> str:
@@ -69,7 +69,7 @@ def segmentation_name(image_name: str) -> str:
     return f"segmentation-{match[2]}{match[3]}" if match else image_name
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """A sorting key by which runs of digits compare as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 

@@ -105,6 +105,13 @@ def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
         return _shape(header, path)[::-1], _affine(header, path)
 
 
+def read_description(path: str | Path) -> str:
+    """Read only the header's free text (``descrip``); raises InputError as :func:`read_image`."""
+    path = Path(path)
+    with _opened(path) as stream:
+        return bytes(_read_header(stream, path)["descrip"]).rstrip(b"\0").decode("ascii", "replace")
+
+
 def same_grid(a: Volume, b: Volume) -> bool:
     """Whether two volumes have equal shape and lie in the same place, to a hundredth of a voxel."""
     if a.data.shape != b.data.shape:
@@ -129,7 +136,7 @@ def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_pa
         )
 
 
-def write(path: str | Path, data: np.ndarray, affine: np.ndarray) -> None:
+def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description: str = "") -> None:
     """Write a volume as NIfTI; the file appears whole or not at all, and equal data give equal bytes.
 
     Missing folders are created. The affine goes into the sform and, unless it is sheared, into the qform as
@@ -139,6 +146,7 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray) -> None:
         path: ends in ``.nii`` or ``.nii.gz``; an existing file is replaced.
         data: (D, H, W), float32, uint8 or int16.
         affine: (4, 4), from indices (x, y, z) to RAS+ mm.
+        description: text for the header (``descrip``), ASCII, at most 79 characters.
 
     Raises:
         InputError: if the path cannot be written, has another ending or the array another type.
@@ -156,6 +164,7 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray) -> None:
         raise InputError(f"{path} is a folder: give the name of a file to write.")
     image = nib.Nifti1Image(data.T, affine)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii")
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
     if not np.allclose(image.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):

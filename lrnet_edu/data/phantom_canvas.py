@@ -75,10 +75,10 @@ class Canvas:
         unit = [
             (r[0] * dx + r[1] * dy + r[2] * dz) / radius for r, radius in zip(rotation.T, radii, strict=True)
         ]
-        level = np.sqrt(unit[0] ** 2 + unit[1] ** 2 + unit[2] ** 2)  # 1 on the surface
+        level = np.sqrt(unit[0] ** 2 + unit[1] ** 2 + unit[2] ** 2).clip(1e-9)  # 1 on the surface
         slope = np.sqrt(sum((u / radius) ** 2 for u, radius in zip(unit, radii, strict=True)))
         distance = np.full(self.x.shape, FAR)
-        distance[box] = level * (level - 1) / np.maximum(slope, 1e-9)  # exact to first order
+        distance[box] = level * (level - 1) / slope.clip(1e-9 / radii.max())  # exact to first order
         return distance
 
     def tubes(self, segments: list[tuple[Array, Array, float, float]]) -> Array:

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from lrnet_edu.data.phantom_canvas import FAR, Array, Canvas, Point, cut, join
 
-LIVER_HU = (111.0, 119.0)  # parenchyma; the whole organ measures 102-118, its rim blurs into the fat around
+LIVER_HU = (114.0, 120.0)  # parenchyma; the whole organ measures 102-118, its rim blurs into the fat around
 VESSEL_HU = (165.0, 190.0)  # aorta, portal and hepatic veins
 SIDES = (1, -1)  # the patient's right, left
 
@@ -46,7 +46,7 @@ def _trunk(body: Canvas) -> tuple[Array, Array]:
     """The table, skin, subcutaneous fat, the muscular wall with its ribs, the fat inside; skin and cavity."""
     x, y, z = body.x, body.y, body.z
     table = body.axes[1][:, None] + 136 - 3 * (body.axes[2] / 60) ** 2  # (H, W), straight
-    body.paint(np.broadcast_to(np.abs(table) - 3, x.shape), 60.0)
+    body.paint(np.broadcast_to(np.abs(table) - 4, x.shape), 60.0)
     oval = (np.abs(x / 160) ** 2.3 + np.abs(y / 112) ** 2.3) ** (1 / 2.3)
     skin = np.hypot(x, y) * (1 - 1 / oval.clip(1e-3))
     wall = skin + body.rng.uniform(9, 18) * (1 + 0.4 * np.abs(x) / 160)

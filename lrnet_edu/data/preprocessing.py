@@ -43,10 +43,12 @@ class Preprocessing:
     Attributes:
         spacing: voxel size of the isotropic grid in mm.
         window: the HU range that is mapped to [0, 1]; None standardises instead (MR).
+        random_boxes: crop or pad each case at random first (``lrnet_edu.data.boxes``).
     """
 
     spacing: float
     window: tuple[float, float] | None
+    random_boxes: bool = False
 
     def __post_init__(self) -> None:
         if self.window is not None:  # a list, when it comes from JSON
@@ -158,7 +160,7 @@ def _to_torchio(data: np.ndarray) -> Any:
     """(D, H, W) to TorchIO's (channel, x, y, z), as a view."""
     import torch
 
-    return torch.from_numpy(data.T[None])
+    return torch.from_numpy(np.ascontiguousarray(data).T[None])
 
 
 def _from_torchio(image: Any) -> np.ndarray:

@@ -25,7 +25,7 @@ def random_shapes(rng: np.random.Generator, size: int, radii: tuple[float, float
         for index in range(1 + min(rng.geometric(0.5) - 1, 3)):
             low, high = radii if index == 0 else (1.0, max(1.0, min(radii[1] / 2, size / 6)))
             radius = np.exp(rng.uniform(np.log(low), np.log(high)))
-            margin = 0.0 if rng.random() < CUT else min(1.3 * radius, 0.48 * size)
+            margin = 0.0 if rng.random() < CUT else min(1.3 * radius, 0.45 * size)
             mask |= _lesion(rng, size, rng.uniform(margin, size - 1 - margin, 3), radius)
         if mask.any() and not mask.all():
             return mask

@@ -106,6 +106,7 @@ async function startPainter(root, meta) {
     const room = grid.parent.clientWidth;
     if (!room) return;
     const cell = Math.max(1, Math.floor((Math.min(room, 360) * scale) / width)); // whole pixels a cell
+    box.style.setProperty("--lrnet-wide", `${(cell * width) / scale}px`);
     for (const { canvas } of [grid, ...shown]) {
       canvas.width = cell * width;
       canvas.height = cell * height;

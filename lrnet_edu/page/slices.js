@@ -258,6 +258,7 @@ async function startSlices(root, meta) {
     const room = panels[0].canvas.parentElement.clientWidth; // all panels are as wide
     if (!room) return; // not laid out yet: the observer calls again
     const wide = Math.max(1, Math.min(room, 480 * aspect));
+    panelBox.style.setProperty("--lrnet-wide", `${wide}px`);
     for (const { canvas } of panels) {
       canvas.style.width = `${wide}px`;
       canvas.style.height = `${wide / aspect}px`;

@@ -71,7 +71,7 @@ class OfflinePage:
         self.context.route("**/*", judge)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" or "lrnet" in m.text else None)
         self.page.goto(file.as_uri())
 
 
@@ -109,13 +109,9 @@ class Lab:
         return page
 
     def close(self, page: Any) -> None:
-        """Close the page and shut its kernel down: an old kernel would keep what it has imported."""
+        """Shut the notebook's kernel down, which would keep what it has imported, and close the page."""
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         page.context.close()
-        with urllib.request.urlopen(f"{self.url}/api/sessions", timeout=10) as answer:
-            sessions = json.load(answer)
-        for session in sessions:
-            request = urllib.request.Request(f"{self.url}/api/sessions/{session['id']}", method="DELETE")
-            urllib.request.urlopen(request, timeout=20).close()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -46,8 +47,9 @@ def test_applies_the_stored_scaling(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.linspace(-3, 5, 210).reshape(SHAPE_XYZ), AFFINE)
     image.set_data_dtype(np.int16)  # nibabel finds slope and intercept when it saves
     nib.save(image, tmp_path / "a.nii.gz")
-    assert nib.load(tmp_path / "a.nii.gz").dataobj.slope != 1
-    expected = nib.load(tmp_path / "a.nii.gz").get_fdata().T
+    theirs: Any = nib.load(tmp_path / "a.nii.gz")
+    assert theirs.dataobj.slope != 1
+    expected = theirs.get_fdata().T
     np.testing.assert_allclose(nifti.read_image(tmp_path / "a.nii.gz").data, expected, rtol=1e-6)
 
 
@@ -91,7 +93,7 @@ def test_writes_what_others_read(tmp_path: Path, dtype: str, name: str) -> None:
     path = tmp_path / name
     nifti.write(path, data, oblique)
 
-    theirs = nib.load(path)
+    theirs: Any = nib.load(path)
     np.testing.assert_array_equal(np.asanyarray(theirs.dataobj), data.T)
     assert theirs.get_data_dtype() == np.dtype(dtype)
     np.testing.assert_allclose(theirs.affine, oblique, atol=1e-5)
@@ -113,7 +115,7 @@ def test_a_sheared_affine_is_kept_in_the_sform_alone(tmp_path: Path) -> None:
     sheared = AFFINE.copy()
     sheared[1, 2] = 0.8  # a tilted gantry
     nifti.write(tmp_path / "a.nii.gz", noise("uint8").T, sheared)
-    image = nib.load(tmp_path / "a.nii.gz")
+    image: Any = nib.load(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(image.affine, sheared, atol=1e-6)
     assert image.header["qform_code"] == 0
 

@@ -1,0 +1,143 @@
+"""The whole paper in some minutes: phantoms, maps, LR-Net, M-Net alone and in tandem, criteria, report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from lrnet_edu._version import __version__
+from lrnet_edu.checkpoints import write_atomically
+from lrnet_edu.config import METHODS, Config, PretrainConfig, fast, preset
+from lrnet_edu.data.cases import Case, find_cases, segmentation_name
+from lrnet_edu.data.labels import encode, parse_labels
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.files import predict_files
+from lrnet_edu.metrics import CaseScores, ScoreTable, case_scores, score_table
+from lrnet_edu.networks import load_lrnet
+from lrnet_edu.pretraining import lrnet_quality, pretrain_run
+from lrnet_edu.samples import sample_folder
+from lrnet_edu.segmentation import Study, open_study, train_run
+from lrnet_edu.training import State
+
+DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
+LABEL = "2"  # the lesions; label 1 is the liver around them
+LABELS = parse_labels(LABEL)
+
+
+COLUMNS = ("DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD")
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What one method made of the test cases."""
+
+    title: str
+    state: State
+    table: ScoreTable  # of the cases that hold a lesion
+    false_voxels: dict[str, int]  # lesion voxels predicted in each case that holds none
+    predictions: dict[str, np.ndarray]  # case -> (D, H, W) bool
+
+
+@dataclass
+class Clock:
+    """Seconds of every stage of the demo."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+def demo_config(method: str, seed: int) -> Config:
+    """The M-Net's settings in the demo: small patches, few steps, the same for every method."""
+    small = {} if fast() else {"steps": 150, "validate_every": 30, "patch_size": (32, 48, 48), "learning_rate": 3e-3}
+    return preset("cpu", label=LABEL, method=method, seed=seed, **small)
+
+
+def run_demo(out: Path, *, seed: int = 0) -> Path:
+    """Run everything on the sample data into ``out``; a repeated call goes on where the last one stopped.
+
+    Returns:
+        The report, ``out/report.html``; beside it are ``results.csv`` and a run folder for the LR-Net and for each
+        method.
+    """
+    clock, samples = Clock(), sample_folder()
+    with clock.stage("Preparing the scans"):
+        study = open_study(samples, demo_config("dice", seed))
+    typer.echo(study.describe())
+    with clock.stage("LR-Net"):
+        config = PretrainConfig(seed=seed, **({"steps": 12, "validate_every": 6} if fast() else {}))
+        pretrain_run(out / "lrnet", config=config, resume=True)
+        lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
+        quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
+    typer.echo(f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}.")
+
+    cases = {case.name: case for case in find_cases(samples)}
+    test = [cases[name] for name in study.split["test"]]
+    results: dict[str, MethodResult] = {}
+    for method in DEMO_METHODS:
+        config = demo_config(method, seed)
+        if METHODS[method].lrnet:
+            config = replace(config, lrnet=str(out / "lrnet"))
+        with clock.stage(METHODS[method].title):
+            state = train_run(study, config, out / method, resume=True)
+            predict_files(out / method, samples, out / method / "predictions", part="test")
+        results[method] = score_method(METHODS[method].title, state, out / method / "predictions", test)
+    write_results(out / "results.csv", results)
+    typer.echo(results_as_text(results))
+    report = out / "report.html"
+    with clock.stage("Report"):
+        write_demo_report(report, results, study, cases, lrnet, quality, clock, seed)
+    typer.echo(f"{out / 'results.csv'} holds the table; open {report} in a browser.")
+    return report
+
+
+def score_method(title: str, state: State, predictions: Path, test: Sequence[Case]) -> MethodResult:
+    """Score the predictions of the test cases; those without a lesion are kept apart."""
+    scores: list[CaseScores] = []
+    false_voxels, arrays = {}, {}
+    for case in test:
+        assert case.mask is not None
+        truth = read_mask(case.mask)
+        lesion = encode(truth.data, LABELS) == 1
+        arrays[case.name] = encode(read_mask(predictions / segmentation_name(case.image.name)).data, LABELS) == 1
+        if lesion.any():
+            scores.append(case_scores(arrays[case.name], lesion, truth.spacing))
+        else:
+            false_voxels[case.name] = int(arrays[case.name].sum())
+    return MethodResult(title, state, score_table(scores), false_voxels, arrays)
+
+
+def write_results(path: Path, results: dict[str, MethodResult]) -> None:
+    """``results.csv``: one row for each method, undefined values left empty."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["method", *COLUMNS])
+    for method, result in results.items():
+        values = [result.table.mean[name] for name in COLUMNS]
+        table.writerow([method, *("" if math.isnan(value) else f"{value:.4f}" for value in values)])
+    write_atomically(path, text.getvalue().encode())
+
+
+def results_as_text(results: dict[str, MethodResult]) -> str:
+    """The table for the terminal, with what was found where nothing is."""
+    lines = ["", f"{'Test cases with a lesion':<28}" + "".join(f"{name:>8}" for name in COLUMNS)]
+    for result in results.values():
+        lines.append(f"{result.title:<28}" + "".join(f"{result.table.mean[name]:8.3f}" for name in COLUMNS))
+    lines.append("DC, DG: larger is better. VOE, |RVD|, and ASSD, MSD, RMSD in mm: smaller is better.")
+    for name in next(iter(results.values())).false_voxels:
+        found = ", ".join(f"{result.title} {result.false_voxels[name]}" for result in results.values())
+        lines.append(f"{name} has no lesion; lesion voxels found there: {found}.")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,197 @@
+"""The seven criteria of section 3 for two folders: what the command ``evaluate`` does."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrnet_edu.data import nifti
+from lrnet_edu.data.cases import find_cases, segmentation_name
+from lrnet_edu.data.labels import Labels, encode, format_labels, parse_labels
+from lrnet_edu.errors import InputError
+from lrnet_edu.files import absent_label, check_stems_differ, check_writable, nifti_files, progress, stem
+from lrnet_edu.metrics import CaseScores, case_scores, score_table
+
+_PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
+_CRITERIA = ("dice", "voe", "rvd", "assd", "msd", "rmsd")
+_COLUMNS = ("DC", "VOE", "RVD", "ASSD", "MSD", "RMSD")  # their means
+_FORMATS = ("7.3f", "7.3f", "+9.3f", "9.2f", "9.2f", "9.2f")
+
+
+def evaluate_folders(
+    predictions: str | Path, references: str | Path, *, label: str, json_file: str | Path | None = None
+) -> dict[str, Any]:
+    """Score every segmentation of a folder by the seven criteria.
+
+    Args:
+        predictions: folder of segmentations; probabilities and files that are not NIfTI are ignored.
+        references: folder with files of the same names (.nii may stand for .nii.gz), and maybe more; or a
+            data set in LiTS or Decathlon layout.
+        label: the object, "2" or "1+2"; "1,2" scores two objects.
+        json_file: where to write the result as well; an existing file is replaced only if it holds scores.
+
+    Returns:
+        What the JSON file holds. For one object ``{"cases": [{"case": name, "dice": ..., ...}], "mean":
+        {"DC": ..., ...}, "undefined": {"DC": count, ...}}``, for several such a dictionary under each one's
+        label. Undefined values are None; distances are in mm, RVD is signed.
+
+    Raises:
+        InputError: if a reference is missing or on another grid, a file cannot be used, or an object occurs
+            in no reference.
+    """
+    predictions, references = Path(predictions), Path(references)
+    objects = parse_labels(label)
+    known = _find_references(references)
+    pairs = _find_pairs(predictions, known, references)
+    if json_file is not None:
+        _check_json(Path(json_file))
+    scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in objects}
+    for prediction, reference in progress(pairs, "Scoring"):
+        for group, case in zip(objects, _score(prediction, reference, objects), strict=True):
+            scores[group].append(case)
+    unseen = tuple(g for g, cases in scores.items() if not any(case.reference_voxels for case in cases))
+    _check_occur(unseen, known.values(), references)
+
+    names = [stem(prediction) for prediction, _ in pairs]
+    results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
+    result = results if len(results) > 1 else next(iter(results.values()))
+    if json_file is not None:
+        from lrnet_edu.checkpoints import write_atomically  # loads torch
+
+        write_atomically(Path(json_file), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+    return result
+
+
+def _score(prediction: Path, reference: Path, objects: Labels) -> list[CaseScores]:
+    """The scores of each object of one case."""
+    predicted, wanted = nifti.read_mask(prediction), nifti.read_mask(reference)
+    if not nifti.same_grid(predicted, wanted):
+        raise InputError(
+            f"{prediction} and {reference} lie on different grids (shape or affine): resample the prediction "
+            "onto the reference."
+        )
+    return [
+        case_scores(encode(predicted.data, (group,)), encode(wanted.data, (group,)), wanted.spacing)
+        for group in objects
+    ]
+
+
+def _find_references(folder: Path) -> dict[str, Path]:
+    """The masks of a folder by the file name that a prediction of theirs has."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: name the folder that holds the reference segmentations.")
+    if (folder / "dataset.json").is_file():
+        return {case.image.name: case.mask for case in find_cases(folder) if case.mask is not None}
+    # The images of the LiTS layout, whose masks have another name, are no references.
+    return {path.name: path for path in nifti_files(folder) if segmentation_name(path.name) == path.name}
+
+
+def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> list[tuple[Path, Path]]:
+    """Every prediction with its reference, in natural order."""
+    if not predictions.is_dir():
+        raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
+    files = [path for path in nifti_files(predictions) if not _PROBABILITY.search(path.name)]
+    check_stems_differ(files)
+    if not files:
+        raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
+    pairs = []
+    for path in files:
+        other = path.name.removesuffix(".gz") if path.suffix == ".gz" else f"{path.name}.gz"
+        reference = known.get(path.name) or known.get(other)
+        if reference is None:
+            raise InputError(f"{path} has no reference: put a segmentation {path.name} into {references}.")
+        pairs.append((path, reference))
+    return pairs
+
+
+def _check_occur(objects: Labels, references: Iterable[Path], folder: Path) -> None:
+    """Raise InputError if an object is in none of the references, also of cases that nobody predicted."""
+    seen: set[int] = set()
+    for path in references:
+        objects = tuple(group for group in objects if seen.isdisjoint(group))
+        if not objects:
+            return
+        seen.update(np.unique(nifti.read_mask(path).data).tolist())
+    if absent := tuple(group for group in objects if seen.isdisjoint(group)):
+        raise absent_label(absent, seen, f"any segmentation of {folder}")
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------
+
+
+def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any]:
+    table = score_table(cases)
+    rows = [{key: _or_none(getattr(case, key)) for key in _CRITERIA} for case in cases]
+    return {
+        "cases": [{"case": name, **row} for name, row in zip(names, rows, strict=True)],
+        "mean": {key: _or_none(value) for key, value in table.mean.items()},
+        "undefined": table.undefined,
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _check_json(path: Path) -> None:
+    """Raise InputError unless the scores can be written there; an existing file must hold scores."""
+    if path.exists():
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            tables = [content] if "cases" in content else list(content.values())
+            ours = bool(tables) and all(set(table) == {"cases", "mean", "undefined"} for table in tables)
+        except (OSError, ValueError, TypeError, AttributeError):
+            ours = False
+        if not ours:
+            raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
+    check_writable(path.parent)
+
+
+# ---- table ----------------------------------------------------------------------------------------------
+
+
+def scores_as_text(scores: dict[str, Any], label: str) -> str:
+    """What :func:`evaluate_folders` returned for this label, as a table of 80 columns for each object."""
+    tables = {label: scores} if "cases" in scores else scores
+    return "\n\n".join(_table(name, table) for name, table in tables.items())
+
+
+def _table(label: str, scores: dict[str, Any]) -> str:
+    mean, undefined = scores["mean"], scores["undefined"]
+    overall = (f"DC {_number(mean['DC'], '.3f')}, the mean of the cases' Dice",
+               f"DG {_number(mean['DG'], '.3f')}, the Dice of all cases' voxels together",
+               f"|RVD| {_number(mean['abs_RVD'], '.3f')}, its mean without sign")  # fmt: skip
+    lines = [
+        f"Label {label}: Dice, VOE and RVD are fractions; ASSD, MSD and RMSD are in mm.",
+        "",
+        _row("case", "Dice", *_COLUMNS[1:]),
+        *(_row(case["case"], *(case[key] for key in _CRITERIA)) for case in scores["cases"]),
+        _row("mean", *(mean[key] for key in _COLUMNS)),
+        _row("undefined", *(str(undefined[key]) for key in _COLUMNS)),
+        "",
+        *overall,
+    ]
+    if any(undefined.values()):
+        lines += [
+            "Undefined (-), because a mask is empty, and then no part of the mean: a missed",
+            "object costs no distance at all, so compare these counts first.",
+        ]
+    return "\n".join(lines)
+
+
+def _row(name: str, *cells: float | str | None) -> str:
+    short = name if len(name) <= 29 else f"..{name[-27:]}"
+    return f"{short:<29}" + "".join(_number(cell, form) for cell, form in zip(cells, _FORMATS, strict=True))
+
+
+def _number(cell: float | str | None, form: str) -> str:
+    """A cell as wide as its format says; text, and None as "-", on the right."""
+    if cell is None or isinstance(cell, str):
+        return f"{'-' if cell is None else cell:>{form.lstrip('+').split('.')[0]}}"
+    return format(cell, form)

@@ -1,0 +1,18 @@
+"""The figures of the paper and of the course: each function takes plain arrays and returns one :class:`Picture`."""
+
+from __future__ import annotations
+
+from lrnet_edu.figures.architecture import architecture_figure
+from lrnet_edu.figures.curves import learning_curves_figure, lrnet_quality_figure
+from lrnet_edu.figures.picture import Picture
+from lrnet_edu.figures.volumes import maps_figure, results_figure, telling_slices
+
+__all__ = [
+    "Picture",
+    "architecture_figure",
+    "learning_curves_figure",
+    "lrnet_quality_figure",
+    "maps_figure",
+    "results_figure",
+    "telling_slices",
+]

@@ -1,0 +1,79 @@
+"""What all figures share: their size, their letters, and the alt text that goes with them."""
+
+from __future__ import annotations
+
+import html
+import io
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from lrnet_edu.config import METHODS
+from lrnet_edu.page import data_uri
+from lrnet_edu.palette import BLACK, GREY, METHOD_COLORS
+
+WIDTH = 10.0  # inches; with letters of 11 points and more, legible from the last row
+LETTERS = 11  # points
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": LETTERS,
+    "axes.titlesize": LETTERS + 1,
+    "axes.labelsize": LETTERS,
+    "legend.fontsize": LETTERS,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": BLACK,
+    "axes.labelcolor": BLACK,
+    "axes.edgecolor": BLACK,
+    "axes.facecolor": "white",
+}
+styled = rc_context(STYLE)  # a decorator: the same look whatever style a notebook has chosen
+
+
+class Picture(Figure):
+    """A matplotlib figure with its alt text, made without pyplot: it needs no display and leaves no state behind.
+
+    In a notebook, as the last line of a cell, it shows itself as an image that carries the alt text.
+
+    Args:
+        height: inches; the width is ``WIDTH`` for every figure.
+        layout: matplotlib's layout engine.
+    """
+
+    def __init__(self, height: float, layout: str | None = "constrained") -> None:
+        super().__init__(figsize=(WIDTH, height), layout=layout, facecolor="white")
+        self.alt = ""
+
+    def finish(self, alt: str) -> Picture:
+        """Set the alt text, and the tick labels, which matplotlib makes only when it draws."""
+        self.alt = alt
+        for axes in self.axes:
+            axes.tick_params(labelsize=LETTERS, color=BLACK, labelcolor=BLACK)
+        return self
+
+    def png(self, dots_per_inch: int = 130) -> bytes:
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=dots_per_inch)
+        return out.getvalue()
+
+    def to_html(self) -> str:
+        """An ``img`` element that holds the picture itself and its alt text."""
+        return f'<img src="{data_uri(self.png())}" alt="{html.escape(self.alt)}">'
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display({"text/html": self.to_html(), "text/plain": self.alt}, raw=True)
+
+
+def colour_of(title: str) -> str:
+    """The colour of a method's lines, by its title in ``METHODS`` (or its key); grey for any other name."""
+    key_of = {method.title: key for key, method in METHODS.items()}
+    return METHOD_COLORS.get(key_of.get(title, title), GREY)
+
+
+def two_lines(title: str) -> str:
+    """A method's title broken before its last "+", to stand above a narrow panel."""
+    head, plus, tail = title.rpartition(" + ")
+    return f"{head}\n+ {tail}" if plus else title

@@ -1,0 +1,258 @@
+"""Slices of volumes: the distance maps of a mask (Fig. 2) and the predictions of several methods (Fig. 3).
+
+Slices of a volume are shown as a radiologist sees them, for arrays that grow towards the patient's head, front and
+right (RAS+, as this package's cases do): the front on top, the patient's right at the left. A 2-D array is shown as
+it lies. Lengths are in mm from the corner of what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import cc3d
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from lrnet_edu.data.preprocessing import CT_WINDOW
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.errors import InputError
+from lrnet_edu.figures.picture import Picture, styled, two_lines
+from lrnet_edu.palette import (
+    CT_COLORMAP,
+    MAP_COLORMAP,
+    PREDICTION_COLOR,
+    REFERENCE_COLOR,
+    SIGNED_MAP_COLORMAP,
+)
+
+FORMULAS = {  # mathematical text for the titles; {m} is 1 in voxels, the smallest D of the component in mm
+    "O-DM": "$D$",
+    "I-DM": "$M_C + {m} - D$",
+    "NI-DM": "$(M_C + {m} - D)\\,/\\,M_C$",
+    "SNI-DM": "$-D'/M'$ outside",
+}
+LEAST_VIEW = 100.0  # mm: a scan is not zoomed in further than that
+SURROUNDINGS = 0.35  # of the object's longer side, shown on either side of it
+
+
+class View(NamedTuple):
+    """Which part of an axial slice is shown, and how large its voxels are."""
+
+    box: tuple[slice, slice]  # rows and columns of the array
+    spacing: tuple[float, float]  # (y, x)
+    turned: bool  # to the radiologist's view
+
+    def of(self, plane: np.ndarray) -> np.ndarray:
+        shown = plane[self.box]
+        return shown[::-1, ::-1] if self.turned else shown
+
+    def extent_of(self, plane: np.ndarray) -> tuple[float, float]:
+        """Height and width of what is shown."""
+        height, width = self.of(plane).shape
+        return height * self.spacing[0], width * self.spacing[1]
+
+    def show(self, axes: Axes, plane: np.ndarray, **settings: Any) -> Any:
+        """Draw the voxels of a plane (H, W) in their true proportions."""
+        height, width = self.extent_of(plane)
+        return axes.imshow(
+            self.of(plane), extent=(0, width, height, 0), **{"interpolation": "nearest", **settings}
+        )
+
+    def outline(self, axes: Axes, plane: np.ndarray, colour: str, width: float) -> None:
+        """Draw the contours of a mask (H, W), closed where the view cuts it."""
+        shown = np.pad(self.of(plane).astype(float), 1)
+        if shown.any():
+            y, x = ((np.arange(n) - 0.5) * step for n, step in zip(shown.shape, self.spacing, strict=True))
+            axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
+
+
+def view_around(
+    plane: np.ndarray, spacing: tuple[float, float], *, least: float = 0.0, turned: bool = True
+) -> View:
+    """A square view of the objects in a plane (H, W) with some surroundings, as far as the image reaches."""
+    where = [np.flatnonzero(plane.any(axis=1 - axis)) for axis in (0, 1)]
+    low = [int(w[0]) if len(w) else 0 for w in where]
+    high = [int(w[-1]) + 1 if len(w) else n for w, n in zip(where, plane.shape, strict=True)]
+    longest = max((b - a) * step for a, b, step in zip(low, high, spacing, strict=True))
+    side = max(longest * (1 + 2 * SURROUNDINGS), least, longest + 4 * max(spacing))
+    box = []
+    for a, b, step, n in zip(low, high, spacing, plane.shape, strict=True):
+        length = min(round(side / step), n)
+        start = min(max((a + b - length) // 2, 0), n - length)
+        box.append(slice(start, start + length))
+    return View((box[0], box[1]), spacing, turned)
+
+
+@styled
+def maps_figure(
+    mask: Any, image: Any = None, spacing: Sequence[float] | None = None, slice_index: int | None = None
+) -> Picture:
+    """Fig. 2: one slice of a mask (on its CT, where there is one) and its O-DM, I-DM, NI-DM and SNI-DM.
+
+    The maps are computed on the whole mask and cropped afterwards, for a crop would change M_C.
+
+    Args:
+        mask: (D, H, W) or (H, W); the object is every voxel that is not 0.
+        image: CT of the same shape in HU.
+        spacing: mm per voxel, (z, y, x) or (y, x). None: unit voxels, and the maps in voxels.
+        slice_index: None takes the slice with the largest object.
+
+    Raises:
+        InputError: if the mask is empty, the shapes differ, or there is no such slice.
+    """
+    flat = np.ndim(mask) == 2
+    mask = np.atleast_3d(np.asarray(mask).T).T != 0  # (D, H, W); a 2-D mask becomes one slice
+    unit, mm = ("voxels", (1.0, 1.0, 1.0)) if spacing is None else ("mm", (1.0, *spacing)[-3:])
+    if not mask.any():
+        raise InputError(
+            "The mask is empty, so there is no distance map to show; choose a case with an object."
+        )
+    k = int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
+    if not 0 <= k < len(mask):
+        raise InputError(f"There is no slice {k} in a volume of {len(mask)}; choose 0 to {len(mask) - 1}.")
+    maps = {kind: distance_map(mask, kind, spacing=None if spacing is None else mm)[k] for kind in FORMULAS}
+    view = view_around(mask[k] if mask[k].any() else mask.any(axis=0), mm[1:], turned=not flat)
+
+    lines, columns = (2, 3) if image is not None else (1, 5)
+    height, width = view.extent_of(mask[k])
+    figure = Picture(lines * (8.4 / columns * height / width + 1.3) + 0.5)
+    panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
+    if image is not None:
+        ct = _checked_shape(image, mask.shape[1:] if flat else mask.shape, "image").reshape(mask.shape)
+        limits = {"vmin": CT_WINDOW[0], "vmax": CT_WINDOW[1]}
+        _panel(panels[0], view, ct[k], "CT and the\nmask's contour", "HU", cmap=CT_COLORMAP, **limits)
+        view.outline(panels[0], mask[k], REFERENCE_COLOR, 2)
+    maps_from = len(panels) - len(FORMULAS)
+    _panel(panels[maps_from - 1], view, mask[k], "Mask\n", "no unit", cmap=MAP_COLORMAP, vmin=0, vmax=1)
+    for axes, (kind, plane) in zip(panels[maps_from:], maps.items(), strict=True):
+        signed, normalised = kind == "SNI-DM", kind in ("NI-DM", "SNI-DM")
+        limits = {"vmin": -1 if signed else 0, "vmax": 1 if normalised else view.of(plane).max() or 1}
+        title = f"{kind}\n" + FORMULAS[kind].replace("{m}", "1" if unit == "voxels" else "m_C")
+        colours = SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP
+        _panel(axes, view, plane, title, "no unit" if normalised else unit, cmap=colours, **limits)
+    for axes in panels[::columns]:
+        axes.set_ylabel(unit)
+    for axes in panels[-columns:]:
+        axes.set_xlabel(unit)
+    return figure.finish(
+        f"Fig. 2, slice {k}: the mask; O-DM, largest deep inside each object; I-DM and NI-DM, largest at its border, "
+        "NI-DM never above 1; SNI-DM, which is NI-DM inside and negative outside."
+    )
+
+
+def _panel(axes: Axes, view: View, plane: np.ndarray, title: str, unit: str, **colours: Any) -> None:
+    """A plane (H, W) with its title and its colour bar."""
+    shown = view.show(axes, plane, **colours)
+    axes.set_title(title)
+    axes.figure.colorbar(shown, ax=axes, orientation="horizontal", label=unit, shrink=0.85)
+
+
+@styled
+def results_figure(
+    image: Any,
+    reference: Any,
+    predictions_by_title: Mapping[str, Any],
+    spacing: Sequence[float],
+    slices: Sequence[int],
+    *,
+    window: tuple[float, float] = CT_WINDOW,
+) -> Picture:
+    """Fig. 3: the same slices for the ground truth and every method, zoomed to the lesions of these slices.
+
+    What a method marks outside this view is counted in the panel's corner.
+
+    Args:
+        image: (D, H, W).
+        reference: mask of the same shape; the object is every voxel that is not 0.
+        predictions_by_title: title -> mask of the same shape.
+        spacing: mm per voxel (z, y, x).
+        slices: indices of the rows; :func:`telling_slices` proposes some.
+        window: lowest and highest value of the grey scale, in HU for a CT.
+
+    Raises:
+        InputError: if shapes differ, or there is no slice to show.
+    """
+    image = np.asarray(image)
+    masks = {"Ground truth": _checked_shape(reference, image.shape, "reference") != 0}
+    masks |= {
+        t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()
+    }
+    truth, chosen = masks["Ground truth"], list(slices)
+    if not chosen or not all(0 <= k < len(image) for k in chosen):
+        raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
+    view = view_around(truth[chosen].any(axis=0), (spacing[1], spacing[2]), least=LEAST_VIEW)
+    height, width = view.extent_of(truth[0])
+
+    panel = 8.8 / len(masks)  # inches
+    figure = Picture(len(chosen) * panel * height / width + 1.6)
+    grid = figure.subplots(len(chosen), len(masks), squeeze=False, sharex=True, sharey=True)
+    for row, k in zip(grid, chosen, strict=True):
+        row[0].set_ylabel(f"Slice {k}\nmm")
+        for axes, (title, mask) in zip(row, masks.items(), strict=True):
+            view.show(
+                axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear"
+            )
+            view.outline(axes, truth[k], REFERENCE_COLOR, 3.2)
+            if mask is not truth:
+                view.outline(axes, mask[k], PREDICTION_COLOR, 1.4)
+            if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
+                axes.text(
+                    0.03, 0.03, f"+ {unseen} voxels\nelsewhere", color="white", transform=axes.transAxes
+                )
+    for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
+        axes.set_title(f"{two_lines(title)}" + (f"\nDice {_dice(mask, truth)}" if mask is not truth else ""))
+    for axes in grid[-1]:
+        axes.set_xlabel("mm")
+    handles = [Line2D([], [], color=REFERENCE_COLOR, lw=3), Line2D([], [], color=PREDICTION_COLOR, lw=3)]
+    figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2)
+    found = "; ".join(f"{title} {_dice(mask, truth)}" for title, mask in masks.items() if mask is not truth)
+    return figure.finish(
+        f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the contours of the ground truth and of each "
+        f"method's prediction. Dice of the whole case: {found or 'no predictions'}."
+    )
+
+
+def telling_slices(reference: Any, n: int = 3) -> list[int]:
+    """Up to ``n`` slices that together show as many lesions as can be, each near its largest extent; in order.
+
+    A lesion counts as shown by the share of its largest area; large and small ones count alike, so that the small
+    ones, which are the paper's matter, are not left out. One slice after the other is added by what it gains.
+    Where nothing is left to gain, slices spread over the lesions' range (or over an empty volume) fill up.
+
+    Args:
+        reference: mask (D, H, W); the object is every voxel that is not 0.
+        n: slices wanted.
+    """
+    mask = np.asarray(reference) != 0
+    lesions, count = cc3d.connected_components(mask, connectivity=26, return_N=True)  # (D, H, W), 1 .. count
+    areas = np.stack(
+        [np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions]
+    )  # (D, lesions)
+    shares = areas / areas.max(axis=0)
+    chosen: list[int] = []
+    while len(chosen) < n:
+        shown = shares[chosen].max(axis=0, initial=0)
+        gains = np.maximum(shares - shown, 0).sum(axis=1)
+        if gains.max() < 0.1:
+            break
+        chosen.append(int(gains.argmax()))
+    where = np.flatnonzero(mask.any(axis=(1, 2))) if count else np.arange(len(mask))
+    spread = [int(where[i]) for i in np.linspace(0, len(where) - 1, n + 2).round().astype(int)[1:-1]]
+    others = [k for k in dict.fromkeys([*spread, *where.tolist()]) if k not in chosen]
+    return sorted(chosen + others[: n - len(chosen)])
+
+
+def _dice(mask: np.ndarray, truth: np.ndarray) -> str:
+    size = int(mask.sum()) + int(truth.sum())
+    return f"{2 * int((mask & truth).sum()) / size if size else 1:.2f}"
+
+
+def _checked_shape(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    array = np.asarray(array)
+    if array.shape != shape:
+        raise InputError(
+            f"The {name} has shape {array.shape} and should have {shape}; bring both to one grid."
+        )
+    return array

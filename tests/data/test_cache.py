@@ -1,0 +1,262 @@
+"""The cache: what is in it, when it is used again, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from lrnet_edu.data import cache
+from lrnet_edu.data.cache import cache_cases, cache_root
+from lrnet_edu.data.cases import Case, find_cases
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.errors import InputError
+
+SETTINGS = Preprocessing(1.5, None)
+LABELS = ((1,), (2,))
+AFFINE = np.diag([1.0, 1.2, 2.0, 1.0])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three cases; label 2 is missing in volume-1, label 5 is in volume-3 alone."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in (1, 2, 3):
+        rng = np.random.default_rng(n)
+        mask = np.zeros((12, 11, 10), np.uint8)
+        mask[2:6, 2:7, 2:7] = 1
+        mask[7:10, 5:9, 3:6] = 0 if n == 1 else 2
+        mask[0, 0, 0] = 5 if n == 3 else 0
+        nib.save(
+            nib.Nifti1Image(rng.normal(100, 9, mask.shape).astype("f4"), AFFINE),
+            folder / f"volume-{n}.nii.gz",
+        )
+        nib.save(nib.Nifti1Image(mask, AFFINE), folder / f"segmentation-{n}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Counts the calls of prepare."""
+    calls: list[str] = []
+
+    def counted(*args: Any) -> Any:
+        calls.append("prepare")
+        return prepare(*args)
+
+    monkeypatch.setattr(cache, "prepare", counted)
+    return calls
+
+
+def run(data: Path, **changes: Any) -> list[cache.CachedCase]:
+    options: dict[str, Any] = {
+        "settings": SETTINGS,
+        "labels": LABELS,
+        "workers": 1,
+        "progress": False,
+    } | changes
+    return cache_cases(find_cases(data), folder=data.parent / "cache", **options)
+
+
+def folders(data: Path) -> list[str]:
+    return sorted(path.name for path in (data.parent / "cache").iterdir())
+
+
+def test_holds_what_prepare_returns(data: Path) -> None:
+    cached = run(data)
+    assert [case.name for case in cached] == ["volume-1", "volume-2", "volume-3"]
+    for case, entry in zip(find_cases(data), cached, strict=True):
+        assert case.mask is not None
+        expected = prepare(read_image(case.image), SETTINGS, read_mask(case.mask), LABELS)
+        assert expected.classes is not None
+        assert isinstance(entry.image, np.memmap)
+        assert isinstance(entry.classes, np.memmap)
+        assert (entry.image.dtype, entry.classes.dtype) == (np.float16, np.uint8)
+        np.testing.assert_array_equal(entry.image, expected.image.astype(np.float16))
+        np.testing.assert_array_equal(entry.classes, expected.classes)
+        np.testing.assert_array_equal(entry.affine, expected.affine)
+        assert entry.spacing == expected.spacing
+        assert len(entry.foreground) == 2
+        for k, indices in enumerate(entry.foreground, start=1):
+            assert indices.dtype == np.int32
+            np.testing.assert_array_equal(indices, np.argwhere(expected.classes == k))
+        with pytest.raises(ValueError, match="read-only"):
+            entry.image[0] = 0
+    assert len(cached[0].foreground[1]) == 0
+    assert len(pickle.dumps(cached)) < 2000
+
+
+def test_nothing_is_computed_twice(data: Path, prepared: list[str]) -> None:
+    first = run(data)
+    assert len(prepared) == 3
+    times = {file: file.stat().st_mtime_ns for file in (data.parent / "cache").rglob("*")}
+    assert run(data) == first
+    assert len(prepared) == 3
+    assert {file: file.stat().st_mtime_ns for file in (data.parent / "cache").rglob("*")} == times
+
+
+def test_changed_settings_or_files_are_computed_again(data: Path, prepared: list[str]) -> None:
+    run(data)
+    for changes in ({"settings": Preprocessing(1.6, None)}, {"labels": ((1, 2),)}):
+        before = len(prepared)
+        run(data, **changes)
+        assert len(prepared) == before + 3
+    before = len(prepared)
+    os.utime(data / "volume-2.nii.gz", ns=(0, 0))
+    os.utime(data / "segmentation-3.nii.gz", ns=(0, 0))
+    run(data)
+    assert len(prepared) == before + 2
+
+
+def test_an_interruption_keeps_what_is_finished(
+    data: Path, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = np.save
+
+    def interrupted(path: Path, array: np.ndarray) -> None:
+        if len(prepared) == 2 and path.name == "classes.npy":
+            raise KeyboardInterrupt
+        save(path, array)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(data)
+    assert len(folders(data)) == 1
+    assert len(run(data)) == 3
+    assert len(prepared) == 2 + 2
+    assert len(folders(data)) == 3
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, array: np.ndarray) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(InputError, match=r"No space left on device.*LRNET_EDU_CACHE"):
+        run(data)
+    assert folders(data) == []
+
+
+def test_leftovers_of_a_killed_process_are_not_read_and_go(data: Path) -> None:
+    done = run(data)[0].folder
+    dead, living = done.with_name("abc.1.part"), done.with_name("def.2.part")
+    for folder in (dead, living):
+        folder.mkdir()
+        (folder / "image.npy").write_bytes(b"half")
+    two_hours_ago = time.time() - 7200
+    os.utime(dead, (two_hours_ago, two_hours_ago))
+    assert len(run(data)) == 3
+    assert not dead.exists()
+    assert living.exists()
+
+
+def test_another_process_may_finish_the_same_case_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = np.save
+    places = [case.folder for case in run(data)]
+    for place in places:
+        place.rename(place.with_name(place.name + "-moved"))
+
+    def overtaken(path: Path, array: np.ndarray) -> None:
+        save(path, array)
+        for place in places:
+            moved = place.with_name(place.name + "-moved")
+            if moved.exists() and path.parent.name.startswith(place.name):
+                moved.rename(place)
+
+    monkeypatch.setattr(np, "save", overtaken)
+    run(data)
+    assert folders(data) == sorted(place.name for place in places)
+
+
+def test_processes_share_the_work_and_hand_errors_on(data: Path, prepared: list[str]) -> None:
+    bad = read_image(data / "volume-3.nii.gz").data.T.copy()
+    bad[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(bad, AFFINE), data / "volume-3.nii.gz")
+    with pytest.raises(InputError, match=r"volume-3\.nii\.gz holds NaN"):
+        run(data, workers=2)
+    assert prepared == []  # nothing was done in this process
+    assert len(folders(data)) == 2
+    nib.save(nib.Nifti1Image(np.ones_like(bad), AFFINE), data / "volume-3.nii.gz")
+    assert len(run(data, workers=2)) == 3
+    assert len(prepared) == 1
+
+
+def test_a_label_must_occur_somewhere(data: Path, prepared: list[str]) -> None:
+    with pytest.raises(InputError, match=r"Label 3, 4 occurs in no mask.*\(1, 2, 5\)"):
+        run(data, labels=((3,), (1, 4)))
+    assert prepared == []
+    assert folders(data) == []
+    assert len(run(data, labels=((5,),))) == 3  # in one case is enough
+
+
+def test_bad_cases(data: Path) -> None:
+    (data / "segmentation-2.nii.gz").rename(data / "kept.nii.gz")
+    with pytest.raises(InputError, match=r"volume-2\.nii\.gz has no segmentation"):
+        run(data)
+    nib.save(nib.Nifti1Image(np.ones((3, 3, 3), "u1"), AFFINE), data / "segmentation-2.nii.gz")
+    with pytest.raises(InputError, match=r"segmentation-2\.nii\.gz has shape"):
+        run(data)
+    gone = Case("volume-9", data / "volume-9.nii.gz", data / "segmentation-1.nii.gz", None)
+    with pytest.raises(InputError, match=r"volume-9\.nii\.gz cannot be found"):
+        cache_cases([gone], SETTINGS, LABELS, folder=data.parent / "cache")
+    (data / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written.*LRNET_EDU_CACHE"):
+        cache_cases(find_cases(data), SETTINGS, LABELS, folder=data / "file" / "cache")
+
+
+def test_the_folder_follows_the_environment(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(data.parent / "mine"))
+    assert cache_root() == data.parent / "mine"
+    entry = cache_cases(find_cases(data), SETTINGS, LABELS, workers=1)[0]
+    assert entry.folder.parent == data.parent / "mine" / "cases"
+    assert "3/3" in capsys.readouterr().err  # the progress bar
+    monkeypatch.delenv("LRNET_EDU_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(data.parent / "xdg"))
+    monkeypatch.setenv("LOCALAPPDATA", str(data.parent / "local"))
+    monkeypatch.setenv("HOME", str(data.parent / "home"))
+    for platform, folder in [("linux", "xdg"), ("win32", "local"), ("darwin", "home/Library/Caches")]:
+        monkeypatch.setattr(sys, "platform", platform)
+        assert cache_root() == data.parent / folder / "lrnet_edu"
+
+
+def test_reading_needs_neither_torchio_nor_nibabel(data: Path) -> None:
+    run(data)
+    script = f"""
+import sys
+sys.modules["torchio"] = sys.modules["nibabel"] = None  # importing them would fail
+from pathlib import Path
+from lrnet_edu.data.cache import cache_cases
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.preprocessing import Preprocessing
+folder = Path({str(data.parent / "cache")!r})
+settings, labels = Preprocessing(1.5, None), ((1,), (2,))
+for case in cache_cases(find_cases({str(data)!r}), settings, labels, folder=folder):
+    rest = [int((case.classes == k).sum()) - len(indices) for k, indices in enumerate(case.foreground, 1)]
+    print(case.image.dtype, rest)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split("\n") == ["float16 [0, 0]"] * 3 + [""]
+
+
+def test_importing_loads_neither_torchio_nor_nibabel() -> None:
+    script = (
+        "import sys, lrnet_edu.data.cache; "
+        "print([name for name in ('torchio', 'nibabel', 'matplotlib', 'SimpleITK') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

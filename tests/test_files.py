@@ -1,0 +1,279 @@
+"""Maps and predictions of files: names, grids, values, and what is never overwritten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scans import AFFINE, SHAPE, checkpoint, lits, load, mask, scan, store
+
+from lrnet_edu.data import nifti
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.errors import InputError
+from lrnet_edu.files import predict_files, write_map
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with an untrained M-Net of one object, and its split."""
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint(folder / "best.safetensors")
+    split = {"train": ["volume-1", "volume-2"], "validation": ["volume-3"], "test": ["volume-10", "volume-4"]}
+    (folder / "split.json").write_text(json.dumps(split))
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+# ---- maps -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spacing_aware", [False, True])
+@pytest.mark.parametrize("kind", ["O-DM", "NI-DM", "SNI-DM"])
+def test_a_map_is_float32_on_the_grid_of_its_mask(tmp_path: Path, kind: str, spacing_aware: bool) -> None:
+    source = store(tmp_path / "mask.nii.gz", mask())
+    write_map(source, tmp_path / "maps/out.nii.gz", kind=kind, spacing_aware=spacing_aware)
+    written = nib.load(tmp_path / "maps/out.nii.gz")
+    expected = distance_map(mask(), kind, spacing=(2.0, 1.0, 1.5) if spacing_aware else None)
+    assert written.get_data_dtype() == np.float32
+    np.testing.assert_allclose(written.affine, AFFINE)
+    np.testing.assert_array_equal(load(tmp_path / "maps/out.nii.gz"), expected)
+
+
+def test_a_map_of_one_label_of_a_union_and_of_everything(tmp_path: Path) -> None:
+    liver = np.zeros(SHAPE, np.uint8)
+    liver[2:12, 3:15, 3:15] = 1
+    liver[5:8, 6:10, 6:10] = 2
+    liver[0, 0, 0] = 7
+    source = store(tmp_path / "mask.nii.gz", liver)
+    for label, chosen in {"2": liver == 2, "1+2": np.isin(liver, (1, 2)), None: liver > 0}.items():
+        write_map(source, tmp_path / f"{label}.nii.gz", kind="O-DM", label=label)
+        np.testing.assert_array_equal(load(tmp_path / f"{label}.nii.gz"), distance_map(chosen, "O-DM"))
+    write_map(source, tmp_path / "part.nii.gz", label="2+9")  # a union of which one part is there
+    with pytest.raises(InputError, match=r"join them by \+"):
+        write_map(source, tmp_path / "two.nii.gz", label="1,2")
+    with pytest.raises(InputError, match=r"Label 5 does not occur .* 1, 2, 7"):
+        write_map(source, tmp_path / "none.nii.gz", label="5")
+    assert not (tmp_path / "two.nii.gz").exists()
+    assert not (tmp_path / "none.nii.gz").exists()
+
+
+def test_a_map_replaces_only_a_map(tmp_path: Path) -> None:
+    source = store(tmp_path / "mask.nii.gz", mask())
+    other = store(tmp_path / "other.nii.gz", mask())
+    write_map(source, tmp_path / "map.nii.gz", kind="O-DM")
+    write_map(source, tmp_path / "map.nii.gz", kind="NI-DM")
+    assert load(tmp_path / "map.nii.gz").max() == 1
+    before = other.read_bytes()
+    with pytest.raises(InputError, match=r"other\.nii\.gz exists and is no unchanged output"):
+        write_map(source, other)
+    assert other.read_bytes() == before
+    (tmp_path / "link.nii.gz").symlink_to(source)
+    for same in (source, tmp_path / "." / "mask.nii.gz", tmp_path / "link.nii.gz"):
+        with pytest.raises(InputError, match="is an input and would be overwritten"):
+            write_map(source, same)
+    np.testing.assert_array_equal(load(source), mask())
+
+
+def test_a_map_of_a_map_cannot_replace_its_input(tmp_path: Path) -> None:
+    source = store(tmp_path / "mask.nii.gz", mask())
+    write_map(source, tmp_path / "map.nii.gz", kind="SNI-DM")
+    before = (tmp_path / "map.nii.gz").read_bytes()
+    with pytest.raises(InputError):
+        write_map(tmp_path / "map.nii.gz", tmp_path / "map.nii.gz")
+    assert (tmp_path / "map.nii.gz").read_bytes() == before
+
+
+# ---- predict: grid and values ---------------------------------------------------------------------------
+
+
+def test_a_prediction_has_the_grid_and_the_label_of_the_training(tmp_path: Path) -> None:
+    source = store(tmp_path / "scan.nii.gz", scan())
+    trained = checkpoint(tmp_path / "m.safetensors", "5+6")
+    assert predict_files(trained, source, tmp_path / "out.nii", probabilities=True) == [tmp_path / "out.nii"]
+    written = nib.load(tmp_path / "out.nii")
+    assert written.get_data_dtype() == np.uint8
+    np.testing.assert_allclose(written.affine, AFFINE)
+    labels = load(tmp_path / "out.nii")
+    assert labels.shape == SHAPE
+    assert set(np.unique(labels)) == {0, 5}  # the union's first number
+
+    probability = load(tmp_path / "out_probability-5+6.nii.gz")
+    assert probability.dtype == np.float32
+    assert probability.shape == SHAPE
+    assert 0 <= probability.min() < 0.5 < probability.max() <= 1
+    np.testing.assert_array_equal(labels > 0, probability > 0.5)
+    assert names(tmp_path) == ["m.safetensors", "out.nii", "out_probability-5+6.nii.gz", "scan.nii.gz"]
+
+
+def test_two_objects_give_two_labels_and_two_probabilities(tmp_path: Path) -> None:
+    source = store(tmp_path / "scan.nii.gz", scan())
+    trained = checkpoint(tmp_path / "m.safetensors", "3,1+2")
+    predict_files(trained, source, tmp_path / "out.nii.gz", probabilities=True)
+    shares = [load(tmp_path / f"out_probability-{label}.nii.gz") for label in ("3", "1+2")]
+    everything = np.stack([1 - shares[0] - shares[1], *shares])
+    assert everything.min() > -1e-5
+    assert len(np.unique(everything.argmax(0))) > 1
+    np.testing.assert_array_equal(load(tmp_path / "out.nii.gz"), np.array([0, 3, 1])[everything.argmax(0)])
+
+
+@pytest.mark.parametrize(("order", "flips"), [((2, 0, 1), (0,)), ((1, 2, 0), (1, 2)), ((0, 1, 2), (0, 1, 2))])
+def test_axis_order_and_flips_do_not_matter(
+    run: Path, tmp_path: Path, order: tuple[int, ...], flips: tuple[int, ...]
+) -> None:
+    upright = store(tmp_path / "a.nii.gz", scan())
+    image = nib.load(upright)
+    codes = np.stack([order, [-1 if axis in flips else 1 for axis in range(3)]], axis=1)
+    turned = image.as_reoriented(codes)
+    assert not np.allclose(turned.affine, image.affine)
+    nib.save(turned, tmp_path / "b.nii.gz")
+    predict_files(run, tmp_path / "a.nii.gz", tmp_path / "out-a.nii.gz")
+    predict_files(run, tmp_path / "b.nii.gz", tmp_path / "out-b.nii.gz")
+    a, b = nib.load(tmp_path / "out-a.nii.gz"), nib.load(tmp_path / "out-b.nii.gz")
+    assert b.shape == turned.shape
+    np.testing.assert_allclose(b.affine, turned.affine, atol=1e-5)
+    again, there = (nib.as_closest_canonical(one).get_fdata() for one in (a, b))
+    assert 0.02 < again.mean() < 0.98  # both classes are there to be compared
+    assert (again == there).mean() > 0.999
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 7), (3, 4, 5), (1, 1, 1), (2, 60, 3)])
+def test_volumes_smaller_than_a_patch_are_segmented(
+    run: Path, tmp_path: Path, shape: tuple[int, int, int]
+) -> None:
+    source = store(tmp_path / "small.nii.gz", scan(shape))
+    predict_files(run, source, tmp_path / "out.nii.gz")
+    assert load(tmp_path / "out.nii.gz").shape == shape
+
+
+# ---- predict: folders and names -------------------------------------------------------------------------
+
+
+def test_a_lits_folder_gives_segmentations_in_natural_order(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [10, 2])
+    store(data / "volume-3.nii", scan(seed=3))  # without a mask
+    store(data / "._volume-2.nii.gz", scan())
+    (data / "notes.txt").write_text("no scan")
+    written = predict_files(run, data, tmp_path / "new" / "out", probabilities=True)
+    assert [path.name for path in written] == [
+        "segmentation-2.nii.gz",
+        "segmentation-3.nii",
+        "segmentation-10.nii.gz",
+    ]
+    assert names(tmp_path / "new") == sorted(
+        [path.name for path in written] + [f"segmentation-{n}_probability-1.nii.gz" for n in (2, 3, 10)]
+    )
+    predict_files(run, data / "volume-10.nii.gz", tmp_path / "alone.nii.gz")
+    np.testing.assert_array_equal(load(written[2]), load(tmp_path / "alone.nii.gz"))
+
+
+def test_a_decathlon_folder_and_any_other_folder_keep_their_names(run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "Task"
+    store(data / "imagesTr/case_1.nii.gz", scan())
+    store(data / "labelsTr/case_1.nii.gz", mask())
+    store(data / "imagesTs/case_2.nii.gz", scan())
+    pair = {"image": "./imagesTr/case_1.nii.gz", "label": "./labelsTr/case_1.nii.gz"}
+    (data / "dataset.json").write_text(json.dumps({"training": [pair], "modality": {"0": "CT"}}))
+    predict_files(run, data, tmp_path / "a")
+    assert names(tmp_path / "a") == ["case_1.nii.gz"]
+    predict_files(run, data / "imagesTs", tmp_path / "b")
+    assert names(tmp_path / "b") == ["case_2.nii.gz"]
+
+
+@pytest.mark.parametrize(("part", "numbers"), [("train", [1, 2]), ("validation", [3]), ("test", [10, 4])])
+def test_a_part_is_what_the_split_says(run: Path, tmp_path: Path, part: str, numbers: list[int]) -> None:
+    data = lits(tmp_path / "data", [1, 2, 3, 4, 5, 10])
+    predict_files(run, data, tmp_path / "out", part=part)
+    assert names(tmp_path / "out") == sorted(f"segmentation-{number}.nii.gz" for number in numbers)
+
+
+def test_a_part_needs_its_cases_its_split_and_its_name(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1, 2, 3, 4])
+    with pytest.raises(InputError, match=r"lacks volume-10 of the run's test cases"):
+        predict_files(run, data, tmp_path / "out", part="test")
+    with pytest.raises(InputError, match="There is no part 'all'"):
+        predict_files(run, data, tmp_path / "out", part="all")
+    with pytest.raises(InputError, match=r"split\.json"):
+        predict_files(run / "best.safetensors", data, tmp_path / "out", part="test")
+    with pytest.raises(InputError, match="leave --part out"):
+        predict_files(run, data / "volume-1.nii.gz", tmp_path / "out.nii.gz", part="train")
+    assert not (tmp_path / "out").exists()
+
+
+# ---- predict: what is never overwritten -----------------------------------------------------------------
+
+
+def test_predicting_again_replaces_predictions_but_not_corrections(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1, 2])
+    out = tmp_path / "out"
+    predict_files(run, data, out, probabilities=True)
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    predict_files(run, data, out, probabilities=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+    image = nib.load(out / "segmentation-2.nii.gz")  # corrected by hand; the header keeps our description
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[3, 3, 3] ^= 1
+    nib.save(nib.Nifti1Image(voxels, image.affine, image.header), out / "segmentation-2.nii.gz")
+    assert nifti.read_description(out / "segmentation-2.nii.gz").startswith("lrnet_edu predict ")
+    (out / "segmentation-1.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"segmentation-2\.nii\.gz exists and is no unchanged output"):
+        predict_files(run, data, out)
+    assert not (out / "segmentation-1.nii.gz").exists()  # everything is looked at before anything is written
+    np.testing.assert_array_equal(np.asarray(nib.load(out / "segmentation-2.nii.gz").dataobj), voxels)
+
+
+def test_foreign_files_stay(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1])
+    nifti.write(tmp_path / "sample.nii.gz", mask(), AFFINE)  # this package's, but no prediction
+    write_map(data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz")
+    (tmp_path / "text.nii.gz").write_text("mine")
+    (tmp_path / "p_probability-1.nii.gz").write_text("mine")
+    for name in ("sample", "map", "text", "p"):
+        files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(InputError, match="exists and is no unchanged output"):
+            predict_files(run, data / "volume-1.nii.gz", tmp_path / f"{name}.nii.gz", probabilities=True)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    with pytest.raises(InputError, match=r"segmentation-1\.nii\.gz exists"):
+        predict_files(run, data, data)  # the reference has the prediction's name
+    np.testing.assert_array_equal(load(data / "segmentation-1.nii.gz"), mask())
+
+
+def test_an_input_is_never_overwritten_even_if_this_command_wrote_it(run: Path, tmp_path: Path) -> None:
+    store(tmp_path / "a" / "scan.nii.gz", scan())
+    predict_files(run, tmp_path / "a", tmp_path / "b")
+    with pytest.raises(InputError, match="is an input and would be overwritten"):
+        predict_files(run, tmp_path / "b", tmp_path / "b")
+    with pytest.raises(InputError, match="is an input and would be overwritten"):
+        predict_files(run, tmp_path / "a" / "scan.nii.gz", tmp_path / "a" / "scan.nii.gz")
+
+
+def test_outputs_that_cannot_be_written_are_refused(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is a file"):
+        predict_files(run, data, tmp_path / "file")
+    with pytest.raises(InputError, match="file is a file"):
+        predict_files(run, data, tmp_path / "file" / "below" / "it")
+    with pytest.raises(InputError, match="is a folder"):
+        predict_files(run, data / "volume-1.nii.gz", data)
+    with pytest.raises(InputError, match=r"let its name end in"):
+        predict_files(run, data / "volume-1.nii.gz", tmp_path / "out.nrrd")
+    assert names(tmp_path) == ["file", "segmentation-1.nii.gz", "volume-1.nii.gz"]
+
+
+def test_one_bad_scan_of_a_folder_is_found_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1, 2])
+    whole = (data / "volume-2.nii.gz").read_bytes()
+    (data / "volume-2.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"volume-2\.nii\.gz is truncated"):
+        predict_files(run, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    store(data / "volume-2.nii", scan())
+    with pytest.raises(InputError, match=r"as \.nii and as \.nii\.gz"):
+        predict_files(run, data, tmp_path / "out")
