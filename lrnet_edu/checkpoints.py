@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from lrnet_edu.errors import InputError
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path`` so that a reader finds the old file or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -28,7 +29,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another output folder.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none if all went well, or if the folder could not be made
+            temporary.unlink()
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
@@ -49,10 +51,21 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["lrnet_edu"])
+            facts = dict(json.loads((file.metadata() or {})["lrnet_edu"]))
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError):
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
         raise InputError(
             f"{path} is not a checkpoint of lrnet_edu (a whole .safetensors file); pickled .pt or .pth files "
             "are never opened, so train or copy the checkpoint again."
         ) from None
+
+
+@contextmanager
+def malformed_facts(path: Path) -> Iterator[None]:
+    """While a network is built from a checkpoint's facts: what is missing or odd there becomes an InputError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} does not say which network it holds; train or copy the checkpoint again.") from None

@@ -66,7 +66,7 @@ Activation = Annotated[
     typer.Option(help="Output layer of the LR-Net: relu, sigmoid or tanh; by kind when left out."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write; it may not hold another run.")]
-Seed = Annotated[int, typer.Option(help="Seed of the weights and of every random patch.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; found by itself when left out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")]
 
@@ -167,7 +167,7 @@ def train(
     kind: Kind = "NI-DM",
     activation: Activation = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Weight of the regression loss; by kind when left out.")
+        float | None, typer.Option(min=0, help="Weight of the regression loss; by kind when left out.")
     ] = None,
     lrnet: Annotated[
         Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")

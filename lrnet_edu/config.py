@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.networks import output_activation
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class PretrainConfig(Schedule):
     seed: int = 0
     soft: float = 0.0  # share of the patches blurred and scaled, as an M-Net's uncertain output is
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        output_activation(self.kind, self.activation)  # refuses what does not exist
+
 
 @dataclass(frozen=True)
 class Config(Schedule):
@@ -96,6 +101,7 @@ class Config(Schedule):
         if self.method not in METHODS:
             raise InputError(f"There is no method {self.method!r}; choose one of {', '.join(METHODS)}.")
         super().__post_init__()
+        output_activation(self.kind, self.activation)  # refuses what does not exist
         if min(self.patch_size) < 8:
             raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
 

@@ -1,7 +1,7 @@
 """Choose case, method, kind of map and threshold; the slices and the seven criteria follow.
 
-The controls are ipywidgets, for a new choice needs the kernel. The picture and the table are an ordinary output
-of the cell, replaced at every choice: they are saved with the notebook and scroll where no kernel runs.
+The controls are ipywidgets, for a new choice needs the kernel. The picture and the table are an ordinary
+output of the cell, replaced at every choice: they are saved with the notebook and scroll without a kernel.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class CaseExplorer:
 
     Args:
         cases: name -> case.
-        predictions: method -> case's name -> probabilities of the object (D, H, W), or a mask. A method may lack
-            cases.
+        predictions: method -> case's name -> probabilities of the object (D, H, W), or a mask. A method may
+            lack cases.
         label: the object's number in the masks; None: everything but 0.
         **viewer: further arguments of ``SliceViewer``, such as ``window`` and ``levels``.
 
@@ -116,7 +116,7 @@ class CaseExplorer:
         threshold: float = 0.5,
         **view: Any,
     ) -> np.ndarray:
-        """The picture of one choice, (height, panels * width, 3) uint8; ``view`` as in ``SliceViewer.render``."""
+        """One choice as (height, panels * width, 3) uint8; ``view``: arguments of ``SliceViewer.render``."""
         return self.viewer(case, method, kind, threshold).render(**view)
 
     def scores(
@@ -125,8 +125,8 @@ class CaseExplorer:
         """The seven criteria: six of this case, and DG over every case that the method has predicted.
 
         Returns:
-            DC (here the case's own Dice), DG, VOE, RVD, ASSD, MSD and RMSD; NaN where undefined; empty where the
-            method has no prediction of this case.
+            DC (here the case's own Dice), DG, VOE, RVD, ASSD, MSD and RMSD; NaN where undefined; empty where
+            the method has no prediction of this case.
 
         Raises:
             InputError: no such case or method, or the prediction has another shape than the case.
@@ -234,7 +234,8 @@ class _Choice:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle = self._viewer._repr_mimebundle_()
         cells = "".join(
-            f'<tr><th scope="row">{html.escape(name)}</th><td>{value}</td></tr>' for name, value in self._rows()
+            f'<tr><th scope="row">{html.escape(name)}</th><td>{value}</td></tr>'
+            for name, value in self._rows()
         )
         table = f"<table><caption>criteria</caption><tbody>{cells}</tbody></table>" if cells else ""
         page = f'<div class="lrnet-beside">{bundle["text/html"]}{table}</div>'

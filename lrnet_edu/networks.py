@@ -14,13 +14,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrnet_edu.checkpoints import load_checkpoint
+from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.errors import InputError
 
 ACTIVATION_OF_KIND = {"O-DM": "relu", "I-DM": "relu", "NI-DM": "relu", "SNI-DM": "tanh"}  # section 3.1
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 NORMS = {None: lambda features: nn.Identity(), "instance": nn.InstanceNorm3d}
+
+
+def output_activation(kind: str, activation: str | None = None) -> str:
+    """The LR-Net's output layer for a kind of map: the one asked for, or section 3.1's.
+
+    Raises:
+        InputError: if there is no such kind or activation.
+    """
+    if kind not in KINDS:
+        raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(KINDS)}.")
+    if activation not in (None, *ACTIVATIONS):
+        raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
+    return activation or ACTIVATION_OF_KIND[kind]
 
 
 def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -142,11 +155,7 @@ class LRNet(nn.Module):
 
     def __init__(self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(KINDS)}.")
-        activation = activation or ACTIVATION_OF_KIND[kind]
-        if activation not in ACTIVATIONS:
-            raise InputError(f"LRNet has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
+        activation = output_activation(kind, activation)
         if norm not in NORMS:
             raise InputError(f"LRNet has no norm {norm!r}; choose None or 'instance'.")
         self.kind, self.activation, self.norm = kind, activation, norm
@@ -160,13 +169,9 @@ class LRNet(nn.Module):
         self.wake_output()
 
     def wake_output(self) -> None:
-        """Start the last layer above zero everywhere: a ReLU that is below zero everywhere never learns.
-
-        Its inputs are not negative (they leave a ReLU), so positive weights and a small positive bias suffice.
-        """
+        """Draw the last layer anew, with a small positive bias: a ReLU below zero everywhere never learns."""
         last = self.head[-1]
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]
-        last.weight.data.abs_()  # type: ignore[operator, union-attr]
         nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
 
     def forward(self, probabilities: Tensor) -> Tensor:
@@ -223,15 +228,15 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None)
     Raises:
         InputError: if no weights ship for this kind and activation.
     """
-    lrnet = LRNet(kind, activation=activation)
-    resource = files("lrnet_edu") / "weights" / lrnet_file_name(lrnet.kind, lrnet.activation)
+    activation = output_activation(kind, activation)
+    resource = files("lrnet_edu") / "weights" / lrnet_file_name(kind, activation)
     if not resource.is_file():
         raise InputError(
-            f"No LR-Net ships for {kind} with a {lrnet.activation} output; leave activation out, or train one "
+            f"No LR-Net ships for {kind} with a {activation} output; leave activation out, or train one "
             f"with `lrnet-edu pretrain --synthetic --kind {kind}`."
         )
     with as_file(resource) as path:
-        return load_lrnet(path, kind=lrnet.kind, activation=lrnet.activation)
+        return load_lrnet(path, kind=kind, activation=activation)
 
 
 def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
@@ -244,12 +249,13 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     if facts.get("network") != "LRNet":
         raise InputError(f"{path} holds no LR-Net but {facts.get('network')}; name an LR-Net's checkpoint.")
     for wanted, what in ((kind, "kind"), (activation, "activation")):
-        if wanted is not None and facts[what] != wanted:
+        if wanted is not None and facts.get(what) != wanted:
             raise InputError(
-                f"{path} is an LR-Net of {what} {facts[what]}, not {wanted}; pretrain one of that {what} or "
-                f"choose {facts[what]}."
+                f"{path} is an LR-Net of {what} {facts.get(what)}, not {wanted}; pretrain one of that {what} or "
+                f"choose {facts.get(what)}."
             )
-    lrnet = LRNet(facts["kind"], activation=facts["activation"], norm=facts["norm"])
+    with malformed_facts(path):
+        lrnet = LRNet(facts["kind"], activation=facts["activation"], norm=facts["norm"])
     load_weights(lrnet, tensors_of("lrnet", tensors), path)
     return lrnet
 

@@ -1,4 +1,4 @@
-"""A small grid to paint a mask on, and its four distance maps beside it, following every stroke (Fig. 2, by hand).
+"""A small grid to paint a mask on, and its four distance maps beside it: Fig. 2 of the paper, by hand.
 
 On the page a script computes the maps (``page/painter.js``), so that painting needs no kernel and works in an
 exported page; ``tests/browser`` holds it against ``distance_map``, which computes what ``render`` shows.
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.errors import InputError
-from lrnet_edu.page import base64_of, caption, colours, fragment, panel_picture
+from lrnet_edu.page import base64_of, caption, fragment
 from lrnet_edu.page.encoding import as_array, times
+from lrnet_edu.page.layers import colours
+from lrnet_edu.page.picture import panel_picture, rgb
 from lrnet_edu.palette import MAP_COLORMAP, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 
 MAX_CELLS = 64  # of one side: beyond, a cell is too small to be painted
@@ -47,8 +49,8 @@ def preset_shapes(height: int, width: int) -> dict[str, np.ndarray]:
 class MaskPainter:
     """Paint or erase voxels with mouse, finger or keyboard and watch O-DM, I-DM, NI-DM and SNI-DM follow.
 
-    Show it by making it the last line of a cell. The painted mask stays on the page; its "as Python" line carries
-    it into a cell. ``notes`` and the caption say where a given mask had to be changed.
+    Show it by making it the last line of a cell. The painted mask stays on the page; "this mask as Python"
+    carries it into a cell. ``notes`` and the caption say where a given mask had to be changed.
 
     Args:
         mask: (H, W) to start from, object where not 0; or the name of a shape of ``preset_shapes``.
@@ -74,7 +76,9 @@ class MaskPainter:
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
         if array.ndim != 2 or array.size == 0:
-            raise InputError(f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it.")
+            raise InputError(
+                f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it."
+            )
         missing = int(np.count_nonzero(~np.isfinite(array)))
         if missing:
             self.notes.append(f"{missing} values of the mask are NaN or infinite: taken as background.")
@@ -105,8 +109,8 @@ class MaskPainter:
 
     def _panels(self, cell: int) -> list[tuple[np.ndarray, tuple[np.ndarray, float, float] | None]]:
         """The picture of the mask and of every map, with its colour scale."""
-        empty = np.array([int(EMPTY_COLOR[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
-        inside = np.array([int(REFERENCE_COLOR[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+        empty = np.array(rgb(EMPTY_COLOR), np.uint8)
+        inside = np.array(rgb(REFERENCE_COLOR), np.uint8)
         pictures = [(np.where(self.mask[..., None], inside, empty), None)]  # (H, W, 3)
         scales: list[Any] = []
         for kind, values in self.maps().items():
@@ -114,7 +118,9 @@ class MaskPainter:
             table = colours(SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP)
             low, high = (-1.0 if signed else 0.0), max(1.0, float(values.max()))
             shown = table[np.rint((values - low) / (high - low) * 255).astype(int)]
-            scales.append((np.where((values == 0)[..., None] & (not signed), empty, shown), (table, low, high)))
+            scales.append(
+                (np.where((values == 0)[..., None] & (not signed), empty, shown), (table, low, high))
+            )
         return [(p.repeat(cell, 0).repeat(cell, 1).astype(np.uint8), s) for p, s in [*pictures, *scales]]
 
     @cached_property
@@ -140,9 +146,10 @@ class MaskPainter:
         alt = f"A mask of {height} by {width} voxels and its four distance maps: {', '.join(UNITS)}"
         below = caption(
             [
-                "Mouse or finger: drag on the mask. Keyboard: arrows move, space paints or erases, shift and arrow "
-                "paint along. Distances in voxels; touching voxels, corners included, make one component; dark "
-                "means 0 in O-DM, I-DM and NI-DM."
+                "Mouse or finger: drag on the mask.",
+                "Keyboard: arrows move, space paints or erases, shift and arrow paint along.",
+                "Distances in voxels; touching voxels, corners included, make one component.",
+                "Dark means 0 in O-DM, I-DM and NI-DM.",
             ],
             self.notes,
         )

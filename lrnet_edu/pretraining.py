@@ -44,7 +44,7 @@ class MaskBatch(NamedTuple):
 
 # Batches take turns: eight small cubes around small lesions, then two large cubes around large lesions. A small
 # cube would cut a large lesion, and the cut changes its maximum M_C and with it the whole map.
-CUBES = ((16, 16, (1.0, 5.0)), (24, 8, (3.0, 9.0)), (40, 2, (7.0, 18.0)))  # edge in voxels, cubes in a batch, radii of the lesions
+CUBES = ((16, 16, (1.0, 9.0)), (24, 8, (2.0, 14.0)), (40, 2, (6.0, 20.0)))  # edge in voxels, cubes in a batch, radii of the lesions
 
 
 class Shapes:
@@ -189,7 +189,7 @@ def pretraining_task(config: PretrainConfig, draw: Shapes | LesionCrops, held_ou
 
 def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.ndarray]:
     """Random shapes that no training sees (their seed is kept for them)."""
-    return [random_shapes(np.random.default_rng([2**31, i]), size, (1.0, 0.4 * size)) for i in range(number)]
+    return [random_shapes(np.random.default_rng([2**31, i]), size, (1.5, 0.4 * size)) for i in range(number)]
 
 
 def pretrain_run(
@@ -219,7 +219,7 @@ def pretrain_on(
     device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
-    open_run(out, config, resume=resume, more=about)
     task = pretraining_task(config, draw, held_out)
+    open_run(out, config, resume=resume, more=about)
     fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

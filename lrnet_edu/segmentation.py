@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lrnet_edu import losses
 from lrnet_edu.baselines import location_baseline
-from lrnet_edu.checkpoints import load_checkpoint, write_atomically
+from lrnet_edu.checkpoints import load_checkpoint, malformed_facts, write_atomically
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.cases import Case, find_cases
@@ -222,9 +222,9 @@ def train_run(
         "preprocessing": asdict(study.preprocessing),
     }
     about = {"data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing)}
+    task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
     open_run(folder, config, resume=resume, more=about)
     write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
-    task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
     if say:
         seconds, memory = estimate(task, place)
         say(f"On {place}: about {seconds * config.steps / 60:.0f} min and {memory / 1e9:.1f} GB for "
@@ -264,8 +264,10 @@ def load_mnet(run: str | Path) -> TrainedMNet:
         raise InputError(
             f"{path} holds no M-Net but a network of kind {facts.get('network')}; name a run of `lrnet-edu train`."
         )
-    mnet = MNet(**facts["mnet"])
+    with malformed_facts(path):
+        settings = dict(facts["preprocessing"])
+        settings["window"] = tuple(settings["window"]) if settings["window"] else None
+        preprocessing, patch_size = Preprocessing(**settings), tuple(facts["patch_size"])
+        mnet, labels = MNet(**facts["mnet"]), parse_labels(facts["label"])
     load_weights(mnet, tensors_of("mnet", tensors), path)
-    settings = dict(facts["preprocessing"])
-    settings["window"] = tuple(settings["window"]) if settings["window"] else None
-    return TrainedMNet(mnet.eval(), parse_labels(facts["label"]), tuple(facts["patch_size"]), Preprocessing(**settings))
+    return TrainedMNet(mnet.eval(), labels, patch_size, preprocessing)

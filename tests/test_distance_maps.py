@@ -285,6 +285,20 @@ def test_components_do_not_influence_each_other(kind):
     np.testing.assert_allclose(distance_map(mask, kind), apart, atol=1e-6)
 
 
+def test_more_components_than_a_byte_can_number():
+    mask = np.zeros((100, 100), bool)
+    large = np.random.default_rng(0).random((20, 20)) < 0.5
+    for row, column in np.ndindex(20, 20):
+        reach = 1 if large[row, column] else 0  # 3 x 3 pixels or 1
+        y, x = 5 * row + 2, 5 * column + 2
+        mask[y - reach : y + reach + 1, x - reach : x + reach + 1] = True
+    assert components(mask)[1] == 400
+    np.testing.assert_array_equal(distance_map(mask, "O-DM")[2::5, 2::5], np.where(large, 2, 1))
+    assert np.all(
+        distance_map(mask, "I-DM")[2::5, 2::5] == 1
+    )  # M + m - D with each square's own M = D, m = 1
+
+
 def test_one_scale_for_every_axis_leaves_normalized_maps_unchanged():
     mask = blobs((14, 15, 16), 0.3, 5)
     for kind in KINDS:

@@ -1,7 +1,7 @@
 """Random lesion-like shapes: all that the LR-Net needs to see, since it maps masks to distance maps.
 
-A shape is an ellipsoid whose surface is pushed in and out by a smooth random field. Most are whole, some are cut
-by the border of their cube as lesions are by the border of a patch.
+A shape is an ellipsoid whose surface is pushed in and out by a smooth random field. Some are cut by the border of
+their cube, as lesions are by the border of a patch.
 """
 
 from __future__ import annotations
@@ -11,22 +11,28 @@ from scipy import ndimage
 
 ROUGHNESS = (0.0, 0.55)  # how far the surface is pushed, as a share of the radius
 STRETCH = 0.35  # half axes differ from the radius by up to exp(+-0.35)
-CUT = 0.25  # share of first lesions that may leave the cube
 
 
 def random_shapes(rng: np.random.Generator, size: int, radii: tuple[float, float]) -> np.ndarray:
     """A cube (size, size, size), bool, with one to four lesions, neither empty nor full.
 
     The first lesion's radius in voxels is drawn log-uniformly from ``radii``, so that small lesions, the paper's
-    point, are as common as large ones; the others are at most half as large as the cube allows.
+    point, are as common as large ones. It lies near the middle; one too large for the cube is moved until the cube
+    shows a part of its surface. The others are small and lie anywhere.
     """
     while True:
         mask = np.zeros((size,) * 3, dtype=bool)
         for index in range(1 + min(rng.geometric(0.5) - 1, 3)):
-            low, high = radii if index == 0 else (1.0, max(1.0, min(radii[1] / 2, size / 6)))
-            radius = np.exp(rng.uniform(np.log(low), np.log(high)))
-            margin = 0.0 if rng.random() < CUT else min(1.3 * radius, 0.45 * size)
-            mask |= _lesion(rng, size, rng.uniform(margin, size - 1 - margin, 3), radius)
+            radius = np.exp(rng.uniform(*np.log(radii)))
+            if index == 0:
+                direction = rng.normal(size=3)
+                outside = max(0.0, radius - 0.4 * size) * rng.uniform(0.3, 1.3)
+                shift = direction / np.linalg.norm(direction) * outside
+                centre = (size - 1) / 2 + shift + rng.uniform(-0.15, 0.15, 3) * size
+            else:
+                radius = min(radius, size / 5)
+                centre = rng.uniform(0, size - 1, 3)
+            mask |= _lesion(rng, size, centre, radius)
         if mask.any() and not mask.all():
             return mask
 

@@ -1,4 +1,4 @@
-"""The figures of the paper and of the course: each function takes plain arrays and returns one :class:`Picture`."""
+"""The figures of the paper and of the course: functions of plain arrays that return a :class:`Picture`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Fig. 1, drawn from the networks themselves: what is written in a box was measured on the module it stands for."""
+"""Fig. 1, drawn from the networks themselves: what stands in a box was measured on the module it means."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from lrnet_edu.palette import BLACK, BLUE, GREY, PURPLE, VERMILION
 WIDE, TALL = 1.12, 0.66  # inches, of a box
 DOWN = 0.92  # inches from one level to the next
 EDGE = TALL / 2 / DOWN  # levels, from the middle of a box to its upper edge
-MNET, LRNET = (0.12, 3.32), (5.42, 8.04)  # inches, from the left edge to the right one
+MNET, LRNET = (0.1, 3.22), (5.42, 8.04)  # inches, from the left edge to the right one
 PROBABILITIES, MAP = 4.54, 9.36  # inches, where these boxes have their middle
 DARK_PURPLE = "#8F4A72"  # palette's purple, dark enough for letters
 
@@ -72,10 +71,13 @@ class Part(NamedTuple):
         return f"{self.features} features\n{'×'.join(map(str, self.size))}\n{self.content}"
 
 
-def parts_of(network: nn.Module, channels: int, size: Sequence[int]) -> dict[str, Part]:
-    """Every part of a network by its name ("stem", "encoder.0", "decoder.1", ...), measured while zeros of shape
-    (1, channels, D, H, W) run through it."""
-    parts: dict[str, Part] = {}
+def parts_of(network: nn.Module, size: tuple[int, int, int]) -> dict[str, Part]:
+    """What every part of a network puts out, by its name: "stem", "encoder.0", "decoder.1", ...
+
+    Measured while zeros (1, channels, D, H, W) run through it; these are the part "image".
+    """
+    channels = next(module for module in network.modules() if isinstance(module, nn.Conv3d)).in_channels
+    parts = {"image": Part(channels, size, "")}
 
     def note(name: str, module: nn.Module, output: torch.Tensor) -> None:
         blocks = sum(isinstance(child, ResidualBlock) for child in module.modules())
@@ -100,7 +102,7 @@ def parts_of(network: nn.Module, channels: int, size: Sequence[int]) -> dict[str
 
 
 @styled
-def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64, 64)) -> Picture:
+def architecture_figure(mnet: MNet, lrnet: LRNet, patch: tuple[int, int, int] = (32, 64, 64)) -> Picture:
     """Fig. 1: both networks in tandem, where the losses attach, and what is left at test time.
 
     Args:
@@ -108,8 +110,8 @@ def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64
         lrnet: drawn as the frozen network that it is in the tandem.
         patch: size (D, H, W) of the image that goes in, in voxels.
     """
-    main = parts_of(mnet, mnet.settings["in_channels"], patch)
-    light = parts_of(lrnet, 2, patch)
+    main = parts_of(mnet, patch)
+    light = parts_of(lrnet, patch)
     height = max(len(mnet.encoder), 3) * DOWN + 2.05
     figure = Picture(height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -118,36 +120,49 @@ def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64
     sketch = Sketch(axes, top=height - 1.48)
 
     out = _draw_mnet(sketch, mnet, main)
-    sketch.arrow((out + WIDE / 2, 0), (PROBABILITIES - WIDE / 2, 0), "softmax")
+    sketch.arrow((out + WIDE / 2, 0), (PROBABILITIES - WIDE / 2, 0))
+    sketch.axes.text(3.64, sketch.top + 0.05, "softmax", ha="center")
     size = "×".join(map(str, patch))
     sketch.box(PROBABILITIES, 0, f"p\n{main['head'].features} classes\n{size}", GREY)
     _draw_lrnet(sketch, light)
     sketch.arrow((LRNET[1], 0), (MAP - WIDE / 2, 0), {"relu": "ReLU"}.get(lrnet.activation, lrnet.activation))
     sketch.box(MAP, 0, f"{lrnet.kind} of p\n{light['output'].features} channel\n{size}", GREY)
     _draw_losses(sketch, out)
-    _draw_frame(
-        sketch, mnet, "M-Net, trained", "all that is left at test time", MNET, BLUE, len(mnet.encoder), "-"
+    trained, frozen = (
+        "M-Net, trained\nall that is left at test time",
+        "❄ LR-Net, frozen\nthrown away at test time",
     )
-    _draw_frame(sketch, lrnet, "❄ LR-Net, frozen", "thrown away at test time", LRNET, DARK_PURPLE, 1, "--")
+    _draw_frame(sketch, mnet, MNET, len(mnet.encoder), BLUE, "-", trained)
+    _draw_frame(sketch, lrnet, LRNET, 1, DARK_PURPLE, "--", frozen)
 
-    widths = [main[name].features for name in ("stem", *(f"encoder.{i}" for i in range(len(mnet.encoder))))]
+    names = ["stem", *(f"encoder.{i}" for i in range(len(mnet.encoder)))]
+    widths = ", ".join(str(main[name].features) for name in names)
     return figure.finish(
-        f"Fig. 1: the M-Net, a residual U-Net whose levels have {', '.join(map(str, widths))} features, turns the image "
-        "into probabilities p, where the segmentation loss attaches; the frozen LR-Net, a U-Net that halves the size "
-        f"once, turns p into the {lrnet.kind}, where the regression loss attaches. Its gradient passes through the "
-        "LR-Net back to the M-Net. At test time the LR-Net is thrown away."
+        f"Fig. 1: the M-Net, a residual U-Net whose levels have {widths} features, turns the image into "
+        "probabilities p, where the segmentation loss attaches; the frozen LR-Net, a U-Net that halves the "
+        f"size once, turns p into the {lrnet.kind}, where the regression loss attaches. Its gradient passes "
+        "through the LR-Net back to the M-Net. At test time the LR-Net is thrown away."
     )
 
 
-def _draw_frame(sketch: Sketch, network: nn.Module, name: str, fate: str, edges: tuple[float, float], colour: str,
-                levels: int, style: str) -> None:  # fmt: skip
-    (left, right), upper, lower = edges, sketch.top + 0.86, sketch.top - levels * DOWN - TALL / 2 - 0.1
-    corner, size = (left - 0.08, lower), (right - left + 0.16, upper - lower)
-    sketch.axes.add_patch(Rectangle(corner, *size, fill=False, ec=colour, ls=style, lw=1.5))
+def _draw_frame(
+    sketch: Sketch,
+    network: nn.Module,
+    edges: tuple[float, float],
+    levels: int,
+    colour: str,
+    style: str,
+    text: str,
+) -> None:
+    """A frame around a network down to its lowest level; above it two lines of text and the weights."""
+    left, right, upper = edges[0] - 0.08, edges[1] + 0.08, sketch.top + 0.86
+    lower = sketch.top - levels * DOWN - TALL / 2 - 0.1
+    frame = Rectangle((left, lower), right - left, upper - lower, fill=False, ec=colour, ls=style, lw=1.5)
+    sketch.axes.add_patch(frame)
+    name, fate = text.split("\n")
     weights = sum(weight.numel() for weight in network.parameters())
-    text = {"color": colour, "x": left - 0.08}
-    sketch.axes.text(y=upper + 0.34, s=f"{name}: {weights:,} weights", weight="bold", size=12, **text)
-    sketch.axes.text(y=upper + 0.1, s=fate, **text)
+    sketch.axes.text(left, upper + 0.34, f"{name}: {weights:,} weights", color=colour, weight="bold", size=12)
+    sketch.axes.text(left, upper + 0.1, fate, color=colour)
 
 
 def _draw_mnet(sketch: Sketch, mnet: MNet, parts: dict[str, Part]) -> float:
@@ -157,7 +172,7 @@ def _draw_mnet(sketch: Sketch, mnet: MNet, parts: dict[str, Part]) -> float:
     """
     last = len(mnet.encoder)  # the lowest level, in the middle
     left, right, middle = MNET[0] + WIDE / 2, MNET[1] - WIDE / 2, sum(MNET) / 2
-    inward = [0.3 * level / max(last - 1, 1) for level in range(last)]
+    inward = [0.24 * (level + 1) / last for level in range(last)]
     names = ["stem", *(f"encoder.{i}" for i in range(last))]
     columns = [*((left + x, right - x) for x in inward), (middle, middle)]  # of encoder and decoder, by level
     for level, (name, (down, up)) in enumerate(zip(names[:-1], columns, strict=False)):
@@ -168,15 +183,10 @@ def _draw_mnet(sketch: Sketch, mnet: MNet, parts: dict[str, Part]) -> float:
         sketch.arrow(((down + next_down) / 2, level + EDGE), ((down + next_down) / 2, level + 1 - EDGE))
         sketch.arrow(((up + next_up) / 2, level + 1 - EDGE), ((up + next_up) / 2, level + EDGE))
     sketch.box(middle, last, parts[names[-1]].text, BLUE)
-    channels = mnet.settings["in_channels"]
+    channels = parts["image"].features
     first, out = columns[0]
-    sketch.arrow((first, -0.62), (first, -EDGE))
-    sketch.axes.text(
-        first,
-        sketch.top + 0.6,
-        f"image, {channels} channel{'s' * (channels > 1)}",
-        ha="center" if first > 1 else "left",
-    )
+    sketch.arrow((first - 0.3, -0.62), (first - 0.3, -EDGE))
+    sketch.axes.text(first - 0.5, sketch.top + 0.6, f"image, {channels} channel{'s' * (channels > 1)}")
     return out
 
 
@@ -206,7 +216,8 @@ def _draw_losses(sketch: Sketch, out: float) -> None:
         sketch.box(middle, row, text, VERMILION, wide=2.1, tall=0.72)
         sketch.arrow((x, EDGE), (x, row - 0.36 / DOWN))
     heights = [sketch.top - level * DOWN for level in (-EDGE, above, above)]
-    sketch.axes.plot([MAP, MAP, out], heights, color=VERMILION, ls="--", lw=1.6)
-    sketch.arrow((out, above), (out, -EDGE), colour=VERMILION)
+    end = out + 0.3
+    sketch.axes.plot([MAP, MAP, end], heights, color=VERMILION, ls="--", lw=1.6)
+    sketch.arrow((end, above), (end, -EDGE), colour=VERMILION)
     x, y = sum(LRNET) / 2, sketch.top - above * DOWN + 0.05
     sketch.axes.text(x, y, "the gradient passes through", ha="center", color=VERMILION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from lrnet_edu.palette import BLACK, GREY, METHOD_COLORS
 
 WIDTH = 10.0  # inches; with letters of 11 points and more, legible from the last row
 LETTERS = 11  # points
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": LETTERS,
     "axes.titlesize": LETTERS + 1,
@@ -32,7 +33,7 @@ styled = rc_context(STYLE)  # a decorator: the same look whatever style a notebo
 
 
 class Picture(Figure):
-    """A matplotlib figure with its alt text, made without pyplot: it needs no display and leaves no state behind.
+    """A matplotlib figure with its alt text, made without pyplot: no display is needed, no state left behind.
 
     In a notebook, as the last line of a cell, it shows itself as an image that carries the alt text.
 
@@ -41,7 +42,7 @@ class Picture(Figure):
         layout: matplotlib's layout engine.
     """
 
-    def __init__(self, height: float, layout: str | None = "constrained") -> None:
+    def __init__(self, height: float, layout: Literal["constrained"] | None = "constrained") -> None:
         super().__init__(figsize=(WIDTH, height), layout=layout, facecolor="white")
         self.alt = ""
 

@@ -1,8 +1,8 @@
 """Slices of volumes: the distance maps of a mask (Fig. 2) and the predictions of several methods (Fig. 3).
 
-Slices of a volume are shown as a radiologist sees them, for arrays that grow towards the patient's head, front and
-right (RAS+, as this package's cases do): the front on top, the patient's right at the left. A 2-D array is shown as
-it lies. Lengths are in mm from the corner of what is shown.
+Slices of a volume are shown as a radiologist sees them, for arrays that grow towards the patient's head,
+front and right (RAS+, as this package's cases do): the front on top, the patient's right at the left. A 2-D
+array is shown as it lies. Lengths are in mm from the corner of what is shown.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def maps_figure(
     """
     flat = np.ndim(mask) == 2
     mask = np.atleast_3d(np.asarray(mask).T).T != 0  # (D, H, W); a 2-D mask becomes one slice
-    unit, mm = ("voxels", (1.0, 1.0, 1.0)) if spacing is None else ("mm", (1.0, *spacing)[-3:])
+    unit = "voxels" if spacing is None else "mm"
+    step_z, step_y, step_x = (1.0, 1.0, 1.0) if spacing is None else (1.0, *spacing)[-3:]
     if not mask.any():
         raise InputError(
             "The mask is empty, so there is no distance map to show; choose a case with an object."
@@ -112,12 +113,12 @@ def maps_figure(
     k = int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
     if not 0 <= k < len(mask):
         raise InputError(f"There is no slice {k} in a volume of {len(mask)}; choose 0 to {len(mask) - 1}.")
-    maps = {kind: distance_map(mask, kind, spacing=None if spacing is None else mm)[k] for kind in FORMULAS}
-    view = view_around(mask[k] if mask[k].any() else mask.any(axis=0), mm[1:], turned=not flat)
+    maps = {kind: distance_map(mask, kind, spacing=(step_z, step_y, step_x))[k] for kind in FORMULAS}
+    view = view_around(mask[k] if mask[k].any() else mask.any(axis=0), (step_y, step_x), turned=not flat)
 
     lines, columns = (2, 3) if image is not None else (1, 5)
     height, width = view.extent_of(mask[k])
-    figure = Picture(lines * (8.4 / columns * height / width + 1.3) + 0.5)
+    figure = Picture(lines * (8.6 / columns * height / width + (1.7 if lines > 1 else 1.8)))
     panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
     if image is not None:
         ct = _checked_shape(image, mask.shape[1:] if flat else mask.shape, "image").reshape(mask.shape)
@@ -137,8 +138,8 @@ def maps_figure(
     for axes in panels[-columns:]:
         axes.set_xlabel(unit)
     return figure.finish(
-        f"Fig. 2, slice {k}: the mask; O-DM, largest deep inside each object; I-DM and NI-DM, largest at its border, "
-        "NI-DM never above 1; SNI-DM, which is NI-DM inside and negative outside."
+        f"Fig. 2, slice {k}: the mask; O-DM, largest deep inside each object; I-DM and NI-DM, largest at its "
+        "border, NI-DM never above 1; SNI-DM, which is NI-DM inside and negative outside."
     )
 
 
@@ -161,7 +162,7 @@ def results_figure(
 ) -> Picture:
     """Fig. 3: the same slices for the ground truth and every method, zoomed to the lesions of these slices.
 
-    What a method marks outside this view is counted in the panel's corner.
+    The voxels that a method marks in the slice outside this view are counted in the panel's corner.
 
     Args:
         image: (D, H, W).
@@ -190,7 +191,7 @@ def results_figure(
     grid = figure.subplots(len(chosen), len(masks), squeeze=False, sharex=True, sharey=True)
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
-        for axes, (title, mask) in zip(row, masks.items(), strict=True):
+        for axes, mask in zip(row, masks.values(), strict=True):
             view.show(
                 axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear"
             )
@@ -198,8 +199,9 @@ def results_figure(
             if mask is not truth:
                 view.outline(axes, mask[k], PREDICTION_COLOR, 1.4)
             if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
+                note = f"elsewhere: {unseen}"
                 axes.text(
-                    0.03, 0.03, f"+ {unseen} voxels\nelsewhere", color="white", transform=axes.transAxes
+                    0.03, 0.05, note, transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 2}
                 )
     for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
         axes.set_title(f"{two_lines(title)}" + (f"\nDice {_dice(mask, truth)}" if mask is not truth else ""))
@@ -209,17 +211,17 @@ def results_figure(
     figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2)
     found = "; ".join(f"{title} {_dice(mask, truth)}" for title, mask in masks.items() if mask is not truth)
     return figure.finish(
-        f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the contours of the ground truth and of each "
-        f"method's prediction. Dice of the whole case: {found or 'no predictions'}."
+        f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the contours of the ground truth and "
+        f"of each method's prediction. Dice of the whole case: {found or 'no predictions'}."
     )
 
 
 def telling_slices(reference: Any, n: int = 3) -> list[int]:
-    """Up to ``n`` slices that together show as many lesions as can be, each near its largest extent; in order.
+    """Up to ``n`` slices that together show as many lesions as can be, each near its largest area; in order.
 
-    A lesion counts as shown by the share of its largest area; large and small ones count alike, so that the small
-    ones, which are the paper's matter, are not left out. One slice after the other is added by what it gains.
-    Where nothing is left to gain, slices spread over the lesions' range (or over an empty volume) fill up.
+    A lesion counts as shown by the share of its largest area that is. Large and small lesions count alike:
+    the small ones are what the paper is about. One slice after the other is added by what it gains. Where
+    nothing is left to gain, slices far from the chosen ones fill up, where lesions are if there are any.
 
     Args:
         reference: mask (D, H, W); the object is every voxel that is not 0.
@@ -238,10 +240,14 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
         if gains.max() < 0.1:
             break
         chosen.append(int(gains.argmax()))
-    where = np.flatnonzero(mask.any(axis=(1, 2))) if count else np.arange(len(mask))
-    spread = [int(where[i]) for i in np.linspace(0, len(where) - 1, n + 2).round().astype(int)[1:-1]]
-    others = [k for k in dict.fromkeys([*spread, *where.tolist()]) if k not in chosen]
-    return sorted(chosen + others[: n - len(chosen)])
+    left = set(np.flatnonzero(mask.any(axis=(1, 2))).tolist() if count else range(len(mask))) - set(chosen)
+    while len(chosen) < n and left:
+        distance = {
+            k: min((abs(k - other) for other in chosen), default=-abs(k - len(mask) // 2)) for k in left
+        }
+        chosen.append(max(sorted(left), key=distance.__getitem__))
+        left.remove(chosen[-1])
+    return sorted(chosen)
 
 
 def _dice(mask: np.ndarray, truth: np.ndarray) -> str:

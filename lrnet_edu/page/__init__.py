@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -58,57 +57,5 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def colours(colormap: str) -> np.ndarray:
-    """(256, 3) uint8, one of matplotlib's colormaps."""
-    import matplotlib
-
-    return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[:, :3]
-
-
 def base64_of(array: np.ndarray | bytes) -> str:
     return base64.b64encode(array if isinstance(array, bytes) else array.tobytes()).decode("ascii")
-
-
-def panel_picture(
-    panels: Sequence[np.ndarray],
-    names: Sequence[str],
-    scales: Sequence[tuple[np.ndarray, float, float] | None],
-) -> bytes:
-    """PNG of panels side by side, each with its name above and, where it has one, its colour scale below.
-
-    Args:
-        panels: (height, width, 3) uint8 each, all alike.
-        names: one per panel.
-        scales: (colours (256, 3), low, high) or None, one per panel.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    height, width = panels[0].shape[:2]
-    font = ImageFont.load_default(13)
-    top, bottom = 22, 30 if any(scales) else 0
-    sheet = Image.new("RGB", (len(panels) * width, top + height + bottom), "#111111")
-    draw = ImageDraw.Draw(sheet)
-    for i, (panel, name, scale) in enumerate(zip(panels, names, scales, strict=True)):
-        left = i * width
-        while len(name) > 1 and draw.textlength(name, font) > width - 8:
-            name = name[:-2] + "…"
-        draw.text((left + 4, 3), name, fill="white", font=font)
-        sheet.paste(Image.fromarray(panel), (left, top))
-        if scale:
-            bar, low, high = scale
-            across = bar[np.arange(width - 8) * 256 // (width - 8)]  # (width - 8, 3)
-            sheet.paste(Image.fromarray(np.repeat(across[None], 8, axis=0)), (left + 4, top + height + 4))
-            draw.text((left + 4, top + height + 13), f"{low:.3g}", fill="white", font=font)
-            text = f"{high:.3g}"
-            at = left + width - 4 - draw.textlength(text, font)
-            draw.text((at, top + height + 13), text, fill="white", font=font)
-    return png_of(np.asarray(sheet))
-
-
-def png_of(picture: np.ndarray) -> bytes:
-    """PNG of (H, W, 3) uint8."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", optimize=False)
-    return out.getvalue()

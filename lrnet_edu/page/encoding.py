@@ -43,7 +43,9 @@ def as_array(values: Any, name: str) -> np.ndarray:
         values = values.float() if values.is_floating_point() else values
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
-        raise InputError(f"'{name}' is no array of numbers ({array.dtype}): give a NumPy array or a torch tensor.")
+        raise InputError(
+            f"'{name}' is no array of numbers ({array.dtype}): give a NumPy array or a torch tensor."
+        )
     return array
 
 
@@ -120,7 +122,9 @@ def encode_mask(name: str, array: np.ndarray, notes: list[str]) -> tuple[np.ndar
         known = (array >= 0) & (array < OTHER_LABEL)
         strange = np.unique(array[~known])
         listed = ", ".join(f"{label:g}" for label in strange[:5]) + (", ..." if strange.size > 5 else "")
-        notes.append(f"The mask '{name}' holds labels without a colour of their own ({listed}): all drawn in white.")
+        notes.append(
+            f"The mask '{name}' holds labels without a colour of their own ({listed}): all drawn in white."
+        )
         array = np.where(known, array, OTHER_LABEL)
     codes = array.astype(np.uint8)
     counts = np.bincount(codes.ravel(), minlength=OTHER_LABEL + 1)

@@ -37,12 +37,14 @@ function components(mask, height, width) {
 function mapsOf(mask, height, width) {
   const cells = [...mask.keys()];
   const inside = cells.filter((i) => mask[i]), outside = cells.filter((i) => !mask[i]);
-  const maps = Object.fromEntries(["O-DM", "I-DM", "NI-DM", "SNI-DM"].map((kind) => [kind, new Float32Array(mask.length)]));
+  const kinds = ["O-DM", "I-DM", "NI-DM", "SNI-DM"];
+  const maps = Object.fromEntries(kinds.map((kind) => [kind, new Float32Array(mask.length)]));
   const labels = components(mask, height, width);
   // A full grid has no background: one layer around it stands in.
+  const toEdge = (row, col) => Math.min(row + 1, col + 1, height - row, width - col);
   const distance = outside.length
     ? nearest(inside, outside, width)
-    : inside.map((i) => Math.min(Math.floor(i / width) + 1, (i % width) + 1, height - Math.floor(i / width), width - (i % width)));
+    : inside.map((i) => toEdge(Math.floor(i / width), i % width));
   const largest = [], smallest = []; // of each component
   inside.forEach((i, k) => {
     largest[labels[i]] = Math.max(largest[labels[i]] ?? 0, distance[k]);
@@ -71,9 +73,12 @@ async function startPainter(root, meta) {
   const stage = make("div", { className: "lrnet-stage" });
   const group = (name) => make("div", { className: "lrnet-group", role: "group", "aria-label": name },
     make("div", { className: "lrnet-tools" }, stage));
-  const button = (parent, text, action) => make("button", { type: "button", textContent: text, onclick: action }, parent);
+  const button = (parent, text, onclick) =>
+    make("button", { type: "button", textContent: text, onclick }, parent);
   const shapes = group("start from a shape");
-  for (const [name, rows] of Object.entries(meta.presets)) button(shapes, name, () => { mask = read(rows); changed(); });
+  for (const [name, rows] of Object.entries(meta.presets)) {
+    button(shapes, name, () => { mask = read(rows); changed(); });
+  }
   const brushes = group("brush");
   const paintButton = button(brushes, "paint", () => { erasing = false; changed(); });
   const eraseButton = button(brushes, "erase", () => { erasing = true; changed(); });
@@ -86,7 +91,8 @@ async function startPainter(root, meta) {
   };
   const grid = panel("mask: paint here", {
     className: "lrnet-grid", role: "application", tabindex: 0,
-    "aria-label": `mask of ${height} by ${width} cells: arrow keys move, space paints or erases, with shift the arrows paint` });
+    "aria-label": `mask of ${height} by ${width} cells: arrow keys move, space paints or erases, `
+      + "with shift the arrows paint" });
   const colours = { unsigned: bytesOf(meta.mapColours), signed: bytesOf(meta.signedColours) };
   const shown = Object.keys(meta.units).map((kind) => {
     const rgb = kind === "SNI-DM" ? colours.signed : colours.unsigned;
@@ -153,7 +159,8 @@ async function startPainter(root, meta) {
     paintButton.setAttribute("aria-pressed", !erasing);
     eraseButton.setAttribute("aria-pressed", erasing);
     wideButton.setAttribute("aria-pressed", brush > 0);
-    const rows = Array.from({ length: height }, (_, row) => `    "${mask.subarray(row * width, (row + 1) * width).join("")}",`);
+    const rowText = (_, row) => `    "${mask.subarray(row * width, (row + 1) * width).join("")}",`;
+    const rows = Array.from({ length: height }, rowText);
     code.textContent = `mask = np.array([[int(cell) for cell in row] for row in [\n${rows.join("\n")}\n]])`;
     draw();
     tell();
@@ -185,7 +192,8 @@ async function startPainter(root, meta) {
   grid.canvas.addEventListener("pointermove", (event) => {
     const from = aim(event);
     if (!painting) { draw(); tell(); return; }
-    const steps = Math.max(1, Math.abs(cursor.row - from.row), Math.abs(cursor.col - from.col)); // no gap in a quick stroke
+    // A quick stroke leaves no gap.
+    const steps = Math.max(1, Math.abs(cursor.row - from.row), Math.abs(cursor.col - from.col));
     for (let k = 0; k <= steps; k++) {
       set(Math.round(from.row + ((cursor.row - from.row) * k) / steps),
         Math.round(from.col + ((cursor.col - from.col) * k) / steps), erasing ? 0 : 1, brush);

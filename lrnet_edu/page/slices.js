@@ -42,7 +42,9 @@ async function startSlices(root, meta) {
   const before = meta.keep && kept[meta.keep];
   const state = before && String(before.shape) === String(meta.shape)
     ? before
-    : { shape: meta.shape, axis: "axial", index: { ...meta.index }, level: meta.level, width: meta.width, overlay: true };
+    : {
+      shape: meta.shape, axis: "axial", index: { ...meta.index }, level: meta.level, width: meta.width,
+      overlay: true };
   if (meta.keep) kept[meta.keep] = state;
   let pointer = null; // {row, col} of the voxel under the pointer
   const mm = meta.spacing;
@@ -91,7 +93,9 @@ async function startSlices(root, meta) {
     }
     if (map) {
       const step = (map.high - map.low) / 2;
-      colourBar(box, name, map.rgb).forEach((tick, i) => { tick.textContent = written(map.low + i * step, step / 10); });
+      colourBar(box, name, map.rgb).forEach((tick, i) => {
+        tick.textContent = written(map.low + i * step, step / 10);
+      });
     }
     return { canvas, masks, map, context: canvas.getContext("2d") };
   };
@@ -140,9 +144,15 @@ async function startSlices(root, meta) {
         const path = (paths[label] ??= new Path2D());
         const left = col * dx, right = left + dx, top = row * dy, bottom = top + dy;
         if (col === 0 || codes[i - 1] !== label) { path.moveTo(left, top); path.lineTo(left, bottom); }
-        if (col === at.cols - 1 || codes[i + 1] !== label) { path.moveTo(right, top); path.lineTo(right, bottom); }
+        if (col === at.cols - 1 || codes[i + 1] !== label) {
+          path.moveTo(right, top);
+          path.lineTo(right, bottom);
+        }
         if (row === 0 || codes[i - at.cols] !== label) { path.moveTo(left, top); path.lineTo(right, top); }
-        if (row === at.rows - 1 || codes[i + at.cols] !== label) { path.moveTo(left, bottom); path.lineTo(right, bottom); }
+        if (row === at.rows - 1 || codes[i + at.cols] !== label) {
+          path.moveTo(left, bottom);
+          path.lineTo(right, bottom);
+        }
       }
     }
     return paths;
@@ -168,7 +178,8 @@ async function startSlices(root, meta) {
     const greys = greyWords();
     const shown = new Map(volumes.map((volume) => [volume, codesOf(volume, at)]));
     const { width, height } = panels[0].canvas;
-    const outlines = new Map(state.overlay ? meta.masks.map((mask) => [mask, contours(shown.get(mask), at, width, height)]) : []);
+    const outlined = state.overlay ? meta.masks : [];
+    const outlines = new Map(outlined.map((mask) => [mask, contours(shown.get(mask), at, width, height)]));
     const picture = smallContext.createImageData(at.cols, at.rows);
     const words = new Uint32Array(picture.data.buffer);
     const base = Uint32Array.from(shown.get(meta.image), (code) => greys[code]);
@@ -179,7 +190,8 @@ async function startSlices(root, meta) {
       if (map && state.overlay) {
         const codes = shown.get(map);
         for (let i = 0; i < words.length; i++) {
-          if (codes[i] >= map.visible) words[i] = map.words[Math.round(((codes[i] - map.first) * 255) / (map.levels - 1))];
+          if (codes[i] < map.visible) continue;
+          words[i] = map.words[Math.round(((codes[i] - map.first) * 255) / (map.levels - 1))];
         }
       }
       smallContext.putImageData(picture, 0, 0);
@@ -190,7 +202,9 @@ async function startSlices(root, meta) {
       }
       context.setLineDash([]);
       if (meta.radiological) mark(context, at.letters, scale);
-      if (pointer) cross(context, ((pointer.col + 0.5) / at.cols) * width, ((pointer.row + 0.5) / at.rows) * height, scale);
+      if (pointer) {
+        cross(context, ((pointer.col + 0.5) / at.cols) * width, ((pointer.row + 0.5) / at.rows) * height, scale);
+      }
     }
     read(at, shown);
   }
@@ -204,7 +218,8 @@ async function startSlices(root, meta) {
     context.textAlign = "center";
     context.textBaseline = "middle";
     const inset = 9 * scale;
-    [[width / 2, inset], [inset, height / 2], [width / 2, height - inset], [width - inset, height / 2]].forEach(([x, y], i) => {
+    const sides = [[width / 2, inset], [inset, height / 2], [width / 2, height - inset], [width - inset, height / 2]];
+    sides.forEach(([x, y], i) => {
       context.strokeText(letters[i], x, y);
       context.fillText(letters[i], x, y);
     });
@@ -234,7 +249,8 @@ async function startSlices(root, meta) {
       const code = shown.get(volume)[i];
       const step = (volume.high - volume.low) / (volume.levels - 1);
       if (code < volume.first) return "no value";
-      const end = code === volume.first && volume.below ? "\u2264 " : code === volume.first + volume.levels - 1 && volume.above ? "\u2265 " : "";
+      const lowest = code === volume.first, highest = code === volume.first + volume.levels - 1;
+      const end = lowest && volume.below ? "\u2264 " : highest && volume.above ? "\u2265 " : "";
       return end + written(volume.low + (code - volume.first) * step, step) + unit;
     };
     const parts = place.map((at, axis) => `${"zyx"[axis]} ${at * meta.stride[axis]}`);
@@ -312,7 +328,9 @@ async function startSlices(root, meta) {
     canvas.addEventListener("pointerdown", (event) => {
       slice.input.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
-      from = { x: event.clientX, y: event.clientY, level: state.level, width: state.width, index: state.index[state.axis] };
+      from = {
+        x: event.clientX, y: event.clientY, level: state.level, width: state.width,
+        index: state.index[state.axis] };
     });
     canvas.addEventListener("pointermove", (event) => {
       const at = view();

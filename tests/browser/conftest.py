@@ -1,4 +1,4 @@
-"""A real browser and a real JupyterLab for the tests of this folder; both start once and are skipped if missing."""
+"""A real browser and a real JupyterLab for the tests of this folder; both start once, or the tests skip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAB_SETTINGS = {
 # "idle" right after opening may still be the state before the kernel is connected: cells would not be run.
 KERNEL_READY = """() => {
     const shell = window.jupyterapp && window.jupyterapp.shell.currentWidget;
-    const kernel = shell && shell.sessionContext && shell.sessionContext.session && shell.sessionContext.session.kernel;
+    const kernel = shell?.sessionContext?.session?.kernel;
     return Boolean(kernel) && kernel.connectionStatus === "connected" && kernel.status === "idle";
 }"""
 
@@ -71,7 +71,10 @@ class OfflinePage:
         self.context.route("**/*", judge)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" or "lrnet" in m.text else None)
+        self.page.on(
+            "console",
+            lambda m: self.errors.append(m.text) if m.type == "error" or "lrnet" in m.text else None,
+        )
         self.page.goto(file.as_uri())
 
 
@@ -129,10 +132,18 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         port = probe.getsockname()[1]
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
-        *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser"),
+        *(
+            "--ServerApp.port_retries=0",
+            "--IdentityProvider.token=",
+            "--allow-root",
+            "--expose-app-in-browser",
+        ),
         *(f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={settings}"),
     ]
-    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    own = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    }
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (home / "log.txt").open("w") as log:
         server = subprocess.Popen(
@@ -151,7 +162,7 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         if server.poll() is not None:
             break

@@ -25,7 +25,8 @@ SLIDER = ".lrnet-slice"
 COLOURS = """(canvas, [rows, cols]) => {
     const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data, out = [];
     for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) {
-        const y = Math.floor((row + 0.5) * canvas.height / rows), x = Math.floor((col + 0.5) * canvas.width / cols);
+        const y = Math.floor((row + 0.5) * canvas.height / rows),
+            x = Math.floor((col + 0.5) * canvas.width / cols);
         out.push([...data.slice(4 * (y * canvas.width + x), 4 * (y * canvas.width + x) + 3)]);
     }
     return out;
@@ -35,7 +36,8 @@ PAINTER_VALUES = """(root, [rows, cols]) => {
     const canvas = root.querySelectorAll("canvas")[1], box = canvas.getBoundingClientRect(), out = [];
     for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) {
         canvas.dispatchEvent(new PointerEvent("pointermove", {
-            clientX: box.left + (col + 0.5) * box.width / cols, clientY: box.top + (row + 0.5) * box.height / rows }));
+            clientX: box.left + (col + 0.5) * box.width / cols,
+            clientY: box.top + (row + 0.5) * box.height / rows }));
         out.push(root.querySelector("output").textContent);
     }
     return out;
@@ -54,7 +56,9 @@ def box() -> np.ndarray:
 
 def page_of(file: Path, *fragments: str, dark: bool = False) -> Path:
     style = "background: #111; color: #ddd" if dark else "background: #fff; color: #222"
-    file.write_text(f'<!doctype html><meta charset="utf-8"><body style="{style}">{"".join(fragments)}', "utf-8")
+    file.write_text(
+        f'<!doctype html><meta charset="utf-8"><body style="{style}">{"".join(fragments)}', "utf-8"
+    )
     return file
 
 
@@ -83,10 +87,12 @@ def press(page: Any, *keys: str) -> None:
 
 
 def test_the_page_draws_what_render_draws(open_offline, tmp_path):
-    """Axis by axis and slice by slice the browser's panels are Python's, which test_viewers compares with NumPy."""
+    """Axis by axis, slice by slice, the browser draws what Python does; test_viewers checks that with NumPy."""
     image, mask = volume(), box()
     shown = SliceViewer(
-        image, spacing=(2.0, 1.0, 1.0), heat={"SNI-DM": distance_map(mask, "SNI-DM"), "NI-DM": distance_map(mask)}
+        image,
+        spacing=(2.0, 1.0, 1.0),
+        heat={"SNI-DM": distance_map(mask, "SNI-DM"), "NI-DM": distance_map(mask)},
     )
     opened = open_offline(page_of(tmp_path / "v.html", html_of(shown)))
     page = opened.page
@@ -103,7 +109,11 @@ def test_the_page_draws_what_render_draws(open_offline, tmp_path):
             for number, panel in enumerate(np.split(expected, 3, axis=1)):
                 found = colours(page, number, rows, cols)
                 same = np.abs(found - panel[at].astype(int)).max(axis=-1) <= 2
-                assert same.mean() > 0.95, (axis, index, number)  # the letters at the sides cover a few voxels
+                assert same.mean() > 0.95, (
+                    axis,
+                    index,
+                    number,
+                )  # the letters at the sides cover a few voxels
     assert opened.refused == []
     assert opened.errors == []
 
@@ -114,8 +124,10 @@ def test_contours_have_the_palettes_colours_and_can_be_switched_off(open_offline
 
     def has(number: int, colour: str) -> bool:
         pixels(page, number)
-        found = page.locator("canvas").nth(number).evaluate(
-            "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+        found = (
+            page.locator("canvas")
+            .nth(number)
+            .evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
         )
         seen = np.array(found).reshape(-1, 4)[:, :3]
         wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
@@ -198,15 +210,21 @@ def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, open_offline,
     canvas = page.locator("canvas").nth(1)
     for row, col in ((0, 0), (rows - 1, 2), (rows // 2, cols // 2)):
         area = canvas.bounding_box()
-        page.mouse.move(area["x"] + (col + 0.5) * area["width"] / cols, area["y"] + (row + 0.5) * area["height"] / rows)
+        page.mouse.move(
+            area["x"] + (col + 0.5) * area["width"] / cols, area["y"] + (row + 0.5) * area["height"] / rows
+        )
         place = [rows - 1 - row, cols - 1 - col]
         place.insert(across, shown.first_slices[axis])
         pixels(page)
         text = page.locator(".lrnet-readout").inner_text().replace("\u2212", "-")
-        found = re.fullmatch(r"z (\d+) · y (\d+) · x (\d+) · (\S+) HU · lesion: (\w+) · phi: (\S+)", re.sub(r"\s+", " ", text))
+        found = re.fullmatch(
+            r"z (\d+) · y (\d+) · x (\d+) · (\S+) HU · lesion: (\w+) · phi: (\S+)", re.sub(r"\s+", " ", text)
+        )
         assert found, text
         assert [int(n) for n in found.groups()[:3]] == place
-        assert float(found[4]) == pytest.approx(image[tuple(place)], abs=0.51 * shown._image.step + 0.05)
+        assert float(found[4]) == pytest.approx(
+            image[tuple(place)], abs=0.51 * shown._image.values.step + 0.05
+        )
         assert found[5] == ("inside" if mask[tuple(place)] else "outside")
         assert float(found[6]) == pytest.approx(phi[tuple(place)], abs=0.003)
 
@@ -282,14 +300,16 @@ def painted_values(page: Any, shape: tuple[int, int]) -> tuple[np.ndarray, dict[
     texts = [text.replace("\u2212", "-") for text in texts]
     mask = np.array(["object" in text for text in texts]).reshape(shape)
     maps = {
-        kind: np.array([float(re.search(rf"(?<![A-Z-]){kind} (\S+)", text)[1]) for text in texts]).reshape(shape)
+        kind: np.array([float(re.search(rf"(?<![A-Z-]){kind} (\S+)", text)[1]) for text in texts]).reshape(
+            shape
+        )
         for kind in KINDS
     }
     return mask, maps
 
 
 def test_the_painters_maps_are_distance_map(open_offline, tmp_path):
-    """Two implementations of section 2.1, the page's and the package's, on every preset and on a speckled mask."""
+    """Section 2.1 by the page's script and by the package, on every preset and on a speckled mask."""
     speckled = np.random.default_rng(3).random((18, 22)) < 0.3
     page = open_offline(page_of(tmp_path / "p.html", html_of(MaskPainter(speckled)))).page
     presets = page.get_by_role("group", name="start from a shape").get_by_role("button").all_inner_texts()
@@ -317,7 +337,9 @@ def test_painting_with_the_mouse_and_erasing_change_mask_and_maps(open_offline, 
     def stroke(row: int, first: int, last: int) -> None:
         page.mouse.move(area["x"] + (first + 0.5) * cell, area["y"] + (row + 0.5) * cell)
         page.mouse.down()
-        page.mouse.move(area["x"] + (last + 0.5) * cell, area["y"] + (row + 0.5) * cell)  # one event: no gap may stay
+        page.mouse.move(
+            area["x"] + (last + 0.5) * cell, area["y"] + (row + 0.5) * cell
+        )  # one event: no gap may stay
         page.mouse.up()
 
     stroke(5, 3, 12)
@@ -367,7 +389,8 @@ CELLS = {
             rng = np.random.default_rng(seed)
             mask = np.zeros((12, 16, 20), np.uint8)
             mask[3:9, 4:10, 6 + seed:14 + seed] = 2
-            return SimpleNamespace(image=rng.normal(60, 30, mask.shape) - 40 * mask, mask=mask, spacing=(2, 1, 1))
+            image = rng.normal(60, 30, mask.shape) - 40 * mask
+            return SimpleNamespace(image=image, mask=mask, spacing=(2, 1, 1))
 
         cases = {"first": case(0), "second": case(3)}
         sharp = {name: (c.mask == 2) * 0.9 for name, c in cases.items()}
@@ -405,12 +428,16 @@ def test_the_viewers_work_in_jupyterlab(lab):
         explorer.locator(SLIDER).focus()
         press(page, "Home", "ArrowRight", "ArrowRight", "ArrowRight")
         page.locator(".widget-dropdown select").nth(1).select_option("shifted")
-        page.wait_for_function("() => document.querySelector('.lrnet-beside .lrnet-title').textContent.includes('shifted')")
+        page.wait_for_function(
+            "() => document.querySelector('.lrnet-beside .lrnet-title').textContent.includes('shifted')"
+        )
         assert not re.search(r"DC \(this case\)\s+1\.000", explorer.inner_text())
         page.wait_for_selector(".lrnet-beside canvas")
         assert explorer.locator(SLIDER).input_value() == "3"  # a new method does not lose the slice
         page.locator(".widget-dropdown select").nth(0).select_option("second")
-        page.wait_for_function("() => document.querySelector('.lrnet-beside .lrnet-title').textContent.includes('second')")
+        page.wait_for_function(
+            "() => document.querySelector('.lrnet-beside .lrnet-title').textContent.includes('second')"
+        )
         page.locator(".widget-dropdown select").nth(2).select_option("SNI-DM")
         page.wait_for_selector(".lrnet-beside >> text=SNI-DM, ground truth")
 
@@ -425,14 +452,14 @@ def test_the_viewers_work_in_jupyterlab(lab):
 
 
 def test_an_exported_page_scrolls_without_kernel_and_network(open_offline, tmp_path):
-    """Run by nbconvert, opened from disk: picture, explorer's first choice and painter are all there and answer."""
+    """Run by nbconvert, opened from disk: viewer, the explorer's first choice and painter all answer."""
     pytest.importorskip("nbconvert")
     source = tmp_path / "viewers.ipynb"
     write_notebook(source)
     root = str(Path(__file__).resolve().parents[2])
     command = [
         *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", source.name),
-        "--ExecutePreprocessor.store_widget_state=False",  # stored, it makes the page ask for a widget manager
+        "--ExecutePreprocessor.store_widget_state=False",  # else the page asks for a widget manager
         *("--HTMLExporter.mathjax_url=", "--HTMLExporter.require_js_url=", "--HTMLExporter.mermaid_js_url="),
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}

@@ -1,0 +1,117 @@
+"""Settings: presets, the small size, what is refused, and the way through JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from lrnet_edu import losses
+from lrnet_edu.config import METHODS, PRESETS, Config, PretrainConfig, Schedule, fast, preset
+from lrnet_edu.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LRNET_EDU_FAST", raising=False)
+
+
+def size(config: Config) -> tuple[int, int, int]:
+    """Steps, voxels of a patch, features of the widest level: what makes a run long."""
+    z, y, x = config.patch_size
+    return config.steps, z * y * x, max(config.features)
+
+
+def test_presets_grow_from_laptop_to_paper() -> None:
+    cpu, colab, paper = (preset(name) for name in ("cpu", "colab", "paper"))
+    assert set(PRESETS) == {"cpu", "colab", "paper"}
+    assert all(a <= b for small, large in ((cpu, colab), (colab, paper)) for a, b in zip(size(small), size(large)))
+    assert preset() == cpu == Config()
+    assert paper.patch_size == (48, 256, 256)
+    assert (paper.features, paper.blocks) == ((8, 16, 32, 64, 128), (2, 2, 3, 3))
+    assert all(len(config.blocks) == len(config.features) - 1 for config in (cpu, colab, paper))
+    assert all((config.learning_rate, config.plateau_factor) == (1e-3, 0.8) for config in (cpu, colab, paper))
+
+
+def test_given_settings_win_over_the_preset_and_none_means_not_given() -> None:
+    config = preset("colab", steps=7, seed=0, label="1,2", alpha=None, window=None)
+    assert (config.steps, config.label, config.seed) == (7, "1,2", 0)
+    assert config.patch_size == preset("colab").patch_size
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False)])
+def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    monkeypatch.setenv("LRNET_EDU_FAST", value)
+    assert fast() is expected
+    small = preset("paper", method="mapdice", seed=3)
+    if expected:
+        assert all(a < b for a, b in zip(size(small), size(Config()), strict=True))
+        assert small.steps <= 20
+    else:
+        assert size(small) == size(Config(**PRESETS["paper"]))
+    assert (small.method, small.seed) == ("mapdice", 3)
+    assert preset(steps=5).steps == 5  # what is given still wins
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(),
+        preset("paper", window=(-100.0, 300.0), alpha=0.0, lrnet="runs/lrnet", warmup_steps=0),
+        Config(method="dice", label="1+2,3", random_boxes=True, activation="sigmoid"),
+    ],
+)
+def test_a_configuration_survives_json(config: Config) -> None:
+    again = Config.from_dict(json.loads(json.dumps(asdict(config))))
+    assert again == config
+    assert hash(again) == hash(config)  # lists would not have one
+
+
+def test_unknown_settings_are_named() -> None:
+    with pytest.raises(InputError, match="colour, size"):
+        Config.from_dict({**asdict(Config()), "size": 3, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"method": "magic"}, "mapdice\\+lrnet"),
+        ({"steps": 0}, "at least one step"),
+        ({"patch_size": (4, 64, 64)}, "at least 8"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        Config(**settings)
+    with pytest.raises(InputError, match=match):
+        preset(**settings)
+
+
+def test_schedules_of_every_stage_need_a_step() -> None:
+    for make in (Schedule, PretrainConfig, Config):
+        with pytest.raises(InputError, match="at least one step"):
+            make(steps=-1)
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match="cpu, colab, paper"):
+        preset("laptop")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_rows_with_a_light_network_warm_up(method: str) -> None:
+    with_lrnet = METHODS[method].lrnet is not None
+    assert with_lrnet == ("lrnet" in method)
+    config = Config(method=method, steps=100)
+    assert (0 < config.warmup < 50) if with_lrnet else config.warmup == 0
+    chosen = Config(method=method, steps=100, warmup_steps=7)
+    assert chosen.warmup == (7 if with_lrnet else 0)
+    assert Config(method=method, steps=100, warmup_steps=0).warmup == 0
+
+
+def test_every_row_names_a_loss_that_exists() -> None:
+    for method in METHODS.values():
+        assert method.segmentation_loss is None or hasattr(losses, method.segmentation_loss)
+        assert method.segmentation_loss or method.lrnet
