@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lrnet_edu.data import nifti
+from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.data.labels import Labels, decode, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
@@ -91,6 +92,7 @@ class Job:
     image: Path
     labels: Path
     probabilities: list[Path]
+    mask: Path | None = None  # decides the random box of a run that was trained on random boxes
 
 
 def predict_files(
@@ -111,7 +113,7 @@ def predict_files(
         out: a file for a file, a folder for a folder. There ``volume-3.nii.gz`` becomes
             ``segmentation-3.nii.gz``, any other name stays.
         part: "train", "validation" or "test": only these cases of the run, ``input`` being the folder that it
-            was trained on.
+            was trained on. A run trained on random boxes sees each case in the same box; outside it is background.
         probabilities: write ``<name>_probability-<label>.nii.gz``, float32, of each object beside the labels.
         device: as for training; the best there is by default.
 
@@ -133,11 +135,14 @@ def predict_files(
     trained = load_mnet(run)
     trained.mnet.to(choose_device(device))
     objects = [format_labels((group,)) for group in trained.labels] if probabilities else []
+    masks = {}
+    if part is not None and trained.preprocessing.random_boxes:
+        masks = {case.image: case.mask for case in find_cases(input)}
     jobs = []
     for image in images:
         labels = out / segmentation_name(image.name) if input.is_dir() else out
         beside = [labels.with_name(f"{stem(labels)}_probability-{text}.nii.gz") for text in objects]
-        jobs.append(Job(image, labels, beside))
+        jobs.append(Job(image, labels, beside, masks.get(image)))
     check_outputs([path for job in jobs for path in (job.labels, *job.probabilities)], images, "predict")
     for image in progress(images, "Checking scans") if len(images) > 1 else ():
         nifti.read_image(image)  # a damaged scan is reported now, not after an hour
@@ -152,7 +157,8 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
     from lrnet_edu.inference import predict_probabilities
 
     image = nifti.read_image(job.image)  # (D, H, W)
-    prepared = prepare(image, trained.preprocessing)  # image (d, h, w)
+    box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
+    prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
     output = predict_probabilities(
         trained.mnet, prepared.image, window=trained.patch_size
     )  # (K + 1, d, h, w)

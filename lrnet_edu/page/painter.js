@@ -180,6 +180,13 @@ async function startPainter(root, meta) {
     cursor.col = inside((event.clientX - area.left) / area.width, width);
     return from;
   }
+  let waiting = false;
+  function pointed() { // the cursor moved, nothing else
+    tell();
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  }
   let painting = false;
   grid.canvas.addEventListener("pointerdown", (event) => {
     grid.canvas.focus({ preventScroll: true });
@@ -191,7 +198,7 @@ async function startPainter(root, meta) {
   });
   grid.canvas.addEventListener("pointermove", (event) => {
     const from = aim(event);
-    if (!painting) { draw(); tell(); return; }
+    if (!painting) { pointed(); return; }
     // A quick stroke leaves no gap.
     const steps = Math.max(1, Math.abs(cursor.row - from.row), Math.abs(cursor.col - from.col));
     for (let k = 0; k <= steps; k++) {
@@ -201,7 +208,7 @@ async function startPainter(root, meta) {
     changed();
   });
   for (const end of ["pointerup", "pointercancel"]) grid.canvas.addEventListener(end, () => { painting = false; });
-  for (const { canvas } of shown) canvas.addEventListener("pointermove", (event) => { aim(event); draw(); tell(); });
+  for (const { canvas } of shown) canvas.addEventListener("pointermove", (event) => { aim(event); pointed(); });
   grid.canvas.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (step) {
