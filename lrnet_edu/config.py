@@ -44,6 +44,7 @@ class Schedule:
     plateau_factor: float = 0.8
     plateau_patience: int = 3  # validations without a better validation loss before the rate falls
     convergence_patience: int = 12  # validations without a better validation loss before the run ends
+    one_cycle: bool = False  # instead of both: up for a tenth of the steps, then down to 0 along a cosine
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.validate_every < 1:
@@ -54,15 +55,19 @@ class Schedule:
 class PretrainConfig(Schedule):
     """Everything that decides the pretraining of an LR-Net on masks."""
 
-    steps: int = 500
-    validate_every: int = 50
+    steps: int = 1500
+    validate_every: int = 500
     learning_rate: float = 1e-2
-    plateau_factor: float = 0.5
-    plateau_patience: int = 0
+    one_cycle: bool = True  # deviation: a plateau's small steps waste most of a minute's training
     kind: str = "NI-DM"
     activation: str | None = None  # None: section 3.1's for this kind
     seed: int = 0
-    soft: float = 0.0  # share of the patches blurred and scaled, as an M-Net's uncertain output is
+    cubes: tuple[tuple[int, int], ...] = (
+        (16, 4),
+        (20, 2),
+        (28, 2),
+    )  # edge in voxels and number, batches in turn
+    soft: float = 0.0  # share of the cubes blurred and scaled, as an M-Net's uncertain output is
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,7 +108,9 @@ class Config(Schedule):
         super().__post_init__()
         output_activation(self.kind, self.activation)  # refuses what does not exist
         if min(self.patch_size) < 8:
-            raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
+            raise InputError(
+                f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis."
+            )
 
     @property
     def warmup(self) -> int:

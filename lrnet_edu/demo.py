@@ -5,28 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import typer
 
 from lrnet_edu._version import __version__
-from lrnet_edu.checkpoints import write_atomically
+from lrnet_edu.checkpoints import load_checkpoint, write_atomically
 from lrnet_edu.config import METHODS, Config, PretrainConfig, fast, preset
 from lrnet_edu.data.cases import Case, find_cases, segmentation_name
 from lrnet_edu.data.labels import encode, parse_labels
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.files import predict_files
 from lrnet_edu.metrics import CaseScores, ScoreTable, case_scores, score_table
-from lrnet_edu.networks import load_lrnet
-from lrnet_edu.pretraining import lrnet_quality, pretrain_run
+from lrnet_edu.networks import LRNet, load_lrnet
+from lrnet_edu.pretraining import LRNetQuality, lrnet_quality, pretrain_run
+from lrnet_edu.report import DemoResults, write_report
 from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import Study, open_study, train_run
-from lrnet_edu.training import State
+from lrnet_edu.segmentation import Study, load_mnet, open_study, train_run
+from lrnet_edu.training import State, choose_device
 
 DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 LABEL = "2"  # the lesions; label 1 is the liver around them
@@ -62,7 +66,11 @@ class Clock:
 
 def demo_config(method: str, seed: int) -> Config:
     """The M-Net's settings in the demo: small patches, few steps, the same for every method."""
-    small = {} if fast() else {"steps": 150, "validate_every": 30, "patch_size": (32, 48, 48), "learning_rate": 3e-3}
+    small = (
+        {}
+        if fast()
+        else {"steps": 150, "validate_every": 30, "patch_size": (32, 48, 48), "learning_rate": 3e-3}
+    )
     return preset("cpu", label=LABEL, method=method, seed=seed, **small)
 
 
@@ -82,7 +90,9 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         pretrain_run(out / "lrnet", config=config, resume=True)
         lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
         quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
-    typer.echo(f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}.")
+    typer.echo(
+        f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}."
+    )
 
     cases = {case.name: case for case in find_cases(samples)}
     test = [cases[name] for name in study.split["test"]]
@@ -99,9 +109,51 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     typer.echo(results_as_text(results))
     report = out / "report.html"
     with clock.stage("Report"):
-        write_demo_report(report, results, study, cases, lrnet, quality, clock, seed)
+        pretraining = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
+        write_report(report, demo_results(results, study, test, lrnet, quality, pretraining, out, seed, clock))
     typer.echo(f"{out / 'results.csv'} holds the table; open {report} in a browser.")
     return report
+
+
+def demo_results(
+    results: dict[str, MethodResult],
+    study: Study,
+    test: Sequence[Case],
+    lrnet: LRNet,
+    quality: LRNetQuality,
+    pretraining: Sequence[dict[str, float]],
+    out: Path,
+    seed: int,
+    clock: Clock,
+) -> DemoResults:
+    """What the report shows: the test case with most lesion voxels, and how everything came about."""
+    scans = {case.name: (read_image(case.image), encode(read_mask(case.mask).data, LABELS)) for case in test if case.mask}
+    name = max(scans, key=lambda case: int(scans[case][1].sum()))
+    scan, lesion = scans[name]
+    config = demo_config("dice", seed)
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "torchio")}
+    return DemoResults(
+        mnet=load_mnet(out / "dice").mnet,
+        lrnet=lrnet,
+        patch=config.patch_size,
+        sample=(scan.data, lesion, scan.spacing),
+        quality=quality,
+        pretraining=pretraining,
+        curves={result.title: result.state.rows for result in results.values()},
+        panel=(scan.data, lesion, {r.title: r.predictions[name] for r in results.values()}, scan.spacing),
+        table={result.title: result.table for result in results.values()},
+        no_lesion={result.title: sum(result.false_voxels.values()) for result in results.values()},
+        facts={
+            "cases": ", ".join(f"{len(names)} {part}" for part, names in study.split.items()),
+            "grid": f"{study.preprocessing.spacing:g} mm",
+            "steps of every M-Net": config.steps,
+            "seed": seed,
+            "device": f"{choose_device()} ({platform.machine()}, {os.cpu_count()} cores)",
+            "versions": ", ".join(f"{k} {v}" for k, v in {"lrnet_edu": __version__, **versions}.items()),
+            "command": f"lrnet-edu demo --out {out} --seed {seed}",
+        },
+        seconds=clock.seconds,
+    )
 
 
 def score_method(title: str, state: State, predictions: Path, test: Sequence[Case]) -> MethodResult:
@@ -112,7 +164,9 @@ def score_method(title: str, state: State, predictions: Path, test: Sequence[Cas
         assert case.mask is not None
         truth = read_mask(case.mask)
         lesion = encode(truth.data, LABELS) == 1
-        arrays[case.name] = encode(read_mask(predictions / segmentation_name(case.image.name)).data, LABELS) == 1
+        arrays[case.name] = (
+            encode(read_mask(predictions / segmentation_name(case.image.name)).data, LABELS) == 1
+        )
         if lesion.any():
             scores.append(case_scores(arrays[case.name], lesion, truth.spacing))
         else:

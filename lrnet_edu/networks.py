@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import as_file, files
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,11 +33,15 @@ def output_activation(kind: str, activation: str | None = None) -> str:
     if kind not in KINDS:
         raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(KINDS)}.")
     if activation not in (None, *ACTIVATIONS):
-        raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
+        raise InputError(
+            f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}."
+        )
     return activation or ACTIVATION_OF_KIND[kind]
 
 
-def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+def convolution(
+    inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1
+) -> nn.Sequential:
     """Convolution, normalisation, ReLU: the one brick of both networks."""
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, size, stride=stride, padding=size // 2),
@@ -67,7 +72,7 @@ class ResidualBlock(nn.Module):
 
 def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None) -> nn.Sequential:
     widths = [inputs] + [outputs] * number
-    return nn.Sequential(*(ResidualBlock(a, b, norm) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(ResidualBlock(a, b, norm) for a, b in pairwise(widths)))
 
 
 class MNet(nn.Module):
@@ -111,7 +116,7 @@ class MNet(nn.Module):
             residual_blocks(a, b, n, norm) for a, b, n in zip(features, features[1:], blocks, strict=False)
         )
         self.upsample = nn.ModuleList(
-            nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in zip(features, features[1:], strict=False)
+            nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(features)
         )
         self.decoder = nn.ModuleList(
             residual_blocks(2 * a, a, n, norm) for a, n in zip(features, blocks, strict=False)
@@ -153,7 +158,9 @@ class LRNet(nn.Module):
         norm: None or "instance".
     """
 
-    def __init__(self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None) -> None:
+    def __init__(
+        self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None
+    ) -> None:
         super().__init__()
         activation = output_activation(kind, activation)
         if norm not in NORMS:

@@ -7,7 +7,7 @@ whether the map is right; for O-DM and I-DM, which are not normalised, it is div
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
 from lrnet_edu.segmentation import open_study
 from lrnet_edu.training import Task, choose_device, fit, open_run
 
+Draw = Callable[[np.random.Generator, int], np.ndarray]  # -> a cube with a lesion, bool
+
 
 class MaskBatch(NamedTuple):
     """Input pairs and target maps of one pretraining step."""
@@ -42,25 +44,13 @@ class MaskBatch(NamedTuple):
         return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.cases)
 
 
-# Batches take turns: eight small cubes around small lesions, then two large cubes around large lesions. A small
-# cube would cut a large lesion, and the cut changes its maximum M_C and with it the whole map.
-CUBES = ((16, 16, (1.0, 9.0)), (24, 8, (2.0, 14.0)), (40, 2, (6.0, 20.0)))  # edge in voxels, cubes in a batch, radii of the lesions
-
-
-class Shapes:
-    """Draws cubes of random shapes: (random generator, edge, radii) -> bool (edge, edge, edge)."""
-
-    def __call__(self, rng: np.random.Generator, edge: int, radii: tuple[float, float]) -> np.ndarray:
-        return random_shapes(rng, edge, radii)
-
-
 class LesionCrops:
     """Draws cubes around the lesions of cached cases, flipped at random: the LR-Net needs their masks only."""
 
     def __init__(self, cases: Sequence[CachedCase]) -> None:
         self.cases = [case for case in cases if any(len(voxels) for voxels in case.foreground)]
 
-    def __call__(self, rng: np.random.Generator, edge: int, radii: tuple[float, float]) -> np.ndarray:
+    def __call__(self, rng: np.random.Generator, edge: int) -> np.ndarray:
         case = self.cases[rng.integers(len(self.cases))]
         present = [c for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
         c = present[rng.integers(len(present))]
@@ -71,9 +61,17 @@ class LesionCrops:
 
 
 class MaskBatches(Dataset[MaskBatch]):
-    """Batch i of masks and their maps, a pure function of (seed, i); the masks come from ``draw``."""
+    """Batch i of masks and their maps, a pure function of (seed, i).
 
-    def __init__(self, draw: Shapes | LesionCrops, config: PretrainConfig) -> None:
+    Batches of small, middle and large cubes take turns (``config.cubes``): small ones are cheap and hold small
+    lesions, large ones show large lesions whole. A cut lesion has another maximum M_C and with it another map.
+
+    Args:
+        draw: (random generator, edge) -> bool (edge, edge, edge); ``random_shapes`` or :class:`LesionCrops`.
+        config: seed, kind of map, cubes, share of soft masks.
+    """
+
+    def __init__(self, draw: Draw, config: PretrainConfig) -> None:
         self.draw, self.config = draw, config
 
     def __len__(self) -> int:
@@ -82,8 +80,8 @@ class MaskBatches(Dataset[MaskBatch]):
     def __getitem__(self, index: int) -> MaskBatch:
         config = self.config
         rng = np.random.default_rng([config.seed, index])
-        edge, number, radii = CUBES[index % len(CUBES)]
-        masks = [self.draw(rng, edge, radii) for _ in range(number)]
+        edge, number = config.cubes[index % len(config.cubes)]
+        masks = [self.draw(rng, edge) for _ in range(number)]
         pairs = [(mask.astype(np.float32), distance_map(mask, config.kind)) for mask in masks]
         pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
         inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
@@ -138,7 +136,8 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
         mask = np.asarray(mask) != 0
         truth = distance_map(mask, lrnet.kind)
         inputs = pair(torch.from_numpy(mask.astype(np.float32))[None].to(device))
-        output = lrnet(inputs)[0, 0].float().cpu().numpy()  # (D, H, W)
+        twice = inputs.expand(2, -1, -1, -1, -1)  # a batch of one takes PyTorch's slow path on a CPU
+        output = lrnet(twice)[0, 0].float().cpu().numpy()  # (D, H, W)
         hard = output > HARD_THRESHOLD[lrnet.kind]
         intersection += int((hard & mask).sum())
         size += int(hard.sum()) + int(mask.sum())
@@ -147,15 +146,55 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
             lesion = components[box] == index
             scale = truth[box][lesion].max() if lrnet.kind in ("O-DM", "I-DM") else 1.0
             error = np.abs(output[box] - truth[box])[lesion].mean() / scale
-            lesions.append(LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error)))
+            lesions.append(
+                LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error))
+            )
     return LRNetQuality(dice=2 * intersection / size if size else 1.0, lesions=lesions)
 
 
+SCALES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
+
+
+@dataclass(frozen=True)
+class SoftResponse:
+    """What the LR-Net makes of a lesion whose probability is not 1; all three are means over lesion voxels."""
+
+    probability: float  # of every lesion voxel
+    output: float  # of the LR-Net
+    truth: float  # the map of the mask, which knows nothing of the probability
+    with_gradient: float  # share of the voxels that a regression loss would reach through the LR-Net
+
+
+def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = SCALES) -> list[SoftResponse]:
+    """Scale whole masks (D, H, W) as an unsure M-Net would; how much map, and how much gradient, is left?
+
+    Where the output layer is off for every voxel that looks at a missed lesion, the frozen LR-Net passes no gradient
+    on, and the regression loss alone cannot win the lesion back.
+    """
+    responses = []
+    for scale in scales:
+        outputs, truths, reached = [], [], []
+        for mask in masks:
+            lesion = np.asarray(mask) != 0
+            p = torch.from_numpy(np.where(lesion, np.float32(scale), np.float32(0)))[None].requires_grad_()
+            output = lrnet(pair(p).expand(2, -1, -1, -1, -1))[:1]  # (1, 1, D, H, W)
+            truth = distance_map(lesion, lrnet.kind)
+            map_regression_loss(output, torch.from_numpy(truth)[None, None]).backward()
+            assert p.grad is not None
+            outputs.append(output.detach()[0, 0].numpy()[lesion])
+            truths.append(truth[lesion])
+            reached.append(p.grad[0].numpy()[lesion] != 0)
+        means = (float(np.concatenate(values).mean()) for values in (outputs, truths, reached))
+        responses.append(SoftResponse(scale, *means))
+    return responses
+
+
 REVIVALS = 3  # times a dead output layer is woken before the training gives up
-HELD_OUT_SHAPES = 20  # cubes of 48 voxels that judge an LR-Net trained without data
+LESION_WEIGHT = 2.0
+HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
 
 
-def pretraining_task(config: PretrainConfig, draw: Shapes | LesionCrops, held_out: Sequence[np.ndarray]) -> Task:
+def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
 
     A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for
@@ -178,7 +217,7 @@ def pretraining_task(config: PretrainConfig, draw: Shapes | LesionCrops, held_ou
                 )
             lrnet.wake_output()
             maps = lrnet(batch.probabilities)
-        return map_regression_loss(maps, batch.maps)
+        return weighted_error(maps, batch.maps, step / config.steps)
 
     def validate() -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
@@ -187,9 +226,25 @@ def pretraining_task(config: PretrainConfig, draw: Shapes | LesionCrops, held_ou
     return Task(model, MaskBatches(draw, config), loss, validate, lrnet_facts(lrnet), kept="lrnet.")
 
 
+def weighted_error(maps: Tensor, target: Tensor, share: float) -> Tensor:
+    """The pretraining's loss when ``share`` of the steps are done: mean absolute error, lesions weighing more.
+
+    (B, 1, D, H, W) both. Deviation: the smooth L1 of section 2.3 squares errors below 1, so that the last tenth of
+    an error costs next to nothing, and its mean over all voxels lets the background drown a small lesion: then the
+    output sinks to 0 everywhere and a ReLU stays there. So lesions and background first weigh alike; from 0.3 to 0.6
+    of the steps that passes into a mean over all voxels in which a lesion's count ``LESION_WEIGHT`` times.
+    """
+    errors = (maps - target).abs()
+    lesion = target > 0
+    alike = 0.5 * (errors[lesion].mean() + errors[~lesion].mean())
+    weighted = (errors * torch.where(lesion, LESION_WEIGHT, 1.0)).mean()
+    late = min(1.0, max(0.0, (share - 0.3) / 0.3))
+    return torch.lerp(alike, weighted, late)
+
+
 def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.ndarray]:
     """Random shapes that no training sees (their seed is kept for them)."""
-    return [random_shapes(np.random.default_rng([2**31, i]), size, (1.5, 0.4 * size)) for i in range(number)]
+    return [random_shapes(np.random.default_rng([2**31, i]), size) for i in range(number)]
 
 
 def pretrain_run(
@@ -202,7 +257,7 @@ def pretrain_run(
         The quality of its best weights on masks that it was not trained on.
     """
     config = config or PretrainConfig()
-    draw: Shapes | LesionCrops = Shapes()
+    draw: Draw = random_shapes
     held_out = held_out_shapes()
     if data is not None:
         study = open_study(data, preset(label=label or "1"))
@@ -215,7 +270,7 @@ def pretrain_run(
 
 
 def pretrain_on(
-    draw: Shapes | LesionCrops, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
+    draw: Draw, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
     device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""

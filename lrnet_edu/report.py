@@ -1,7 +1,7 @@
 """The demo's page: one HTML file with all figures inside, which opens offline, in light and in dark.
 
-The figures come from :mod:`lrnet_edu.figures`; here is what surrounds them. Everything that is not written here
-(titles, names, notes) is escaped.
+The figures come from :mod:`lrnet_edu.figures`; here is what surrounds them. Everything that is not written
+here (titles, names, notes) is escaped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DemoResults:
     pretraining: Sequence[Mapping[str, float]]  # the LR-Net's rows
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # title -> the M-Net's rows
     panel: tuple[Any, Any, Mapping[str, Any], Sequence[float]]  # image, mask, title -> prediction, spacing
-    table: Mapping[str, ScoreTable]  # title -> scores of the cases that hold a lesion
+    table: Mapping[str, ScoreTable]  # title -> scores of the cases with a lesion
     no_lesion: Mapping[str, int | str]  # title -> voxels called lesion in the cases without one; may be empty
     facts: Mapping[str, Any]  # what was run: seed, versions, device
     seconds: Mapping[str, float]  # stage -> seconds
@@ -69,7 +69,7 @@ def report_html(results: DemoResults) -> str:
         "Distance maps": MAPS + _figure(maps_figure(mask, image, spacing)),
         "The LR-Net": LRNET + _figure(lrnet_quality_figure(results.quality, results.pretraining)),
         "Learning curves": CURVES + _figure(learning_curves_figure(results.curves)),
-        "What the methods see": PANEL
+        "What the methods find": PANEL
         + _figure(results_figure(scan, reference, predictions, scan_spacing, slices)),
         "Seven criteria": CRITERIA + _scores(results.table, results.no_lesion) + _caution(results.table),
         "What was run": _run(results),
@@ -79,7 +79,8 @@ def report_html(results: DemoResults) -> str:
         f'<section id="part-{i}"><h2>{title}</h2>{content}</section>'
         for i, (title, content) in enumerate(sections.items(), 1)
     )
-    return f"{HEAD}<style>{STYLE}</style></head><body><main>{LEAD}<nav><ol>{links}</ol></nav>{parts}</main></body></html>\n"
+    body = f"<main>{LEAD}<nav><ol>{links}</ol></nav>{parts}</main>"
+    return f"{HEAD}<style>{STYLE}</style></head><body>{body}</body></html>\n"
 
 
 def _figure(picture: Picture) -> str:
@@ -87,7 +88,7 @@ def _figure(picture: Picture) -> str:
     return f'<figure class="card" tabindex="0">{picture.to_html()}</figure>'
 
 
-# ---- tables -----------------------------------------------------------------------------------------------------
+# ---- tables ------------------------------------------------------------------------------------------
 
 CRITERIA_COLUMNS = {  # name in ScoreTable -> (heading, in words, unit, which way is better, digits)
     "DC": ("DC", "Dice per case", "", "↑", 3),
@@ -128,7 +129,7 @@ def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int | str])
 def _value(value: float, undefined: int, digits: int, *, signed: bool) -> str:
     """A mean, a dash where no case defines it, and in how many cases it is undefined."""
     text = "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
-    return text + (f"<small>{undefined} undefined</small>" if undefined else "")
+    return text.replace("-", "−") + (f"<small>{undefined} undefined</small>" if undefined else "")
 
 
 def _caution(table: Mapping[str, ScoreTable]) -> str:
@@ -137,10 +138,10 @@ def _caution(table: Mapping[str, ScoreTable]) -> str:
         return ""
     best = max(known, key=known.__getitem__)
     return (
-        f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest {min(known.values()):.3f}. "
-        "It is one seed and a few minutes of training: another seed alone moves DC by several hundredths, so a "
-        "smaller gap between two rows says nothing about the methods. The paper's Table 2 compares long trainings, "
-        "and even they deserve more than one seed.</p>"
+        f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest "
+        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone moves DC "
+        "by several hundredths, so a smaller gap between two rows says nothing about the methods. The paper's "
+        "Table 2 compares long trainings, and even they deserve more than one seed.</p>"
     )
 
 
@@ -168,54 +169,73 @@ def _wide(table: str, name: str) -> str:
     return f'<div class="wide" tabindex="0" role="region" aria-label="{name}">{table}</div>'
 
 
-# ---- words ------------------------------------------------------------------------------------------------------
+# ---- words -------------------------------------------------------------------------------------------
 
-LEAD = """<header><h1>Small lesions, distance maps, two networks</h1>
-<p class="lead">A small tumour is a few hundred voxels among millions, and a network that overlooks it is wrong almost
-nowhere. The paper's answer: let a second, small network turn the first one's output into a <em>distance map</em>, where
-every voxel knows how far it is from the lesion's border, and learn from that map's error as well. This page shows the
-whole method once, on phantom CTs, in the order of the paper.</p></header>"""
+LEAD = """\
+<header><h1>Small lesions, distance maps, two networks</h1>
+<p class="lead">A small tumour is a few hundred voxels among millions, and a network that overlooks it is
+wrong almost nowhere. The paper's answer: let a second, small network turn the first one's output into a
+<em>distance map</em>, where every voxel knows how far it is from the lesion's border, and learn from that
+map's error as well. This page shows the whole method once, on phantom CTs, in the order of the
+paper.</p></header>"""
 
-ARCHITECTURE = """<p class="where">Section 2.2, Fig. 1</p><p>The <b>M-Net</b> segments: for every voxel it gives the
-probability p of being lesion. The <b>LR-Net</b> translates p into a distance map. It learned that beforehand, from masks
-alone, and is then frozen: no weight of it moves, yet the error of its map flows back through it and teaches the M-Net.
-At test time it has done its duty and is thrown away. The numbers in the boxes were measured on the networks of this
-run.</p>"""
+ARCHITECTURE = """\
+<p class="where">Section 2.2, Fig. 1</p>
+<p>The <b>M-Net</b> segments: for every voxel it gives the probability p of being lesion. The
+<b>LR-Net</b> translates p into a distance map. It learned that beforehand, from masks alone, and is then
+frozen: no weight of it moves, yet the error of its map flows back through it and teaches the M-Net. At
+test time it has done its duty and is thrown away. The numbers in the boxes were measured on the networks
+of this run.</p>"""
 
-MAPS = """<p class="where">Section 2.1, Eq. 1, Fig. 2</p><p>D is the distance of a lesion's voxel to the nearest background
-(O-DM). Turned round (I-DM), the border gets the most weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM),
-small lesions count as much as large ones:</p><p class="formula">φ(x) = (M<sub>C</sub> + 1 − D(x)) / M<sub>C</sub>
-&nbsp; inside, &nbsp; φ(x) = 0 &nbsp; outside</p><p>In millimetres the 1, which is the distance of the border layer in voxels,
-becomes m<sub>C</sub>, the smallest D of the lesion. SNI-DM adds negative values outside.</p>"""
+MAPS = """\
+<p class="where">Section 2.1, Eq. 1, Fig. 2</p>
+<p>D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border
+gets the most weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM), small lesions count as
+much as large ones:</p>
+<p class="formula">φ(x) = (M<sub>C</sub> + 1 − D(x)) / M<sub>C</sub> &nbsp; inside, &nbsp; φ(x) = 0 &nbsp;
+outside</p>
+<p>In millimetres the 1, which is the distance of the border layer in voxels, becomes m<sub>C</sub>, the
+smallest D of the lesion. SNI-DM adds negative values outside.</p>"""
 
-LRNET = """<p class="where">Section 2.2, training pipeline</p><p>How well does the LR-Net compute the map of masks it never
-saw? The paper names a Dice around 0.99. That alone proves little: the mask it is compared with was its input, so copying
-would do. The error of φ says whether the map is right. It grows with the lesion's size, for the LR-Net sees 31 voxels
-across: where the border is out of sight it can only guess M<sub>C</sub>.</p>"""
+LRNET = """\
+<p class="where">Section 2.2, training pipeline</p>
+<p>How well does the LR-Net compute the map of masks it never saw? The paper names a Dice around 0.99.
+That alone proves little: the mask it is compared with was its input, so copying would do. The error of φ
+says whether the map is right. It tends to grow with the lesion's size, for the LR-Net sees 31 voxels across:
+where the border is out of sight it can only guess M<sub>C</sub>.</p>"""
 
-CURVES = """<p class="where">Section 2.3, Eq. 2; section 3, implementation details</p><p>All methods start from the same
-M-Net and train for the same number of steps. Each loss is a function of its own, so compare the shapes of the upper
-curves, not their heights. Where an LR-Net takes part, training begins with Dice alone and its loss joins later, which
-shows as a jump. The lower curves mean the same for all; the weights of each best point are kept.</p>"""
+CURVES = """\
+<p class="where">Section 2.3, Eq. 2; section 3, implementation details</p>
+<p>All methods start from the same M-Net and train for the same number of steps. Each loss is a function
+of its own, so compare the shapes of the upper curves, not their heights. Where an LR-Net takes part,
+training begins with Dice alone and its loss joins later, which may show as a jump. The lower curves mean the
+same for all; the weights of each best point are kept.</p>"""
 
-PANEL = """<p class="where">Section 3.1, Fig. 3</p><p>One case that no training saw, in slices that show its lesions large
-and small, seen as a radiologist sees them. Where only the wide line of the ground truth is left, a method
-missed something; where only the thin line of the prediction is, it saw a lesion that is none.</p>"""
+PANEL = """\
+<p class="where">Section 3.1, Fig. 3</p>
+<p>One case that no training saw, in slices that show its lesions large and small, seen as a radiologist
+sees them. Where only the wide line of the ground truth is left, a method missed something; where only the
+thin line of the prediction is, it saw a lesion that is none.</p>"""
 
-CRITERIA = """<p class="where">Section 3, evaluation criteria; columns of Table 2</p><p>DC weighs every case alike, DG every
-voxel. VOE is DC's error in another scale. RVD has a sign, so too much in one case hides too little in another, hence
-|RVD| beside it. The last three are distances between the surfaces, and a lesion that was missed altogether has none:
-those cases are left out of the mean and counted as undefined. Read the count before the mean.</p>"""
+CRITERIA = """\
+<p class="where">Section 3, evaluation criteria; columns of Table 2</p>
+<p>DC weighs every case alike, DG every voxel. VOE is DC's error in another scale. RVD has a sign, so too
+much in one case hides too little in another, hence |RVD| beside it. The last three are distances between
+the surfaces, and a lesion that was missed altogether has none: those cases are left out of the mean and
+counted as undefined. Read the count before the mean.</p>"""
 
 RUN = "<p>What it takes to get these numbers again. On the CPU the same seed gives the same weights.</p>"
 
 HEAD = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>lrnet_edu: report of the demo</title><link rel="icon" href="data:,">"""
 
 STYLE = """
-:root { color-scheme: light dark; --paper: #fdfdfc; --ink: #1b1b1b; --soft: #555; --line: #d4d4d0; --link: #00588a; }
+:root { color-scheme: light dark;
+  --paper: #fdfdfc; --ink: #1b1b1b; --soft: #555; --line: #d4d4d0; --link: #00588a; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #16181b; --ink: #ececec; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }
@@ -226,17 +246,17 @@ p, ul, nav ol { max-width: 46rem; }
 .lead { font-size: 1.15rem; }
 .where { color: var(--soft); font-size: 0.95rem; margin: 0.1rem 0 0.6rem; }
 .formula { font-size: 1.15rem; padding-left: 1.5rem; }
+sub { line-height: 0; }
 a { color: var(--link); }
 nav ol { display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; padding: 0; list-style-position: inside; }
 section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 1.6rem; }
-.card { background: #fff; border: 1px solid var(--line); border-radius: 0.5rem; margin: 1rem 0; padding: 0.8rem;
-  overflow-x: auto; }
+.card, .wide { overflow-x: auto; margin: 1rem 0; }
+.card { background: #fff; border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.8rem; }
 .card img { display: block; width: 100%; min-width: 44rem; height: auto; }
-.wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: 0.4rem; }
-th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top;
-  white-space: nowrap; }
+th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: top; white-space: nowrap; }
 th:first-child { text-align: left; }
 thead th { border-bottom-width: 2px; }
 tbody th { font-weight: 500; }

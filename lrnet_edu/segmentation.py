@@ -22,7 +22,7 @@ from lrnet_edu.baselines import location_baseline
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts, write_atomically
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cache import CachedCase, cache_cases
-from lrnet_edu.data.cases import Case, find_cases
+from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.labels import Labels, parse_labels
 from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
@@ -56,7 +56,9 @@ def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
     validation = max(1, round(0.15 * len(names)))
     test = max(1, round(0.25 * len(names)))
     parts = (shuffled[validation + test :], shuffled[:validation], shuffled[validation : validation + test])
-    return {part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)}
+    return {
+        part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)
+    }
 
 
 def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -74,9 +76,13 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         ) from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
-        raise InputError(f"{path} names cases that the data does not hold ({', '.join(unknown[:5])}); remove them.")
+        raise InputError(
+            f"{path} names cases that the data does not hold ({', '.join(unknown[:5])}); remove them."
+        )
     if len(listed) != len(set(listed)):
-        raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
+        raise InputError(
+            f"{path} names a case in more than one part; each belongs to train, validation or test."
+        )
     if not all(split[part] for part in ("train", "validation")):
         raise InputError(f"{path} leaves train or validation empty; each needs a case.")
     return split
@@ -126,7 +132,11 @@ def total_loss(config: Config, model: nn.Module) -> Callable[[Batch, int], Tenso
 
 
 def segmentation_task(
-    config: Config, train: Sequence[CachedCase], validation: Sequence[CachedCase], facts: dict[str, Any], classes: int
+    config: Config,
+    train: Sequence[CachedCase],
+    validation: Sequence[CachedCase],
+    facts: dict[str, Any],
+    classes: int,
 ) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to train one row."""
     model = build_model(config, classes)
@@ -147,7 +157,9 @@ def segmentation_task(
         device = next(model.parameters()).device
         with torch.no_grad():
             mean = np.mean([loss(fixed[i].to(device), config.steps).item() for i in range(len(fixed))])
-        dice = np.mean([case_dice(model.mnet, case, config.patch_size, classes) for case in validation], axis=0)
+        dice = np.mean(
+            [case_dice(model.mnet, case, config.patch_size, classes) for case in validation], axis=0
+        )
         per_class = {f"val_DC_{c}": float(d) for c, d in enumerate(dice, start=1)} if classes > 1 else {}
         return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
 
@@ -204,7 +216,9 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
     chosen = replace(chosen, random_boxes=config.random_boxes)
     cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
     by_name = {case.name: case for case in cached}
-    return Study(data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS})
+    return Study(
+        data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS}
+    )
 
 
 def train_run(
@@ -215,7 +229,12 @@ def train_run(
     classes, place = len(study.labels), choose_device(device)
     facts = {
         "network": "MNet",
-        "mnet": {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks},
+        "mnet": {
+            "in_channels": 1,
+            "classes": classes + 1,
+            "features": config.features,
+            "blocks": config.blocks,
+        },
         "label": config.label,
         "method": config.method,
         "patch_size": config.patch_size,

@@ -9,17 +9,19 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+RADII = (1 / 16, 0.57)  # shares of the cube's edge
 ROUGHNESS = (0.0, 0.55)  # how far the surface is pushed, as a share of the radius
 STRETCH = 0.35  # half axes differ from the radius by up to exp(+-0.35)
 
 
-def random_shapes(rng: np.random.Generator, size: int, radii: tuple[float, float]) -> np.ndarray:
+def random_shapes(rng: np.random.Generator, size: int) -> np.ndarray:
     """A cube (size, size, size), bool, with one to four lesions, neither empty nor full.
 
-    The first lesion's radius in voxels is drawn log-uniformly from ``radii``, so that small lesions, the paper's
-    point, are as common as large ones. It lies near the middle; one too large for the cube is moved until the cube
-    shows a part of its surface. The others are small and lie anywhere.
+    The first lesion's radius is drawn log-uniformly from a sixteenth to 0.57 of the edge, so that small lesions, the
+    paper's point, are as common as large ones. It lies near the middle; one too large for the cube is moved until
+    the cube shows a part of its surface. The others are small and lie anywhere.
     """
+    radii = np.array(RADII) * size
     while True:
         mask = np.zeros((size,) * 3, dtype=bool)
         for index in range(1 + min(rng.geometric(0.5) - 1, 3)):

@@ -195,9 +195,9 @@ def results_figure(
             view.show(
                 axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear"
             )
-            view.outline(axes, truth[k], REFERENCE_COLOR, 3.2)
+            view.outline(axes, truth[k], REFERENCE_COLOR, 3.4)
             if mask is not truth:
-                view.outline(axes, mask[k], PREDICTION_COLOR, 1.4)
+                view.outline(axes, mask[k], PREDICTION_COLOR, 1.7)
             if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
                 note = f"elsewhere: {unseen}"
                 axes.text(

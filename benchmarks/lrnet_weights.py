@@ -1,0 +1,135 @@
+"""Train the five LR-Nets that ship with the package, on random shapes alone, and report how good they are.
+
+    python -m benchmarks.lrnet_weights [NAME ...]
+
+NAME is one of ``lrnet_ni-dm_relu`` and so on; without one, all five. The weights go to ``lrnet_edu/weights``, the
+figures to ``results/lrnet/NAME.json`` and all together to ``results/lrnet.md``. Lesions of real scans (the masks of
+``sarcoma_ct`` on a 2 mm grid) are measured if ``LRNET_EDU_REAL_DATA`` names their folder; no training sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from lrnet_edu.config import PretrainConfig
+from lrnet_edu.data.cache import cache_cases
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.labels import parse_labels
+from lrnet_edu.data.preprocessing import Preprocessing
+from lrnet_edu.networks import load_lrnet, lrnet_file_name, output_activation
+from lrnet_edu.pretraining import LRNetQuality, held_out_shapes, lrnet_quality, pretrain_run, soft_response
+from lrnet_edu.samples import sample_folder
+
+ROOT = Path(__file__).parents[1]
+PAIRS = (("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh"))
+RECIPE = {"steps": 2400, "validate_every": 600, "soft": 0.25, "cubes": ((16, 4), (24, 2), (32, 2), (48, 2))}
+
+
+def lesion_masks(folder: Path, label: str, spacing: float) -> list[np.ndarray]:
+    """The masks of all cases of a folder, (D, H, W) bool on an isotropic grid."""
+    cases = [case for case in find_cases(folder) if case.mask]
+    cached = cache_cases(cases, Preprocessing(spacing, (-200.0, 250.0)), parse_labels(label))
+    return [case.classes == 1 for case in cached if np.any(case.classes)]
+
+
+def judged(quality: LRNetQuality) -> dict[str, float | int]:
+    """Dice, and the error of phi by lesion size."""
+    radii = [lesion.radius for lesion in quality.lesions]
+    return {
+        "lesions": len(radii),
+        "dice": round(quality.dice, 4),
+        "error": round(quality.error, 4),
+        "error_up_to_12_voxels": round(quality.error_between(0, 12), 4),
+        "error_beyond_12_voxels": round(quality.error_between(12, 1e9), 4),
+        "largest_radius": round(max(radii), 1),
+    }
+
+
+def train(kind: str, activation: str) -> dict[str, object]:
+    """Train one LR-Net, put it among the package's weights, return its record."""
+    name = Path(lrnet_file_name(kind, activation))
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        pretrain_run(out, config=PretrainConfig(kind=kind, activation=activation, **RECIPE))  # type: ignore[arg-type]
+        seconds = time.perf_counter() - started
+        shutil.copy(out / "best.safetensors", ROOT / "lrnet_edu" / "weights" / name)
+    lrnet = load_lrnet(ROOT / "lrnet_edu" / "weights" / name)
+    shapes, phantoms = held_out_shapes(), lesion_masks(sample_folder(), "2", 3.32)
+    sets = {"random shapes": shapes, "phantoms": phantoms}
+    if real := os.environ.get("LRNET_EDU_REAL_DATA"):
+        sets["sarcoma_ct, 2 mm"] = lesion_masks(Path(real) / "sarcoma_ct", "1", 2.0)
+    return {
+        "name": name.stem,
+        "command": f"python -m benchmarks.lrnet_weights {name.stem}",
+        "recipe": RECIPE,
+        "seconds": round(seconds),
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "versions": {package: metadata.version(package) for package in ("torch", "numpy", "lrnet_edu")},
+        "quality": {title: judged(lrnet_quality(lrnet, masks)) for title, masks in sets.items()},
+        "soft": [vars(response) for response in soft_response(lrnet, phantoms[:4])],
+    }
+
+
+def write_table(records: list[dict]) -> None:
+    """``results/lrnet.md`` out of the records."""
+    first = records[0]
+    lines = [
+        "# The LR-Nets that ship with the package",
+        "",
+        "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
+        f"Recipe: {json.dumps(first['recipe'])}. Device: {first['device']}; versions: "
+        f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
+        "",
+        "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
+        "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum).",
+        "",
+        "| LR-Net | seconds | masks | lesions | Dice | error of phi | up to 12 voxels radius | beyond |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        for title, q in record["quality"].items():
+            lines.append(
+                f"| {record['name']} | {record['seconds']} | {title} | {q['lesions']} | {q['dice']:.4f} | "
+                f"{q['error']:.3f} | {q['error_up_to_12_voxels']:.3f} | {q['error_beyond_12_voxels']:.3f} |"
+            )
+    lines += [
+        "",
+        "## On probabilities instead of masks",
+        "",
+        "Every lesion voxel of four phantoms gets the same probability, as an unsure M-Net would give. The second "
+        "number is the share of lesion voxels that the regression loss reaches with a gradient through the LR-Net.",
+        "",
+        "| LR-Net | true mean | " + " | ".join(f"p = {r['probability']:g}" for r in first["soft"]) + " |",
+        "|---|---|" + "---|" * len(first["soft"]),
+    ]
+    for record in records:
+        cells = " | ".join(f"{r['output']:.2f} ({r['with_gradient']:.0%})" for r in record["soft"])
+        lines.append(f"| {record['name']} | {record['soft'][0]['truth']:.2f} | {cells} |")
+    (ROOT / "results" / "lrnet.md").write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Train what the command line names, then write the table of all records there are."""
+    folder = ROOT / "results" / "lrnet"
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, activation in PAIRS:
+        name = Path(lrnet_file_name(kind, output_activation(kind, activation))).stem
+        if len(sys.argv) == 1 or name in sys.argv[1:]:
+            (folder / f"{name}.json").write_text(json.dumps(train(kind, activation), indent=2) + "\n")
+    write_table([json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Training patches: the same for ever, cut and turned first, their maps computed last."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.patches import Batch, PatchBatches, cut, maps_of_classes
+from lrnet_edu.distance_maps import KINDS, distance_map
+
+SIZE = (8, 10, 12)
+SETTINGS: dict[str, Any] = {
+    "kinds": ["NI-DM", "SNI-DM"],
+    "classes": 2,
+    "patch_size": SIZE,
+    "batch_size": 2,
+    "object_share": 0.5,
+    "augment": True,
+    "seed": [0, 0],
+    "length": 6,
+}
+
+
+def make_case(folder: Path, classes: np.ndarray, image: np.ndarray | None = None) -> CachedCase:
+    """A case as the cache keeps it; by default the image shows the classes themselves."""
+    folder.mkdir()
+    np.save(folder / "image.npy", (classes if image is None else image).astype(np.float32))
+    np.save(folder / "classes.npy", classes.astype(np.uint8))
+    for c in (1, 2):
+        np.save(folder / f"foreground-{c:03d}.npy", np.argwhere(classes == c).astype(np.int32))
+    return CachedCase(folder.name, folder)
+
+
+def blobs(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """Two boxes of class 1 and one of class 2, without any symmetry."""
+    rng = np.random.default_rng(seed)
+    classes = np.zeros(shape, np.uint8)
+    for c in (1, 1, 2):
+        corner = [rng.integers(0, n - 6) for n in shape]
+        edges = rng.integers(2, 7, 3)
+        classes[tuple(slice(a, a + e) for a, e in zip(corner, edges, strict=True))] = c
+    classes[0, 0, 1] = 1
+    return classes
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[CachedCase]:
+    """Larger than a patch, smaller along one axis, smaller along all, and one without any object."""
+    shapes = [(16, 18, 20), (7, 30, 14), (7, 7, 8)]
+    made = [make_case(tmp_path / f"case-{i}", blobs(shape, i)) for i, shape in enumerate(shapes)]
+    return [*made, make_case(tmp_path / "empty", np.zeros((12, 12, 12)))]
+
+
+def flips() -> list[tuple[int, ...]]:
+    return list(chain.from_iterable(combinations(range(3), n) for n in range(4)))
+
+
+def assert_equal_batches(a: Batch, b: Batch) -> None:
+    assert a.cases == b.cases
+    assert torch.equal(a.image, b.image)
+    assert torch.equal(a.classes, b.classes)
+    assert a.maps.keys() == b.maps.keys()
+    assert all(torch.equal(a.maps[kind], b.maps[kind]) for kind in a.maps)
+
+
+def test_shapes_and_types(cases: list[CachedCase]) -> None:
+    batch = PatchBatches(cases, **SETTINGS)[3]
+    assert batch.image.shape == (2, 1, *SIZE)
+    assert batch.image.dtype == torch.float32
+    assert batch.classes.shape == (2, *SIZE)
+    assert batch.classes.dtype == torch.int64
+    assert {kind: maps.shape for kind, maps in batch.maps.items()} == {
+        "NI-DM": (2, 2, *SIZE),
+        "SNI-DM": (2, 2, *SIZE),
+    }
+    assert all(maps.dtype == torch.float32 for maps in batch.maps.values())
+    assert set(batch.cases) <= {case.name for case in cases}
+    assert_equal_batches(batch.to(torch.device("cpu")), batch)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_depends_on_seed_and_number_alone(cases: list[CachedCase], workers: int) -> None:
+    forwards = list(DataLoader(PatchBatches(cases, **SETTINGS), batch_size=None, num_workers=workers))
+    np.random.seed(1)
+    torch.manual_seed(1)
+    again = PatchBatches(cases, **SETTINGS)
+    for i in reversed(range(len(again))):  # another order, a length of its own, other global generators
+        assert_equal_batches(forwards[i], again[i])
+    longer = PatchBatches(cases, **{**SETTINGS, "length": 100})
+    assert_equal_batches(forwards[2], longer[2])
+
+
+def test_other_numbers_and_other_seeds_give_other_batches(cases: list[CachedCase]) -> None:
+    batches = PatchBatches(cases, **SETTINGS)
+    images = [batches[i].image for i in range(6)]
+    images += [PatchBatches(cases, **{**SETTINGS, "seed": seed})[0].image for seed in ([0, 1], [1, 0])]
+    assert not any(torch.equal(a, b) for a, b in combinations(images, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_are_those_of_the_finished_patch(cases: list[CachedCase], kind: str) -> None:
+    batches = PatchBatches(cases, **{**SETTINGS, "kinds": [kind]})
+    for i in range(len(batches)):
+        batch = batches[i]
+        for classes, maps in zip(batch.classes, batch.maps[kind], strict=True):
+            for c in (1, 2):
+                assert np.array_equal(maps[c - 1].numpy(), distance_map(classes.numpy() == c, kind))
+
+
+def test_no_map_is_ever_cut_out_of_the_whole_volume_s(tmp_path: Path) -> None:
+    """A ball larger than the patch: what is left of it has another maximum and so another map."""
+    ball = ((np.indices((24, 24, 24)) - 11.5) ** 2).sum(0) < 8**2
+    case = make_case(tmp_path / "ball", ball)
+    batches = PatchBatches([case], **{**SETTINGS, "object_share": 1.0, "length": 10})
+    whole = distance_map(ball, "NI-DM")
+    cut_out = [np.isin(batches[i].maps["NI-DM"][:, 0].numpy(), whole).all() for i in range(10)]
+    assert not any(cut_out)
+
+
+def test_image_and_classes_are_turned_together(cases: list[CachedCase]) -> None:
+    """The image shows the classes, so gain and offset aside both must look alike after augmentation."""
+    batches = PatchBatches(cases[:1], **{**SETTINGS, "object_share": 1.0, "length": 20})
+    for i in range(20):
+        batch = batches[i]
+        for image, classes in zip(batch.image[:, 0], batch.classes, strict=True):
+            offset = image[classes == 0].mean()
+            gain = (image[classes > 0] - offset) / classes[classes > 0]
+            assert float(gain.std(unbiased=False)) < 1e-5
+            assert 0.5 < float(gain.mean()) < 2
+            assert float(image[classes == 0].std(unbiased=False)) < 1e-6
+
+
+def test_all_eight_flips_happen_and_nothing_else(cases: list[CachedCase]) -> None:
+    settings = {**SETTINGS, "batch_size": 1, "object_share": 1.0, "length": 60}
+    plain = PatchBatches(cases[:1], **{**settings, "augment": False})
+    augmented = PatchBatches(cases[:1], **settings)
+    seen = set()
+    for i in range(60):
+        before, after = plain[i].classes[0], augmented[i].classes[0]
+        found = [axes for axes in flips() if torch.equal(before.flip(axes) if axes else before, after)]
+        assert found
+        seen.update(found[:1] if len(found) == 1 else [])
+    assert seen == set(flips())
+
+
+def test_intensities_vary_only_where_asked(cases: list[CachedCase]) -> None:
+    settings = {**SETTINGS, "batch_size": 1, "object_share": 1.0}
+    plain, augmented = (PatchBatches(cases[:1], **{**settings, "augment": on}) for on in (False, True))
+    assert torch.equal(plain[0].image[:, 0], plain[0].classes.float())
+    gains = {float(augmented[i].image.max() / plain[i].image.max()) for i in range(6)}
+    assert len(gains) == 6
+    assert all(0.8 < gain < 1.2 for gain in gains)
+
+
+def test_object_centred_patches_hold_an_object_of_either_class(tmp_path: Path) -> None:
+    """Two single voxels in a large volume: no random patch meets one, every centred patch does."""
+    classes = np.zeros((60, 60, 60))
+    classes[10, 20, 30], classes[59, 0, 59] = 1, 2
+    case = make_case(tmp_path / "rare", classes)
+    counts = {}
+    for share in (0.0, 0.5, 1.0):
+        batches = PatchBatches(
+            [case], **{**SETTINGS, "kinds": [], "object_share": share, "length": 60, "batch_size": 2}
+        )
+        patches = torch.cat([batches[i].classes for i in range(60)])
+        counts[share] = [int((patches == c).flatten(1).any(1).sum()) for c in (1, 2)]
+    assert sum(counts[0.0]) < 10
+    assert sum(counts[1.0]) == 120
+    assert min(counts[1.0]) > 30  # each class gets its share
+    assert 40 < sum(counts[0.5]) < 85
+
+
+def test_the_object_is_not_always_in_the_middle(tmp_path: Path) -> None:
+    classes = np.zeros((40, 40, 40))
+    classes[20, 20, 20] = 1
+    case = make_case(tmp_path / "middle", classes)
+    batches = PatchBatches([case], **{**SETTINGS, "kinds": [], "object_share": 1.0, "augment": False, "length": 40})
+    places = np.concatenate([np.argwhere(batches[i].classes.numpy() == 1)[:, 1:] for i in range(40)])
+    assert len(places) == 80
+    assert (np.ptp(places, axis=0) >= np.array(SIZE) // 3).all()
+
+
+def test_patches_without_a_choice_of_object_reach_every_corner(tmp_path: Path) -> None:
+    shape = (12, 13, 14)
+    image = np.arange(np.prod(shape)).reshape(shape)
+    case = make_case(tmp_path / "plain", np.zeros(shape), image)
+    batches = PatchBatches(
+        [case], **{**SETTINGS, "kinds": [], "object_share": 0.0, "augment": False, "length": 80}
+    )
+    seen = {int(value) for i in range(80) for value in batches[i].image.unique()}
+    assert seen == set(range(image.size))
+
+
+def test_a_volume_smaller_than_the_patch_is_padded_around(tmp_path: Path) -> None:
+    classes = np.ones((5, 10, 9))
+    image = np.random.default_rng(0).random(classes.shape)
+    case = make_case(tmp_path / "small", classes, image)
+    batch = PatchBatches([case], **{**SETTINGS, "augment": False})[0]
+    inside = (slice(None), slice(2, 7), slice(None), slice(2, 11))
+    for patch in batch.classes[inside]:
+        assert (patch == 1).all()
+    assert batch.classes.sum() == 2 * classes.sum()  # what is added is background
+    expected = np.pad(image, ((2, 1), (0, 0), (2, 1)), mode="edge").astype(np.float32)
+    assert np.array_equal(batch.image[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (-3, 2, 1), (4, -1, 5), (-2, -2, -2)])
+def test_cut_equals_a_slice_of_the_padded_volume(corner: tuple[int, int, int]) -> None:
+    volume = np.random.default_rng(0).random((6, 7, 8))
+    padded = np.pad(volume, 10, mode="edge")
+    box = tuple(slice(c + 10, c + 10 + 5) for c in corner)
+    assert np.array_equal(cut(volume, np.array(corner), (5, 5, 5), mode="edge"), padded[box])
+
+
+def test_maps_of_classes_class_by_class() -> None:
+    classes = np.stack([blobs((12, 12, 12), seed) for seed in (0, 1)])
+    maps = maps_of_classes(classes, 3, "NI-DM")  # nothing is of class 3
+    assert maps.shape == (2, 3, 12, 12, 12)
+    assert not maps[:, 2].any()
+    for b, c in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        assert np.array_equal(maps[b, c - 1], distance_map(classes[b] == c, "NI-DM"))

@@ -1,0 +1,51 @@
+"""Random shapes: always something to learn from, whatever the cube and the radii."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from lrnet_edu.data import shapes
+from lrnet_edu.data.shapes import random_shapes
+
+
+@pytest.mark.parametrize("size", [4, 8, 15, 24, 40])
+def test_neither_empty_nor_full(size: int) -> None:
+    for seed in range(20):
+        mask = random_shapes(np.random.default_rng(seed), size)
+        assert mask.shape == (size, size, size)
+        assert mask.dtype == bool
+        assert mask.any()
+        assert not mask.all()
+
+
+@pytest.mark.parametrize("radii", [(0.02, 0.02), (1.0, 1.0), (5.0, 20.0)])
+def test_extreme_radii_end_as_well(monkeypatch: pytest.MonkeyPatch, radii: tuple[float, float]) -> None:
+    """From a quarter of a voxel to twenty times the cube."""
+    monkeypatch.setattr(shapes, "RADII", radii)
+    masks = [random_shapes(np.random.default_rng(seed), 12) for seed in range(30)]
+    assert all(mask.any() and not mask.all() for mask in masks)
+
+
+def test_the_generator_decides_everything() -> None:
+    one, again = (random_shapes(np.random.default_rng([7, 3]), 20) for _ in range(2))
+    assert np.array_equal(one, again)
+    others = [random_shapes(np.random.default_rng([7, i]), 20) for i in range(4, 14)]
+    assert not any(np.array_equal(one, other) for other in others)
+
+
+def test_small_and_large_lesions_alone_and_in_groups_whole_and_cut() -> None:
+    radii, counts, cut = [], set(), []
+    inner = np.zeros((24, 24, 24), bool)
+    inner[1:-1, 1:-1, 1:-1] = True
+    for seed in range(80):
+        mask = random_shapes(np.random.default_rng(seed), 24)
+        parts, number = ndimage.label(mask, np.ones((3, 3, 3)))
+        counts.add(number)
+        radii.append((np.bincount(parts.ravel())[1:].max() * 3 / 4 / np.pi) ** (1 / 3))
+        cut.append(bool((mask & ~inner).any()))
+    assert min(radii) < 3
+    assert max(radii) > 9
+    assert {1, 2, 3} <= counts
+    assert 0.1 < np.mean(cut) < 0.9

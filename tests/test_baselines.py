@@ -1,0 +1,75 @@
+"""Guessing by location: perfect where every case looks alike, worse the more objects wander."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrnet_edu.baselines import location_baseline
+from lrnet_edu.data.cache import CachedCase
+
+
+def case(folder: Path, classes: np.ndarray) -> CachedCase:
+    folder.mkdir(parents=True)
+    np.save(folder / "classes.npy", classes.astype(np.uint8))
+    return CachedCase(folder.name, folder)
+
+
+def box(size: int, corner: tuple[int, int, int], edge: int, c: int = 1) -> np.ndarray:
+    classes = np.zeros((size,) * 3, np.uint8)
+    classes[tuple(slice(a, a + edge) for a in corner)] = c
+    return classes
+
+
+@pytest.mark.parametrize("size", [12, 24, 48])
+def test_an_object_that_never_moves_scores_one(tmp_path: Path, size: int) -> None:
+    same = [case(tmp_path / str(i), box(size, (size // 4,) * 3, size // 3)) for i in range(4)]
+    assert location_baseline(same[:3], same[3:], 1) == [1.0]
+
+
+def test_the_place_is_meant_relative_to_the_box(tmp_path: Path) -> None:
+    """The same scene at two resolutions is the same place."""
+    train = [case(tmp_path / f"train-{i}", box(12, (6, 6, 6), 4)) for i in range(3)]
+    other = [case(tmp_path / "other", box(24, (12, 12, 12), 8))]
+    assert location_baseline(train, other, 1)[0] > 0.6  # at the same voxel indices they would not even touch
+
+
+def test_the_further_objects_move_the_less_they_score(tmp_path: Path) -> None:
+    scores = []
+    for reach in (0, 1, 3, 8):
+        rng = np.random.default_rng(0)
+        corners = [tuple(8 + rng.integers(-reach, reach + 1, 3)) for _ in range(12)]
+        cases = [case(tmp_path / f"{reach}-{i}", box(24, corner, 8)) for i, corner in enumerate(corners)]
+        scores += location_baseline(cases[:8], cases[8:], 1)
+    assert scores[0] == 1
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 0.6
+
+
+def test_elsewhere_than_in_training_scores_nothing(tmp_path: Path) -> None:
+    train = [case(tmp_path / f"train-{i}", box(24, (2, 2, 2), 6)) for i in range(3)]
+    assert location_baseline(train, [case(tmp_path / "other", box(24, (14, 14, 14), 6))], 1) == [0.0]
+
+
+def test_one_score_per_class_over_the_cases_that_hold_it(tmp_path: Path) -> None:
+    both = box(24, (2, 2, 2), 6) + box(24, (14, 14, 14), 8, c=2)
+    train = [case(tmp_path / f"train-{i}", both) for i in range(3)]
+    others = [case(tmp_path / "both", both), case(tmp_path / "first-only", box(24, (2, 2, 2), 6))]
+    assert location_baseline(train, others, 2) == [1.0, 1.0]
+
+
+def test_the_threshold_is_learned_in_training(tmp_path: Path) -> None:
+    """In one of three cases the object is twice as long: the shape that two of three share does best."""
+    short, long = box(24, (8, 8, 8), 8), np.zeros((24, 24, 24), np.uint8)
+    long[8:16, 8:16, 4:20] = 1
+    train = [case(tmp_path / f"train-{i}", short if i < 2 else long) for i in range(3)]
+    assert location_baseline(train, [case(tmp_path / "other", short)], 1) == [1.0]
+
+
+def test_without_a_case_to_score_the_result_is_undefined(tmp_path: Path) -> None:
+    train = [case(tmp_path / f"train-{i}", box(12, (3, 3, 3), 4)) for i in range(2)]
+    empty = [case(tmp_path / "empty", np.zeros((12, 12, 12)))]
+    assert math.isnan(location_baseline(train, empty, 1)[0])
