@@ -236,7 +236,8 @@ def weighted_error(maps: Tensor, target: Tensor, share: float) -> Tensor:
     """
     errors = (maps - target).abs()
     lesion = target > 0
-    alike = 0.5 * (errors[lesion].mean() + errors[~lesion].mean())
+    parts = [errors[part].sum() / max(1, int(part.sum())) for part in (lesion, ~lesion)]  # one may be empty
+    alike = 0.5 * (parts[0] + parts[1])
     weighted = (errors * torch.where(lesion, LESION_WEIGHT, 1.0)).mean()
     late = min(1.0, max(0.0, (share - 0.3) / 0.3))
     return torch.lerp(alike, weighted, late)

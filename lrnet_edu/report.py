@@ -139,9 +139,9 @@ def _caution(table: Mapping[str, ScoreTable]) -> str:
     best = max(known, key=known.__getitem__)
     return (
         f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest "
-        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone moves DC "
-        "by several hundredths, so a smaller gap between two rows says nothing about the methods. The paper's "
-        "Table 2 compares long trainings, and even they deserve more than one seed.</p>"
+        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone moves "
+        "DC by several hundredths, so a smaller gap between two rows says nothing about the methods. The "
+        "paper's Table 2 compares long trainings, and even they deserve more than one seed.</p>"
     )
 
 

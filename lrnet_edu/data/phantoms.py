@@ -25,9 +25,9 @@ from lrnet_edu.data.phantom_organs import Anatomy, paint_anatomy
 # What makes a phantom hard. Source: 3D-IRCADb cases 1 and 17 and one case of LiTS, measured: liver 102-118
 # HU, lesions 20-50 HU darker, noise sigma 10-20 HU, 2 to 70 lesions from a few voxels to a large part of a
 # lobe; some cases have none. Phantoms have fewer and larger lesions, for their voxels are larger.
-LESION_CONTRAST_HU = (-58.0, -32.0)  # to the parenchyma, drawn for every lesion; blur takes some of it away
+LESION_CONTRAST_HU = (-64.0, -38.0)  # to the parenchyma, drawn for every lesion; blur takes some of it away
 LESION_RADIUS_MM = (4.0, 28.0)  # log-uniform
-LEADING_RADIUS_MM = 20.0  # the largest lesion of a case has at least this radius
+LEADING_RADIUS_MM = 22.0  # the largest lesion of a case has at least this radius
 LESION_COUNT = (1, 10)  # small numbers are more frequent
 LESION_EDGE_MM = (1.5, 5.0)  # half width of the blurred border
 NECROSIS_HU = -22.0  # the dead core of some large lesions, beside the rest of the lesion

@@ -1,0 +1,116 @@
+"""Sliding window: the whole volume, every voxel, the same as one pass where the network is local."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lrnet_edu.inference import _bell, _starts, predict_probabilities
+from lrnet_edu.networks import MNet
+
+
+class Local(nn.Module):
+    """Every voxel's logits from that voxel alone, so that windows cannot matter; remembers what it was given."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix = nn.Sequential(nn.Conv3d(1, 6, 1), nn.Tanh(), nn.Conv3d(6, classes, 1))
+        self.sizes: set[tuple[int, ...]] = set()
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.sizes.add(tuple(image.shape[2:]))
+        return 5 * self.mix(image)
+
+
+@pytest.mark.parametrize("shape", [(9, 11, 13), (8, 8, 8), (3, 20, 5), (1, 1, 1), (17, 8, 9)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+def test_windows_change_nothing_for_a_local_network(shape: tuple[int, int, int], overlap: float) -> None:
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    network = Local()
+    with torch.no_grad():
+        direct = torch.softmax(network(torch.from_numpy(image)[None, None]), dim=1)[0].numpy()
+    network.sizes.clear()
+    windows = predict_probabilities(network, image, window=(8, 8, 8), overlap=overlap)
+    assert windows.dtype == np.float32
+    assert windows.shape == (3, *shape)
+    assert np.abs(windows - direct).max() < 1e-6
+    assert network.sizes == {tuple(min(8, n) for n in shape)}
+
+
+@pytest.mark.parametrize("shape", [(5, 9, 12), (20, 13, 7)])
+def test_probabilities_sum_to_one(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    mnet = MNet(1, 3, features=(2, 4), blocks=(1,)).eval()
+    image = np.random.default_rng(0).normal(size=shape)
+    p = predict_probabilities(mnet, image, window=(8, 8, 8))
+    assert p.shape == (3, *shape)
+    assert p.min() >= 0
+    assert np.abs(p.sum(0) - 1).max() < 1e-5
+
+
+def test_one_window_is_one_pass() -> None:
+    torch.manual_seed(0)
+    mnet = MNet(1, 2, features=(2, 4), blocks=(1,)).eval()
+    image = np.random.default_rng(0).normal(size=(7, 8, 9)).astype(np.float32)
+    with torch.no_grad():
+        direct = torch.softmax(mnet(torch.from_numpy(image)[None, None]), dim=1)[0].numpy()
+    windowed = predict_probabilities(mnet, image, window=(8, 16, 16))
+    assert np.allclose(windowed, direct, atol=1e-6)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.99])
+def test_windows_reach_from_the_first_voxel_to_the_last_without_gaps(overlap: float) -> None:
+    for size, window in product(range(1, 40), (1, 2, 5, 8)):
+        if window > size:
+            continue
+        starts = _starts(size, window, overlap)
+        assert starts[0] == 0
+        assert starts[-1] == size - window
+        steps = np.diff(starts)
+        assert (steps > 0).all()
+        assert (steps <= max(1, window * (1 - overlap))).all()  # at least the overlap asked for
+
+
+def test_the_middle_of_a_window_counts_most_and_its_edge_still_something() -> None:
+    for size in ((1, 1, 1), (5, 8, 3), (2, 64, 9)):
+        bell = _bell(size)
+        assert bell.shape == size
+        assert (bell > 0).all()
+        assert bell[tuple((n - 1) // 2 for n in size)] >= (1 - 1e-5) * bell.max()
+        assert torch.allclose(bell, bell.flip((0, 1, 2)), rtol=1e-4)
+
+
+def test_what_a_network_sees_worst_at_its_edges_is_averaged_away() -> None:
+    """A network that is only right in the middle of its window: overlap helps, as it is meant to."""
+
+    class BlindAtTheEdge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, image: Tensor) -> Tensor:
+            logit = torch.full_like(image, -3.0)
+            logit[..., 2:-2, 2:-2, 2:-2] = 3.0
+            return torch.cat((torch.zeros_like(image), self.weight * logit), dim=1)
+
+    image, inner = np.zeros((24, 24, 24), np.float32), (slice(4, -4),) * 3
+    apart, overlapping = (
+        predict_probabilities(BlindAtTheEdge(), image, window=(8, 8, 8), overlap=overlap)[1][inner]
+        for overlap in (0.0, 0.5)
+    )
+    assert apart.mean() < 0.2  # an eighth of every window is right
+    assert overlapping.mean() > 0.3  # a plain average of the windows would leave it at an eighth
+    assert overlapping.min() > 0.2
+
+
+def test_the_network_is_used_as_it_is() -> None:
+    network, image = Local().train(), np.zeros((4, 4, 4))
+    predict_probabilities(network, image, window=(8, 8, 8))
+    assert network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not image.any()

@@ -1,0 +1,185 @@
+"""The demo's page: whole, offline, escaped, readable by a screen reader, true to the scores it is given."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrnet_edu.errors import InputError
+from lrnet_edu.metrics import case_scores, score_table
+from lrnet_edu.networks import LRNet, MNet
+from lrnet_edu.pretraining import LesionError, LRNetQuality
+from lrnet_edu.report import DemoResults, _scores, report_html, write_report
+
+HOSTILE = "<script>alert('x')</script>\"&<img src=https://example.org/x.png>"
+SPACING = (3.0, 1.0, 1.0)
+VOID = {"meta", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Elements in order, the text of table cells row by row, and a complaint where tags do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.rows: list[list[str]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += ("|" if "small" in self.open else "") + data
+
+    def attributes(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def results() -> DemoResults:
+    image = np.random.default_rng(0).normal(80, 15, (6, 24, 24))
+    mask = np.zeros(image.shape, bool)
+    mask[2:4, 8:14, 8:15] = True
+    nothing, shifted = np.zeros_like(mask), np.roll(mask, 1, axis=2)
+    rows = [{"step": 5, "train_loss": 0.9, "val_loss": 0.8, "score": 0.4, "val_dice": 0.9}]
+    return DemoResults(
+        mnet=MNet(features=(2, 4), blocks=(1,)),
+        lrnet=LRNet(),
+        patch=(8, 8, 8),
+        sample=(image, mask, SPACING),
+        quality=LRNetQuality(0.99, [LesionError(3.0, 0.04), LesionError(16.0, 0.1)]),
+        pretraining=rows,
+        curves={"M-Net + Dice": rows, HOSTILE: rows},
+        panel=(image, mask, {"M-Net + Dice": shifted, HOSTILE: nothing}, SPACING),
+        table={
+            "M-Net + Dice": score_table([case_scores(found, mask, SPACING) for found in (shifted, nothing)]),
+            HOSTILE: score_table([case_scores(nothing, mask, SPACING)] * 2),
+        },
+        no_lesion={"M-Net + Dice": 17, HOSTILE: HOSTILE},
+        facts={"Seed": 0, HOSTILE: HOSTILE},
+        seconds={"LR-Net": 41.25, HOSTILE: 1.0},
+        notes=[HOSTILE],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return report_html(results())
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_page_is_well_formed_and_small(html: str, page: Page) -> None:
+    assert html.startswith("<!DOCTYPE html>")
+    assert page.open == []
+    assert len(html.encode()) < 3_000_000
+    assert page.attributes("html") == [{"lang": "en"}]
+    headings = [tag for tag, _ in page.elements if tag in ("h1", "h2", "h3")]
+    assert headings.count("h1") == 1
+    assert headings[0] == "h1"
+
+
+def test_the_page_asks_for_nothing_from_outside(html: str, page: Page) -> None:
+    for _, attributes in page.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), attributes
+    [policy] = [a["content"] for a in page.attributes("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'")
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    written_here = html.replace("https://example.org/x.png", "")  # from the hostile name, escaped
+    assert not re.search(r"https?:|//[a-z]", re.sub(r"base64,[^\"]*", "", written_here))
+
+
+def test_names_are_escaped(html: str, page: Page) -> None:
+    assert page.attributes("script") == []
+    assert "<script" not in html
+    assert all("example.org" not in image["src"] for image in page.attributes("img"))
+    rows = [row for row in page.rows if row[0] == HOSTILE]
+    assert len(rows) == 3  # scores, facts, seconds
+    assert rows[1] == [HOSTILE, HOSTILE]
+
+
+def test_every_figure_is_inside_and_described(page: Page) -> None:
+    images = page.attributes("img")
+    assert len(images) == 5
+    for image in images:
+        assert image["src"].startswith("data:image/png;base64,iVBORw0KGgo")
+        assert len(image["alt"]) > 40
+    assert len({image["alt"] for image in images}) == 5
+    of_the_paper = [image["alt"][:6] for image in images if image["alt"].startswith("Fig. ")]
+    assert of_the_paper == ["Fig. 1", "Fig. 2", "Fig. 3"]
+
+
+def test_every_link_leads_to_a_section(page: Page) -> None:
+    targets = [attributes["id"] for attributes in page.attributes("section")]
+    assert len(set(targets)) == len(targets)
+    assert [link["href"] for link in page.attributes("a")] == [f"#{target}" for target in targets]
+
+
+def test_light_and_dark_narrow_and_wide(html: str, page: Page) -> None:
+    assert "prefers-color-scheme: dark" in html
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.attributes("meta")
+    scrollable = [a for tag, a in page.elements if a.get("class") in ("card", "wide")]
+    assert len(scrollable) == 5 + 3
+    assert all(attributes["tabindex"] == "0" for attributes in scrollable)
+
+
+def test_the_table_says_what_the_scores_say(page: Page) -> None:
+    head, first, missed = page.rows[:3]
+    assert head[1:] == [
+        "DC ↑|no unit", "DG ↑|no unit", "VOE ↓|no unit", "RVD → 0|no unit", "|RVD| ↓|no unit",
+        "ASSD ↓|mm", "MSD ↓|mm", "RMSD ↓|mm", "Healthy cases ↓|false voxels",
+    ]  # fmt: skip
+    mean = results().table["M-Net + Dice"].mean
+    assert first[0] == "M-Net + Dice"
+    assert first[1:4] == [f"{mean['DC']:.3f}", f"{mean['DG']:.3f}", f"{mean['VOE']:.3f}"]
+    assert first[4] == f"−{-mean['RVD']:.3f}"
+    assert first[6] == f"{mean['ASSD']:.2f}|1 undefined"  # the missed lesion does not vanish from the mean
+    assert first[9] == "17"
+    assert missed[1] == "0.000"
+    assert missed[6:9] == ["–|2 undefined"] * 3
+    assert all(len(row) == len(head) for row in (first, missed))
+
+
+def test_a_surplus_of_volume_has_its_sign_and_no_healthy_cases_no_column() -> None:
+    whole, part = np.ones((3, 4, 4), bool), np.zeros((3, 4, 4), bool)
+    part[1, 1:3, 1:3] = True
+    page = Page(_scores({"M-Net + Dice": score_table([case_scores(whole, part, SPACING)])}, {}))
+    assert page.rows[1][4] == "+11.000"
+    assert len(page.rows[0]) == len(page.rows[1]) == 9
+
+
+def test_what_was_run_is_listed_with_its_total(page: Page) -> None:
+    assert ["Seed", "0"] in page.rows
+    assert ["LR-Net", "41.2"] in page.rows
+    assert ["Total", "42.2"] in page.rows
+
+
+def test_write_report_writes_that_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrnet_edu.report.report_html", lambda _: "φ")
+    write_report(tmp_path / "new" / "report.html", results())
+    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == "φ"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(tmp_path / "folder", results())
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "new"]  # nothing half-written

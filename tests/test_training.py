@@ -1,0 +1,449 @@
+"""The loop: what it minimises, what it keeps, when it ends, and that a kill at any moment costs nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lrnet_edu import training
+from lrnet_edu.checkpoints import load_checkpoint
+from lrnet_edu.config import Config, Schedule
+from lrnet_edu.errors import InputError
+from lrnet_edu.training import Task, choose_device, estimate, fit, open_run
+
+CPU = torch.device("cpu")
+SCHEDULE = Schedule(steps=8, validate_every=2, learning_rate=0.05, plateau_patience=0)
+
+
+class Points(NamedTuple):
+    """A batch of points and of the values that a line takes there."""
+
+    x: Tensor  # (B, 3)
+    y: Tensor  # (B, 1)
+    cases: list[str]
+
+    def to(self, device: torch.device) -> Points:
+        return Points(self.x.to(device), self.y.to(device), self.cases)
+
+
+class PointBatches(Dataset[Points]):
+    def __getitem__(self, index: int) -> Points:
+        x = torch.randn(16, 3, generator=torch.Generator().manual_seed(index))
+        return Points(x, x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 3, [f"case-{index}", "other"])
+
+    def __len__(self) -> int:
+        return 10**6
+
+
+Validation = Callable[[int], dict[str, float]]
+
+
+def toy_task(validation: Validation | None = None) -> Task:
+    """A line to fit, and a frozen part beside it; ``validation`` gives the figures of the n-th validation."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"line": nn.Linear(3, 1), "fixed": nn.Linear(2, 2).requires_grad_(False)})
+    held_out, number = PointBatches()[10**6], 0
+
+    def loss(batch: Points, step: int) -> Tensor:
+        return ((model["line"](batch.x) - batch.y) ** 2).mean()
+
+    def validate() -> dict[str, float]:
+        nonlocal number
+        number += 1
+        if validation:
+            return validation(number)
+        with torch.no_grad():
+            value = float(loss(held_out, 0))
+        return {"val_loss": value, "score": -value}
+
+    return Task(model, PointBatches(), loss, validate, {"network": "line"}, kept="line.")
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "log.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def without_seconds(folder: Path) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows_of(folder)]
+
+
+def one_sentence(error: pytest.ExceptionInfo[InputError]) -> bool:
+    text = str(error.value)
+    return text.endswith(".") and not re.search(r"[.!?] [A-Z]", text)
+
+
+# ---- learning ---------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_goes_down_and_the_log_says_so(tmp_path: Path) -> None:
+    task = toy_task()
+    state = fit(task, Schedule(steps=60, validate_every=10, learning_rate=0.5), tmp_path, CPU)
+    rows = rows_of(tmp_path)
+    assert [row["step"] for row in rows] == list(range(10, 61, 10))
+    assert rows[-1]["val_loss"] < 0.01 * rows[0]["val_loss"]
+    assert rows[-1]["train_loss"] < 0.01 * rows[0]["train_loss"]
+    assert (state.step, state.rows) == (60, rows)
+    assert torch.allclose(task.model["line"].weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.2)
+    assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
+
+
+def test_the_logged_training_loss_is_the_mean_since_the_last_row(tmp_path: Path) -> None:
+    task, values = toy_task(), []
+    original = task.loss
+
+    def noted(batch: Points, step: int) -> Tensor:
+        loss = original(batch, step)
+        values.append(loss.item())
+        return loss
+
+    task.loss = noted
+    fit(task, SCHEDULE, tmp_path, CPU)
+    means = [sum(values[i : i + 2]) / 2 for i in range(0, 8, 2)]
+    assert [row["train_loss"] for row in rows_of(tmp_path)] == pytest.approx(means, rel=1e-12)
+
+
+def test_batches_come_in_order_once_each_with_their_step(tmp_path: Path) -> None:
+    task, seen = toy_task(), []
+    original = task.loss
+    task.loss = lambda batch, step: (seen.append((batch.cases[0], step)), original(batch, step))[1]
+    fit(task, SCHEDULE, tmp_path, CPU)
+    assert seen == [(f"case-{i}", i) for i in range(8)]
+
+
+def test_a_last_interval_that_is_too_short_is_validated_as_well(tmp_path: Path) -> None:
+    fit(toy_task(), replace(SCHEDULE, steps=5, validate_every=3), tmp_path, CPU)
+    assert [row["step"] for row in rows_of(tmp_path)] == [3, 5]
+
+
+def test_frozen_weights_stay_and_validation_runs_in_evaluation_mode(tmp_path: Path) -> None:
+    task, modes = toy_task(), []
+    before = task.model["fixed"].weight.clone()
+    loss, validate = task.loss, task.validate
+    task.loss = lambda batch, step: (modes.append(task.model.training), loss(batch, step))[1]
+    task.validate = lambda: (modes.append(task.model.training), validate())[1]
+    fit(task, SCHEDULE, tmp_path, CPU)
+    assert modes == [True, True, False] * 4
+    assert torch.equal(task.model["fixed"].weight, before)
+
+
+# ---- what is kept, and when it ends -----------------------------------------------------------------------------
+
+
+def test_the_best_is_chosen_by_the_validation_score(tmp_path: Path) -> None:
+    """Training and validation loss fall to the end, yet the second validation's weights are kept."""
+    scores, weights = [0.1, 0.9, 0.3, 0.9], []
+
+    def validation(number: int) -> dict[str, float]:
+        weights.append(task.model["line"].weight.detach().clone())
+        return {"val_loss": 1.0 / number, "score": scores[number - 1]}
+
+    task = toy_task(validation)
+    state = fit(task, replace(SCHEDULE, learning_rate=0.5), tmp_path, CPU)
+    losses = [row["train_loss"] for row in rows_of(tmp_path)]
+    assert losses == sorted(losses, reverse=True)
+    best, facts = load_checkpoint(tmp_path / "best.safetensors")
+    assert (state.best_step, state.best_score) == (4, 0.9)
+    assert torch.equal(best["line.weight"], weights[1])
+    assert set(best) == {"line.weight", "line.bias"}  # what the task keeps, nothing else
+    assert facts == {"network": "line"}
+    last, _ = load_checkpoint(tmp_path / "last.safetensors")
+    assert torch.equal(last["line.weight"], weights[3])
+
+
+def constant(number: int) -> dict[str, float]:
+    return {"val_loss": 1.0, "score": 0.5}
+
+
+def test_the_rate_falls_once_learning_stagnates(tmp_path: Path) -> None:
+    schedule = Schedule(steps=9, validate_every=1, plateau_factor=0.8, plateau_patience=2, learning_rate=0.5)
+    fit(toy_task(constant), schedule, tmp_path, CPU)
+    rates = [row["lr"] for row in rows_of(tmp_path)]
+    assert rates == pytest.approx([0.5] * 3 + [0.4] * 3 + [0.32] * 3)
+
+
+def test_the_rate_stays_while_the_validation_loss_falls(tmp_path: Path) -> None:
+    schedule = Schedule(steps=9, validate_every=1, plateau_patience=0)
+    fit(toy_task(lambda number: {"val_loss": 1.0 / number, "score": -number}), schedule, tmp_path, CPU)
+    assert {row["lr"] for row in rows_of(tmp_path)} == {schedule.learning_rate}
+
+
+def test_one_cycle_rises_for_a_tenth_and_falls_to_zero_whatever_validation_says(tmp_path: Path) -> None:
+    schedule = Schedule(steps=40, validate_every=1, learning_rate=0.5, convergence_patience=2, one_cycle=True)
+    state = fit(toy_task(constant), schedule, tmp_path, CPU)
+    rates = [row["lr"] for row in rows_of(tmp_path)]
+    assert state.step == 40
+    assert rates[:5] == sorted(rates[:5])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert max(rates) == rates[4] == 0.5
+    assert rates[-1] < 0.01 * 0.5
+
+
+def test_it_ends_once_the_validation_loss_has_converged(tmp_path: Path) -> None:
+    schedule = Schedule(steps=40, validate_every=2, convergence_patience=3)
+
+    def validation(number: int) -> dict[str, float]:  # the best is the third; scores go on rising
+        return {"val_loss": abs(number - 3) + 1.0, "score": number}
+
+    state = fit(toy_task(validation), schedule, tmp_path, CPU)
+    assert (state.step, state.converged) == (12, True)
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    again = fit(toy_task(validation), schedule, tmp_path, CPU, resume=True)
+    assert again == state
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files
+
+
+def test_a_run_that_has_used_up_its_steps_is_not_trained_on(tmp_path: Path) -> None:
+    state = fit(toy_task(), SCHEDULE, tmp_path, CPU)
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert fit(toy_task(), SCHEDULE, tmp_path, CPU, resume=True) == state
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_names_the_step_and_the_cases(tmp_path: Path, value: float) -> None:
+    task = toy_task()
+    original, before = task.loss, []
+
+    def breaking(batch: Points, step: int) -> Tensor:
+        if step == 5:
+            before.append(task.model["line"].weight.detach().clone())
+        return original(batch, step) * (value if step == 5 else 1)
+
+    task.loss = breaking
+    with pytest.raises(InputError, match=r"step 5 \(cases case-5, other\)") as error:
+        fit(task, SCHEDULE, tmp_path, CPU)
+    assert one_sentence(error)
+    assert torch.equal(task.model["line"].weight, before[0])  # it was not stepped with
+    assert [row["step"] for row in rows_of(tmp_path)] == [2, 4]
+
+
+# ---- resuming ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uninterrupted(tmp_path: Path) -> Path:
+    fit(toy_task(), SCHEDULE, tmp_path / "whole", CPU)
+    return tmp_path / "whole"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, optimiser and log bit for bit; only the seconds may differ."""
+    for name in ("last.safetensors", "best.safetensors"):
+        a, b = load_checkpoint(one / name), load_checkpoint(other / name)
+        assert a[0].keys() == b[0].keys()
+        assert all(torch.equal(a[0][key], b[0][key]) for key in a[0])
+        assert timeless(a[1]) == timeless(b[1])
+    assert without_seconds(one) == without_seconds(other)
+
+
+def timeless(facts: Any) -> Any:
+    if isinstance(facts, dict):
+        return {key: timeless(value) for key, value in facts.items() if key != "seconds"}
+    return [timeless(value) for value in facts] if isinstance(facts, list) else facts
+
+
+def killed_run(task: Task, folder: Path, *, resume: bool = False) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, SCHEDULE, folder, CPU, resume=resume)
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_run_killed_in_a_step_goes_on_bit_for_bit(tmp_path: Path, uninterrupted: Path, step: int) -> None:
+    folder, task = tmp_path / "killed", toy_task()
+    original = task.loss
+
+    def dying(batch: Points, at: int) -> Tensor:
+        if at == step:
+            raise KeyboardInterrupt
+        return original(batch, at)
+
+    task.loss = dying
+    killed_run(task, folder)
+    fit(toy_task(), SCHEDULE, folder, CPU, resume=True)
+    assert_same_run(folder, uninterrupted)
+
+
+@pytest.fixture
+def dies_at_write(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str], None]]:
+    """Let the process die just before or after its n-th file gets its name: files change at no other moment."""
+    replace_file = os.replace
+
+    def arm(number: int, when: str) -> None:
+        count = 0
+
+        def dying(source: Path, target: Path) -> None:
+            nonlocal count
+            count += 1
+            if count == number and when == "before":
+                raise KeyboardInterrupt
+            replace_file(source, target)
+            if count == number:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "replace", dying)
+
+    yield arm
+    monkeypatch.setattr(os, "replace", replace_file)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", range(1, 13))
+def test_a_run_killed_between_two_writes_goes_on_bit_for_bit(
+    tmp_path: Path,
+    uninterrupted: Path,
+    dies_at_write: Callable[[int, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    when: str,
+) -> None:
+    """Four validations write best, log and last each: all the states a kill can leave on the disk."""
+    folder = tmp_path / "killed"
+    with monkeypatch.context():
+        dies_at_write(number, when)
+        killed_run(toy_task(), folder)
+    monkeypatch.undo()
+    fit(toy_task(), SCHEDULE, folder, CPU, resume=True)
+    assert_same_run(folder, uninterrupted)
+
+
+def test_a_run_killed_again_and_again_still_ends_alike(tmp_path: Path, uninterrupted: Path) -> None:
+    folder = tmp_path / "killed"
+    for deadly in (1, 3, 3, 6):
+        task = toy_task()
+        original = task.loss
+
+        def dying(batch: Points, step: int, original: Any = original, deadly: int = deadly) -> Tensor:
+            if step == deadly:
+                raise KeyboardInterrupt
+            return original(batch, step)
+
+        task.loss = dying
+        killed_run(task, folder, resume=True)
+    fit(toy_task(), SCHEDULE, folder, CPU, resume=True)
+    assert_same_run(folder, uninterrupted)
+
+
+def test_a_checkpoint_of_another_architecture_cannot_be_resumed(tmp_path: Path, uninterrupted: Path) -> None:
+    task = toy_task()
+    task.model["line"] = nn.Linear(4, 1)
+    with pytest.raises(InputError, match="another architecture") as error:
+        fit(task, SCHEDULE, uninterrupted, CPU, resume=True)
+    assert one_sentence(error)
+
+
+# ---- the run folder ---------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_stores_its_settings(tmp_path: Path) -> None:
+    config = Config(steps=3, window=(-100.0, 200.0))
+    open_run(tmp_path / "new" / "run", config, resume=False, more={"data": "/scans"})
+    stored = json.loads((tmp_path / "new" / "run" / "config.json").read_text())
+    assert stored == {**json.loads(json.dumps(asdict(config))), "data": "/scans"}
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    open_run(tmp_path, SCHEDULE, resume=False)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(InputError, match="holds a run already; add --resume") as error:
+        open_run(tmp_path, SCHEDULE, resume=False)
+    assert one_sentence(error)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "named"),
+    [
+        (replace(SCHEDULE, steps=9), {"data": "a"}, "steps"),
+        (replace(SCHEDULE, learning_rate=1.0), {"data": "b"}, "data, learning_rate"),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_settings_only(
+    tmp_path: Path, config: Schedule, more: dict[str, Any], named: str
+) -> None:
+    open_run(tmp_path, SCHEDULE, resume=False, more={"data": "a"})
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(InputError, match=re.escape(f"({named})")) as error:
+        open_run(tmp_path, config, resume=True, more=more)
+    assert one_sentence(error)
+    assert (tmp_path / "config.json").read_bytes() == before
+    open_run(tmp_path, SCHEDULE, resume=True, more={"data": "a"})
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_run_cannot_be_written_into_a_file(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file") as error:
+        open_run(tmp_path / place, SCHEDULE, resume=False)
+    assert one_sentence(error)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# ---- device, estimate, TensorBoard ------------------------------------------------------------------------------
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device().type in ("cuda", "mps", "cpu")
+    for name in ("nonsense", "cuda:77"):
+        with pytest.raises(InputError, match=name) as error:
+            choose_device(name)
+        assert one_sentence(error)
+
+
+def test_the_estimate_changes_nothing(tmp_path: Path, uninterrupted: Path) -> None:
+    task = toy_task()
+    seconds, memory = estimate(task, CPU)
+    assert seconds > 0
+    assert memory >= 16 * 3 * 4  # the backward pass needs at least the batch
+    assert all(parameter.grad is None for parameter in task.model.parameters())
+    fit(task, SCHEDULE, tmp_path / "estimated", CPU)
+    assert_same_run(tmp_path / "estimated", uninterrupted)
+
+
+def test_the_estimate_counts_what_grows_with_the_batch() -> None:
+    def memory(width: int) -> int:
+        task = toy_task()
+        layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
+        task.model["line"] = layers
+        return estimate(task, CPU)[1]
+
+    grown = memory(2000) - memory(1000)
+    assert grown >= 16 * 1000 * 4  # at least one activation (16, width) in float32
+
+
+def test_tensorboard_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install tensorboard") as error:
+        fit(toy_task(), SCHEDULE, tmp_path, CPU, tensorboard=True)
+    assert one_sentence(error)
+
+
+def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    class Writer:
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    monkeypatch.setattr(training, "summary_writer", lambda folder: Writer())
+    fit(toy_task(), SCHEDULE, tmp_path, CPU, tensorboard=True)
+    expected = [(name, value, row["step"]) for row in rows_of(tmp_path) for name, value in row.items()]
+    assert written == expected
