@@ -1,8 +1,10 @@
 """Train the five LR-Nets that ship with the package, on random shapes alone, and report how good they are.
 
     python -m benchmarks.lrnet_weights [NAME ...]
+    python -m benchmarks.lrnet_weights --judge
 
-NAME is one of ``lrnet_ni-dm_relu`` and so on; without one, all five. The weights go to ``lrnet_edu/weights``, the
+NAME is one of ``lrnet_ni-dm_relu`` and so on; without one, all five. ``--judge`` trains nothing and measures the
+weights that are there. The weights go to ``lrnet_edu/weights``, the
 figures to ``results/lrnet/NAME.json`` and all together to ``results/lrnet.md``. Lesions of real scans (the masks of
 ``sarcoma_ct`` on a 2 mm grid) are measured if ``LRNET_EDU_REAL_DATA`` names their folder; no training sees them.
 """
@@ -10,6 +12,7 @@ figures to ``results/lrnet/NAME.json`` and all together to ``results/lrnet.md``.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -22,16 +25,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from lrnet_edu.config import PretrainConfig
+from lrnet_edu.config import pretrain_config
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.labels import parse_labels
 from lrnet_edu.data.preprocessing import Preprocessing
-from lrnet_edu.networks import load_lrnet, lrnet_file_name, output_activation
+from lrnet_edu.networks import load_lrnet, lrnet_file_name
 from lrnet_edu.pretraining import LRNetQuality, held_out_shapes, lrnet_quality, pretrain_run, soft_response
 from lrnet_edu.samples import sample_folder
 
 ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "lrnet_edu" / "weights"
 PAIRS = (("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh"))
 RECIPE = {"steps": 2400, "validate_every": 600, "soft": 0.25, "cubes": ((16, 4), (24, 2), (32, 2), (48, 2))}
 
@@ -43,43 +47,60 @@ def lesion_masks(folder: Path, label: str, spacing: float) -> list[np.ndarray]:
     return [case.classes == 1 for case in cached if np.any(case.classes)]
 
 
-def judged(quality: LRNetQuality) -> dict[str, float | int]:
+def judged(quality: LRNetQuality) -> dict[str, float | int | None]:
     """Dice, and the error of phi by lesion size."""
     radii = [lesion.radius for lesion in quality.lesions]
+
+    def known(value: float) -> float | None:
+        return None if math.isnan(value) else round(value, 4)
+
     return {
         "lesions": len(radii),
         "dice": round(quality.dice, 4),
         "error": round(quality.error, 4),
-        "error_up_to_12_voxels": round(quality.error_between(0, 12), 4),
-        "error_beyond_12_voxels": round(quality.error_between(12, 1e9), 4),
+        "error_up_to_12_voxels": known(quality.error_between(0, 12)),
+        "error_beyond_12_voxels": known(quality.error_between(12, math.inf)),
         "largest_radius": round(max(radii), 1),
     }
 
 
 def train(kind: str, activation: str) -> dict[str, object]:
-    """Train one LR-Net, put it among the package's weights, return its record."""
+    """Train one LR-Net, put it among the package's weights, return how it was made."""
     name = Path(lrnet_file_name(kind, activation))
+    config = pretrain_config(kind, activation=activation, **RECIPE)
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        pretrain_run(out, config=PretrainConfig(kind=kind, activation=activation, **RECIPE))  # type: ignore[arg-type]
+        pretrain_run(Path(folder) / "run", config=config)
         seconds = time.perf_counter() - started
-        shutil.copy(out / "best.safetensors", ROOT / "lrnet_edu" / "weights" / name)
-    lrnet = load_lrnet(ROOT / "lrnet_edu" / "weights" / name)
-    shapes, phantoms = held_out_shapes(), lesion_masks(sample_folder(), "2", 3.32)
-    sets = {"random shapes": shapes, "phantoms": phantoms}
-    if real := os.environ.get("LRNET_EDU_REAL_DATA"):
-        sets["sarcoma_ct, 2 mm"] = lesion_masks(Path(real) / "sarcoma_ct", "1", 2.0)
+        shutil.copy(Path(folder) / "run" / "best.safetensors", WEIGHTS / name)
     return {
         "name": name.stem,
         "command": f"python -m benchmarks.lrnet_weights {name.stem}",
-        "recipe": RECIPE,
+        "recipe": {**RECIPE, "learning_rate": config.learning_rate},
         "seconds": round(seconds),
-        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} of {os.cpu_count()} cores",
         "versions": {package: metadata.version(package) for package in ("torch", "numpy", "lrnet_edu")},
-        "quality": {title: judged(lrnet_quality(lrnet, masks)) for title, masks in sets.items()},
-        "soft": [vars(response) for response in soft_response(lrnet, phantoms[:4])],
     }
+
+
+def judge(name: str, sets: dict[str, list[np.ndarray]]) -> dict[str, object]:
+    """Measure the weights of one LR-Net on sets of masks, and on soft ones."""
+    lrnet = load_lrnet(WEIGHTS / f"{name}.safetensors")
+    return {
+        "quality": {title: judged(lrnet_quality(lrnet, masks)) for title, masks in sets.items()},
+        "soft": [
+            {key: round(value, 4) for key, value in vars(response).items()}
+            for response in soft_response(lrnet, sets["phantoms"][:4])
+        ],
+    }
+
+
+def mask_sets() -> dict[str, list[np.ndarray]]:
+    """What the LR-Nets are judged on; no training saw any of it."""
+    sets = {"random shapes": held_out_shapes(), "phantoms": lesion_masks(sample_folder(), "2", 3.32)}
+    if real := os.environ.get("LRNET_EDU_REAL_DATA"):
+        sets["sarcoma_ct, 2 mm"] = lesion_masks(Path(real) / "sarcoma_ct", "1", 2.0)
+    return sets
 
 
 def write_table(records: list[dict]) -> None:
@@ -89,7 +110,8 @@ def write_table(records: list[dict]) -> None:
         "# The LR-Nets that ship with the package",
         "",
         "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
-        f"Recipe: {json.dumps(first['recipe'])}. Device: {first['device']}; versions: "
+        f"Recipe: {json.dumps(first['recipe'])} (O-DM and I-DM: learning rate 0.003). "
+        f"Device: {first['device']}; versions: "
         f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
@@ -100,9 +122,10 @@ def write_table(records: list[dict]) -> None:
     ]
     for record in records:
         for title, q in record["quality"].items():
+            errors = [q["error"], q["error_up_to_12_voxels"], q["error_beyond_12_voxels"]]
+            cells = " | ".join("-" if error is None else f"{error:.3f}" for error in errors)
             lines.append(
-                f"| {record['name']} | {record['seconds']} | {title} | {q['lesions']} | {q['dice']:.4f} | "
-                f"{q['error']:.3f} | {q['error_up_to_12_voxels']:.3f} | {q['error_beyond_12_voxels']:.3f} |"
+                f"| {record['name']} | {record['seconds']} | {title} | {q['lesions']} | {q['dice']:.4f} | {cells} |"
             )
     lines += [
         "",
@@ -124,10 +147,18 @@ def main() -> None:
     """Train what the command line names, then write the table of all records there are."""
     folder = ROOT / "results" / "lrnet"
     folder.mkdir(parents=True, exist_ok=True)
+    chosen = [name for name in sys.argv[1:] if name != "--judge"]
+    sets = mask_sets()
     for kind, activation in PAIRS:
-        name = Path(lrnet_file_name(kind, output_activation(kind, activation))).stem
-        if len(sys.argv) == 1 or name in sys.argv[1:]:
-            (folder / f"{name}.json").write_text(json.dumps(train(kind, activation), indent=2) + "\n")
+        name = Path(lrnet_file_name(kind, activation)).stem
+        path = folder / f"{name}.json"
+        if "--judge" in sys.argv:
+            record = json.loads(path.read_text())
+        elif not chosen or name in chosen:
+            record = train(kind, activation)
+        else:
+            continue
+        path.write_text(json.dumps({**record, **judge(name, sets)}, indent=2) + "\n")
     write_table([json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
 
 

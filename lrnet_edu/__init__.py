@@ -18,6 +18,7 @@ _WHERE = {
     "lrnet_edu.losses": [
         "DiceLoss",
         "MapDiceLoss",
+        "MapWeightedDiceLoss",
         "DistanceRegressionLoss",
         "WeightedCrossEntropyLoss",
         "GeneralizedDiceLoss",
@@ -25,8 +26,11 @@ _WHERE = {
         "FocalTverskyLoss",
         "ExpLogLoss",
     ],
-    "lrnet_edu.metrics": ["CaseScores", "case_scores", "score_table"],
+    "lrnet_edu.metrics": ["CaseScores", "ScoreTable", "case_scores", "score_table"],
     "lrnet_edu.data.cases": ["Case", "find_cases"],
+    "lrnet_edu.viewers": ["SliceViewer"],
+    "lrnet_edu.explorer": ["CaseExplorer"],
+    "lrnet_edu.painter": ["MaskPainter"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -37,21 +41,26 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from lrnet_edu.data.cases import find_cases as find_cases
     from lrnet_edu.distance_maps import distance_map as distance_map
     from lrnet_edu.errors import InputError as InputError
+    from lrnet_edu.explorer import CaseExplorer as CaseExplorer
     from lrnet_edu.losses import DiceLoss as DiceLoss
     from lrnet_edu.losses import DistanceRegressionLoss as DistanceRegressionLoss
     from lrnet_edu.losses import ExpLogLoss as ExpLogLoss
     from lrnet_edu.losses import FocalTverskyLoss as FocalTverskyLoss
     from lrnet_edu.losses import GeneralizedDiceLoss as GeneralizedDiceLoss
     from lrnet_edu.losses import MapDiceLoss as MapDiceLoss
+    from lrnet_edu.losses import MapWeightedDiceLoss as MapWeightedDiceLoss
     from lrnet_edu.losses import TverskyLoss as TverskyLoss
     from lrnet_edu.losses import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
     from lrnet_edu.metrics import CaseScores as CaseScores
+    from lrnet_edu.metrics import ScoreTable as ScoreTable
     from lrnet_edu.metrics import case_scores as case_scores
     from lrnet_edu.metrics import score_table as score_table
     from lrnet_edu.networks import LRNet as LRNet
     from lrnet_edu.networks import MNet as MNet
     from lrnet_edu.networks import Tandem as Tandem
     from lrnet_edu.networks import load_pretrained_lrnet as load_pretrained_lrnet
+    from lrnet_edu.painter import MaskPainter as MaskPainter
+    from lrnet_edu.viewers import SliceViewer as SliceViewer
 
 
 def __getattr__(name: str) -> Any:

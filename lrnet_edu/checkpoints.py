@@ -27,9 +27,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); choose another output folder."
-        ) from None
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another output folder.") from None
     finally:
         with suppress(OSError):  # there is none if all went well, or if the folder could not be made
             temporary.unlink()
@@ -70,6 +68,4 @@ def malformed_facts(path: Path) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{path} does not say which network it holds; train or copy the checkpoint again."
-        ) from None
+        raise InputError(f"{path} does not say which network it holds; train or copy the checkpoint again.") from None

@@ -6,7 +6,6 @@ The package's modules are imported inside the commands, so that ``lrnet-edu --he
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -28,9 +27,7 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE or error.filename is None:
                 raise  # the reader of our output has gone; or it is no file of the user's
-            _fail(
-                f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions.", 2
-            )
+            _fail(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions.", 2)
         except KeyboardInterrupt:
             _fail("stopped; finished work is kept (train and pretrain go on with --resume).", 130)
 
@@ -57,9 +54,7 @@ Data = Annotated[
         "imagesTr and labelsTr (Decathlon)."
     ),
 ]
-Label = Annotated[
-    str, typer.Option(help="The object: 2 (voxels equal to 2), 1+2 (their union), 1,2 (two objects).")
-]
+Label = Annotated[str, typer.Option(help="The object: 2 (voxels equal to 2), 1+2 (their union), 1,2 (two objects).")]
 Kind = Annotated[str, typer.Option(help="Distance map: O-DM, I-DM, NI-DM or SNI-DM.")]
 Activation = Annotated[
     str | None,
@@ -73,9 +68,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the runs, results.csv and report.html.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for the runs, results.csv and report.html.")] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
     """Run the whole paper on the sample data.
@@ -101,16 +94,12 @@ def samples(
 @app.command()
 def maps(
     segmentation: Annotated[Path, typer.Argument(metavar="SEGMENTATION", help="NIfTI file with a mask.")],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="NIfTI file to write: float32, same grid and affine.")
-    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI file to write: float32, same grid and affine.")],
     kind: Kind = "NI-DM",
     label: Annotated[
         str | None, typer.Option(help="The object, 2 or 1+2; without it every voxel that is not 0.")
     ] = None,
-    spacing_aware: Annotated[
-        bool, typer.Option("--spacing-aware", help="Measure in mm, not in voxels.")
-    ] = False,
+    spacing_aware: Annotated[bool, typer.Option("--spacing-aware", help="Measure in mm, not in voxels.")] = False,
 ) -> None:
     """Compute the distance map of a segmentation (section 2.1)."""
     from lrnet_edu.files import write_map
@@ -122,9 +111,7 @@ def maps(
 @app.command()
 def pretrain(
     out: Out,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of scans, as in train; only their masks are used.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of scans, as in train; only their masks are used.")] = None,
     label: Annotated[str | None, typer.Option(help="The object in --data, as in train.")] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Random shapes instead of --data.")] = False,
     kind: Kind = "NI-DM",
@@ -135,7 +122,7 @@ def pretrain(
     resume: Resume = False,
 ) -> None:
     """Teach the LR-Net the distance map of a mask (section 2.2)."""
-    from lrnet_edu.config import PretrainConfig
+    from lrnet_edu.config import pretrain_config
     from lrnet_edu.files import check_writable
     from lrnet_edu.pretraining import pretrain_run
 
@@ -143,35 +130,25 @@ def pretrain(
         raise InputError("Give either --data with --label, or --synthetic.")
     if data is not None and label is None:
         raise InputError("--data needs --label, the object's number in the masks (in LiTS 2 is the tumour).")
-    config = PretrainConfig(kind=kind, activation=activation, seed=seed)
-    if steps is not None:
-        config = replace(config, steps=steps)
+    config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
     check_writable(out)
     quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
-    typer.echo(
-        f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}."
-    )
+    typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
 
 @app.command()
 def train(
     data: Data,
     label: Label,
-    method: Annotated[
-        str, typer.Option(help="A row of Table 2, such as dice, mapdice, dice+lrnet, mapdice+lrnet.")
-    ],
+    method: Annotated[str, typer.Option(help="A row of Table 2, such as dice, mapdice, dice+lrnet, mapdice+lrnet.")],
     out: Out,
-    preset: Annotated[
-        str, typer.Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")
-    ] = "cpu",
+    preset: Annotated[str, typer.Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")] = "cpu",
     kind: Kind = "NI-DM",
     activation: Activation = None,
     alpha: Annotated[
         float | None, typer.Option(min=0, help="Weight of the regression loss; by kind when left out.")
     ] = None,
-    lrnet: Annotated[
-        Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")
-    ] = None,
+    lrnet: Annotated[Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, warm-up included.")] = None,
     seed: Seed = 0,
     window: Annotated[tuple[float, float] | None, typer.Option(help="HU range, such as -200 250.")] = None,
@@ -200,9 +177,7 @@ def train(
     check_writable(out)
     study = open_study(data, config, split=split)
     typer.echo(study.describe())
-    state = train_run(
-        study, config, out, device=device, resume=resume, tensorboard=tensorboard, say=typer.echo
-    )
+    state = train_run(study, config, out, device=device, resume=resume, tensorboard=tensorboard, say=typer.echo)
     typer.echo(
         f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: "
         f"lrnet-edu predict {out} {data} PREDICTIONS --part test"
@@ -211,14 +186,10 @@ def train(
 
 @app.command()
 def predict(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder of train, or a .safetensors file.")
-    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder of train, or a .safetensors file.")],
     input: Annotated[
         Path,
-        typer.Argument(
-            metavar="INPUT", help="A scan, or a folder of scans; segmentation-* files in it are ignored."
-        ),
+        typer.Argument(metavar="INPUT", help="A scan, or a folder of scans; segmentation-* files in it are ignored."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file for a scan, a folder for a folder.")],
     part: Annotated[
@@ -239,23 +210,17 @@ def predict(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted segmentations.")
-    ],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted segmentations.")],
     references: Annotated[
         Path, typer.Argument(metavar="REFERENCES", help="Folder with reference files of the same names.")
     ],
     label: Label,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the scores to this file as well.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file as well.")] = None,
 ) -> None:
     """Score predictions by the paper's seven criteria (section 3)."""
     from lrnet_edu.evaluation import evaluate_folders, scores_as_text
 
-    typer.echo(
-        scores_as_text(evaluate_folders(predictions, references, label=label, json_file=json_file), label)
-    )
+    typer.echo(scores_as_text(evaluate_folders(predictions, references, label=label, json_file=json_file), label))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import typer
 
 from lrnet_edu._version import __version__
 from lrnet_edu.checkpoints import load_checkpoint, write_atomically
-from lrnet_edu.config import METHODS, Config, PretrainConfig, fast, preset
+from lrnet_edu.config import METHODS, Config, fast, preset, pretrain_config
 from lrnet_edu.data.cases import Case, find_cases, segmentation_name
 from lrnet_edu.data.labels import encode, parse_labels
 from lrnet_edu.data.nifti import read_image, read_mask
@@ -91,13 +91,10 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         study = open_study(samples, demo_config("dice", seed))
     typer.echo(study.describe())
     with clock.stage("LR-Net"):
-        config = PretrainConfig(seed=seed, **({"steps": 12, "validate_every": 6} if fast() else {}))
-        pretrain_run(out / "lrnet", config=config, resume=True)
+        pretrain_run(out / "lrnet", config=pretrain_config(seed=seed), resume=True)
         lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
         quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
-    typer.echo(
-        f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}."
-    )
+    typer.echo(f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}.")
 
     cases = {case.name: case for case in find_cases(samples)}
     test = [cases[name] for name in study.split["test"]]
@@ -169,9 +166,7 @@ def score_method(title: str, state: State, predictions: Path, test: Sequence[Cas
         assert case.mask is not None
         truth = read_mask(case.mask)
         lesion = encode(truth.data, LABELS) == 1
-        arrays[case.name] = (
-            encode(read_mask(predictions / segmentation_name(case.image.name)).data, LABELS) == 1
-        )
+        arrays[case.name] = encode(read_mask(predictions / segmentation_name(case.image.name)).data, LABELS) == 1
         if lesion.any():
             scores.append(case_scores(arrays[case.name], lesion, truth.spacing))
         else:

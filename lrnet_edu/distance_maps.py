@@ -107,9 +107,7 @@ def distance_map(
     return (maps[0] if len(maps) == 1 else torch.stack(maps)).reshape(mask.shape)
 
 
-def _map_of(
-    inside: np.ndarray, kind: str, spacing: tuple[float, ...], connectivity: int, outside: str
-) -> np.ndarray:
+def _map_of(inside: np.ndarray, kind: str, spacing: tuple[float, ...], connectivity: int, outside: str) -> np.ndarray:
     """The map of one contiguous bool array, made in place in the array of its distances: a scan is large."""
     if not inside.any():
         return np.full(inside.shape, -1 if kind == "SNI-DM" else 0, dtype=np.float32)
@@ -139,8 +137,7 @@ def _inside_distances(inside: np.ndarray, labels: np.ndarray, spacing: tuple[flo
     to a voxel nearer to x, hence in C, so an object voxel y would share a face with C and be part of it.
     """
     boxes = [
-        tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
-        for box in ndimage.find_objects(labels)
+        tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box) for box in ndimage.find_objects(labels)
     ]
     # A call costs about as much as 1000 voxels. Where boxes save too little (an organ, noise): no boxes.
     if sum(1000 + labels[box].size for box in boxes) > inside.size / 2:
@@ -183,9 +180,7 @@ def _negate_outside(distances: np.ndarray, background: np.ndarray, inverse: bool
         here[where] = (d - lowest) / highest - 1 if inverse else -d / highest
 
 
-def _invert_components(
-    distances: np.ndarray, inside: np.ndarray, labels: np.ndarray, normalize: bool
-) -> None:
+def _invert_components(distances: np.ndarray, inside: np.ndarray, labels: np.ndarray, normalize: bool) -> None:
     """Turn D into M + m - D, and divide that by M if asked, in place and inside the object only."""
     highest = np.zeros(int(labels.max()) + 1, dtype=np.float32)  # M of every component, by its number
     lowest = np.full_like(highest, np.inf)  # m

@@ -119,9 +119,7 @@ class CaseExplorer:
         """One choice as (height, panels * width, 3) uint8; ``view``: arguments of ``SliceViewer.render``."""
         return self.viewer(case, method, kind, threshold).render(**view)
 
-    def scores(
-        self, case: str | None = None, method: str | None = None, threshold: float = 0.5
-    ) -> dict[str, float]:
+    def scores(self, case: str | None = None, method: str | None = None, threshold: float = 0.5) -> dict[str, float]:
         """The seven criteria: six of this case, and DG over every case that the method has predicted.
 
         Returns:
@@ -234,8 +232,7 @@ class _Choice:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle = self._viewer._repr_mimebundle_()
         cells = "".join(
-            f'<tr><th scope="row">{html.escape(name)}</th><td>{value}</td></tr>'
-            for name, value in self._rows()
+            f'<tr><th scope="row">{html.escape(name)}</th><td>{value}</td></tr>' for name, value in self._rows()
         )
         table = f"<table><caption>criteria</caption><tbody>{cells}</tbody></table>" if cells else ""
         page = f'<div class="lrnet-beside">{bundle["text/html"]}{table}</div>'

@@ -159,9 +159,7 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
     image = nifti.read_image(job.image)  # (D, H, W)
     box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
     prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
-    output = predict_probabilities(
-        trained.mnet, prepared.image, window=trained.patch_size
-    )  # (K + 1, d, h, w)
+    output = predict_probabilities(trained.mnet, prepared.image, window=trained.patch_size)  # (K + 1, d, h, w)
     classes, shares = back_to_original(
         output, prepared.affine, image, keep_probabilities=bool(job.probabilities)
     )  # (D, H, W), (K + 1, D, H, W)
@@ -271,9 +269,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise InputError(
-            f"Nothing can be written to {place} ({error.strerror}): choose another folder."
-        ) from None
+        raise InputError(f"Nothing can be written to {place} ({error.strerror}): choose another folder.") from None
 
 
 # ---- NIfTI files of a folder ----------------------------------------------------------------------------

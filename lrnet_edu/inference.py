@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-BATCH = (
-    2  # windows at a time; PyTorch's CPU convolution takes a slow path, 7 times slower, for a batch of one
-)
+BATCH = 2  # windows at a time; PyTorch's CPU convolution takes a slow path, 7 times slower, for a batch of one
 
 
 @torch.inference_mode()

@@ -179,14 +179,10 @@ def score_table(cases: Sequence[CaseScores], penalties: Mapping[str, float] | No
     mean["DG"], undefined["DG"] = _dice_global(cases), 0
 
     order = ("DC", "DG", "VOE", "RVD", "abs_RVD", "ASSD", "MSD", "RMSD")
-    return ScoreTable(
-        len(cases), {name: mean[name] for name in order}, {name: undefined[name] for name in order}
-    )
+    return ScoreTable(len(cases), {name: mean[name] for name in order}, {name: undefined[name] for name in order})
 
 
-def surface_distances(
-    prediction: Any, reference: Any, spacing: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
+def surface_distances(prediction: Any, reference: Any, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Distances in mm between two surfaces, the raw material of ASSD, MSD and RMSD.
 
     Args:

@@ -6,7 +6,7 @@ features, and an LR-Net of 15,717 weights that sees 31 voxels in each direction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,10 @@ from lrnet_edu.errors import InputError
 
 ACTIVATION_OF_KIND = {"O-DM": "relu", "I-DM": "relu", "NI-DM": "relu", "SNI-DM": "tanh"}  # section 3.1
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-NORMS = {None: lambda features: nn.Identity(), "instance": nn.InstanceNorm3d}
+NORMS: dict[str | None, Callable[[int], nn.Module]] = {
+    None: lambda features: nn.Identity(),
+    "instance": nn.InstanceNorm3d,
+}
 
 
 def output_activation(kind: str, activation: str | None = None) -> str:
@@ -33,15 +36,11 @@ def output_activation(kind: str, activation: str | None = None) -> str:
     if kind not in KINDS:
         raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(KINDS)}.")
     if activation not in (None, *ACTIVATIONS):
-        raise InputError(
-            f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}."
-        )
+        raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
     return activation or ACTIVATION_OF_KIND[kind]
 
 
-def convolution(
-    inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1
-) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, normalisation, ReLU: the one brick of both networks."""
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, size, stride=stride, padding=size // 2),
@@ -61,9 +60,7 @@ class ResidualBlock(nn.Module):
             NORMS[norm](outputs),
         )
         self.shortcut = (
-            nn.Identity()
-            if inputs == outputs
-            else nn.Sequential(nn.Conv3d(inputs, outputs, 1), NORMS[norm](outputs))
+            nn.Identity() if inputs == outputs else nn.Sequential(nn.Conv3d(inputs, outputs, 1), NORMS[norm](outputs))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,12 +112,8 @@ class MNet(nn.Module):
         self.encoder = nn.ModuleList(
             residual_blocks(a, b, n, norm) for a, b, n in zip(features, features[1:], blocks, strict=False)
         )
-        self.upsample = nn.ModuleList(
-            nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(features)
-        )
-        self.decoder = nn.ModuleList(
-            residual_blocks(2 * a, a, n, norm) for a, n in zip(features, blocks, strict=False)
-        )
+        self.upsample = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(features))
+        self.decoder = nn.ModuleList(residual_blocks(2 * a, a, n, norm) for a, n in zip(features, blocks, strict=False))
         self.head = nn.Sequential(convolution(top, top, norm, size=1), nn.Conv3d(top, classes, 1))
         kaiming_uniform(self)
 
@@ -136,7 +129,7 @@ class MNet(nn.Module):
         for level in self.encoder:
             skips.append(x)
             x = level(self.pool(x))  # half the size, the next level's features
-        for level, upsample in zip(reversed(self.decoder), reversed(self.upsample), strict=True):  # type: ignore[call-overload]
+        for level, upsample in zip(reversed(self.decoder), reversed(self.upsample), strict=True):
             x = level(torch.cat((skips.pop(), upsample(x)), dim=1))
         return crop_to(self.head(x), image)  # (B, classes, D, H, W)
 
@@ -158,9 +151,7 @@ class LRNet(nn.Module):
         norm: None or "instance".
     """
 
-    def __init__(
-        self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None
-    ) -> None:
+    def __init__(self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None) -> None:
         super().__init__()
         activation = output_activation(kind, activation)
         if norm not in NORMS:

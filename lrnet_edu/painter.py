@@ -76,18 +76,14 @@ class MaskPainter:
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
         if array.ndim != 2 or array.size == 0:
-            raise InputError(
-                f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it."
-            )
+            raise InputError(f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it.")
         missing = int(np.count_nonzero(~np.isfinite(array)))
         if missing:
             self.notes.append(f"{missing} values of the mask are NaN or infinite: taken as background.")
         mask = np.isfinite(array) & (array != 0)
         step = -(-max(mask.shape) // MAX_CELLS)
         if step > 1:
-            self.notes.append(
-                f"{times(mask.shape)} cells are too many to paint on: one in {step} x {step} is kept."
-            )
+            self.notes.append(f"{times(mask.shape)} cells are too many to paint on: one in {step} x {step} is kept.")
         return mask[::step, ::step]
 
     def maps(self) -> dict[str, np.ndarray]:
@@ -118,9 +114,7 @@ class MaskPainter:
             table = colours(SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP)
             low, high = (-1.0 if signed else 0.0), max(1.0, float(values.max()))
             shown = table[np.rint((values - low) / (high - low) * 255).astype(int)]
-            scales.append(
-                (np.where((values == 0)[..., None] & (not signed), empty, shown), (table, low, high))
-            )
+            scales.append((np.where((values == 0)[..., None] & (not signed), empty, shown), (table, low, high)))
         return [(p.repeat(cell, 0).repeat(cell, 1).astype(np.uint8), s) for p, s in [*pictures, *scales]]
 
     @cached_property

@@ -57,7 +57,7 @@ class LesionCrops:
         voxels = case.foreground[c - 1]
         corner = voxels[rng.integers(len(voxels))] - edge // 2
         cube = cut(case.classes, corner, (edge, edge, edge), mode="constant") == c
-        return np.flip(cube, [axis for axis in range(3) if rng.random() < 0.5])
+        return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
 
 class MaskBatches(Dataset[MaskBatch]):
@@ -146,9 +146,7 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
             lesion = components[box] == index
             scale = truth[box][lesion].max() if lrnet.kind in ("O-DM", "I-DM") else 1.0
             error = np.abs(output[box] - truth[box])[lesion].mean() / scale
-            lesions.append(
-                LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error))
-            )
+            lesions.append(LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error)))
     return LRNetQuality(dice=2 * intersection / size if size else 1.0, lesions=lesions)
 
 
@@ -263,9 +261,7 @@ def pretrain_run(
     if data is not None:
         study = open_study(data, preset(label=label or "1"))
         draw = LesionCrops(study.cached["train"])
-        held_out = [
-            case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)
-        ]
+        held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
     return pretrain_on(draw, held_out, out, config, device=device, resume=resume,
                        about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
 

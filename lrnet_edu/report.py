@@ -64,13 +64,11 @@ def report_html(results: DemoResults) -> str:
     scan, reference, predictions, scan_spacing = results.panel
     slices = telling_slices(reference, SLICES)
     sections = {
-        "Two networks": ARCHITECTURE
-        + _figure(architecture_figure(results.mnet, results.lrnet, results.patch)),
+        "Two networks": ARCHITECTURE + _figure(architecture_figure(results.mnet, results.lrnet, results.patch)),
         "Distance maps": MAPS + _figure(maps_figure(mask, image, spacing)),
         "The LR-Net": LRNET + _figure(lrnet_quality_figure(results.quality, results.pretraining)),
         "Learning curves": CURVES + _figure(learning_curves_figure(results.curves)),
-        "What the methods find": PANEL
-        + _figure(results_figure(scan, reference, predictions, scan_spacing, slices)),
+        "What the methods find": PANEL + _figure(results_figure(scan, reference, predictions, scan_spacing, slices)),
         "Seven criteria": CRITERIA + _scores(results.table, results.no_lesion) + _caution(results.table),
         "What was run": _run(results),
     }
@@ -121,9 +119,7 @@ def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int | str])
     cases = " or ".join(str(n) for n in sorted({scores.cases for scores in table.values()}))
     caption = f"Means over {cases} test cases with a lesion. ↑ more is better, ↓ less, → 0 nearer to zero."
     head = f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>'
-    return _wide(
-        f"<table><caption>{caption}</caption>{head}<tbody>{rows}</tbody></table>", "The seven criteria"
-    )
+    return _wide(f"<table><caption>{caption}</caption>{head}<tbody>{rows}</tbody></table>", "The seven criteria")
 
 
 def _value(value: float, undefined: int, digits: int, *, signed: bool) -> str:

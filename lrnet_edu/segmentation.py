@@ -56,9 +56,7 @@ def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
     validation = max(1, round(0.15 * len(names)))
     test = max(1, round(0.25 * len(names)))
     parts = (shuffled[validation + test :], shuffled[:validation], shuffled[validation : validation + test])
-    return {
-        part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)
-    }
+    return {part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)}
 
 
 def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -76,13 +74,9 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         ) from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
-        raise InputError(
-            f"{path} names cases that the data does not hold ({', '.join(unknown[:5])}); remove them."
-        )
+        raise InputError(f"{path} names cases that the data does not hold ({', '.join(unknown[:5])}); remove them.")
     if len(listed) != len(set(listed)):
-        raise InputError(
-            f"{path} names a case in more than one part; each belongs to train, validation or test."
-        )
+        raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
     if not all(split[part] for part in ("train", "validation")):
         raise InputError(f"{path} leaves train or validation empty; each needs a case.")
     return split
@@ -110,23 +104,24 @@ def build_model(config: Config, classes: int) -> nn.Module:
 
 def total_loss(config: Config, model: nn.Module) -> Callable[[Batch, int], Tensor]:
     """The loss of a batch at a step: Dice while warming up, then the method's own (section 2.3)."""
-    method = METHODS[config.method]
+    method, mnet = METHODS[config.method], model.get_submodule("mnet")
     main = getattr(losses, method.segmentation_loss)() if method.segmentation_loss else None
     warm_up = losses.DiceLoss()
     alpha = losses.DEFAULT_ALPHA[config.kind] if config.alpha is None else config.alpha
 
-    def segmentation(loss: nn.Module, probabilities: Tensor, batch: Batch) -> Tensor:
-        is_map_loss = isinstance(loss, losses.MapDiceLoss)
-        return loss(probabilities, batch.maps[PENALTY_KIND] if is_map_loss else batch.classes)
+    def segmentation(probabilities: Tensor, batch: Batch) -> Tensor:
+        assert main is not None
+        is_map_loss = isinstance(main, losses.MapDiceLoss)
+        return main(probabilities, batch.maps[PENALTY_KIND] if is_map_loss else batch.classes)
 
     def loss(batch: Batch, step: int) -> Tensor:
         if method.lrnet is None:
-            return segmentation(main, torch.softmax(model.mnet(batch.image), dim=1), batch)
+            return segmentation(torch.softmax(mnet(batch.image), dim=1), batch)
         if step < config.warmup:
-            return warm_up(torch.softmax(model.mnet(batch.image), dim=1), batch.classes)
+            return warm_up(torch.softmax(mnet(batch.image), dim=1), batch.classes)
         probabilities, maps = model(batch.image)  # (B, K + 1, D, H, W), (B, K, D, H, W)
         regression = alpha * losses.map_regression_loss(maps, batch.maps[config.kind])
-        return regression if main is None else segmentation(main, probabilities, batch) + regression
+        return regression if main is None else segmentation(probabilities, batch) + regression
 
     return loss
 
@@ -140,7 +135,7 @@ def segmentation_task(
 ) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to train one row."""
     model = build_model(config, classes)
-    loss = total_loss(config, model)
+    loss, mnet = total_loss(config, model), model.get_submodule("mnet")
     method = METHODS[config.method]
     kinds = [PENALTY_KIND] if method.segmentation_loss == "MapDiceLoss" else []
     kinds += [config.kind] if method.lrnet else []
@@ -157,9 +152,7 @@ def segmentation_task(
         device = next(model.parameters()).device
         with torch.no_grad():
             mean = np.mean([loss(fixed[i].to(device), config.steps).item() for i in range(len(fixed))])
-        dice = np.mean(
-            [case_dice(model.mnet, case, config.patch_size, classes) for case in validation], axis=0
-        )
+        dice = np.mean([case_dice(mnet, case, config.patch_size, classes) for case in validation], axis=0)
         per_class = {f"val_DC_{c}": float(d) for c, d in enumerate(dice, start=1)} if classes > 1 else {}
         return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
 
@@ -216,9 +209,7 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
     chosen = replace(chosen, random_boxes=config.random_boxes)
     cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
     by_name = {case.name: case for case in cached}
-    return Study(
-        data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS}
-    )
+    return Study(data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS})
 
 
 def train_run(
@@ -240,7 +231,7 @@ def train_run(
         "patch_size": config.patch_size,
         "preprocessing": asdict(study.preprocessing),
     }
-    about = {"data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing)}
+    about = {"data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing), "split": study.split}
     task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
     open_run(folder, config, resume=resume, more=about)
     write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())

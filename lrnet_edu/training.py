@@ -76,9 +76,7 @@ def choose_device(name: str | None = None) -> torch.device:
         torch.zeros(1, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError):
-        raise InputError(
-            f"There is no device {name!r} here; leave --device out to take what is there."
-        ) from None
+        raise InputError(f"There is no device {name!r} here; leave --device out to take what is there.") from None
 
 
 def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, resume: bool = False,
@@ -138,9 +136,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
 def loader(batches: Dataset[Any], first: int, last: int, device: torch.device) -> Iterable[Any]:
     """Batches first .. last - 1 in order; prepared by worker processes where a GPU would have to wait for them."""
     gpu = device.type == "cuda"
-    return DataLoader(
-        Subset(batches, range(first, last)), batch_size=None, num_workers=4 if gpu else 0, pin_memory=gpu
-    )
+    return DataLoader(Subset(batches, range(first, last)), batch_size=None, num_workers=4 if gpu else 0, pin_memory=gpu)
 
 
 def one_cycle(share: float) -> float:
@@ -168,9 +164,7 @@ def kept_weights(task: Task) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in task.model.state_dict().items() if name.startswith(task.kept)}
 
 
-def save_state(
-    task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folder: Path, state: State
-) -> None:
+def save_state(task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folder: Path, state: State) -> None:
     """Write ``last.safetensors``: the model, Adam's moments, and everything else as facts."""
     moments = optimizer.state_dict()["state"]
     tensors = dict(task.model.state_dict())
@@ -194,9 +188,7 @@ def load_state(task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folde
     try:
         task.model.load_state_dict(tensors)
     except RuntimeError:
-        raise InputError(
-            f"{path} belongs to another architecture; resume with the settings of that run."
-        ) from None
+        raise InputError(f"{path} belongs to another architecture; resume with the settings of that run.") from None
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     optimizer.param_groups[0]["lr"] = facts["lr"]
     plateau.load_state_dict(facts["plateau"])
@@ -226,9 +218,7 @@ def summary_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError(
-            "TensorBoard is not installed; run `pip install tensorboard` or leave it out."
-        ) from None
+        raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.") from None
     return SummaryWriter(str(folder / "tensorboard"))
 
 
@@ -245,9 +235,7 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
         raise InputError(f"{folder} is a file; name a folder for the run.")
     if path.exists():
         if not resume:
-            raise InputError(
-                f"{folder} holds a run already; add --resume to go on with it or name another folder."
-            )
+            raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
         before = json.loads(path.read_text())
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:

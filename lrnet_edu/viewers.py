@@ -85,9 +85,7 @@ class SliceViewer:
         given = as_array(volume, "volume")
         array = as_volume(given, "volume", self.notes)
         if array is None:
-            raise InputError(
-                f"A volume of shape {given.shape} cannot be shown: give (D, H, W) or (H, W) voxels."
-            )
+            raise InputError(f"A volume of shape {given.shape} cannot be shown: give (D, H, W) or (H, W) voxels.")
         self.radiological = radiological and given.ndim > 2
         self.spacing = checked_spacing(spacing, given.ndim)
         self.full_shape = array.shape
@@ -166,9 +164,7 @@ class SliceViewer:
         across = AXES.index(axis)
         index = self.first_slices[axis] if index is None else index
         if not 0 <= index < self.shape[across]:
-            raise InputError(
-                f"There is no {axis} slice {index}: choose one from 0 to {self.shape[across] - 1}."
-            )
+            raise InputError(f"There is no {axis} slice {index}: choose one from 0 to {self.shape[across] - 1}.")
         mm = [self.spacing[i] * self.stride[i] for i in range(3) if i != across]
         rows, columns = (self.shape[i] for i in range(3) if i != across)
         height = max(1, round(width * rows * mm[0] / (columns * mm[1])))
@@ -221,9 +217,7 @@ class SliceViewer:
             "image": _described(image.values),
             "byLabel": self._by_label,
             "masks": [self._legend(mask) for mask in masks],
-            "maps": [
-                {**_described(m.values), "visible": m.visible, "lut": base64_of(m.colours)} for m in maps
-            ],
+            "maps": [{**_described(m.values), "visible": m.visible, "lut": base64_of(m.colours)} for m in maps],
             "keep": self.keep,
             "data": base64_of(data),
         }

@@ -199,9 +199,7 @@ def test_scans_that_cannot_be_used(refused: Callable[..., None], tmp_path: Path,
     bad = bad_image(data / "volume-2.nii.gz", fault)
     refused(FAULTS[fault], "predict", trained, bad, tmp_path / "out.nii.gz")
     refused(FAULTS[fault], "predict", trained, data, tmp_path / "out")
-    refused(
-        FAULTS[fault], "train", "--data", data, "--label", 1, "--method", "dice", "--out", tmp_path / "run"
-    )
+    refused(FAULTS[fault], "train", "--data", data, "--label", 1, "--method", "dice", "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in ("nan", "infinity")])
@@ -210,9 +208,7 @@ def test_masks_that_cannot_be_read(refused: Callable[..., None], tmp_path: Path,
     refused(FAULTS[fault], "maps", bad, tmp_path / "map.nii.gz")
 
 
-@pytest.mark.parametrize(
-    ("value", "match"), [(0.5, "fractional"), (-1, "negative"), (float("nan"), "fractional")]
-)
+@pytest.mark.parametrize(("value", "match"), [(0.5, "fractional"), (-1, "negative"), (float("nan"), "fractional")])
 def test_masks_that_are_none(refused: Callable[..., None], tmp_path: Path, value: float, match: str) -> None:
     data = lits(tmp_path / "data", [1, 2, 3])
     values = mask().astype(np.float32)
@@ -243,9 +239,7 @@ def test_labels_that_occur_nowhere(refused: Callable[..., None], tmp_path: Path)
     out.unlink()
     refused("Label 3 .* 2", "maps", data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz", "--label", 3)
     refused("Label 3 .* 2", "evaluate", out.parent, data, "--label", 3)
-    refused(
-        "Label 3 .*2", "train", "--data", data, "--label", 3, "--method", "dice", "--out", tmp_path / "run"
-    )
+    refused("Label 3 .*2", "train", "--data", data, "--label", 3, "--method", "dice", "--out", tmp_path / "run")
     for nonsense in ("0", "two", "1..2", "1,1", "999"):
         refused("label", "maps", data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz", "--label", nonsense)
 

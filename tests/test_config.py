@@ -27,7 +27,9 @@ def size(config: Config) -> tuple[int, int, int]:
 def test_presets_grow_from_laptop_to_paper() -> None:
     cpu, colab, paper = (preset(name) for name in ("cpu", "colab", "paper"))
     assert set(PRESETS) == {"cpu", "colab", "paper"}
-    assert all(a <= b for small, large in ((cpu, colab), (colab, paper)) for a, b in zip(size(small), size(large)))
+    assert all(
+        a <= b for small, large in ((cpu, colab), (colab, paper)) for a, b in zip(size(small), size(large), strict=True)
+    )
     assert preset() == cpu == Config()
     assert paper.patch_size == (48, 256, 256)
     assert (paper.features, paper.blocks) == ((8, 16, 32, 64, 128), (2, 2, 3, 3))

@@ -178,9 +178,7 @@ def test_a_box_in_mm_by_hand():
     assert [maps["O-DM"][v] for v in (middle, y_border, z_border)] == [2, 1, 2]  # M = 2 and m = 1
     assert [maps["I-DM"][v] for v in (middle, y_border, z_border)] == [1, 2, 1]
     assert [maps["NI-DM"][v] for v in (middle, y_border, z_border)] == [0.5, 1, 0.5]
-    far = np.sqrt(
-        4**2 + 2**2 + 2**2
-    )  # from a corner of the image to the corner of the box: 2 voxels in each axis
+    far = np.sqrt(4**2 + 2**2 + 2**2)  # from a corner of the image to the corner of the box: 2 voxels in each axis
     assert maps["SNI-DM"][2, 2, 1] == pytest.approx(-1 / far)
     assert maps["SNI-DM"][0, 0, 0] == -1
 
@@ -228,9 +226,7 @@ def test_the_image_border_is_unknown():
     mask = np.zeros((10, 12), bool)
     mask[:, :5] = True
     np.testing.assert_array_equal(distance_map(mask, "O-DM")[:, :5], np.tile([5, 4, 3, 2, 1], (10, 1)))
-    np.testing.assert_allclose(
-        distance_map(mask)[:, :5], np.tile([0.2, 0.4, 0.6, 0.8, 1], (10, 1)), atol=1e-6
-    )
+    np.testing.assert_allclose(distance_map(mask)[:, :5], np.tile([0.2, 0.4, 0.6, 0.8, 1], (10, 1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("spacing", [None, (3.27, 0.98, 0.98), (0.1, 0.1, 0.1)])
@@ -294,9 +290,7 @@ def test_more_components_than_a_byte_can_number():
         mask[y - reach : y + reach + 1, x - reach : x + reach + 1] = True
     assert components(mask)[1] == 400
     np.testing.assert_array_equal(distance_map(mask, "O-DM")[2::5, 2::5], np.where(large, 2, 1))
-    assert np.all(
-        distance_map(mask, "I-DM")[2::5, 2::5] == 1
-    )  # M + m - D with each square's own M = D, m = 1
+    assert np.all(distance_map(mask, "I-DM")[2::5, 2::5] == 1)  # M + m - D with each square's own M = D, m = 1
 
 
 def test_one_scale_for_every_axis_leaves_normalized_maps_unchanged():
@@ -307,9 +301,7 @@ def test_one_scale_for_every_axis_leaves_normalized_maps_unchanged():
         np.testing.assert_allclose(spaced, factor * distance_map(mask, kind), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "dtype", [bool, np.uint8, np.int16, np.int64, ">i2", np.float16, np.float32, np.float64]
-)
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.int64, ">i2", np.float16, np.float32, np.float64])
 def test_any_nonzero_number_is_object_and_the_input_stays(dtype):
     mask = sparse_scene()
     values = (mask * (1 if np.dtype(dtype) == bool else 3)).astype(dtype)

@@ -143,9 +143,7 @@ def test_axis_order_and_flips_do_not_matter(
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 7), (3, 4, 5), (1, 1, 1), (2, 60, 3)])
-def test_volumes_smaller_than_a_patch_are_segmented(
-    run: Path, tmp_path: Path, shape: tuple[int, int, int]
-) -> None:
+def test_volumes_smaller_than_a_patch_are_segmented(run: Path, tmp_path: Path, shape: tuple[int, int, int]) -> None:
     source = store(tmp_path / "small.nii.gz", scan(shape))
     predict_files(run, source, tmp_path / "out.nii.gz")
     assert load(tmp_path / "out.nii.gz").shape == shape

@@ -118,13 +118,9 @@ class TestHandComputed:
         self.check(DiceLoss(), 1 - 2 * 0.8 / (1.2 + 1))
 
     def test_weighted_cross_entropy(self) -> None:
-        self.check(
-            WeightedCrossEntropyLoss(), -(math.log(0.8) + math.log(0.6)) / 2
-        )  # one voxel each: weights 1
+        self.check(WeightedCrossEntropyLoss(), -(math.log(0.8) + math.log(0.6)) / 2)  # one voxel each: weights 1
         p = pair(torch.tensor([0.8, 0.4, 0.1, 0.5]).reshape(1, 1, 1, 1, 4))
-        surprise = (
-            -(3 * math.log(0.8) + math.log(0.6) + math.log(0.9) + math.log(0.5)) / 6
-        )  # 3 background voxels
+        surprise = -(3 * math.log(0.8) + math.log(0.6) + math.log(0.9) + math.log(0.5)) / 6  # 3 background voxels
         loss = WeightedCrossEntropyLoss()(p, torch.tensor([1, 0, 0, 0]).reshape(1, 1, 1, 4))
         assert loss.item() == pytest.approx(surprise, rel=1e-6)
 
@@ -149,9 +145,7 @@ class TestHandComputed:
         self.check(MapDiceLoss(), 1 - 2 * 0.8 * 0.5 / (1.2 + 0.5), phi)
         self.check(MapWeightedDiceLoss(), 1 - 2 * 0.4 / (0.4 + 0.4 + 0.5), phi)
         # the stand-in's maps are 2 * 0.64 = 1.28 and 2 * 0.16 = 0.32
-        self.check(
-            DistanceRegressionLoss(PointwiseLRNet(), alpha=3), 3 * (0.78**2 / 2 + 0.32**2 / 2) / 2, phi
-        )
+        self.check(DistanceRegressionLoss(PointwiseLRNet(), alpha=3), 3 * (0.78**2 / 2 + 0.32**2 / 2) / 2, phi)
         # 9 apart is beyond beta: linear
         far = torch.tensor([10.28, 0.32]).reshape(1, 1, 1, 1, 2)
         self.check(DistanceRegressionLoss(PointwiseLRNet(), alpha=1), (9 - 0.5) / 2, far)
@@ -235,9 +229,7 @@ class TestEveryLoss:
         right = F.one_hot(labels, 3).movedim(-1, 1).double()
         # maps within reach of each loss: MapDice's minimiser is the mask where phi is 1 throughout
         target = labels if loss in MASK_LOSSES else right[:, 1:] * (2.0 if loss is MAP_LOSSES[-1] else 1.0)
-        values = [
-            loss(right * t + (1 - right) * (1 - t) / 2, target).item() for t in np.linspace(1 / 3, 0.95, 9)
-        ]
+        values = [loss(right * t + (1 - right) * (1 - t) / 2, target).item() for t in np.linspace(1 / 3, 0.95, 9)]
         assert np.all(np.diff(values) < 0)
 
     @pytest.mark.parametrize("objects", ["none", "some", "all"])
@@ -246,9 +238,7 @@ class TestEveryLoss:
         labels = torch.zeros(1, 4, 4, 4, dtype=torch.long)
         labels[:, : {"none": 0, "some": 2, "all": 4}[objects]] = 1
         target = labels if loss in MASK_LOSSES else labels[:, None].float()
-        found = {"nothing": 0 * labels, "everything": 0 * labels + 1, "right": labels, "wrong": 1 - labels}[
-            certainty
-        ]
+        found = {"nothing": 0 * labels, "everything": 0 * labels + 1, "right": labels, "wrong": 1 - labels}[certainty]
         p = pair(found[:, None].float()).requires_grad_()
         value = loss(p, target)
         value.backward()

@@ -29,9 +29,7 @@ def random_mask(seed: int, shape: tuple[int, int, int] = (7, 9, 8)) -> np.ndarra
     return noise > np.quantile(noise, 0.7)
 
 
-def ball(
-    centre: tuple[float, float, float], radius: float, spacing: tuple[float, float, float]
-) -> np.ndarray:
+def ball(centre: tuple[float, float, float], radius: float, spacing: tuple[float, float, float]) -> np.ndarray:
     """A ball in a cube of 44 mm; everything in mm."""
     axes = [np.arange(round(44 / step)) * step for step in spacing]
     z, y, x = np.meshgrid(*axes, indexing="ij")
@@ -48,10 +46,7 @@ def brute_surface(mask: np.ndarray) -> np.ndarray:
         [
             voxel
             for voxel in np.argwhere(mask)
-            if not all(
-                in_object(tuple(int(v) + s for v, s in zip(voxel, step, strict=True)))
-                for step in NEIGHBOURS_18
-            )
+            if not all(in_object(tuple(int(v) + s for v, s in zip(voxel, step, strict=True))) for step in NEIGHBOURS_18)
         ]
     ).reshape(-1, 3)
 
@@ -146,9 +141,7 @@ def test_tree_for_small_objects_in_a_large_box_and_transform_for_a_ball_in_a_bal
 ) -> None:
     lesions = np.zeros((2, 60, 90, 90), bool)
     for z, y, x in [(3, 5, 80), (50, 80, 6), (30, 44, 41)]:
-        lesions[0, z : z + 5, y : y + 6, x : x + 4] = lesions[1, z + 1 : z + 7, y : y + 3, x + 2 : x + 5] = (
-            True
-        )
+        lesions[0, z : z + 5, y : y + 6, x : x + 4] = lesions[1, z + 1 : z + 7, y : y + 3, x + 2 : x + 5] = True
     lesions[1, 5:8, 70:74, 70:75] = True  # one that the first mask lacks
     balls = np.stack([ball((22, 22, 22), 12, (1, 1, 1)), ball((22, 22, 22), 5, (1, 1, 1))])
 
@@ -156,9 +149,7 @@ def test_tree_for_small_objects_in_a_large_box_and_transform_for_a_ball_in_a_bal
     transform = metrics.edt.edt
     monkeypatch.setattr(metrics.edt, "edt", lambda *a, **k: transforms.append(1) or transform(*a, **k))
     for (p, r), expected_transforms in ((lesions, 0), (balls, 2)):
-        for got, expected in zip(
-            surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True
-        ):
+        for got, expected in zip(surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
         assert len(transforms) == expected_transforms
 
@@ -280,10 +271,7 @@ def test_any_label_but_0_is_the_object(kind: type) -> None:
     want = case_scores(p, r, SPACING)
     labels = np.asfortranarray((p * (1 + np.arange(p.shape[2]) % 3)).astype(kind))
     assert case_scores(labels, r.astype(kind), SPACING) == want
-    assert (
-        case_scores(torch.from_numpy(labels), torch.from_numpy(r), torch.tensor(SPACING, dtype=torch.double))
-        == want
-    )
+    assert case_scores(torch.from_numpy(labels), torch.from_numpy(r), torch.tensor(SPACING, dtype=torch.double)) == want
 
 
 def test_one_far_voxel_decides_the_msd_alone() -> None:

@@ -79,7 +79,8 @@ def test_an_output_voxel_sees_31_voxels_along_each_axis(place: tuple[int, int, i
 def test_output_layer_by_kind_of_map(kind: str, activation: str | None) -> None:
     torch.manual_seed(0)
     lrnet = LRNet(kind, activation=activation)
-    nn.init.normal_(lrnet.head[-1].weight, std=5)  # far to both sides, so that the layer's limits show
+    last: Any = lrnet.head[-1]
+    nn.init.normal_(last.weight, std=5)  # far to both sides, so that the layer's limits show
     maps = lrnet(probabilities(2, 2, 8, 8, 8))
     low, high = maps.min().item(), maps.max().item()
     expected = activation or {"SNI-DM": "tanh"}.get(kind, "relu")
@@ -108,13 +109,14 @@ def test_waking_brings_a_dead_output_layer_back() -> None:
     torch.manual_seed(0)
     lrnet, p = LRNet(), probabilities(2, 2, 8, 8, 8)
     others = {name: tensor.clone() for name, tensor in lrnet.state_dict().items() if "head.1" not in name}
-    lrnet.head[-1].bias.data.fill_(-1e3)
+    last: Any = lrnet.head[-1]
+    last.bias.data.fill_(-1e3)
     assert (lrnet(p) == 0).all()
     lrnet.wake_output()
     maps = lrnet(p)
     assert (maps > 0).any()
     maps.sum().backward()
-    assert all(parameter.grad.any() for parameter in lrnet.head[-1].parameters())
+    assert all(tensor.grad.any() for tensor in (last.weight, last.bias))
     assert all(torch.equal(lrnet.state_dict()[name], tensor) for name, tensor in others.items())
 
 
@@ -351,7 +353,10 @@ def test_a_light_network_comes_back_from_its_checkpoint(tmp_path: Path, norm: st
 
 @pytest.mark.parametrize(
     ("wanted", "match"),
-    [({"kind": "O-DM"}, "NI-DM, not O-DM"), ({"kind": "NI-DM", "activation": "sigmoid"}, "relu, not sigmoid")],
+    [
+        ({"kind": "O-DM"}, "NI-DM, not O-DM"),
+        ({"kind": "NI-DM", "activation": "sigmoid"}, "relu, not sigmoid"),
+    ],
 )
 def test_a_light_network_of_another_map_or_output_is_refused(
     tmp_path: Path, wanted: dict[str, str], match: str

@@ -34,7 +34,7 @@ from lrnet_edu.pretraining import (
     soften,
     weighted_error,
 )
-from lrnet_edu.training import fit
+from lrnet_edu.training import Task, fit
 
 CPU = torch.device("cpu")
 CUBES = ((12, 3), (16, 2))
@@ -166,9 +166,14 @@ def test_a_batch_without_lesion_or_without_background_has_a_loss(value: float, s
     assert loss > 0
 
 
-def dead(task_or_lrnet: Any) -> LRNet:
+def lrnet_of(task: Task) -> Any:
+    layers: Any = task.model
+    return layers["lrnet"]
+
+
+def dead(task: Task) -> Any:
     """Its LR-Net, with the output layer far below zero everywhere."""
-    lrnet = task_or_lrnet.model["lrnet"]
+    lrnet = lrnet_of(task)
     lrnet.head[-1].bias.data.fill_(-1e3)
     return lrnet
 
@@ -194,7 +199,7 @@ def test_a_training_goes_on_after_the_output_layer_died_in_its_middle(tmp_path: 
 
     task.loss = dying
     fit(task, TINY, tmp_path, CPU)
-    assert task.model["lrnet"](task.batches[0].probabilities).max() > 0
+    assert lrnet_of(task)(task.batches[0].probabilities).max() > 0
 
 
 @pytest.mark.parametrize("waking_helps", [True, False])
@@ -206,7 +211,13 @@ def test_it_gives_up_when_the_output_layer_keeps_dying(
     if not waking_helps:
         monkeypatch.setattr(LRNet, "wake_output", lambda self: None)
     original, calls = task.loss, []
-    task.loss = lambda batch, step: (dead(task), calls.append(step), original(batch, step))[2]
+
+    def dying(batch: Any, step: int) -> Tensor:
+        dead(task)
+        calls.append(step)
+        return original(batch, step)
+
+    task.loss = dying
     with pytest.raises(InputError, match=r"output layer died.*learning rate") as error:
         fit(task, config, tmp_path, CPU)
     assert re.fullmatch(r"[^.]*\.", str(error.value))  # one sentence
@@ -320,7 +331,7 @@ def test_held_out_shapes_are_always_the_same_and_never_trained_on() -> None:
 def test_a_short_pretraining_lowers_the_error(tmp_path: Path) -> None:
     held_out = [random_shapes(np.random.default_rng([5, i]), 16) for i in range(4)]
     config = PretrainConfig(steps=50, validate_every=25, cubes=((12, 4),), seed=1)
-    start = lrnet_quality(pretraining_task(config, random_shapes, held_out).model["lrnet"], held_out)  # type: ignore[index]
+    start = lrnet_quality(lrnet_of(pretraining_task(config, random_shapes, held_out)), held_out)
     quality = pretrain_on(random_shapes, held_out, tmp_path, config, device="cpu")
     assert quality.error < 0.6 * start.error
     assert quality.dice > 0.7 > start.dice

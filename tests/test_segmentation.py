@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -77,8 +78,14 @@ def lrnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lrnet_checkpoint(tmp_path_factory.mktemp("lrnet") / "best.safetensors", "NI-DM")
 
 
-def tiny(method: str, lrnet: Path, **changes: Any) -> Config:
-    return replace(TINY, method=method, lrnet=str(lrnet) if METHODS[method].lrnet else None, **changes)
+def tiny(method: str, lrnet: Path, /, **changes: Any) -> Config:
+    given = {"lrnet": str(lrnet) if METHODS[method].lrnet else None, **changes}
+    return replace(TINY, method=method, **given)
+
+
+def untrained(method: str, lrnet: Path | None = None, /, *, classes: int = 1, **changes: Any) -> Any:
+    """The model of a method as a run would start with it."""
+    return build_model(tiny(method, lrnet or Path(), **changes), classes)
 
 
 def one_batch(study: Study, *kinds: str, classes: int = 1) -> Batch:
@@ -86,6 +93,11 @@ def one_batch(study: Study, *kinds: str, classes: int = 1) -> Batch:
         study.cached["train"], kinds=kinds, classes=classes, patch_size=TINY.patch_size, batch_size=2,
         object_share=1.0, augment=True, seed=[0], length=1,
     )[0]  # fmt: skip
+
+
+def log_without_seconds(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def one_sentence(error: pytest.ExceptionInfo[InputError]) -> bool:
@@ -189,7 +201,7 @@ class Untouchable(nn.Module):
 @pytest.mark.parametrize("method", WITH_LRNET)
 def test_the_warm_up_is_dice_and_nothing_else(study: Study, lrnet: Path, method: str) -> None:
     config = tiny(method, lrnet, warmup_steps=2)
-    model = build_model(config, 1)
+    model: Any = build_model(config, 1)
     batch = one_batch(study, "NI-DM")
     dice = DiceLoss()(torch.softmax(model.mnet(batch.image), dim=1), batch.classes)
     learned = model.lrnet
@@ -212,13 +224,13 @@ def test_the_total_is_the_segmentation_loss_and_alpha_times_the_regression_loss(
     for alpha in (None, 0.0, 1.0, 50.0):
         config = tiny(method, lrnet, warmup_steps=0, alpha=alpha)
         model = build_model(config, 1)
-        values[alpha] = float(total_loss(config, model)(batch, 0))
+        values[alpha] = total_loss(config, model)(batch, 0).item()
         p, maps = model(batch.image)
-        regression = float(map_regression_loss(maps, batch.maps["NI-DM"]))
+        regression = map_regression_loss(maps, batch.maps["NI-DM"]).item()
         main = {
             None: 0.0,
-            "DiceLoss": float(DiceLoss()(p, batch.classes)),
-            "MapDiceLoss": float(MapDiceLoss()(p, batch.maps["NI-DM"])),
+            "DiceLoss": DiceLoss()(p, batch.classes).item(),
+            "MapDiceLoss": MapDiceLoss()(p, batch.maps["NI-DM"]).item(),
         }[METHODS[method].segmentation_loss]
     assert regression > 0
     for alpha, value in values.items():
@@ -226,15 +238,13 @@ def test_the_total_is_the_segmentation_loss_and_alpha_times_the_regression_loss(
         assert value == pytest.approx(main + used * regression, rel=1e-5)
 
 
-def test_mapdice_weighs_by_ni_dm_whatever_the_light_network_regresses(
-    study: Study, tmp_path: Path
-) -> None:
+def test_mapdice_weighs_by_ni_dm_whatever_the_light_network_regresses(study: Study, tmp_path: Path) -> None:
     path = lrnet_checkpoint(tmp_path / "lrnet.safetensors", "SNI-DM")
     config = tiny("mapdice+lrnet", path, kind="SNI-DM", warmup_steps=0, alpha=1.0)
     model, batch = build_model(config, 1), one_batch(study, "NI-DM", "SNI-DM")
     p, maps = model(batch.image)
     expected = MapDiceLoss()(p, batch.maps["NI-DM"]) + map_regression_loss(maps, batch.maps["SNI-DM"])
-    assert float(total_loss(config, model)(batch, 0)) == pytest.approx(float(expected), rel=1e-6)
+    assert total_loss(config, model)(batch, 0).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in WITH_LRNET])
@@ -242,7 +252,7 @@ def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(
     study: Study, lrnet: Path, method: str
 ) -> None:
     config = tiny(method, lrnet, warmup_steps=100)
-    model, batch = build_model(config, 1), one_batch(study, "NI-DM")
+    model, batch = untrained(method, lrnet, warmup_steps=100), one_batch(study, "NI-DM")
     name = METHODS[method].segmentation_loss
     assert name is not None
     target = batch.maps["NI-DM"] if name == "MapDiceLoss" else batch.classes
@@ -254,12 +264,12 @@ def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(
 
 
 def test_all_methods_start_from_the_same_mnet(lrnet: Path) -> None:
-    start = build_model(tiny("dice", lrnet), 2).mnet.state_dict()
-    other_seed = build_model(tiny("dice", lrnet, seed=1), 2).mnet.state_dict()
+    start = untrained("dice", lrnet, classes=2).mnet.state_dict()
+    other_seed = untrained("dice", lrnet, classes=2, seed=1).mnet.state_dict()
     assert not all(torch.equal(start[name], other_seed[name]) for name in start)
     for method in METHODS:
         torch.rand(7)  # whatever was drawn before
-        weights = build_model(tiny(method, lrnet), 2).mnet.state_dict()
+        weights = untrained(method, lrnet, classes=2).mnet.state_dict()
         assert weights.keys() == start.keys()
         assert all(torch.equal(weights[name], start[name]) for name in start), method
 
@@ -269,16 +279,21 @@ def test_the_light_network_is_the_pretrained_one(lrnet: Path, method: str) -> No
     """From a checkpoint or from the run folder that holds it."""
     learned = load_lrnet(lrnet).state_dict()
     for given in (lrnet, lrnet.parent):
-        model = build_model(tiny(method, given), 1)
+        model = untrained(method, given)
         assert isinstance(model, Tandem)
         assert model.frozen == (METHODS[method].lrnet == "frozen")
         assert all(torch.equal(tensor, learned[name]) for name, tensor in model.lrnet.state_dict().items())
 
 
 def test_a_light_network_of_another_map_leaves_no_run_behind(study: Study, lrnet: Path, tmp_path: Path) -> None:
-    for changes in ({"kind": "O-DM"}, {"activation": "sigmoid"}, {"lrnet": str(tmp_path / "none.safetensors")}):
+    changed: list[dict[str, Any]] = [
+        {"kind": "O-DM"},
+        {"activation": "sigmoid"},
+        {"lrnet": str(tmp_path / "none")},
+    ]
+    for changes in changed:
         with pytest.raises(InputError) as error:
-            train_run(study, replace(tiny("lrnet", lrnet), **changes), tmp_path / "run", device="cpu")
+            train_run(study, tiny("lrnet", lrnet, **changes), tmp_path / "run", device="cpu")
         assert one_sentence(error)
         assert not (tmp_path / "run").exists()
 
@@ -298,9 +313,7 @@ def run(study: Study, lrnet: Path, tmp_path: Path) -> Callable[..., State]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_row_trains_and_can_be_used(
-    run: Callable[..., State], study: Study, tmp_path: Path, method: str
-) -> None:
+def test_every_row_trains_and_can_be_used(run: Callable[..., State], study: Study, tmp_path: Path, method: str) -> None:
     state = run(method, warmup_steps=1)
     folder = tmp_path / "run"
     assert state.step == 3
@@ -315,7 +328,7 @@ def test_every_row_trains_and_can_be_used(
     assert trained.patch_size == TINY.patch_size
     assert trained.preprocessing == study.preprocessing
     assert not trained.mnet.training
-    weights, start = trained.mnet.state_dict(), build_model(TINY, 1).mnet.state_dict()
+    weights, start = trained.mnet.state_dict(), untrained("dice").mnet.state_dict()
     assert all(torch.equal(weights[name], again.mnet.state_dict()[name]) for name in weights)
     assert not all(torch.equal(weights[name], start[name]) for name in weights)  # it moved
 
@@ -324,7 +337,8 @@ def test_every_row_trains_and_can_be_used(
     assert facts["method"] == method
     scores = {row["step"]: row["score"] for row in state.rows}
     reached = np.mean([case_dice(trained.mnet, case, TINY.patch_size, 1) for case in study.cached["validation"]])
-    assert reached == pytest.approx(scores[state.best_step]) == pytest.approx(max(scores.values()))
+    assert reached == pytest.approx(max(scores.values()))
+    assert scores[state.best_step] == max(scores.values())
 
 
 @pytest.mark.parametrize("norm", [None, "instance"])
@@ -365,9 +379,9 @@ def test_a_union_is_one_class(two_classes: Path) -> None:
 
 
 def test_it_learns(run: Callable[..., State]) -> None:
-    """A bright ball in a noisy body, with the LR-Net as it starts: dozens of steps are enough."""
-    state = run("dice", steps=40, validate_every=20, learning_rate=1e-2)
-    assert state.best_score > 0.8
+    """A bright ball in a noisy body: dozens of steps of a tiny network are enough to find most of it."""
+    state = run("dice", steps=60, validate_every=30, learning_rate=2e-2, patch_size=(12, 16, 16))
+    assert state.best_score > 0.7
     assert state.rows[-1]["train_loss"] < 0.8 * state.rows[0]["train_loss"]
 
 
@@ -392,18 +406,16 @@ def test_a_killed_run_that_is_resumed_ends_alike(
 
         return dying
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(segmentation, "total_loss", dying_loss)
+    monkeypatch.setattr(segmentation, "total_loss", dying_loss)
+    with pytest.raises(KeyboardInterrupt):
         run(method, "killed", **schedule)
+    monkeypatch.undo()
     run(method, "killed", resume=True, **schedule)
     for name in ("best.safetensors", "last.safetensors"):
         whole, killed = (load_checkpoint(tmp_path / folder / name)[0] for folder in ("whole", "killed"))
         assert whole.keys() == killed.keys()
         assert all(torch.equal(whole[key], killed[key]) for key in whole)
-    logs = [(tmp_path / folder / "log.csv").read_text().splitlines() for folder in ("whole", "killed")]
-    column = logs[0][0].split(",").index("seconds")
-    whole, killed = ([cells[:column] + cells[column + 1 :] for cells in (row.split(",") for row in log)] for log in logs)
-    assert whole == killed
+    assert log_without_seconds(tmp_path / "killed") == log_without_seconds(tmp_path / "whole")
 
 
 def test_a_run_is_resumed_with_its_own_settings_and_split(
@@ -415,8 +427,16 @@ def test_a_run_is_resumed_with_its_own_settings_and_split(
         run("dice")
     with pytest.raises(InputError, match=r"\(method\)"):
         run("tversky", resume=True)
-    split = {"train": study.split["test"], "validation": study.split["validation"], "test": study.split["train"]}
-    cached = {"train": study.cached["test"], "validation": study.cached["validation"], "test": study.cached["train"]}
+    split = {
+        "train": study.split["test"],
+        "validation": study.split["validation"],
+        "test": study.split["train"],
+    }
+    cached = {
+        "train": study.cached["test"],
+        "validation": study.cached["validation"],
+        "test": study.cached["train"],
+    }
     swapped = replace(study, split=split, cached=cached)
     with pytest.raises(InputError, match="split") as error:
         train_run(swapped, tiny("dice", lrnet), tmp_path / "run", device="cpu", resume=True)
@@ -458,11 +478,11 @@ def test_dice_of_a_whole_case_class_by_class(tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", image.astype(np.float16))
     np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
     case = CachedCase("case", tmp_path)
-    scores = case_dice(ByIntensity(), case, (8, 8, 8), 2)  # type: ignore[arg-type]
+    scores = case_dice(ByIntensity(), case, (8, 8, 8), 2)
     assert scores == pytest.approx([2 * 8 / (8 + 12), 1.0])
     classes[5, 5, 5] = 2
     np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
-    assert case_dice(ByIntensity(), case, (8, 8, 8), 2)[1] == 0  # type: ignore[arg-type]
+    assert case_dice(ByIntensity(), case, (8, 8, 8), 2)[1] == 0
 
 
 def test_a_light_network_is_no_mnet(lrnet: Path) -> None:

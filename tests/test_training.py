@@ -72,6 +72,22 @@ def toy_task(validation: Validation | None = None) -> Task:
     return Task(model, PointBatches(), loss, validate, {"network": "line"}, kept="line.")
 
 
+def line(task: Task) -> Any:
+    """What a toy task trains."""
+    layers: Any = task.model
+    return layers["line"]
+
+
+def noted(note: Callable[..., object], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with its arguments noted down before."""
+
+    def both(*arguments: Any) -> Any:
+        note(*arguments)
+        return function(*arguments)
+
+    return both
+
+
 def rows_of(folder: Path) -> list[dict[str, float]]:
     with (folder / "log.csv").open() as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -97,7 +113,7 @@ def test_the_loss_goes_down_and_the_log_says_so(tmp_path: Path) -> None:
     assert rows[-1]["val_loss"] < 0.01 * rows[0]["val_loss"]
     assert rows[-1]["train_loss"] < 0.01 * rows[0]["train_loss"]
     assert (state.step, state.rows) == (60, rows)
-    assert torch.allclose(task.model["line"].weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.2)
+    assert torch.allclose(line(task).weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.2)
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
 
 
@@ -118,8 +134,7 @@ def test_the_logged_training_loss_is_the_mean_since_the_last_row(tmp_path: Path)
 
 def test_batches_come_in_order_once_each_with_their_step(tmp_path: Path) -> None:
     task, seen = toy_task(), []
-    original = task.loss
-    task.loss = lambda batch, step: (seen.append((batch.cases[0], step)), original(batch, step))[1]
+    task.loss = noted(lambda batch, step: seen.append((batch.cases[0], step)), task.loss)
     fit(task, SCHEDULE, tmp_path, CPU)
     assert seen == [(f"case-{i}", i) for i in range(8)]
 
@@ -131,13 +146,12 @@ def test_a_last_interval_that_is_too_short_is_validated_as_well(tmp_path: Path) 
 
 def test_frozen_weights_stay_and_validation_runs_in_evaluation_mode(tmp_path: Path) -> None:
     task, modes = toy_task(), []
-    before = task.model["fixed"].weight.clone()
-    loss, validate = task.loss, task.validate
-    task.loss = lambda batch, step: (modes.append(task.model.training), loss(batch, step))[1]
-    task.validate = lambda: (modes.append(task.model.training), validate())[1]
+    before = task.model.state_dict()["fixed.weight"].clone()
+    task.loss = noted(lambda batch, step: modes.append(task.model.training), task.loss)
+    task.validate = noted(lambda: modes.append(task.model.training), task.validate)
     fit(task, SCHEDULE, tmp_path, CPU)
     assert modes == [True, True, False] * 4
-    assert torch.equal(task.model["fixed"].weight, before)
+    assert torch.equal(task.model.state_dict()["fixed.weight"], before)
 
 
 # ---- what is kept, and when it ends -----------------------------------------------------------------------------
@@ -148,7 +162,7 @@ def test_the_best_is_chosen_by_the_validation_score(tmp_path: Path) -> None:
     scores, weights = [0.1, 0.9, 0.3, 0.9], []
 
     def validation(number: int) -> dict[str, float]:
-        weights.append(task.model["line"].weight.detach().clone())
+        weights.append(line(task).weight.detach().clone())
         return {"val_loss": 1.0 / number, "score": scores[number - 1]}
 
     task = toy_task(validation)
@@ -220,14 +234,14 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_cases(tmp_path: Path, 
 
     def breaking(batch: Points, step: int) -> Tensor:
         if step == 5:
-            before.append(task.model["line"].weight.detach().clone())
+            before.append(line(task).weight.detach().clone())
         return original(batch, step) * (value if step == 5 else 1)
 
     task.loss = breaking
     with pytest.raises(InputError, match=r"step 5 \(cases case-5, other\)") as error:
         fit(task, SCHEDULE, tmp_path, CPU)
     assert one_sentence(error)
-    assert torch.equal(task.model["line"].weight, before[0])  # it was not stepped with
+    assert torch.equal(line(task).weight, before[0])  # it was not stepped with
     assert [row["step"] for row in rows_of(tmp_path)] == [2, 4]
 
 
@@ -339,7 +353,7 @@ def test_a_run_killed_again_and_again_still_ends_alike(tmp_path: Path, uninterru
 
 def test_a_checkpoint_of_another_architecture_cannot_be_resumed(tmp_path: Path, uninterrupted: Path) -> None:
     task = toy_task()
-    task.model["line"] = nn.Linear(4, 1)
+    task.model = nn.ModuleDict({"line": nn.Linear(4, 1)})
     with pytest.raises(InputError, match="another architecture") as error:
         fit(task, SCHEDULE, uninterrupted, CPU, resume=True)
     assert one_sentence(error)
@@ -419,7 +433,7 @@ def test_the_estimate_counts_what_grows_with_the_batch() -> None:
     def memory(width: int) -> int:
         task = toy_task()
         layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
-        task.model["line"] = layers
+        task.model["line"] = layers  # type: ignore[operator]
         return estimate(task, CPU)[1]
 
     grown = memory(2000) - memory(1000)

@@ -108,9 +108,7 @@ def test_a_contour_follows_the_border_of_its_mask_and_nothing_else_is_coloured()
 
 def test_the_reference_stands_in_every_panel_but_the_first_and_predictions_in_their_own():
     first, second, third = box(), np.roll(box(), 1, 2), np.roll(box(), -2, 1)
-    shown = SliceViewer(
-        volume(), overlays={"ground truth": first, "a": second, "b": third}, heat={"phi": first}
-    )
+    shown = SliceViewer(volume(), overlays={"ground truth": first, "a": second, "b": third}, heat={"phi": first})
     assert shown.panel_names == ["image", "ground truth", "a", "b", "phi"]
     panels = np.split(shown.render("axial", 2, width=80), 5, axis=1)
     assert [has_colour(p, REFERENCE_COLOR) for p in panels] == [False, True, True, True, True]
@@ -206,9 +204,7 @@ def test_fewer_levels_make_a_noisy_volume_smaller():
     assert sizes[1] < 0.85 * sizes[0]
 
 
-@pytest.mark.parametrize(
-    "shown", [SliceViewer(volume(), overlays={"m": box()}), MaskPainter("disc", size=12)]
-)
+@pytest.mark.parametrize("shown", [SliceViewer(volume(), overlays={"m": box()}), MaskPainter("disc", size=12)])
 def test_an_output_has_a_page_a_picture_and_a_text_without_addresses(shown):
     from PIL import Image
 
@@ -292,9 +288,7 @@ def test_a_volume_without_contrast_is_shown_and_said_to_be_so(values):
     shown = SliceViewer(values)
     assert shown.notes
     assert shown.render(width=10).shape == (8, 10, 3)
-    assert np.isfinite(
-        [meta_of(shown)["image"]["low"], meta_of(shown)["image"]["high"], meta_of(shown)["width"]]
-    ).all()
+    assert np.isfinite([meta_of(shown)["image"]["low"], meta_of(shown)["image"]["high"], meta_of(shown)["width"]]).all()
 
 
 def test_a_window_that_shows_nothing_gives_way_to_the_volumes_range():
@@ -435,9 +429,7 @@ def test_a_grid_has_a_size_that_can_be_painted(size):
 
 def explorer() -> CaseExplorer:
     cases = {
-        name: SimpleNamespace(
-            image=volume() + shift, mask=np.roll(box(label=2), shift, 2), spacing=(3.0, 1.0, 1.0)
-        )
+        name: SimpleNamespace(image=volume() + shift, mask=np.roll(box(label=2), shift, 2), spacing=(3.0, 1.0, 1.0))
         for shift, name in enumerate(("first", "second"))
     }
     sharp = {name: (case.mask == 2) * 0.9 for name, case in cases.items()}

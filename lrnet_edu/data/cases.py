@@ -14,9 +14,7 @@ from pathlib import Path, PurePosixPath
 from lrnet_edu.errors import InputError
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\.nii(?:\.gz)?)")
-_NEEDED = (
-    "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
-)
+_NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,7 @@ def _lits(folder: Path) -> list[Case]:
         if match := _LITS_NAME.fullmatch(path.name):
             kind, number, _ = match.groups()
             if number in files[kind]:
-                raise InputError(
-                    f"{folder} holds {kind}-{number} both as .nii and as .nii.gz: keep one of the two."
-                )
+                raise InputError(f"{folder} holds {kind}-{number} both as .nii and as .nii.gz: keep one of the two.")
             files[kind][number] = path
     for number, path in files["segmentation"].items():
         if number not in files["volume"]:

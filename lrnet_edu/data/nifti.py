@@ -65,9 +65,7 @@ def read_image(path: str | Path) -> Volume:
     with np.errstate(over="ignore"):  # a number too big for float32 becomes infinite and is reported below
         data = np.ascontiguousarray(volume.data, dtype=np.float32)
     if not np.isfinite(data).all():
-        raise InputError(
-            f"{path} holds NaN or infinity: replace those voxels, by -1000 in a CT, and save again."
-        )
+        raise InputError(f"{path} holds NaN or infinity: replace those voxels, by -1000 in a CT, and save again.")
     return Volume(data, volume.affine)
 
 
@@ -86,9 +84,7 @@ def read_mask(path: str | Path) -> Volume:
     volume = _read(Path(path))
     data = volume.data
     if not np.isfinite(data).all() or not (data == np.rint(data)).all():
-        raise InputError(
-            f"{path} is no mask, it holds fractional values: export the segmentation as a label map."
-        )
+        raise InputError(f"{path} is no mask, it holds fractional values: export the segmentation as a label map.")
     if data.min() < 0:
         raise InputError(f"{path} holds negative labels: renumber them from 0 (background) upwards.")
     if data.max() > np.iinfo(np.uint32).max:
@@ -157,9 +153,7 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
     if data.ndim != 3 or data.dtype not in (np.float32, np.uint8, np.int16):
-        raise InputError(
-            f"{path} cannot hold {data.dtype} {data.shape}: give (D, H, W) float32, uint8 or int16."
-        )
+        raise InputError(f"{path} cannot hold {data.dtype} {data.shape}: give (D, H, W) float32, uint8 or int16.")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file to write.")
     image = nib.Nifti1Image(data.T, affine)
@@ -195,9 +189,7 @@ def _read(path: Path) -> Volume:
         header = _read_header(stream, path)
         shape, affine, dtype = _shape(header, path), _affine(header, path), header.get_data_dtype()
         if dtype.kind not in "iuf":
-            raise InputError(
-                f"{path} holds colours or complex numbers: export it with one real number per voxel."
-            )
+            raise InputError(f"{path} holds colours or complex numbers: export it with one real number per voxel.")
         slope, offset = header.get_slope_inter()
         stream.seek(int(header.get_data_offset()))
         raw = _read_exactly(stream, math.prod(shape) * dtype.itemsize, path)
@@ -232,9 +224,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except (ValueError, OverflowError, HeaderDataError) as error:
         raise InputError(f"{path} has a damaged header: download or export it again.") from error
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror or error}): check its permissions."
-        ) from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
 
 
 def _read_header(stream: BinaryIO, path: Path) -> Any:
@@ -248,13 +238,7 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
         return (Nifti1Header if start[344:347] == b"n+1" else Nifti2Header).from_fileobj(stream)
     if start[128:132] == b"DICM":
         raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
-    kind = (
-        "an NRRD file"
-        if start.startswith(b"NRRD")
-        else "a MetaImage"
-        if b"ObjectType" in start
-        else "unknown"
-    )
+    kind = "an NRRD file" if start.startswith(b"NRRD") else "a MetaImage" if b"ObjectType" in start else "unknown"
     raise InputError(
         f"{path} is not NIfTI but {kind}: convert it with SimpleITK (ReadImage, WriteImage) or save it from "
         "3D Slicer as .nii.gz; DICOM is converted with dcm2niix."

@@ -96,9 +96,7 @@ class PatchBatches(Dataset[Batch]):
         if objects and rng.random() < self.object_share:
             voxels = objects[rng.integers(len(objects))]
             corner = voxels[rng.integers(len(voxels))] - size // 2
-            corner = corner + rng.integers(
-                -(size // 4), size // 4 + 1
-            )  # the object is not always in the middle
+            corner = corner + rng.integers(-(size // 4), size // 4 + 1)  # the object is not always in the middle
         else:
             corner = np.floor(rng.random(3) * (np.maximum(room, 0) + 1)).astype(int)
         return np.where(room < 0, room // 2, np.clip(corner, 0, np.maximum(room, 0)))

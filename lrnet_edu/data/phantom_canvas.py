@@ -29,14 +29,10 @@ class Canvas:
         box: where a ``part`` lies in the whole, an index for arrays of the whole.
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], spacing: tuple[float, float, float], rng: np.random.Generator
-    ):
+    def __init__(self, shape: tuple[int, int, int], spacing: tuple[float, float, float], rng: np.random.Generator):
         self.rng = rng
         scale = rng.uniform([0.96, 0.95, 0.95], [1.03, 1.05, 1.03])  # (z, y, x)
-        self.axes = [
-            (np.arange(n) - (n - 1) / 2) * s / k for n, s, k in zip(shape, spacing, scale, strict=True)
-        ]
+        self.axes = [(np.arange(n) - (n - 1) / 2) * s / k for n, s, k in zip(shape, spacing, scale, strict=True)]
         straight = np.meshgrid(*self.axes, indexing="ij")
         self.z, self.y, self.x = (a + WARP_MM * self.noise(65.0).clip(-2, 2) for a in straight)  # (D, H, W)
         self.image = np.full(shape, -1000.0)
@@ -72,9 +68,7 @@ class Canvas:
         box = self._box(centre, radii.max() + 25)
         rotation = Rotation.from_euler("ZY", turn, degrees=True).as_matrix()
         dx, dy, dz = (a[box] - c for a, c in zip((self.x, self.y, self.z), centre, strict=True))
-        unit = [
-            (r[0] * dx + r[1] * dy + r[2] * dz) / radius for r, radius in zip(rotation.T, radii, strict=True)
-        ]
+        unit = [(r[0] * dx + r[1] * dy + r[2] * dz) / radius for r, radius in zip(rotation.T, radii, strict=True)]
         level = np.sqrt(unit[0] ** 2 + unit[1] ** 2 + unit[2] ** 2).clip(1e-9)  # 1 on the surface
         slope = np.sqrt(sum((u / radius) ** 2 for u, radius in zip(unit, radii, strict=True)))
         distance = np.full(self.x.shape, FAR)
@@ -88,9 +82,7 @@ class Canvas:
             way = end - start
             box = self._box((start + end) / 2, float(np.linalg.norm(way)) / 2 + first + 6)
             dx, dy, dz = (a[box] - c for a, c in zip((self.x, self.y, self.z), start, strict=True))
-            t = ((dx * way[0] + dy * way[1] + dz * way[2]) / (way @ way)).clip(
-                0, 1
-            )  # nearest point of the axis
+            t = ((dx * way[0] + dy * way[1] + dz * way[2]) / (way @ way)).clip(0, 1)  # nearest point of the axis
             off = np.sqrt((dx - t * way[0]) ** 2 + (dy - t * way[1]) ** 2 + (dz - t * way[2]) ** 2)
             distance[box] = np.minimum(distance[box], off - first - t * (last - first))
         return distance
@@ -110,9 +102,7 @@ class Canvas:
     def _box(self, centre: Array, reach: float) -> tuple[slice, ...]:
         """Index box (z, y, x) of all within ``reach`` mm of ``centre`` (x, y, z), warp included."""
         reach = reach + 2 * WARP_MM
-        ends = [
-            np.searchsorted(a, (c - reach, c + reach)) for a, c in zip(self.axes, centre[::-1], strict=True)
-        ]
+        ends = [np.searchsorted(a, (c - reach, c + reach)) for a, c in zip(self.axes, centre[::-1], strict=True)]
         return tuple(slice(*e) for e in ends)
 
 

@@ -137,9 +137,7 @@ def _gut(body: Canvas, cavity: Array, chest: Array, spleen: Array) -> None:
     body.paint(np.maximum(stomach + 4, rng.uniform(30, 42) - body.y), -960.0)
 
     colon = [((98, 34, -96), (21, 22, 34)), ((-104, 20, -40), (21, 22, 34)), ((-108, -12, -80), (20, 21, 40))]
-    small = list(
-        zip(rng.uniform((-95, -15, -110), (45, 70, -45), (26, 3)), rng.uniform(10, 21, (26, 3)), strict=True)
-    )
+    small = list(zip(rng.uniform((-95, -15, -110), (45, 70, -45), (26, 3)), rng.uniform(10, 21, (26, 3)), strict=True))
     room = np.maximum(cavity + 3, 20 - np.hypot(body.x - 5, 0.8 * (body.y + 10)))  # beside the great vessels
     for centre, radii in small + colon:
         part = body.part(np.array(centre), 1.3 * max(radii) + 10)
@@ -163,9 +161,7 @@ def _great_vessels_and_pancreas(body: Canvas, hu: float) -> Array:
     return cava
 
 
-def _liver_shape(
-    body: Canvas, cavity: Array, chest: Array, spine: Array, kidneys: Array, cava: Array
-) -> Array:
+def _liver_shape(body: Canvas, cavity: Array, chest: Array, spine: Array, kidneys: Array, cava: Array) -> Array:
     """A large right lobe and a thin left one across the midline, moulded by the neighbours."""
     right = body.ellipsoid((70, -4, -2), (74, 92, 98), turn=(8, -10))
     left = body.ellipsoid((-8, 44, 20), (80, 32, 50), turn=(-12, -8))

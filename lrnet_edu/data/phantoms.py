@@ -55,9 +55,7 @@ class Sample(NamedTuple):
 
 HEALTHY = (5, 11, 17)
 STORED_OTHERWISE = {3: "LPS", 8: "PIR"}  # flipped twice; sagittal slices: readers must honour the affine
-SAMPLES = tuple(
-    Sample(n, *GRIDS[n % len(GRIDS)], n not in HEALTHY, STORED_OTHERWISE.get(n, "RAS")) for n in range(20)
-)
+SAMPLES = tuple(Sample(n, *GRIDS[n % len(GRIDS)], n not in HEALTHY, STORED_OTHERWISE.get(n, "RAS")) for n in range(20))
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,7 @@ def choose_preprocessing(
         InputError: if the window is empty, or a file cannot be read.
     """
     if window is not None and not window[0] < window[1]:
-        raise InputError(
-            f"The window {window} is empty: give its lower bound first, for example (-200, 250)."
-        )
+        raise InputError(f"The window {window} is empty: give its lower bound first, for example (-200, 250).")
     edges, volumes = [], []
     for case in training_cases:
         shape, affine = read_grid(case.image)
@@ -178,9 +176,7 @@ def _crop_to_body(subject: Any, is_ct: bool) -> Any:
     return tio.Crop(bounds, copy=False)(subject) if any(bounds) else subject
 
 
-def effective_range(
-    image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool
-) -> tuple[slice, slice, slice]:
+def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> tuple[slice, slice, slice]:
     """The box of the body, from the image alone (section 3, "effective range extraction").
 
     CT: the connected parts above -500 HU, of which those count that have at least a tenth of the largest
@@ -214,9 +210,7 @@ def effective_range(
     return box[0], box[1], box[2]
 
 
-def _isotropic_grid(
-    shape: Sequence[int], affine: np.ndarray, spacing: float
-) -> tuple[tuple[int, ...], np.ndarray]:
+def _isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing: float) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape (x, y, z) and affine of the grid with the same centre and directions that covers the volume.
 
     One voxel more than fits is taken where the division leaves a rest. Its centre still lies inside the

@@ -31,9 +31,7 @@ class Sketch:
     axes: Axes
     top: float
 
-    def box(
-        self, x: float, level: float, text: str, colour: str, *, wide: float = WIDE, tall: float = TALL
-    ) -> None:
+    def box(self, x: float, level: float, text: str, colour: str, *, wide: float = WIDE, tall: float = TALL) -> None:
         corner = (x - wide / 2, self.top - level * DOWN - tall / 2)
         self.axes.add_patch(
             FancyBboxPatch(
@@ -48,9 +46,7 @@ class Sketch:
         )
         self.axes.text(x, self.top - level * DOWN, text, ha="center", va="center", linespacing=1.15)
 
-    def arrow(
-        self, start: tuple[float, float], end: tuple[float, float], text: str = "", colour: str = BLACK
-    ) -> None:
+    def arrow(self, start: tuple[float, float], end: tuple[float, float], text: str = "", colour: str = BLACK) -> None:
         """From (x, level) to (x, level); a text stands above its middle."""
         ends = [(x, self.top - level * DOWN) for x, level in (start, end)]
         style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}

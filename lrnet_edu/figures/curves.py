@@ -97,9 +97,7 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         panels[1].legend(["error of φ", "1 − Dice"])
         panels[1].set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")
         panels[1].set_xlim(left=0)
-    summary = (
-        f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
-    )
+    summary = f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
     figure.suptitle(f"LR-Net: {summary}", size=12, weight="bold")
     alt = f"Error of phi against lesion radius. {summary.replace('φ', 'phi')}."
     for name, low, high in (("up to", 0.0, 12.0), ("beyond", 12.0, np.inf)):

@@ -56,9 +56,7 @@ class View(NamedTuple):
     def show(self, axes: Axes, plane: np.ndarray, **settings: Any) -> Any:
         """Draw the voxels of a plane (H, W) in their true proportions."""
         height, width = self.extent_of(plane)
-        return axes.imshow(
-            self.of(plane), extent=(0, width, height, 0), **{"interpolation": "nearest", **settings}
-        )
+        return axes.imshow(self.of(plane), extent=(0, width, height, 0), **{"interpolation": "nearest", **settings})
 
     def outline(self, axes: Axes, plane: np.ndarray, colour: str, width: float) -> None:
         """Draw the contours of a mask (H, W), closed where the view cuts it."""
@@ -68,9 +66,7 @@ class View(NamedTuple):
             axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
 
 
-def view_around(
-    plane: np.ndarray, spacing: tuple[float, float], *, least: float = 0.0, turned: bool = True
-) -> View:
+def view_around(plane: np.ndarray, spacing: tuple[float, float], *, least: float = 0.0, turned: bool = True) -> View:
     """A square view of the objects in a plane (H, W) with some surroundings, as far as the image reaches."""
     where = [np.flatnonzero(plane.any(axis=1 - axis)) for axis in (0, 1)]
     low = [int(w[0]) if len(w) else 0 for w in where]
@@ -107,9 +103,7 @@ def maps_figure(
     unit = "voxels" if spacing is None else "mm"
     step_z, step_y, step_x = (1.0, 1.0, 1.0) if spacing is None else (1.0, *spacing)[-3:]
     if not mask.any():
-        raise InputError(
-            "The mask is empty, so there is no distance map to show; choose a case with an object."
-        )
+        raise InputError("The mask is empty, so there is no distance map to show; choose a case with an object.")
     k = int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
     if not 0 <= k < len(mask):
         raise InputError(f"There is no slice {k} in a volume of {len(mask)}; choose 0 to {len(mask) - 1}.")
@@ -118,7 +112,7 @@ def maps_figure(
 
     lines, columns = (2, 3) if image is not None else (1, 5)
     height, width = view.extent_of(mask[k])
-    figure = Picture(lines * (8.6 / columns * height / width + (1.7 if lines > 1 else 1.8)))
+    figure = Picture(lines * (8.6 / columns * height / width + 1.9))
     panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
     if image is not None:
         ct = _checked_shape(image, mask.shape[1:] if flat else mask.shape, "image").reshape(mask.shape)
@@ -177,9 +171,7 @@ def results_figure(
     """
     image = np.asarray(image)
     masks = {"Ground truth": _checked_shape(reference, image.shape, "reference") != 0}
-    masks |= {
-        t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()
-    }
+    masks |= {t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()}
     truth, chosen = masks["Ground truth"], list(slices)
     if not chosen or not all(0 <= k < len(image) for k in chosen):
         raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
@@ -192,17 +184,13 @@ def results_figure(
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks.values(), strict=True):
-            view.show(
-                axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear"
-            )
-            view.outline(axes, truth[k], REFERENCE_COLOR, 3.4)
+            view.show(axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear")
+            view.outline(axes, truth[k], REFERENCE_COLOR, 1.8 if mask is truth else 3.0)
             if mask is not truth:
-                view.outline(axes, mask[k], PREDICTION_COLOR, 1.7)
+                view.outline(axes, mask[k], PREDICTION_COLOR, 1.5)
             if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
                 note = f"elsewhere: {unseen}"
-                axes.text(
-                    0.03, 0.05, note, transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 2}
-                )
+                axes.text(0.03, 0.05, note, transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 2})
     for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
         axes.set_title(f"{two_lines(title)}" + (f"\nDice {_dice(mask, truth)}" if mask is not truth else ""))
     for axes in grid[-1]:
@@ -229,9 +217,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
     """
     mask = np.asarray(reference) != 0
     lesions, count = cc3d.connected_components(mask, connectivity=26, return_N=True)  # (D, H, W), 1 .. count
-    areas = np.stack(
-        [np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions]
-    )  # (D, lesions)
+    areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions])  # (D, lesions)
     shares = areas / areas.max(axis=0)
     chosen: list[int] = []
     while len(chosen) < n:
@@ -242,9 +228,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
         chosen.append(int(gains.argmax()))
     left = set(np.flatnonzero(mask.any(axis=(1, 2))).tolist() if count else range(len(mask))) - set(chosen)
     while len(chosen) < n and left:
-        distance = {
-            k: min((abs(k - other) for other in chosen), default=-abs(k - len(mask) // 2)) for k in left
-        }
+        distance = {k: min((abs(k - other) for other in chosen), default=-abs(k - len(mask) // 2)) for k in left}
         chosen.append(max(sorted(left), key=distance.__getitem__))
         left.remove(chosen[-1])
     return sorted(chosen)
@@ -258,7 +242,5 @@ def _dice(mask: np.ndarray, truth: np.ndarray) -> str:
 def _checked_shape(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     array = np.asarray(array)
     if array.shape != shape:
-        raise InputError(
-            f"The {name} has shape {array.shape} and should have {shape}; bring both to one grid."
-        )
+        raise InputError(f"The {name} has shape {array.shape} and should have {shape}; bring both to one grid.")
     return array

@@ -90,9 +90,7 @@ class DistanceRegressionLoss(nn.Module):
         if alpha is None:
             kind = getattr(lrnet, "kind", None)
             if kind not in DEFAULT_ALPHA:
-                raise InputError(
-                    f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number."
-                )
+                raise InputError(f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number.")
             alpha = DEFAULT_ALPHA[kind]
         if not 0 <= alpha < float("inf"):
             raise InputError(f"alpha is {alpha}; give a finite number of at least 0.")

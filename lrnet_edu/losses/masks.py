@@ -127,9 +127,7 @@ class ExpLogLoss(nn.Module):
     Deviation: the class frequencies are the batch's, not the training set's.
     """
 
-    def __init__(
-        self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3
-    ) -> None:
+    def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
         super().__init__()
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
@@ -146,9 +144,7 @@ class ExpLogLoss(nn.Module):
         return self.dice_weight * dice_term + self.cross_entropy_weight * cross_entropy_term
 
 
-def _tversky_index(
-    p: Tensor, g: Tensor, false_positive_weight: float, false_negative_weight: float
-) -> Tensor:
+def _tversky_index(p: Tensor, g: Tensor, false_positive_weight: float, false_negative_weight: float) -> Tensor:
     """TI of every class, (C,)."""
     hits, false_alarms, misses = class_sums(p * g, p * (1 - g), (1 - p) * g)  # TP, FP, FN: (C,) each
     return ratio(hits, hits + false_positive_weight * false_alarms + false_negative_weight * misses)

@@ -43,9 +43,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
         values = values.float() if values.is_floating_point() else values
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
-        raise InputError(
-            f"'{name}' is no array of numbers ({array.dtype}): give a NumPy array or a torch tensor."
-        )
+        raise InputError(f"'{name}' is no array of numbers ({array.dtype}): give a NumPy array or a torch tensor.")
     return array
 
 
@@ -91,9 +89,7 @@ def value_range(array: np.ndarray) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
 
-def encode_values(
-    name: str, array: np.ndarray, low: float, high: float, levels: int, notes: list[str]
-) -> Codes:
+def encode_values(name: str, array: np.ndarray, low: float, high: float, levels: int, notes: list[str]) -> Codes:
     """Codes of the values from low to high; what lies beyond is clipped, NaN and infinity get code 0."""
     smallest, largest = value_range(array)
     missing = 0 if array.dtype.kind != "f" else int(array.size - np.count_nonzero(np.isfinite(array)))
@@ -122,9 +118,7 @@ def encode_mask(name: str, array: np.ndarray, notes: list[str]) -> tuple[np.ndar
         known = (array >= 0) & (array < OTHER_LABEL)
         strange = np.unique(array[~known])
         listed = ", ".join(f"{label:g}" for label in strange[:5]) + (", ..." if strange.size > 5 else "")
-        notes.append(
-            f"The mask '{name}' holds labels without a colour of their own ({listed}): all drawn in white."
-        )
+        notes.append(f"The mask '{name}' holds labels without a colour of their own ({listed}): all drawn in white.")
         array = np.where(known, array, OTHER_LABEL)
     codes = array.astype(np.uint8)
     counts = np.bincount(codes.ravel(), minlength=OTHER_LABEL + 1)

@@ -48,9 +48,7 @@ def colours(colormap: str) -> np.ndarray:
     return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[:, :3]
 
 
-def image_layer(
-    array: np.ndarray, window: tuple[float, float] | None, levels: int, notes: list[str]
-) -> ImageLayer:
+def image_layer(array: np.ndarray, window: tuple[float, float] | None, levels: int, notes: list[str]) -> ImageLayer:
     """The image in grey levels over twice its window (level, width), as far as its values reach."""
     low, high = value_range(array)
     if window is not None:

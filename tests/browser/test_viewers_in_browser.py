@@ -62,9 +62,7 @@ def box() -> np.ndarray:
 
 def page_of(file: Path, *fragments: str, dark: bool = False) -> Path:
     style = "background: #111; color: #ddd" if dark else "background: #fff; color: #222"
-    file.write_text(
-        f'<!doctype html><meta charset="utf-8"><body style="{style}">{"".join(fragments)}', "utf-8"
-    )
+    file.write_text(f'<!doctype html><meta charset="utf-8"><body style="{style}">{"".join(fragments)}', "utf-8")
     return file
 
 
@@ -210,9 +208,7 @@ def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, open_offline,
     canvas = page.locator("canvas").nth(1)
     for row, col in ((0, 0), (rows - 1, 2), (rows // 2, cols // 2)):
         area = canvas.bounding_box()
-        page.mouse.move(
-            area["x"] + (col + 0.5) * area["width"] / cols, area["y"] + (row + 0.5) * area["height"] / rows
-        )
+        page.mouse.move(area["x"] + (col + 0.5) * area["width"] / cols, area["y"] + (row + 0.5) * area["height"] / rows)
         place = [rows - 1 - row, cols - 1 - col]
         place.insert(across, shown.first_slices[axis])
         pixels(page)
@@ -222,9 +218,7 @@ def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, open_offline,
         )
         assert found, text
         assert [int(n) for n in found.groups()[:3]] == place
-        assert float(found[4]) == pytest.approx(
-            image[tuple(place)], abs=0.51 * shown._image.values.step + 0.05
-        )
+        assert float(found[4]) == pytest.approx(image[tuple(place)], abs=0.51 * shown._image.values.step + 0.05)
         assert found[5] == ("inside" if mask[tuple(place)] else "outside")
         assert float(found[6]) == pytest.approx(phi[tuple(place)], abs=0.003)
 
@@ -300,9 +294,7 @@ def painted_values(page: Any, shape: tuple[int, int]) -> tuple[np.ndarray, dict[
     texts = [text.replace("\u2212", "-") for text in texts]
     mask = np.array(["object" in text for text in texts]).reshape(shape)
     maps = {
-        kind: np.array([float(re.search(rf"(?<![A-Z-]){kind} (\S+)", text)[1]) for text in texts]).reshape(
-            shape
-        )
+        kind: np.array([float(re.search(rf"(?<![A-Z-]){kind} (\S+)", text)[1]) for text in texts]).reshape(shape)
         for kind in KINDS
     }
     return mask, maps
@@ -337,9 +329,7 @@ def test_painting_with_the_mouse_and_erasing_change_mask_and_maps(open_offline, 
     def stroke(row: int, first: int, last: int) -> None:
         page.mouse.move(area["x"] + (first + 0.5) * cell, area["y"] + (row + 0.5) * cell)
         page.mouse.down()
-        page.mouse.move(
-            area["x"] + (last + 0.5) * cell, area["y"] + (row + 0.5) * cell
-        )  # one event: no gap may stay
+        page.mouse.move(area["x"] + (last + 0.5) * cell, area["y"] + (row + 0.5) * cell)  # one event: no gap may stay
         page.mouse.up()
 
     stroke(5, 3, 12)

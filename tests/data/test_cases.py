@@ -37,9 +37,7 @@ def files(*names: str) -> list[str]:
 
 def test_lits_layout_in_natural_order(tmp_path: Path) -> None:
     fill(tmp_path, "volume-10.nii.gz", "segmentation-10.nii.gz", "volume-2.nii", "segmentation-2.nii.gz")
-    fill(
-        tmp_path, "volume-1.nii.gz", "notes.txt", "._volume-3.nii.gz", "volume-x.nii", "volume-4.nii.gz.part"
-    )
+    fill(tmp_path, "volume-1.nii.gz", "notes.txt", "._volume-3.nii.gz", "volume-x.nii", "volume-4.nii.gz.part")
     assert find_cases(tmp_path) == [
         Case("volume-1", tmp_path / "volume-1.nii.gz", None, None),
         Case("volume-2", tmp_path / "volume-2.nii", tmp_path / "segmentation-2.nii.gz", None),

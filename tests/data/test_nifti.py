@@ -127,9 +127,7 @@ def test_equal_data_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.nii.gz"
     nifti.write(path, noise("uint8").T, AFFINE)
     before = path.read_bytes()

@@ -112,18 +112,14 @@ def test_orientation_of_the_file_does_not_matter(axes: tuple[int, ...], flips: t
     assert np.mean(back != theirs.data) < 1e-4  # rounding may decide a tie otherwise
 
 
-@pytest.mark.parametrize(
-    "affine", [make_affine(SPACING), OBLIQUE, SHEARED], ids=["plain", "oblique", "sheared"]
-)
+@pytest.mark.parametrize("affine", [make_affine(SPACING), OBLIQUE, SHEARED], ids=["plain", "oblique", "sheared"])
 @pytest.mark.parametrize("spacing", [0.8, 1.5, 2.3])
 def test_masks_stay_where_they_are(affine: np.ndarray, spacing: float) -> None:
     """Centres of the objects in mm, on the new grid and back in the file; Dice of the way there and back."""
     image, mask = scan(affine)
     prepared = prepare(image, Preprocessing(spacing, None), mask, ((1,), (2,)))
     assert prepared.classes is not None
-    back, probabilities = back_to_original(
-        one_hot(prepared, 3), prepared.affine, image, keep_probabilities=True
-    )
+    back, probabilities = back_to_original(one_hot(prepared, 3), prepared.affine, image, keep_probabilities=True)
     assert back.dtype == np.uint8
     assert back.shape == mask.data.shape
     old, new = points(mask.data.shape, affine), points(prepared.classes.shape, prepared.affine)
@@ -154,15 +150,11 @@ def test_the_grid_is_isotropic_and_covers_the_volume() -> None:
 def test_upsampling_is_linear_interpolation() -> None:
     """On a grid finer than the file's nothing is smoothed; scipy interpolates at the same millimetres."""
     image, _ = scan(OBLIQUE)
-    image.data[0, 0, 0] = (
-        image.data.min() - 1
-    )  # the one voxel that is not above the minimum: nothing is cropped
+    image.data[0, 0, 0] = image.data.min() - 1  # the one voxel that is not above the minimum: nothing is cropped
     prepared = prepare(image, Preprocessing(0.7, None))
     place = points(prepared.image.shape, prepared.affine)
     indices = (place - OBLIQUE[:3, 3]) @ np.linalg.inv(OBLIQUE[:3, :3]).T  # (x, y, z)
-    values = ndimage.map_coordinates(
-        image.data, indices[..., ::-1].transpose(3, 0, 1, 2), order=1, mode="nearest"
-    )
+    values = ndimage.map_coordinates(image.data, indices[..., ::-1].transpose(3, 0, 1, 2), order=1, mode="nearest")
     expected = (values - values.mean()) / values.std()
     np.testing.assert_allclose(prepared.image, expected, atol=2e-3)
     assert prepared.image.dtype == np.float32
@@ -311,9 +303,7 @@ def test_thin_volumes(depth: int) -> None:
     assert dice(back == 1, mask.data == 1) > 0.95
 
 
-def stored_cases(
-    folder: Path, *scans: tuple[tuple[int, int, int], tuple[float, float, float], float]
-) -> list[Case]:
+def stored_cases(folder: Path, *scans: tuple[tuple[int, int, int], tuple[float, float, float], float]) -> list[Case]:
     """Cases of given shape, spacing and value of the darkest tenth."""
     cases = []
     for i, (shape, spacing, dark) in enumerate(scans):

@@ -1,0 +1,40 @@
+"""The start of every notebook: seed, look of the figures, and what it runs on."""
+
+from __future__ import annotations
+
+import platform
+import random
+
+import numpy as np
+import torch
+
+from lrnet_edu._version import __version__
+from lrnet_edu.config import fast
+from lrnet_edu.training import choose_device
+
+
+def set_up(seed: int = 0) -> torch.device:
+    """Set every seed, give matplotlib the course's letters and colours, and print versions, device and size.
+
+    Args:
+        seed: of Python's, NumPy's and torch's random numbers.
+
+    Returns:
+        The best device there is: CUDA, then MPS, then the CPU.
+    """
+    import matplotlib
+
+    from lrnet_edu.figures.picture import STYLE
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    matplotlib.rcParams.update(STYLE)
+    device = choose_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(  # noqa: T201
+        f"lrnet_edu {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"numpy {np.__version__}, matplotlib {matplotlib.__version__}\n"
+        f"device: {device.type} ({name}); size: {'small (LRNET_EDU_FAST)' if fast() else 'normal'}; seed: {seed}"
+    )
+    return device

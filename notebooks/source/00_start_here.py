@@ -1,0 +1,220 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# This course takes one paper apart and puts it together again, running: Li et al., *Deep Distance Map Regression
+# Network with Shape-aware Loss for Imbalanced Medical Image Segmentation*. It asks how a network can find tumours that
+# fill less than a hundredth of a CT.
+#
+# **Afterwards you can**
+# - say in four sentences what the paper claims,
+# - say what each notebook gives you and how long it takes here,
+# - trust your installation, and know whether a GPU is at work.
+#
+# **Takes** 15 minutes; the cells run in half a minute on a CPU.
+
+# %% tags=["parameters"]
+from lrnet_edu.config import fast
+
+FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
+PATCH = (16, 32, 32) if FAST else (32, 64, 64)  # voxels (z, y, x) of the timing below
+
+# %% [markdown]
+# ## 1 · What the paper claims
+#
+# Networks for segmentation learn from masks: 0 or 1 for every voxel. The paper's idea is a second, richer ground truth,
+# the **distance map** of the mask, and a small network that computes it, the **LR-Net**.
+#
+# 1. A distance map knows about shape and border; a mask knows only about classes (section 2.1).
+# 2. The LR-Net learns "mask → map" from masks alone, with a Dice "around 0.99" (section 2.2).
+# 3. Frozen behind the segmentation network, the **M-Net**, it passes its error back: a map that is wrong teaches the
+#    M-Net a better mask. For a new patient it is not needed (section 2.2, Fig. 1).
+# 4. The map also serves as a weight in a Dice loss, **MapDice** (Eq. 2). Both together segment small tumours better than
+#    five losses made for imbalance (Table 2).
+#
+# Here is Fig. 1, drawn from the course's own networks. **Question.** Which of the two networks do you need in the
+# clinic?
+
+# %%
+from lrnet_edu import LRNet, MNet
+from lrnet_edu.figures import architecture_figure
+
+mnet, lrnet = MNet(), LRNet("NI-DM")
+architecture_figure(mnet, lrnet)
+
+# %% tags=["nbval-check-output"]
+weights = {type(net).__name__: sum(weight.numel() for weight in net.parameters()) for net in (mnet, lrnet)}
+for name, number in weights.items():
+    print(f"{name:6} {number:9,} weights")
+
+# %% [markdown]
+# ### How an exercise works
+# Every notebook has a few. You write your answer in place of `None`, run the cell and the next one, and read what it
+# says: a hint, if it is not right yet. The solution is folded below. An exercise without an answer stops nothing.
+#
+# ### Exercise 0.1 · The clinic
+# Which network segments a new patient, `"M-Net"` or `"LR-Net"`?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_0_1(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer = "M-Net"
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 0.2 · The claim in one number
+# Three rows of the paper's Table 2 (its clinical data set of 137 scans). **DC** is the Dice per case.
+#
+# | method | DC | DG | VOE | ASSD (mm) |
+# |---|---|---|---|---|
+# | M-Net, Dice loss | 0.647 | 0.888 | 0.292 | 0.809 |
+# | M-Net, MapDice | 0.661 | 0.870 | 0.298 | 0.944 |
+# | M-Net, MapDice + LR-Net | 0.751 | 0.935 | 0.252 | 0.654 |
+#
+# How much DC does the full method gain over the plain Dice loss?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_0_2(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer = 0.751 - 0.647
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 0.3 · Light weight
+# How many times as many weights as the LR-Net does the M-Net have?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_0_3(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# from lrnet_edu import LRNet, MNet
+#
+# main, light = (sum(weight.numel() for weight in net.parameters()) for net in (MNet(), LRNet()))
+# answer = main / light
+# ```
+# </details>
+
+# %% [markdown]
+# ## 2 · The course
+#
+# Each notebook runs by itself, top to bottom, without a network and without the others' results.
+#
+# | notebook | you can afterwards | to read and try | cells on a CPU | GPU |
+# |---|---|---|---|---|
+# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps by hand, repair Eq. 1 | 40 min | 1 min | no |
+# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | read, window, resample and cut a CT, measure the imbalance | 40 min | 1 min | no |
+# | [03 · LR-Net pretraining](03_lrnet_pretraining.ipynb) | train the LR-Net and say what its Dice of 0.99 proves | 45 min | up to 10 min | helps |
+# | [04 · M-Net and losses](04_mnet_and_losses.ipynb) | train the M-Net, see what MapDice really minimises | 50 min | up to 10 min | helps |
+# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | follow the gradient through the frozen LR-Net, choose α | 50 min | up to 10 min | helps |
+# | [06 · Results and viewers](06_results_and_viewers.ipynb) | predict whole volumes, read the seven criteria | 40 min | up to 10 min | no |
+# | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | judge which of the paper's claims held here | 40 min | up to 10 min | helps |
+# | [08 · Your own data and network](08_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 40 min | up to 10 min | helps |
+#
+# No time? 01, 05 and 06 carry the idea.
+
+# %% [markdown]
+# ## 3 · Does it run here?
+#
+# A distance map, and one training step of both networks, timed. **Question.** The LR-Net has a fraction of a per cent
+# of the M-Net's weights. Which share of the time do you expect it to take?
+
+# %% tags=["nbval-check-output"]
+import numpy as np
+
+from lrnet_edu import distance_map
+
+line = np.array([[0, 1, 1, 1, 1, 1, 0]])  # (H, W)
+print("mask ", line[0])
+print("O-DM ", distance_map(line, "O-DM")[0])
+print("NI-DM", distance_map(line, "NI-DM")[0].round(2))
+
+# %%
+import time
+
+import torch
+
+
+def seconds_per_step(network, channels, device, repeat=3):
+    """Forward and backward on one patch; the first pass warms up and does not count."""
+    network = network.to(device)
+    patch = torch.rand(1, channels, *PATCH, device=device)  # (B, C, D, H, W)
+    for number in range(repeat + 1):
+        if number == 1:
+            start = time.perf_counter()
+        network(patch).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.perf_counter() - start) / repeat
+
+
+for name, network, channels in (("M-Net", MNet(), 1), ("LR-Net", LRNet(), 2)):
+    print(f"{name:6} on {device.type}: {1000 * seconds_per_step(network, channels, device):7.1f} ms a patch of {PATCH}")
+if device.type == "cpu":
+    print("There is no GPU at work: everything still runs, the trainings on a smaller scale.")
+
+# %% [markdown]
+# Surprised? Weights are not work: the LR-Net has few channels, but it works on full-size volumes, where convolutions
+# are dear. Most of the M-Net's weights sit at its lowest level, where a patch has shrunk to a few voxels.
+
+# %% [markdown]
+# ## 4 · What you will work with
+#
+# A phantom CT, its lesions, and their NI-DM, the paper's favourite map. Scroll (slider, arrow keys, wheel).
+# **Question.** Where is the map bright, where is it dark, and what do the smallest lesions look like?
+
+# %%
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.samples import sample_folder
+from lrnet_edu.viewers import SliceViewer
+
+ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
+lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)
+SliceViewer(
+    ct.data,
+    spacing=ct.spacing,
+    overlays={"lesions": lesions},
+    heat={"NI-DM": distance_map(lesions, "NI-DM")},
+    levels=64,
+    title="volume-0 and the NI-DM of its lesions",
+)
+
+# %% tags=["nbval-check-output"]
+from scipy import ndimage
+
+count = ndimage.label(lesions, np.ones((3, 3, 3)))[1]
+phi = distance_map(lesions, "NI-DM")
+print(f"{count} lesions, {100 * lesions.mean():.2f} % of the voxels")
+at_rim = (phi[lesions] == 1).mean()
+print(f"NI-DM is 1 at {100 * at_rim:.0f} % of the lesion voxels, and {phi[lesions].min():.2f} at the deepest")
+
+# %% [markdown]
+# Every lesion is bright at its border and darker inside; small ones are all border. That is the ground truth the paper
+# trains with.
+#
+# ## Summary
+#
+# - The paper: distance maps as ground truth, a small frozen network that computes them, a Dice loss that they weigh.
+# - The course checks every one of its claims on data you can hold in your hand, and says so where they do not hold.
+#
+# **Next:** [01 · Distance maps](01_distance_maps.ipynb).
