@@ -119,7 +119,7 @@ class Config(Schedule):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """A configuration from what ``dataclasses.asdict`` or a ``config.json`` holds (lists become tuples)."""
+        """A configuration from ``dataclasses.asdict``, also after a trip through JSON (lists become tuples)."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise InputError(f"The configuration has unknown settings {', '.join(unknown)}; remove them.")
@@ -153,9 +153,9 @@ def fast() -> bool:
 def pretrain_config(kind: str = "NI-DM", **changes: Any) -> PretrainConfig:
     """The LR-Net's settings for a kind of map, some of them changed; the small size under ``LRNET_EDU_FAST=1``.
 
-    O-DM and I-DM reach 10 voxels and more, where NI-DM ends at 1: at its learning rate their ReLU output dies.
+    I-DM reaches 10 voxels and more, and most on the border: at NI-DM's learning rate its ReLU output dies.
     """
-    rate = {"learning_rate": 3e-3} if kind in ("O-DM", "I-DM") else {}
+    rate = {"learning_rate": 3e-3} if kind == "I-DM" else {}
     small = {"steps": 12, "validate_every": 6} if fast() else {}
     given = {key: value for key, value in changes.items() if value is not None}
     return PretrainConfig(kind=kind, **{**rate, **small, **given})

@@ -1,7 +1,7 @@
 """Section 2.2 and Fig. 1: the main network (M-Net), the light network (LR-Net), and both in tandem.
 
 The paper gives no widths. The ones here are those the authors later used: a residual 3-D U-Net of 8 to 128
-features, and an LR-Net of 15,717 weights that sees 31 voxels in each direction.
+features, and an LR-Net of 15,717 weights that sees 31 voxels along each axis, 15 to either side.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ class LRNet(nn.Module):
 
     (B, 2, D, H, W), the softmax pair (background, object) -> (B, 1, D, H, W), the map. It computes Section 2.1's
     map in a differentiable manner, so that the map's error can teach whatever produced the probabilities. It sees
-    31 voxels in each direction: the maximum M_C of a lesion much larger than that is out of its sight.
+    15 voxels to either side: the maximum M_C of a lesion much larger than that is out of its sight.
 
     Deviation: no normalisation by default. Instance normalisation (the authors' choice, ``norm="instance"``)
-    does not carry over from lesion-centred patches to whole volumes, where almost everything is background.
+    depends on how much of the volume is background, and that differs between patches and whole scans.
 
     Args:
         kind: the map it regresses, "O-DM", "I-DM", "NI-DM" or "SNI-DM".

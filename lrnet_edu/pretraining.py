@@ -49,6 +49,8 @@ class LesionCrops:
 
     def __init__(self, cases: Sequence[CachedCase]) -> None:
         self.cases = [case for case in cases if any(len(voxels) for voxels in case.foreground)]
+        if not self.cases:
+            raise InputError("No training case holds the object; choose another --label or more cases.")
 
     def __call__(self, rng: np.random.Generator, edge: int) -> np.ndarray:
         case = self.cases[rng.integers(len(self.cases))]
@@ -213,13 +215,15 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
                     f"The LR-Net's output layer died {revivals} times (step {step}: 0 everywhere); lower the "
                     "learning rate or take another seed."
                 )
+            torch.manual_seed(config.seed + step)  # the same after a resume
             lrnet.wake_output()
             maps = lrnet(batch.probabilities)
         return weighted_error(maps, batch.maps, step / config.steps)
 
     def validate() -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
-        return {"val_loss": quality.error, "score": -quality.error, "val_dice": quality.dice}
+        loss = quality.error + 1 - quality.dice  # the error looks inside lesions only, Dice at the background too
+        return {"val_loss": loss, "score": -loss, "val_error": quality.error, "val_dice": quality.dice}
 
     return Task(model, MaskBatches(draw, config), loss, validate, lrnet_facts(lrnet), kept="lrnet.")
 

@@ -56,7 +56,7 @@ def results() -> DemoResults:
     mask = np.zeros(image.shape, bool)
     mask[2:4, 8:14, 8:15] = True
     nothing, shifted = np.zeros_like(mask), np.roll(mask, 1, axis=2)
-    rows = [{"step": 5, "train_loss": 0.9, "val_loss": 0.8, "score": 0.4, "val_dice": 0.9}]
+    rows = [{"step": 5, "train_loss": 0.9, "val_loss": 0.8, "score": 0.4, "val_error": 0.8, "val_dice": 0.9}]
     return DemoResults(
         mnet=MNet(features=(2, 4), blocks=(1,)),
         lrnet=LRNet(),

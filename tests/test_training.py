@@ -248,9 +248,18 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_cases(tmp_path: Path, 
 # ---- resuming ---------------------------------------------------------------------------------------------------
 
 
+def stagnating_task() -> Task:
+    """Its score rises and its validation loss does not fall: every validation writes a best and lowers the rate."""
+    task = toy_task()
+    validate = task.validate
+    task.validate = lambda: {**validate(), "val_loss": 1.0}
+    return task
+
+
 @pytest.fixture
 def uninterrupted(tmp_path: Path) -> Path:
-    fit(toy_task(), SCHEDULE, tmp_path / "whole", CPU)
+    state = fit(stagnating_task(), SCHEDULE, tmp_path / "whole", CPU)
+    assert len({row["lr"] for row in state.rows}) == 4
     return tmp_path / "whole"
 
 
@@ -277,7 +286,7 @@ def killed_run(task: Task, folder: Path, *, resume: bool = False) -> None:
 
 @pytest.mark.parametrize("step", range(8))
 def test_a_run_killed_in_a_step_goes_on_bit_for_bit(tmp_path: Path, uninterrupted: Path, step: int) -> None:
-    folder, task = tmp_path / "killed", toy_task()
+    folder, task = tmp_path / "killed", stagnating_task()
     original = task.loss
 
     def dying(batch: Points, at: int) -> Tensor:
@@ -287,7 +296,7 @@ def test_a_run_killed_in_a_step_goes_on_bit_for_bit(tmp_path: Path, uninterrupte
 
     task.loss = dying
     killed_run(task, folder)
-    fit(toy_task(), SCHEDULE, folder, CPU, resume=True)
+    fit(stagnating_task(), SCHEDULE, folder, CPU, resume=True)
     assert_same_run(folder, uninterrupted)
 
 
@@ -328,16 +337,16 @@ def test_a_run_killed_between_two_writes_goes_on_bit_for_bit(
     folder = tmp_path / "killed"
     with monkeypatch.context():
         dies_at_write(number, when)
-        killed_run(toy_task(), folder)
+        killed_run(stagnating_task(), folder)
     monkeypatch.undo()
-    fit(toy_task(), SCHEDULE, folder, CPU, resume=True)
+    fit(stagnating_task(), SCHEDULE, folder, CPU, resume=True)
     assert_same_run(folder, uninterrupted)
 
 
 def test_a_run_killed_again_and_again_still_ends_alike(tmp_path: Path, uninterrupted: Path) -> None:
     folder = tmp_path / "killed"
     for deadly in (1, 3, 3, 6):
-        task = toy_task()
+        task = stagnating_task()
         original = task.loss
 
         def dying(batch: Points, step: int, original: Any = original, deadly: int = deadly) -> Tensor:
@@ -347,12 +356,12 @@ def test_a_run_killed_again_and_again_still_ends_alike(tmp_path: Path, uninterru
 
         task.loss = dying
         killed_run(task, folder, resume=True)
-    fit(toy_task(), SCHEDULE, folder, CPU, resume=True)
+    fit(stagnating_task(), SCHEDULE, folder, CPU, resume=True)
     assert_same_run(folder, uninterrupted)
 
 
 def test_a_checkpoint_of_another_architecture_cannot_be_resumed(tmp_path: Path, uninterrupted: Path) -> None:
-    task = toy_task()
+    task = stagnating_task()
     task.model = nn.ModuleDict({"line": nn.Linear(4, 1)})
     with pytest.raises(InputError, match="another architecture") as error:
         fit(task, SCHEDULE, uninterrupted, CPU, resume=True)
@@ -420,7 +429,7 @@ def test_devices() -> None:
 
 
 def test_the_estimate_changes_nothing(tmp_path: Path, uninterrupted: Path) -> None:
-    task = toy_task()
+    task = stagnating_task()
     seconds, memory = estimate(task, CPU)
     assert seconds > 0
     assert memory >= 16 * 3 * 4  # the backward pass needs at least the batch

@@ -26,7 +26,7 @@ def check_0_2(answer: Any) -> str | None:
     return None if close(answer, 0.104, 0.0006) else "Subtract the baseline's DC from the DC of the full method."
 
 
-@check("Light weight indeed: freezing it costs next to no memory, and throwing it away saves next to no time.")
+@check("Light in weights. Whether it is light in computing time, too, is measured in section 4.")
 def check_0_3(answer: Any) -> str | None:
     """How many times as many weights the M-Net has."""
     from lrnet_edu.networks import LRNet, MNet

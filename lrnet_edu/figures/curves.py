@@ -84,7 +84,7 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
 
     Args:
         quality: of an LR-Net on masks it was not trained on.
-        rows: of its pretraining with their step, val_loss (error of phi) and val_dice; both errors are then
+        rows: of its pretraining with their step, val_error (error of phi) and val_dice; both errors are then
             drawn over the steps, in a second panel.
     """
     figure = Picture(4.4)
@@ -92,7 +92,7 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
     _error_by_size(panels[0], quality)
     if rows:
         steps = [row["step"] for row in rows]
-        panels[1].semilogy(steps, [row["val_loss"] for row in rows], "-o", color=METHOD_COLORS["lrnet"], lw=2)
+        panels[1].semilogy(steps, [row["val_error"] for row in rows], "-o", color=METHOD_COLORS["lrnet"], lw=2)
         panels[1].semilogy(steps, [max(1 - row["val_dice"], 1e-5) for row in rows], "--s", color=BLUE, lw=2)
         panels[1].legend(["error of φ", "1 − Dice"])
         panels[1].set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")

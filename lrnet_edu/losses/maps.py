@@ -19,7 +19,7 @@ from lrnet_edu.networks import regress_maps
 # What finding nothing costs (`cost_of_empty_output`) differs fifty-fold between the kinds of map. The default
 # alpha, rounded to one digit, makes it about 0.03 for every kind on one lesion, a ball of radius 6 in 48^3
 # voxels (0.8 % foreground). 0.03 is what alpha = 10 gives with NI-DM: felt beside a Dice term near 1 without
-# ruling it. Ten times as much did worse in each of three trials on small phantoms.
+# ruling it.
 DEFAULT_ALPHA = {"O-DM": 3.0, "I-DM": 0.8, "NI-DM": 10.0, "SNI-DM": 0.2}
 
 
@@ -117,7 +117,7 @@ class DistanceRegressionLoss(nn.Module):
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
     """Section 2.3's regression loss without alpha: smooth L1 (beta = 1), the mean over voxels and classes.
 
-    Maps and target have one shape, (B, classes - 1, D, H, W). It is also what an LR-Net is pretrained with.
+    Maps and target have one shape, (B, classes - 1, D, H, W).
 
     Raises:
         InputError: if the shapes differ.

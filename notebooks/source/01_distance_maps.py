@@ -81,7 +81,7 @@ def show_numbers(maps, alt):
         axes.imshow(values, cmap=SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP, vmin=-top if signed else 0, vmax=top)
         for (row, column), value in np.ndenumerate(values):
             dark = abs(value) > 0.6 * top if signed else value < 0.6 * top
-            text = f"{value:.2f}".rstrip("0").rstrip(".").replace("0.", ".") if value else ""
+            text = f"{value:.2g}".replace("0.", ".") if value else ""
             axes.text(column, row, text, ha="center", va="center", size=8.5, color="white" if dark else "black")
         axes.set(title=name, xlabel="column (voxels)", ylabel="row (voxels)")
     return figure.finish(alt)
@@ -226,7 +226,7 @@ show_numbers(
 )
 
 # %% [markdown]
-# It jumps, from about 0 just outside to 1 at the rim: the border is a cliff, here as in NI-DM. All four maps are
+# It jumps, from a little below 0 just outside to 1 at the rim: the border is a cliff, here as in NI-DM. All four maps are
 # built now. Do they agree with the package?
 
 # %% tags=["nbval-check-output"]

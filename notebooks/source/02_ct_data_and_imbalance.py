@@ -73,7 +73,7 @@ from lrnet_edu.viewers import SliceViewer
 SliceViewer(
     scan.data,
     spacing=scan.spacing,
-    overlays={"liver and lesions": labels.data},
+    overlays={"label": labels.data},
     levels=64,
     title="volume-0: liver (1) and lesions (2)",
 )
@@ -119,8 +119,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# The contrast of a lesion is about twice the noise, whatever the window. But a window spends the range of the input,
-# 0 to 1, where it matters. Ours maps −200 to 250 HU to [0, 1] and clips the rest.
+# Contrast and noise grow together: a window adds no information. But the input of a network is a few digits between 0
+# and 1, and the window spends them where they matter. Ours maps −200 to 250 HU to [0, 1] and clips the rest.
 #
 # ### Exercise 2.1 · The window transform
 # Write it: a function of an array of HU. `def answer(hu): ...`.
@@ -219,7 +219,7 @@ print(f"lesion: {100 * lesion.mean():.2f} % of the scan, {100 * body.mean():.2f}
 # %% [markdown]
 # ### Spacing interpolation: cubes
 #
-# In the last section of notebook 01 anisotropic voxels left most of a lesion's rim below $\varphi = 1$; and a
+# In section 7 of notebook 01 anisotropic voxels left most of a lesion's rim below $\varphi = 1$; and a
 # convolution should look equally far in all directions. So the scan is interpolated to cubes. **Question.** A mask of
 # zeros and ones is interpolated too. Are its values still zeros and ones?
 
@@ -297,25 +297,25 @@ for title, share in shares.items():
 # ## 6 · The whole data set, in one picture
 
 # %%
-from tqdm.auto import tqdm
-
-steps = ["whole scan", "body box", "liver", "lesion-centred\npatch"]
+steps = ["whole scan", "body box", "lesion-centred\npatch", "liver alone,\nwere it known"]
 table = []  # one row a case with a lesion: the lesion's share after each step
 lesions_by_case = {}
-for case in tqdm(chosen, desc="cases"):
-    ready = prepare(read_image(case.image), settings, read_mask(case.mask), parse_labels("1,2"))
-    file_mask = read_mask(case.mask).data == 2
+for case in chosen:
+    in_file = read_mask(case.mask)
+    ready = prepare(read_image(case.image), settings, in_file, parse_labels("1,2"))
     here = ready.classes == 2  # (D, H, W)
     lesions_by_case[case.name] = here
     if here.any():
         centred = np.mean([patch.mean() for patch in patches_of(here, rng, centred=True)])
-        table.append([file_mask.mean(), here.mean(), here.sum() / (ready.classes > 0).sum(), centred])
+        table.append([(in_file.data == 2).mean(), here.mean(), centred, here.sum() / (ready.classes > 0).sum()])
 table = np.array(table)  # (cases, steps)
 
 without = [name for name, mask in lesions_by_case.items() if not mask.any()]
+factor = table[:, 0].max() / table[:, 0].min()
 print(f"cases without any lesion: {', '.join(without) or 'none among these'}")
+print(f"between the others the lesions' share of the scan differs by a factor of up to {factor:.0f}")
 for step, share in zip(steps, np.median(table, axis=0), strict=True):
-    print(f"{step.replace(chr(10), ' '):22} median lesion share {100 * share:6.2f} %, 1 voxel in {1 / share:.0f}")
+    print(f"{step.replace(chr(10), ' '):27} median lesion share {100 * share:6.2f} %, 1 voxel in {1 / share:.0f}")
 
 # %%
 from lrnet_edu.palette import BLACK, BLUE
@@ -329,10 +329,10 @@ axes.set_xticks(range(len(steps)), steps)
 axes.set(ylabel="Lesion share of the voxels (%)", title=f"{len(table)} cases with lesions, one line each")
 axes.legend(loc="upper left")
 medians = ", ".join(f"{100 * share:.2f} %" for share in np.median(table, axis=0))
-figure.finish(f"The lesion's share of the voxels rises with every step: the medians are {medians}.")
+figure.finish(f"The lesion's share of the voxels after each step, one line a case; the medians are {medians}.")
 
 # %% [markdown]
-# Two things to take along. The cases differ by more than a factor of ten, so no single class weight fits all. And some
+# Two things to take along. The cases differ by far, so no single class weight fits all. And some
 # patients have no lesion at all: then Dice is 0 / 0, and an evaluation has to say what it does (notebook 06).
 #
 # ## 7 · Small lesions are all rim

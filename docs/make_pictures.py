@@ -1,0 +1,38 @@
+"""Draw the README's two pictures out of a finished demo: ``python docs/make_pictures.py runs/demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lrnet_edu.config import METHODS
+from lrnet_edu.data.labels import encode
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.demo import DEMO, DEMO_METHODS, LABELS
+from lrnet_edu.figures import architecture_figure, results_figure, telling_slices
+from lrnet_edu.networks import load_lrnet
+from lrnet_edu.samples import sample_folder
+from lrnet_edu.segmentation import load_mnet
+
+CASE = "16"  # a test case with many lesions
+
+
+def main(demo: Path) -> None:
+    """Write ``docs/architecture.png`` and ``docs/results.png``."""
+    docs = Path(__file__).parent
+    networks = load_mnet(demo / "dice").mnet, load_lrnet(demo / "lrnet" / "best.safetensors")
+    (docs / "architecture.png").write_bytes(architecture_figure(*networks, DEMO["patch_size"]).png(120))
+    scan = read_image(sample_folder() / f"volume-{CASE}.nii.gz")
+    truth = encode(read_mask(sample_folder() / f"segmentation-{CASE}.nii.gz").data, LABELS)
+    found = {
+        METHODS[method].title: encode(
+            read_mask(demo / method / "predictions" / f"segmentation-{CASE}.nii.gz").data, LABELS
+        )
+        for method in DEMO_METHODS
+    }
+    picture = results_figure(scan.data, truth, found, scan.spacing, telling_slices(truth, 2))
+    (docs / "results.png").write_bytes(picture.png(120))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
