@@ -110,7 +110,7 @@ def write_table(records: list[dict]) -> None:
         "# The LR-Nets that ship with the package",
         "",
         "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
-        f"Recipe: {json.dumps(first['recipe'])} (I-DM: learning rate 0.003, the others 0.01). "
+        f"Recipe: {json.dumps(first['recipe'])} (O-DM and I-DM: learning rate 0.005, the others 0.01). "
         f"Device: {first['device']}; versions: "
         f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",

@@ -153,9 +153,9 @@ def fast() -> bool:
 def pretrain_config(kind: str = "NI-DM", **changes: Any) -> PretrainConfig:
     """The LR-Net's settings for a kind of map, some of them changed; the small size under ``LRNET_EDU_FAST=1``.
 
-    I-DM reaches 10 voxels and more, and most on the border: at NI-DM's learning rate its ReLU output dies.
+    O-DM and I-DM reach 10 voxels and more: at the learning rate of the normalised maps their ReLU output dies.
     """
-    rate = {"learning_rate": 3e-3} if kind == "I-DM" else {}
+    rate = {"learning_rate": 5e-3} if kind in ("O-DM", "I-DM") else {}
     small = {"steps": 12, "validate_every": 6} if fast() else {}
     given = {key: value for key, value in changes.items() if value is not None}
     return PretrainConfig(kind=kind, **{**rate, **small, **given})

@@ -218,7 +218,10 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
             torch.manual_seed(config.seed + step)  # the same after a resume
             lrnet.wake_output()
             maps = lrnet(batch.probabilities)
-        return weighted_error(maps, batch.maps, step / config.steps)
+        scale: float | Tensor = 1.0
+        if config.kind in ("O-DM", "I-DM"):  # in voxels: relative to each cube's maximum, or large lesions rule
+            scale = batch.maps.amax(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-3)
+        return weighted_error(maps / scale, batch.maps / scale, step / config.steps)
 
     def validate() -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
