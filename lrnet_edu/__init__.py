@@ -26,6 +26,7 @@ _WHERE = {
         "FocalTverskyLoss",
         "ExpLogLoss",
     ],
+    "lrnet_edu.challenge": ["ChallengeScores", "challenge_scores"],
     "lrnet_edu.metrics": ["CaseScores", "ScoreTable", "case_scores", "score_table"],
     "lrnet_edu.data.cases": ["Case", "find_cases"],
     "lrnet_edu.viewers": ["SliceViewer"],
@@ -37,6 +38,8 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 if TYPE_CHECKING:  # what editors and type checkers see
+    from lrnet_edu.challenge import ChallengeScores as ChallengeScores
+    from lrnet_edu.challenge import challenge_scores as challenge_scores
     from lrnet_edu.data.cases import Case as Case
     from lrnet_edu.data.cases import find_cases as find_cases
     from lrnet_edu.distance_maps import distance_map as distance_map

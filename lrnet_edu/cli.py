@@ -29,7 +29,14 @@ class Commands(TyperGroup):
                 raise  # the reader of our output has gone; or it is no file of the user's
             _fail(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions.", 2)
         except KeyboardInterrupt:
-            _fail("stopped; finished work is kept (train and pretrain go on with --resume).", 130)
+            _fail(
+                "stopped; finished work is kept (train and pretrain go on with --resume, reproduce as it is).",
+                130,
+            )
+
+
+def _say_nothing(text: str) -> None:
+    """What the second and later processes under torchrun print."""
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
@@ -167,7 +174,9 @@ def train(
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
     from lrnet_edu.config import preset as preset_config
     from lrnet_edu.files import check_writable
+    from lrnet_edu.parallel import first_alone_first, joined, local_device, rank
     from lrnet_edu.segmentation import open_study, train_run
+    from lrnet_edu.training import choose_device
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
@@ -175,10 +184,12 @@ def train(
         random_boxes=random_boxes or None,
     )  # fmt: skip
     check_writable(out)
-    study = open_study(data, config, split=split)
-    typer.echo(study.describe())
-    state = train_run(study, config, out, device=device, resume=resume, tensorboard=tensorboard, say=typer.echo)
-    typer.echo(
+    place, say = local_device(choose_device(device)), typer.echo if rank() == 0 else _say_nothing
+    with joined(place):
+        study = first_alone_first(lambda: open_study(data, config, split=split))
+        say(study.describe())
+        state = train_run(study, config, out, device=str(place), resume=resume, tensorboard=tensorboard, say=say)
+    say(
         f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: "
         f"lrnet-edu predict {out} {data} PREDICTIONS --part test"
     )
@@ -216,11 +227,60 @@ def evaluate(
     ],
     label: Label,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file as well.")] = None,
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="Add the LiTS board's numbers; liver 1, lesion 2 in the files.")
+    ] = False,
 ) -> None:
-    """Score predictions by the paper's seven criteria (section 3)."""
+    """Score predictions by the seven criteria (section 3)."""
     from lrnet_edu.evaluation import evaluate_folders, scores_as_text
 
-    typer.echo(scores_as_text(evaluate_folders(predictions, references, label=label, json_file=json_file), label))
+    scores = evaluate_folders(predictions, references, label=label, json_file=json_file, challenge=challenge)
+    typer.echo(scores_as_text(scores, label))
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1 or table2.")],
+    data: Data,
+    label: Label,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for runs, scores and tables; both tables may share it."),
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of every row, with the seeds 0, 1, ...")] = 3,
+    preset: Annotated[str, typer.Option(help="cpu, colab or paper, as in train.")] = "cpu",
+    steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
+    random_boxes: Annotated[bool, typer.Option("--random-boxes", help="Crop or pad every case at random.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each GPU when left out.")] = None,
+    device: Device = None,
+) -> None:
+    """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
+    import shlex
+    import sys
+
+    from lrnet_edu.config import preset as preset_config
+    from lrnet_edu.experiments import reproduce as reproduce_table
+    from lrnet_edu.files import check_writable
+    from lrnet_edu.tables_text import claim_in_words
+
+    config = preset_config(preset, label=label, steps=steps, random_boxes=random_boxes or None)
+    check_writable(out)
+    command = shlex.join(["lrnet-edu", *sys.argv[1:]])
+    result = reproduce_table(
+        table, data, out, config, seeds=seeds, workers=workers, device=device, command=command, say=typer.echo
+    )
+    typer.echo("\n".join(["", *map(claim_in_words, result["claims"]), "", f"The table is {out / table}.md."]))
+
+
+@app.command()
+def export_course(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pages: new, empty or written by this.")],
+) -> None:
+    """Write the course as web pages. They need no network: viewers, formulas and pictures are inside."""
+    from lrnet_edu.course import export_course as write_pages
+
+    pages = write_pages(out)
+    typer.echo(f"Wrote {len(pages)} notebooks; open {out / 'index.html'} in a browser.")
 
 
 def main() -> None:

@@ -1,16 +1,18 @@
-"""The seven criteria of section 3 for two folders: what the command ``evaluate`` does."""
+"""The seven criteria of section 3 for two folders, and the LiTS board's numbers: the command ``evaluate``."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lrnet_edu.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases, segmentation_name
 from lrnet_edu.data.labels import Labels, encode, format_labels, parse_labels
@@ -25,7 +27,12 @@ _FORMATS = ("7.3f", "7.3f", "+9.3f", "9.2f", "9.2f", "9.2f")
 
 
 def evaluate_folders(
-    predictions: str | Path, references: str | Path, *, label: str, json_file: str | Path | None = None
+    predictions: str | Path,
+    references: str | Path,
+    *,
+    label: str,
+    json_file: str | Path | None = None,
+    challenge: bool = False,
 ) -> dict[str, Any]:
     """Score every segmentation of a folder by the seven criteria.
 
@@ -35,11 +42,14 @@ def evaluate_folders(
             data set in LiTS or Decathlon layout.
         label: the object, "2" or "1+2"; "1,2" scores two objects.
         json_file: where to write the result as well; an existing file is replaced only if it holds scores.
+        challenge: add the LiTS board's numbers under "challenge". They take the files as LiTS numbers them, 1 the
+            liver and 2 its lesions, whatever the label.
 
     Returns:
         What the JSON file holds. For one object ``{"cases": [{"case": name, "dice": ..., ...}], "mean":
         {"DC": ..., ...}, "undefined": {"DC": count, ...}}``, for several such a dictionary under each one's
-        label. Undefined values are None; distances are in mm, RVD is signed.
+        label. Undefined values are None; distances are in mm, RVD is signed. "challenge" holds the fields of
+        :class:`lrnet_edu.challenge.ChallengeScores`.
 
     Raises:
         InputError: if a reference is missing or on another grid, a file cannot be used, or an object occurs
@@ -52,15 +62,18 @@ def evaluate_folders(
     if json_file is not None:
         _check_json(Path(json_file))
     scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in objects}
-    for prediction, reference in progress(pairs, "Scoring"):
-        for group, case in zip(objects, _score(prediction, reference, objects), strict=True):
-            scores[group].append(case)
+    volumes = _scored(progress(pairs, "Scoring"), scores)
+    board = challenge_scores(volumes) if challenge else None
+    for _ in volumes:  # what the board did not ask for
+        pass
     unseen = tuple(g for g, cases in scores.items() if not any(case.reference_voxels for case in cases))
     _check_occur(unseen, known.values(), references)
 
     names = [stem(prediction) for prediction, _ in pairs]
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
     result = results if len(results) > 1 else next(iter(results.values()))
+    if board is not None:
+        result["challenge"] = _board_as_json(board)
     if json_file is not None:
         from lrnet_edu.checkpoints import write_atomically  # loads torch
 
@@ -68,18 +81,21 @@ def evaluate_folders(
     return result
 
 
-def _score(prediction: Path, reference: Path, objects: Labels) -> list[CaseScores]:
-    """The scores of each object of one case."""
-    predicted, wanted = nifti.read_mask(prediction), nifti.read_mask(reference)
-    if not nifti.same_grid(predicted, wanted):
-        raise InputError(
-            f"{prediction} and {reference} lie on different grids (shape or affine): resample the prediction "
-            "onto the reference."
-        )
-    return [
-        case_scores(encode(predicted.data, (group,)), encode(wanted.data, (group,)), wanted.spacing)
-        for group in objects
-    ]
+def _scored(
+    pairs: Iterable[tuple[Path, Path]], scores: dict[tuple[int, ...], list[CaseScores]]
+) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[float, float, float]]]:
+    """Read one case after the other, add each object's scores to its list, and hand the volumes on."""
+    for prediction, reference in pairs:
+        predicted, wanted = nifti.read_mask(prediction), nifti.read_mask(reference)
+        if not nifti.same_grid(predicted, wanted):
+            raise InputError(
+                f"{prediction} and {reference} lie on different grids (shape or affine): resample the prediction "
+                "onto the reference."
+            )
+        for group, cases in scores.items():
+            one, other = encode(predicted.data, (group,)), encode(wanted.data, (group,))
+            cases.append(case_scores(one, other, wanted.spacing))
+        yield predicted.data, wanted.data, wanted.spacing
 
 
 def _find_references(folder: Path) -> dict[str, Path]:
@@ -135,6 +151,15 @@ def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any
     }
 
 
+def _board_as_json(board: ChallengeScores) -> dict[str, Any]:
+    """The board's fields; thresholds as "0" and "0.5", with precision and recall beside the counts."""
+    detection = {
+        f"{threshold:g}": {**asdict(found), "precision": _or_none(found.precision), "recall": _or_none(found.recall)}
+        for threshold, found in board.detection.items()
+    }
+    return {**asdict(board), "detection": detection}
+
+
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
@@ -144,6 +169,7 @@ def _check_json(path: Path) -> None:
     if path.exists():
         try:
             content = json.loads(path.read_text("utf-8"))
+            content.pop("challenge", None)
             tables = [content] if "cases" in content else list(content.values())
             ours = bool(tables) and all(set(table) == {"cases", "mean", "undefined"} for table in tables)
         except (OSError, ValueError, TypeError, AttributeError):
@@ -158,8 +184,11 @@ def _check_json(path: Path) -> None:
 
 def scores_as_text(scores: dict[str, Any], label: str) -> str:
     """What :func:`evaluate_folders` returned for this label, as a table of 80 columns for each object."""
-    tables = {label: scores} if "cases" in scores else scores
-    return "\n\n".join(_table(name, table) for name, table in tables.items())
+    tables = {label: scores} if "cases" in scores else {k: v for k, v in scores.items() if k != "challenge"}
+    texts = [_table(name, table) for name, table in tables.items()]
+    if "challenge" in scores:
+        texts.append(_board(scores["challenge"]))
+    return "\n\n".join(texts)
 
 
 def _table(label: str, scores: dict[str, Any]) -> str:
@@ -182,6 +211,40 @@ def _table(label: str, scores: dict[str, Any]) -> str:
             "Undefined (-), because a mask is empty, and then no part of the mean: a missed",
             "object costs no distance at all, so compare these counts first.",
         ]
+    return "\n".join(lines)
+
+
+def _board(board: dict[str, Any]) -> str:
+    """The LiTS board's numbers in 80 columns."""
+    names = ("dice_per_case", "dice_global", "dice", "voe", "rvd", "assd", "rmsd", "msd")
+    widths = (11, 9, 8, 8, 10, 9, 9, 9)
+    header = ("per case", "global", "Dice", "VOE", "RVD", "ASSD", "RMSD", "MSD")
+    lines = [
+        "As the LiTS board scores: the liver is every label, its lesions are the",
+        "6-connected parts of label 2. Dice and what stands right of it are means over",
+        f"the set's detected pairs of lesions (here {board['pairs']}) and over the cases' livers;",
+        "RVD is (|R| - |P|) / |P|, distances are in mm.",
+        "",
+        f"{'':7}" + "".join(f"{name:>{width}}" for name, width in zip(header, widths, strict=True)),
+    ]
+    for what in ("lesion", "liver"):
+        cells = (f"{board[what][n]:>{w}.{2 if n.endswith('sd') else 3}f}" for n, w in zip(names, widths, strict=True))
+        lines.append(f"{what:<7}" + "".join(cells))
+    lines += ["", f"{'overlap':<12}{'found':>8}{'missed':>8}{'false':>8}{'recall':>9}{'precision':>11}"]
+    for threshold, found in board["detection"].items():
+        counts = (found["true_positives"], found["false_negatives"], found["false_positives"])
+        shares = (_number(found["recall"], "9.3f"), _number(found["precision"], "11.3f"))
+        lines.append(f"{f'above {threshold}':<12}" + "".join(f"{count:>8}" for count in counts) + "".join(shares))
+    burden = board["tumour_burden"]
+    lines += [
+        "",
+        f"Tumour burden, reference minus prediction: root mean square {burden['rms']:.4f},",
+        f"maximum {burden['max']:.4f}, maximum without sign {burden['max_abs']:.4f}.",
+    ]
+    if board["without_liver"]:
+        lines.append(f"Predictions without any voxel equal to 1, scored 9001 or Dice 0: {board['without_liver']}.")
+    if not board["pairs"]:
+        lines.append("No lesion was detected at an overlap above 0.5: 9001 stands for all there is to measure.")
     return "\n".join(lines)
 
 

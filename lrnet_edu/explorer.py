@@ -186,11 +186,11 @@ class CaseExplorer:
             display(_Choice(self, {}, "For menus install ipywidgets: pip install lrnet_edu[course]."))
             return
         controls = {
-            "case": widgets.Dropdown(options=list(self.cases), description="case"),
-            "method": widgets.Dropdown(options=list(self.predictions), description="method"),
-            "kind": widgets.Dropdown(options=KINDS_TO_SHOW, value="NI-DM", description="map"),
+            "case": widgets.Dropdown(options=list(self.cases), description="Case"),
+            "method": widgets.Dropdown(options=list(self.predictions), description="Method"),
+            "kind": widgets.Dropdown(options=KINDS_TO_SHOW, value="NI-DM", description="Map"),
             "threshold": widgets.FloatSlider(
-                value=0.5, min=0.05, max=0.95, step=0.05, description="threshold", continuous_update=False
+                value=0.5, min=0.05, max=0.95, step=0.05, description="Threshold", continuous_update=False
             ),
         }
         box = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))

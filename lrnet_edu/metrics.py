@@ -40,6 +40,7 @@ import edt
 import numpy as np
 from scipy.spatial import KDTree
 
+from lrnet_edu.cropping import occupied_box
 from lrnet_edu.errors import InputError
 
 CROWDED = 0.02  # share of target voxels in a box above which no search tree is built
@@ -104,12 +105,12 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
         InputError: If the masks are not volumes of one shape, hold NaN, fractional or negative values, or the
             spacing is not three positive numbers.
     """
-    prediction, reference = _pair(prediction, reference)
-    intersection = int(np.count_nonzero(prediction & reference))
-    predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
+    p, r = (volume != 0 for volume in cropped_pair(prediction, reference))
+    intersection = int(np.count_nonzero(p & r))
+    predicted, wanted = int(np.count_nonzero(p)), int(np.count_nonzero(r))
     union = predicted + wanted - intersection
 
-    to_reference, to_prediction = surface_distances(prediction, reference, spacing)
+    to_reference, to_prediction = _both_ways(p, r, voxel_size(spacing))
     distances = np.concatenate([to_reference, to_prediction])  # pooled: one mean, not the mean of two means
     measurable = distances.size > 0
 
@@ -197,12 +198,8 @@ def surface_distances(prediction: Any, reference: Any, spacing: Sequence[float])
     Raises:
         InputError: As :func:`case_scores`.
     """
-    prediction, reference = _pair(prediction, reference)
-    millimetres = _voxel_size(spacing)
-    p, r = surface_voxels(prediction), surface_voxels(reference)
-    if len(p) == 0 or len(r) == 0:
-        return np.empty(0), np.empty(0)
-    return _nearest(p, r, millimetres), _nearest(r, p, millimetres)
+    p, r = (volume != 0 for volume in cropped_pair(prediction, reference))
+    return _both_ways(p, r, voxel_size(spacing))
 
 
 def surface_voxels(mask: Any) -> np.ndarray:
@@ -221,21 +218,24 @@ def surface_voxels(mask: Any) -> np.ndarray:
     Raises:
         InputError: If the mask is not a volume, or holds NaN, fractional or negative values.
     """
-    mask = _as_mask(mask, "mask")
-    if not mask.any():
-        return np.empty((0, 3), np.int32)
-    occupied = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    z0, y0, x0 = (int(places[0]) for places in occupied)
-    z1, y1, x1 = (int(places[-1]) + 1 for places in occupied)
-
+    mask = _checked(mask, "mask")
+    box = occupied_box(mask)
+    padded = np.pad(mask[box] != 0, 1)  # the object's box and one layer of background
+    z0, y0, x0 = (side.start for side in box)
     found = []
-    padded = np.pad(mask[z0:z1, y0:y1, x0:x1], 1)  # the object's box and one layer of background
-    for z in range(z1 - z0):
+    for z in range(len(padded) - 2):
         below, here, above = padded[z : z + 3]  # each (H + 2, W + 2)
         kept = _erode_square(here) & _erode_cross(below & above)  # (H, W)
         y, x = np.nonzero(here[1:-1, 1:-1] & ~kept)
         found.append(np.stack([np.full_like(y, z + z0), y + y0, x + x0], axis=1).astype(np.int32))
     return np.concatenate(found)
+
+
+def _both_ways(prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p, r = surface_voxels(prediction), surface_voxels(reference)
+    if len(p) == 0 or len(r) == 0:
+        return np.empty(0), np.empty(0)
+    return _nearest(p, r, spacing), _nearest(r, p, spacing)
 
 
 def _erode_square(a: np.ndarray) -> np.ndarray:
@@ -285,34 +285,34 @@ def _mean_of_defined(values: Sequence[float]) -> float:
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 
-def _pair(prediction: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
-    prediction, reference = _as_mask(prediction, "prediction"), _as_mask(reference, "reference")
+# ---- what is accepted, and the part of it that matters -------------------------------------------------------
+
+
+def cropped_pair(prediction: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both volumes cut to the smallest box that holds every voxel != 0 of either: a scan is mostly background.
+
+    Args:
+        prediction: (D, H, W), as for :func:`case_scores`, or label numbers.
+        reference: of the same shape.
+
+    Returns:
+        Views of the two volumes. Where both are empty the box is a single voxel.
+
+    Raises:
+        InputError: As :func:`case_scores`.
+    """
+    prediction, reference = _checked(prediction, "prediction"), _checked(reference, "reference")
     if prediction.shape != reference.shape:
         raise InputError(
             f"The prediction has shape {prediction.shape} and the reference {reference.shape}; "
             "bring both to one grid before they are compared."
         )
-    return prediction, reference
+    box = occupied_box(prediction, reference)
+    return prediction[box], reference[box]
 
 
-def _as_mask(mask: Any, name: str) -> np.ndarray:
-    """The object's voxels, (D, H, W) bool; a boolean mask is passed on as it is."""
-    mask = np.asarray(mask)
-    if mask.ndim != 3:
-        raise InputError(f"The {name} has shape {mask.shape}; give one volume (D, H, W) at a time.")
-    if mask.dtype.kind not in "buif":
-        raise InputError(f"The {name} holds {mask.dtype} values; give booleans or whole numbers.")
-    for plane in mask if mask.dtype.kind in "if" else ():  # slice by slice, for the memory's sake
-        if mask.dtype.kind == "f" and not np.isfinite(plane).all():
-            raise InputError(f"The {name} holds NaN or infinity; give a mask of whole numbers.")
-        if mask.dtype.kind == "f" and (plane != np.trunc(plane)).any():
-            raise InputError(f"The {name} holds fractional values; threshold probabilities before scoring.")
-        if (plane < 0).any():
-            raise InputError(f"The {name} holds negative values; use 0 for background and a positive label.")
-    return mask if mask.dtype == bool else mask != 0
-
-
-def _voxel_size(spacing: Sequence[float]) -> np.ndarray:
+def voxel_size(spacing: Sequence[float]) -> np.ndarray:
+    """The spacing (z, y, x) in mm as an array; raises InputError unless it is three positive numbers."""
     try:
         millimetres = np.asarray(spacing, dtype=float)
     except (TypeError, ValueError):
@@ -320,3 +320,20 @@ def _voxel_size(spacing: Sequence[float]) -> np.ndarray:
     if millimetres.shape != (3,) or not np.isfinite(millimetres).all() or (millimetres <= 0).any():
         raise InputError(f"The spacing is {spacing!r}; give three positive numbers (z, y, x) in mm.")
     return millimetres
+
+
+def _checked(volume: Any, name: str) -> np.ndarray:
+    """The volume as an array (D, H, W) of whole numbers from 0 on."""
+    volume = np.asarray(volume)
+    if volume.ndim != 3:
+        raise InputError(f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time.")
+    if volume.dtype.kind not in "buif":
+        raise InputError(f"The {name} holds {volume.dtype} values; give booleans or whole numbers.")
+    for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, for the memory's sake
+        if volume.dtype.kind == "f" and not np.isfinite(plane).all():
+            raise InputError(f"The {name} holds NaN or infinity; give a mask of whole numbers.")
+        if volume.dtype.kind == "f" and (plane != np.trunc(plane)).any():
+            raise InputError(f"The {name} holds fractional values; threshold probabilities before scoring.")
+        if (plane < 0).any():
+            raise InputError(f"The {name} holds negative values; use 0 for background and a positive label.")
+    return volume

@@ -99,7 +99,7 @@ class MNet(nn.Module):
                 f"MNet has {len(features)} levels of features, so blocks needs {len(features) - 1} numbers and "
                 f"got {len(blocks)}; give one for each level below the first."
             )
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "in_channels": in_channels,
             "classes": classes,
             "features": list(features),
@@ -118,6 +118,10 @@ class MNet(nn.Module):
         kaiming_uniform(self)
 
     def forward(self, image: Tensor) -> Tensor:
+        return crop_to(self.head(self.decode(*self.encode(image))), image)  # (B, classes, D, H, W)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The way down: the bottleneck's features, and those of every level above it, top first."""
         if image.ndim != 5 or image.shape[1] != self.settings["in_channels"]:
             raise InputError(
                 f"MNet takes images (B, {self.settings['in_channels']}, D, H, W) and got {tuple(image.shape)}; "
@@ -129,9 +133,14 @@ class MNet(nn.Module):
         for level in self.encoder:
             skips.append(x)
             x = level(self.pool(x))  # half the size, the next level's features
-        for level, upsample in zip(reversed(self.decoder), reversed(self.upsample), strict=True):
-            x = level(torch.cat((skips.pop(), upsample(x)), dim=1))
-        return crop_to(self.head(x), image)  # (B, classes, D, H, W)
+        return x, skips
+
+    def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        """The way up: what the head turns into logits, (B, features[0], D, H, W) at the padded size."""
+        x = bottleneck
+        for level, upsample, skip in zip(reversed(self.decoder), reversed(self.upsample), reversed(skips), strict=True):
+            x = level(torch.cat((skip, upsample(x)), dim=1))
+        return x
 
 
 class LRNet(nn.Module):

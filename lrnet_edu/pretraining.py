@@ -7,6 +7,7 @@ whether the map is right; for O-DM and I-DM, which are not normalised, it is div
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.config import PretrainConfig, preset
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import cut
@@ -27,6 +29,7 @@ from lrnet_edu.distance_maps import HARD_THRESHOLD, distance_map
 from lrnet_edu.errors import InputError
 from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
+from lrnet_edu.parallel import processes
 from lrnet_edu.segmentation import open_study
 from lrnet_edu.training import Task, choose_device, fit, open_run
 
@@ -38,10 +41,12 @@ class MaskBatch(NamedTuple):
 
     probabilities: Tensor  # (B, 2, D, H, W)
     maps: Tensor  # (B, 1, D, H, W)
+    heights: Tensor  # (B, 1, D, H, W), what an error is divided by
     cases: list[str]
 
     def to(self, device: torch.device) -> MaskBatch:
-        return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.cases)
+        probabilities, maps, heights = (tensor.to(device) for tensor in self[:3])
+        return MaskBatch(probabilities, maps, heights, self.cases)
 
 
 class LesionCrops:
@@ -87,14 +92,26 @@ class MaskBatches(Dataset[MaskBatch]):
         pairs = [(mask.astype(np.float32), distance_map(mask, config.kind)) for mask in masks]
         pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
         inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
-        return MaskBatch(pair(inputs), maps[:, None], ["masks"])
+        heights = torch.from_numpy(np.stack([map_heights(mask, config.kind) for mask in masks]))
+        return MaskBatch(pair(inputs), maps[:, None], heights[:, None], ["masks"])
 
 
 def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Blur a mask by up to a voxel and scale it by 0.05 to 1; its map is scaled alike. (D, H, W) each."""
+    """Blur a mask by up to a voxel and scale it by 0.05 to 1; its map is scaled alike inside. (D, H, W) each."""
     blurred = ndimage.gaussian_filter(mask, rng.uniform(0, 1))
     scale = np.float32(rng.uniform(0.05, 1))
-    return blurred * scale, phi * scale
+    return blurred * scale, np.where(phi > 0, phi * scale, phi)
+
+
+def map_heights(mask: np.ndarray, kind: str) -> np.ndarray:
+    """What an error of the map is divided by: M_C of each lesion for O-DM and I-DM, 1 for maps that are normalised.
+
+    (D, H, W) bool -> (D, H, W) float32. Outside, the largest M_C of the cube. Without it large lesions rule.
+    """
+    if kind not in ("O-DM", "I-DM"):
+        return np.ones(mask.shape, np.float32)
+    heights = distance_map(mask, "O-DM") + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1
+    return np.where(mask, heights, max(1.0, heights.max())).astype(np.float32)
 
 
 def pair(mask: Tensor) -> Tensor:
@@ -218,10 +235,7 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
             torch.manual_seed(config.seed + step)  # the same after a resume
             lrnet.wake_output()
             maps = lrnet(batch.probabilities)
-        scale: float | Tensor = 1.0
-        if config.kind in ("O-DM", "I-DM"):  # in voxels: relative to each cube's maximum, or large lesions rule
-            scale = batch.maps.amax(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-3)
-        return weighted_error(maps / scale, batch.maps / scale, step / config.steps)
+        return weighted_error(maps / batch.heights, batch.maps / batch.heights, step / config.steps)
 
     def validate() -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
@@ -264,21 +278,27 @@ def pretrain_run(
     """
     config = config or PretrainConfig()
     draw: Draw = random_shapes
-    held_out = held_out_shapes()
+    held_out, split = held_out_shapes(), None
     if data is not None:
         study = open_study(data, preset(label=label or "1"))
+        split = study.split
         draw = LesionCrops(study.cached["train"])
         held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
-    return pretrain_on(draw, held_out, out, config, device=device, resume=resume,
+    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, split=split,
                        about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
 
 
 def pretrain_on(
     draw: Draw, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
     device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
+    split: dict[str, list[str]] | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
+    if processes() > 1:
+        raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
     task = pretraining_task(config, draw, held_out)
     open_run(out, config, resume=resume, more=about)
+    if split:
+        write_atomically(out / "split.json", json.dumps(split, indent=2).encode())
     fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

@@ -1,4 +1,4 @@
-"""Where the sample CTs are: in the clone, or written to the cache by an installed package."""
+"""Where the sample CTs and the trained M-Nets of the demo are: in the clone, or in the cache and the package."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 import lrnet_edu
 from lrnet_edu._version import __version__
 from lrnet_edu.data.cache import cache_root
+from lrnet_edu.errors import InputError
+
+PACKAGE = Path(lrnet_edu.__file__).parent
 
 
 def sample_folder() -> Path:
     """The folder ``data_samples`` of the clone, or the same phantoms in the cache, written there on first use."""
-    clone = Path(lrnet_edu.__file__).parents[1] / "data_samples"
+    clone = PACKAGE.parent / "data_samples"
     if any(clone.glob("volume-*.nii.gz")):
         return clone
     cached = cache_root() / f"data_samples-{__version__}"
@@ -21,3 +24,19 @@ def sample_folder() -> Path:
         write_samples(cached)
         (cached / "complete").touch()
     return cached
+
+
+def sample_mnet(method: str = "mapdice+lrnet") -> Path:
+    """The checkpoint of an M-Net that the demo trained on the sample CTs, for ``load_mnet`` or ``lrnet-edu predict``.
+
+    Args:
+        method: "dice", "mapdice", "dice+lrnet" or "mapdice+lrnet".
+
+    Raises:
+        InputError: if no M-Net of that method ships.
+    """
+    folders = (PACKAGE.parent / "data_samples" / "mnets", PACKAGE / "mnets")  # of the clone; of an installed package
+    shipped = {path.stem: path for folder in folders for path in sorted(folder.glob("*.safetensors"))}
+    if method not in shipped:
+        raise InputError(f"No trained M-Net ships for {method!r}; choose one of {', '.join(shipped)}.")
+    return shipped[method]

@@ -29,10 +29,13 @@ from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.errors import InputError
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.networks import MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
-from lrnet_edu.training import State, Task, choose_device, estimate, fit, open_run
+from lrnet_edu.parallel import processes, rank
+from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
+from lrnet_edu.training import State, Task, choose_device, estimate, fit, open_run, summary_writer
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
 PENALTY_KIND = "NI-DM"  # MapDice's map in every row; the other kinds leave [0, 1]
+MNETS: dict[str, type[MNet]] = {"MNet": MNet, "CascadedMNet": CascadedMNet}  # by the name in a checkpoint
 PARTS = ("train", "validation", "test")
 
 
@@ -86,13 +89,15 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def build_model(config: Config, classes: int) -> nn.Module:
-    """The M-Net of this configuration, in tandem with the LR-Net where its method says so.
+    """The M-Net of this configuration, in tandem with the LR-Net or inside a rival where its method says so.
 
     Its weights depend on ``config.seed`` alone, so every method starts from the same M-Net.
     """
     torch.manual_seed(config.seed)
-    mnet = MNet(1, classes + 1, features=config.features, blocks=config.blocks)
     method = METHODS[config.method]
+    mnet = MNETS[mnet_name(config)](1, classes + 1, features=config.features, blocks=config.blocks)
+    if method.rival == "multi-branch":
+        return MultiBranch(mnet)
     if method.lrnet is None:
         return nn.ModuleDict({"mnet": mnet})
     if config.lrnet is None:
@@ -102,11 +107,17 @@ def build_model(config: Config, classes: int) -> nn.Module:
     return Tandem(mnet, lrnet, frozen=method.lrnet == "frozen")
 
 
+def mnet_name(config: Config) -> str:
+    """The kind of M-Net that this configuration trains and keeps, a key of ``MNETS``."""
+    return "CascadedMNet" if METHODS[config.method].rival == "cascaded" else "MNet"
+
+
 def total_loss(config: Config, model: nn.Module) -> Callable[[Batch, int], Tensor]:
     """The loss of a batch at a step: Dice while warming up, then the method's own (section 2.3)."""
     method, mnet = METHODS[config.method], model.get_submodule("mnet")
     main = getattr(losses, method.segmentation_loss)() if method.segmentation_loss else None
     warm_up = losses.DiceLoss()
+    rival = next((part for part in (model, mnet) if isinstance(part, MultiBranch | CascadedMNet)), None)
     alpha = losses.DEFAULT_ALPHA[config.kind] if config.alpha is None else config.alpha
 
     def segmentation(probabilities: Tensor, batch: Batch) -> Tensor:
@@ -115,6 +126,8 @@ def total_loss(config: Config, model: nn.Module) -> Callable[[Batch, int], Tenso
         return main(probabilities, batch.maps[PENALTY_KIND] if is_map_loss else batch.classes)
 
     def loss(batch: Batch, step: int) -> Tensor:
+        if rival is not None:
+            return rival.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
         if method.lrnet is None:
             return segmentation(torch.softmax(mnet(batch.image), dim=1), batch)
         if step < config.warmup:
@@ -139,11 +152,12 @@ def segmentation_task(
     method = METHODS[config.method]
     kinds = [PENALTY_KIND] if method.segmentation_loss == "MapDiceLoss" else []
     kinds += [config.kind] if method.lrnet else []
+    kinds += [SIGNED_DISTANCES] if method.rival else []
 
-    def batches(cases: Sequence[CachedCase], *, augment: bool, seed: int, length: int) -> PatchBatches:
+    def batches(cases: Sequence[CachedCase], *, augment: bool, seed: int, length: int, **share: Any) -> PatchBatches:
         return PatchBatches(
             cases, kinds=kinds, classes=classes, patch_size=config.patch_size, batch_size=config.batch_size,
-            object_share=config.object_share, augment=augment, seed=[config.seed, seed], length=length,
+            object_share=config.object_share, augment=augment, seed=[config.seed, seed], length=length, **share,
         )  # fmt: skip
 
     fixed = batches(validation, augment=False, seed=1, length=VALIDATION_BATCHES)
@@ -156,7 +170,7 @@ def segmentation_task(
         per_class = {f"val_DC_{c}": float(d) for c, d in enumerate(dice, start=1)} if classes > 1 else {}
         return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
 
-    train_batches = batches(train, augment=True, seed=0, length=config.steps)
+    train_batches = batches(train, augment=True, seed=0, length=config.steps, share=(rank(), processes()))
     return Task(model, train_batches, loss, validate, facts, kept="mnet.")
 
 
@@ -212,14 +226,27 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
     return Study(data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS})
 
 
+def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:
+    """A patch (z, y, x) that is no larger than the largest case needs, in steps of 8: padding teaches nothing."""
+    largest = np.max([case.image.shape for case in cases], axis=0)
+    depth, height, width = (min(given, -(-int(need) // 8) * 8) for given, need in zip(size, largest, strict=True))
+    return depth, height, width
+
+
 def train_run(
     study: Study, config: Config, folder: Path, *, device: str | None = None, resume: bool = False,
     tensorboard: bool = False, say: Callable[[str], None] | None = None,
 ) -> State:  # fmt: skip
     """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts."""
     classes, place = len(study.labels), choose_device(device)
+    if processes() > config.batch_size:
+        raise InputError(
+            f"{processes()} processes cannot share batches of {config.batch_size} patches; start at most "
+            f"{config.batch_size}."
+        )
+    config = replace(config, patch_size=fitted_patch(config.patch_size, study.cached["train"]))
     facts = {
-        "network": "MNet",
+        "network": mnet_name(config),
         "mnet": {
             "in_channels": 1,
             "classes": classes + 1,
@@ -233,8 +260,11 @@ def train_run(
     }
     about = {"data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing), "split": study.split}
     task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
-    open_run(folder, config, resume=resume, more=about)
-    write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
+    if tensorboard:
+        summary_writer()
+    if rank() == 0:
+        open_run(folder, config, resume=resume, more=about)
+        write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
     if say:
         seconds, memory = estimate(task, place)
         say(f"On {place}: about {seconds * config.steps / 60:.0f} min and {memory / 1e9:.1f} GB for "
@@ -270,7 +300,7 @@ def load_mnet(run: str | Path) -> TrainedMNet:
     """
     path = checkpoint_of(run)
     tensors, facts = load_checkpoint(path)
-    if facts.get("network") != "MNet":
+    if facts.get("network") not in MNETS:
         raise InputError(
             f"{path} holds no M-Net but a network of kind {facts.get('network')}; name a run of `lrnet-edu train`."
         )
@@ -278,6 +308,6 @@ def load_mnet(run: str | Path) -> TrainedMNet:
         settings = dict(facts["preprocessing"])
         settings["window"] = tuple(settings["window"]) if settings["window"] else None
         preprocessing, patch_size = Preprocessing(**settings), tuple(facts["patch_size"])
-        mnet, labels = MNet(**facts["mnet"]), parse_labels(facts["label"])
+        mnet, labels = MNETS[facts["network"]](**facts["mnet"]), parse_labels(facts["label"])
     load_weights(mnet, tensors_of("mnet", tensors), path)
     return TrainedMNet(mnet.eval(), labels, patch_size, preprocessing)

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
+from lrnet_edu.parallel import rank, shared
 
 
 @dataclass
@@ -96,8 +97,10 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
     )
     state = load_state(task, optimizer, plateau, folder) if resume else State()
     log = Log(folder, tensorboard)
+    loss_of = shared(model, task.loss)
     started, losses = time.perf_counter() - state.seconds, []
-    with tqdm(total=config.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True) as bar:
+    with tqdm(total=config.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True,
+              disable=rank() > 0) as bar:  # fmt: skip
         for batch in loader(task.batches, state.step, config.steps, device):
             if state.converged:
                 break
@@ -105,10 +108,12 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
             if config.one_cycle:
                 optimizer.param_groups[0]["lr"] = config.learning_rate * one_cycle(state.step / config.steps)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                loss = task.loss(batch.to(device), state.step)
+                loss = loss_of(batch.to(device), state.step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             losses.append(check_finite(loss, state.step, batch.cases))
+            if config.max_gradient_norm is not None:
+                nn.utils.clip_grad_norm_(weights, config.max_gradient_norm)
             optimizer.step()
             state.step += 1
             bar.update()
@@ -126,7 +131,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
             state.converged = not config.one_cycle and converged(state.rows, config.convergence_patience)
             if figures["score"] > state.best_score:
                 state.best_score, state.best_step = figures["score"], state.step
-                save_checkpoint(folder / "best.safetensors", kept_weights(task), task.facts)
+                save_best(task, folder)
             log.write(state.rows)
             save_state(task, optimizer, plateau, folder, state)
             bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
@@ -160,12 +165,17 @@ def converged(rows: list[dict[str, float]], patience: int) -> bool:
     return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
-def kept_weights(task: Task) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in task.model.state_dict().items() if name.startswith(task.kept)}
+def save_best(task: Task, folder: Path) -> None:
+    """Write ``best.safetensors``: the weights that are used afterwards."""
+    kept = {name: tensor for name, tensor in task.model.state_dict().items() if name.startswith(task.kept)}
+    if rank() == 0:
+        save_checkpoint(folder / "best.safetensors", kept, task.facts)
 
 
 def save_state(task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folder: Path, state: State) -> None:
     """Write ``last.safetensors``: the model, Adam's moments, and everything else as facts."""
+    if rank() > 0:
+        return
     moments = optimizer.state_dict()["state"]
     tensors = dict(task.model.state_dict())
     for index, values in moments.items():
@@ -200,13 +210,15 @@ class Log:
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
         self.path = folder / "log.csv"
-        self.writer = summary_writer(folder) if tensorboard else None
+        self.writer = summary_writer()(str(folder / "tensorboard")) if tensorboard and rank() == 0 else None
 
     def write(self, rows: list[dict[str, float]]) -> None:
         text = io.StringIO()
         table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
+        if rank() > 0:
+            return
         write_atomically(self.path, text.getvalue().encode())
         if self.writer:
             for name, value in rows[-1].items():
@@ -214,12 +226,13 @@ class Log:
             self.writer.flush()
 
 
-def summary_writer(folder: Path) -> Any:
+def summary_writer() -> Any:
+    """TensorBoard's class; call it before a run's first file is written, since it may not be installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.") from None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter
 
 
 def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, Any] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scans import lits
+from scipy import ndimage
 from torch import Tensor, nn
 
 from lrnet_edu import pretraining
@@ -28,6 +30,7 @@ from lrnet_edu.pretraining import (
     MaskBatches,
     held_out_shapes,
     lrnet_quality,
+    map_heights,
     pretrain_on,
     pretrain_run,
     pretraining_task,
@@ -94,6 +97,30 @@ def test_soft_masks_are_probabilities_with_their_map_scaled_alike() -> None:
         scales.append(scale)
     assert min(scales) < 0.3
     assert 0.7 < max(scales) <= 1
+
+
+def test_a_soft_mask_keeps_the_outside_of_a_signed_map() -> None:
+    mask = two_lesions().astype(np.float32)
+    phi = distance_map(mask, "SNI-DM")
+    for seed in range(5):
+        _, scaled = soften(mask, phi, np.random.default_rng(seed))
+        assert np.array_equal(scaled[mask == 0], phi[mask == 0])
+        assert (scaled[mask == 1] < phi[mask == 1]).all()
+
+
+def test_errors_of_maps_in_voxels_are_divided_by_each_lesions_own_depth() -> None:
+    mask = two_lesions()
+    components, number = ndimage.label(mask, np.ones((3, 3, 3)))
+    assert number == 2
+    depths = [distance_map(components == c, "O-DM").max() for c in (1, 2)]
+    assert depths[0] != depths[1]
+    for kind in ("O-DM", "I-DM"):
+        heights = map_heights(mask, kind)
+        for c, depth in enumerate(depths, start=1):
+            assert np.allclose(heights[components == c], depth)
+        assert np.allclose(heights[~mask], max(depths))
+        assert np.array_equal(map_heights(np.zeros_like(mask), kind), np.ones(mask.shape))
+    assert np.array_equal(map_heights(mask, "NI-DM"), np.ones(mask.shape))
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.5, 0.5), (1.0, 1)])
@@ -370,6 +397,8 @@ def test_a_run_on_the_masks_of_a_folder(tmp_path: Path) -> None:
     quality = pretrain_run(tmp_path / "run", data=data, label="2", config=TINY, device="cpu")
     assert len(quality.lesions) == 1  # one validation case, one ball
     assert load_lrnet(tmp_path / "run" / "best.safetensors").kind == "NI-DM"
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
     with pytest.raises(InputError, match=r"other settings \(data, label\)"):
         pretrain_run(tmp_path / "run", config=TINY, device="cpu", resume=True)
 

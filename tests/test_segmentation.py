@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.errors import InputError
 from lrnet_edu.losses import DEFAULT_ALPHA, DiceLoss, MapDiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, lrnet_facts, tensors_of
+from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet
 from lrnet_edu.segmentation import (
     PARTS,
     Study,
@@ -247,7 +249,7 @@ def test_mapdice_weighs_by_ni_dm_whatever_the_light_network_regresses(study: Stu
     assert total_loss(config, model)(batch, 0).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in WITH_LRNET])
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not (method.lrnet or method.rival)])
 def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(
     study: Study, lrnet: Path, method: str
 ) -> None:
@@ -260,6 +262,24 @@ def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(
     assert torch.equal(total_loss(config, model)(batch, 0), expected)
 
 
+def test_a_patch_is_no_larger_than_the_largest_case_needs(study: Study) -> None:
+    _, height, width = np.max([case.image.shape for case in study.cached["train"]], axis=0)
+    fitted = segmentation.fitted_patch((8, 500, 500), study.cached["train"])
+    assert fitted[0] == 8
+    assert height <= fitted[1] < height + 8
+    assert width <= fitted[2] < width + 8
+    assert fitted[1] % 8 == fitted[2] % 8 == 0
+
+
+def test_the_regression_rivals_bring_their_own_loss_and_map(study: Study) -> None:
+    batch = one_batch(study, SIGNED_DISTANCES)
+    target = (batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
+    model = untrained("multi-branch")
+    assert torch.equal(total_loss(tiny("multi-branch", Path()), model)(batch, 0), model.loss(*target))
+    model = untrained("cascaded")
+    assert torch.equal(total_loss(tiny("cascaded", Path()), model)(batch, 0), model.mnet.loss(*target))
+
+
 # ---- models -----------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +290,9 @@ def test_all_methods_start_from_the_same_mnet(lrnet: Path) -> None:
     for method in METHODS:
         torch.rand(7)  # whatever was drawn before
         weights = untrained(method, lrnet, classes=2).mnet.state_dict()
-        assert weights.keys() == start.keys()
+        own = {name for name in weights if name.startswith("classifier.")}  # the cascaded rival's last layer
+        assert weights.keys() - own == start.keys()
+        assert bool(own) == (method == "cascaded")
         assert all(torch.equal(weights[name], start[name]) for name in start), method
 
 
@@ -329,11 +351,12 @@ def test_every_row_trains_and_can_be_used(run: Callable[..., State], study: Stud
     assert trained.preprocessing == study.preprocessing
     assert not trained.mnet.training
     weights, start = trained.mnet.state_dict(), untrained("dice").mnet.state_dict()
+    assert type(trained.mnet) is (CascadedMNet if method == "cascaded" else MNet)
     assert all(torch.equal(weights[name], again.mnet.state_dict()[name]) for name in weights)
-    assert not all(torch.equal(weights[name], start[name]) for name in weights)  # it moved
+    assert not all(torch.equal(weights[name], start[name]) for name in start)  # it moved
 
     best, facts = load_checkpoint(folder / "best.safetensors")
-    assert all(name.startswith("mnet.") for name in best)  # the LR-Net is thrown away
+    assert all(name.startswith("mnet.") for name in best)  # the LR-Net, or the second decoder, is thrown away
     assert facts["method"] == method
     scores = {row["step"]: row["score"] for row in state.rows}
     reached = np.mean([case_dice(trained.mnet, case, TINY.patch_size, 1) for case in study.cached["validation"]])
@@ -519,3 +542,12 @@ def test_the_scans_of_these_tests_are_larger_than_a_patch(study: Study) -> None:
     """Otherwise nothing above would slide a window or cut a patch."""
     case = study.cached["train"][0]
     assert all(n > size for n, size in zip(case.image.shape, TINY.patch_size, strict=True)), SHAPE
+
+
+def test_a_missing_tensorboard_leaves_nothing_behind(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        train_run(study, replace(TINY, method="dice"), tmp_path / "run", device="cpu", tensorboard=True)
+    assert not (tmp_path / "run").exists()

@@ -206,6 +206,24 @@ def test_one_cycle_rises_for_a_tenth_and_falls_to_zero_whatever_validation_says(
     assert rates[-1] < 0.01 * 0.5
 
 
+def test_a_long_gradient_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            gradients = [weight.grad.flatten() for group in self.param_groups for weight in group["params"]]
+            lengths.append(float(torch.cat(gradients).norm()))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    fit(toy_task(), Schedule(steps=3, validate_every=3), tmp_path / "free", CPU)
+    free, shortest = list(lengths), 0.5 * min(lengths)
+    lengths.clear()
+    fit(toy_task(), Schedule(steps=3, validate_every=3, max_gradient_norm=shortest), tmp_path / "short", CPU)
+    assert min(free) > shortest
+    assert lengths == pytest.approx([shortest] * 3, rel=1e-3)
+
+
 def test_it_ends_once_the_validation_loss_has_converged(tmp_path: Path) -> None:
     schedule = Schedule(steps=40, validate_every=2, convergence_patience=3)
 
@@ -466,7 +484,7 @@ def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch:
         def flush(self) -> None:
             pass
 
-    monkeypatch.setattr(training, "summary_writer", lambda folder: Writer())
+    monkeypatch.setattr(training, "summary_writer", lambda: lambda folder: Writer())
     fit(toy_task(), SCHEDULE, tmp_path, CPU, tensorboard=True)
     expected = [(name, value, row["step"]) for row in rows_of(tmp_path) for name, value in row.items()]
     assert written == expected

@@ -534,7 +534,7 @@ def test_the_explorers_menus_redraw_the_output(monkeypatch):
         monkeypatch.setattr(widgets, name, lambda *a, kind=kind, **k: made.append(kind(*a, **k)) or made[-1])
     monkeypatch.setattr(IPython.display, "display", display)
     explorer()._ipython_display_()
-    assert [w.description for w in made] == ["case", "method", "map", "threshold"]
+    assert [w.description for w in made] == ["Case", "Method", "Map", "Threshold"]
     for widget, value in zip(made, ("second", "sharp", "O-DM", 0.95), strict=True):
         widget.value = value
     assert len(outputs) == 4  # "sharp" was chosen already

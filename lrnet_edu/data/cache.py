@@ -10,19 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +28,7 @@ from lrnet_edu.data.labels import Labels, format_labels
 from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.errors import InputError
+from lrnet_edu.processes import run_jobs
 
 _FORMAT = 1  # raise it when the content of a case's folder changes its meaning
 _LEFTOVER_AGE = 3600.0  # seconds; writing a case takes a few, so an older unfinished folder has no owner
@@ -134,41 +129,10 @@ def cache_cases(
     todo = {place: case for place, case in zip(places, cases, strict=True) if not place.is_dir()}
     _check_labels(cases, places, labels)
     jobs = [(case, settings, labels, place) for place, case in todo.items()]
-    done = _run(jobs, _default_workers(todo.values()) if workers is None else workers)
+    done = run_jobs(_cache_case, jobs, _default_workers(todo.values()) if workers is None else workers, _start_worker)
     for _ in tqdm(done, "Preparing cases", len(jobs), unit="case", disable=not (progress and jobs)):
         pass
     return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
-
-
-_Job = tuple[Case, Preprocessing, Labels, Path]
-
-
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
-    """Do the jobs, here or in other processes, and yield once for each that is finished."""
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            _cache_case(*job)
-            yield
-        return
-    spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
-    lifeline, held = spawn.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker, initargs=(lifeline,)
-    )
-    try:
-        for future in as_completed([pool.submit(_cache_case, *job) for job in jobs]):
-            future.result()
-            yield
-    except (KeyboardInterrupt, GeneratorExit):
-        held.close()  # the processes end at once
-        raise
-    except BrokenProcessPool as error:
-        raise InputError(
-            "A process that prepared cases has died, for want of memory or because the calling script lacks "
-            '`if __name__ == "__main__":`; call again with workers=1, finished cases are kept.'
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _default_workers(cases: Iterable[Case]) -> int:
@@ -177,20 +141,13 @@ def _default_workers(cases: Iterable[Case]) -> int:
     return min(os.cpu_count() or 1, 8, 1 + size // 20_000_000)
 
 
-def _start_worker(lifeline: Connection) -> None:
-    """One thread of ITK and torch per process, no noise on Ctrl-C, and an end when the parent lets go."""
+def _start_worker() -> None:
+    """One thread of ITK and torch per process."""
     import SimpleITK
     import torch
 
     torch.set_num_threads(1)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, args=(lifeline,), daemon=True).start()
-
-
-def _exit_with_parent(lifeline: Connection) -> None:
-    lifeline.poll(None)  # returns when the other end is closed, on purpose or because its process was killed
-    os._exit(1)
 
 
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:

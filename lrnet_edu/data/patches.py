@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 
 
 class Batch(NamedTuple):
@@ -23,7 +24,7 @@ class Batch(NamedTuple):
 
     image: Tensor  # (B, 1, D, H, W) float32
     classes: Tensor  # (B, D, H, W) int64
-    maps: dict[str, Tensor]  # kind -> (B, K, D, H, W) float32
+    maps: dict[str, Tensor]  # kind -> (B, K, D, H, W) float32; the rivals' map (B, K + 1, D, H, W)
     cases: list[str]
 
     def to(self, device: torch.device) -> Batch:
@@ -33,16 +34,17 @@ class Batch(NamedTuple):
 
 
 class PatchBatches(Dataset[Batch]):
-    """Batch number i as a pure function of (seed, i): the same whatever the workers, and after a resume.
+    """Patch j of batch i as a pure function of (seed, i, j): the same whatever the workers, and after a resume.
 
     Args:
         cases: cached cases.
-        kinds: distance maps to compute of every patch.
+        kinds: distance maps to compute of every patch; ``rivals.SIGNED_DISTANCES`` is one as well.
         classes: foreground classes K.
         patch_size: voxels (z, y, x); a smaller volume is padded.
         object_share: share of patches centred on a voxel of a random object (in a random class of the case).
         augment: flips on every axis, a random gain and offset of the intensities.
         length: number of batches.
+        share: (r, n): only the patches r, r + n, r + 2 n ... of each batch, for process r of n.
     """
 
     def __init__(
@@ -57,18 +59,21 @@ class PatchBatches(Dataset[Batch]):
         augment: bool,
         seed: Sequence[int],
         length: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
         self.patch_size, self.batch_size = patch_size, batch_size
         self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length
+        self.share = share
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([*self.seed, index])
-        cases = [self.cases[i] for i in rng.integers(len(self.cases), size=self.batch_size)]
-        patches = [self._patch(case, rng) for case in cases]
+        first, processes = self.share
+        rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(first, self.batch_size, processes)]
+        cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
+        patches = [self._patch(case, rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
         maps = {kind: maps_of_classes(classes, self.classes, kind) for kind in self.kinds}
         return Batch(
@@ -111,7 +116,12 @@ def cut(volume: np.ndarray, corner: np.ndarray, size: tuple[int, int, int], *, m
 
 
 def maps_of_classes(classes: np.ndarray, number: int, kind: str) -> np.ndarray:
-    """Distance map of every foreground class of a batch: (B, D, H, W) -> (B, number, D, H, W) float32."""
+    """Distance map of every foreground class of a batch: (B, D, H, W) -> (B, number, D, H, W) float32.
+
+    The map of Table 2's regression rivals has one channel more, the background's.
+    """
+    if kind == SIGNED_DISTANCES:
+        return signed_distances(classes, number)
     return np.stack(
         [[distance_map(one == c, kind) for c in range(1, number + 1)] for one in classes]
     )  # (B, K, D, H, W)

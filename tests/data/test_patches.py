@@ -191,8 +191,8 @@ def test_patches_without_a_choice_of_object_reach_every_corner(tmp_path: Path) -
     shape = (12, 13, 14)
     image = np.arange(np.prod(shape)).reshape(shape)
     case = make_case(tmp_path / "plain", np.zeros(shape), image)
-    batches = PatchBatches([case], **{**SETTINGS, "kinds": [], "object_share": 0.0, "augment": False, "length": 80})
-    seen = {int(value) for i in range(80) for value in batches[i].image.unique()}
+    batches = PatchBatches([case], **{**SETTINGS, "kinds": [], "object_share": 0.0, "augment": False, "length": 200})
+    seen = {int(value) for i in range(200) for value in batches[i].image.unique()}
     assert seen == set(range(image.size))
 
 

@@ -1,0 +1,173 @@
+"""Ours beside the libraries that a user would pick instead: one command, one table.
+
+    python -m benchmarks [FAMILY ...] [--quick] [--tall] [--threads N] [--cpu-seconds] [--out FOLDER]
+
+Ours and peers run in one process, with equal numbers of threads. On a machine that others use as well take
+``--threads 1 --cpu-seconds``: the seconds are then those of the processor. The table goes to ``benchmarks.md`` and
+``benchmarks.json`` in the folder ``results``; families that were not run keep their last rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import timing
+from benchmarks.timing import Row, Size
+
+FAMILIES = ("maps", "metrics", "data", "inference", "training", "start_up", "viewer")
+PACKAGES = ("lrnet_edu", "torch", "numpy", "scipy", "edt", "connected-components-3d", "torchio", "monai", "medpy",
+            "surface-distance", "simpleitk")  # fmt: skip
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def main() -> None:
+    """Run the families that the command line names, print their rows, write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; all without one")
+    parser.add_argument("--quick", action="store_true", help="small sizes, and nothing is written without --out")
+    parser.add_argument("--tall", action="store_true", help="add scans of 512 x 512 x 512")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of ours and of every peer")
+    parser.add_argument("--cpu-seconds", action="store_true", help="count the processor's seconds, for a busy machine")
+    parser.add_argument("--out", type=Path, help="folder for the table")
+    given = parser.parse_args()
+    if unknown := set(given.families) - set(FAMILIES):
+        parser.error(f"there is no family {', '.join(sorted(unknown))}: choose of {', '.join(FAMILIES)}")
+    set_threads(given.threads)
+    if given.cpu_seconds:
+        timing.clock = time.process_time
+    out = given.out or (None if given.quick else RESULTS)
+    for family in given.families or FAMILIES:
+        print(f"\n{family}")
+        record = run(family, Size(given.quick, given.tall))
+        if out is not None:
+            write(out, family, record)
+
+
+def set_threads(number: int) -> None:
+    """The same for torch, ITK and what asks torch (our distance maps, the recipe with edt)."""
+    torch.set_num_threads(number)
+    try:
+        import SimpleITK
+
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(number)
+    except ImportError:
+        pass
+
+
+def run(family: str, size: Size) -> dict[str, Any]:
+    """The rows of a family, with all that is needed to make them again."""
+    started = time.perf_counter()
+    rows: Iterator[Row] = importlib.import_module(f"benchmarks.{family}").rows(size)
+    found = []
+    for row in rows:
+        if size.quick:
+            row.target, row.reached = "", None  # they are meant for full sizes
+        print(f"  {row.work}: {ours(row)} | {peers(row)} | {row.agreement} | {target(row)}", flush=True)
+        found.append({**asdict(row), "ratios": {name: row.ratio(name) for name in row.peers if row.peers[name]}})
+    return {
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "device": device(),
+        "threads": torch.get_num_threads(),
+        "clock": "CPU seconds" if timing.clock is time.process_time else "wall-clock seconds",
+        "versions": {package: version(package) for package in PACKAGES},
+        "seconds": round(time.perf_counter() - started),
+        "rows": found,
+    }
+
+
+def device() -> str:
+    """Processor, cores and memory; the GPU where there is one."""
+    model = platform.processor() or platform.machine()
+    with_name = [line for line in lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [int(line.split()[1]) for line in lines("/proc/meminfo") if line.startswith("MemTotal")]
+    parts = [with_name[0].split(":")[1].strip() if with_name else model, f"{os.cpu_count()} cores"]
+    parts += [f"{kilobytes / 2**20:.0f} GB" for kilobytes in memory]
+    parts += [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return ", ".join(parts)
+
+
+def lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+# ---- the table ------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, family: str, record: dict[str, Any]) -> None:
+    """Put a family's record into the JSON file, and write the table of all families there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "benchmarks.json"
+    records = json.loads(path.read_text()) if path.exists() else {}
+    records[family] = record
+    records = {name: records[name] for name in FAMILIES if name in records}
+    path.write_text(json.dumps(records, indent=2) + "\n")
+    text = ["# Ours beside what a user would pick instead", ""]
+    text += ["A ratio above 1 says how many times better ours is. Agreement is the largest difference of the results."]
+    for name, one in records.items():
+        versions = ", ".join(f"{package} {number}" for package, number in one["versions"].items())
+        text += ["", f"## {name}", "", f"`{one['command']}` on {one['device']}, {one['threads']} thread(s), "
+                 f"{one['clock']}, {one['date']}, {one['seconds']} s; {versions}.", ""]  # fmt: skip
+        text += ["| work | ours | peers (ratio) | agreement | to reach | reached |", "|---|---|---|---|---|---|"]
+        notes = []
+        for values in one["rows"]:
+            row = Row(**{key: value for key, value in values.items() if key != "ratios"})
+            reached = {True: "yes", False: "NO", None: ""}[row.reached]
+            mark = ""
+            if row.note:
+                notes += [row.note] if row.note not in notes else []
+                mark = f" ({notes.index(row.note) + 1})"
+            text.append(
+                f"| {row.work}{mark} | {ours(row)} | {peers(row)} | {row.agreement} | {row.target} | {reached} |"
+            )
+        text += [f"\n({number}) {note}" for number, note in enumerate(notes, start=1)]
+    (folder / "benchmarks.md").write_text("\n".join(text) + "\n")
+
+
+def ours(row: Row) -> str:
+    return figure(row.ours, row.unit)
+
+
+def peers(row: Row) -> str:
+    return "; ".join(
+        f"{name} not installed" if value is None else f"{name} {figure(value, row.unit)} ({row.ratio(name):.3g})"
+        for name, value in row.peers.items()
+    )
+
+
+def figure(value: float, unit: str) -> str:
+    if unit == "s" and value < 1:
+        return f"{1000 * value:.3g} ms"
+    return f"{value:.3g} {unit}".strip()
+
+
+def target(row: Row) -> str:
+    return f"{row.target}: {'reached' if row.reached else 'NOT reached'}" if row.target else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Sliding-window prediction of a whole volume: the same network, the same windows, by three libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.timing import Row, Size, compared, exponent, installed, largest_difference, peak_memory, timed
+from lrnet_edu import MNet
+from lrnet_edu.inference import BATCH, _bell, predict_probabilities
+
+OVERLAP = 0.5
+
+
+def with_monai(network: nn.Module, image: np.ndarray, window: tuple[int, int, int]) -> np.ndarray:
+    """MONAI, given our weights of a window's voxels."""
+    from monai.inferers import sliding_window_inference
+
+    with torch.inference_mode():
+        volume = torch.from_numpy(image)[None, None]
+        return sliding_window_inference(
+            volume, window, BATCH, lambda patches: torch.softmax(network(patches), dim=1), overlap=OVERLAP,
+            roi_weight_map=_bell(window)[None, None],
+        )[0].numpy()  # fmt: skip
+
+
+def with_torchio(network: nn.Module, image: np.ndarray, window: tuple[int, int, int]) -> np.ndarray:
+    """TorchIO, with its own bell."""
+    import torchio as tio
+
+    subject = tio.Subject(image=tio.ScalarImage(tensor=torch.from_numpy(image)[None]))
+    sampler = tio.GridSampler(subject, window, tuple(int(size * OVERLAP) for size in window))
+    aggregator = tio.GridAggregator(sampler, overlap_mode="hann")
+    with torch.inference_mode():
+        for batch in tio.SubjectsLoader(sampler, batch_size=BATCH):
+            patches = batch["image"][tio.DATA]
+            aggregator.add_batch(torch.softmax(network(patches), dim=1), batch[tio.LOCATION])
+    return aggregator.get_output_tensor().numpy()
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Time beside the peers, memory, growth."""
+    torch.manual_seed(0)
+    network = MNet(features=(8, 16, 32, 64), blocks=(1, 1, 1)).eval()
+    window = (16, 32, 32) if size.quick else (32, 64, 64)
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(2 * window[0], 2 * window[1], 2 * window[2])).astype(np.float32)
+    voxels = " x ".join(map(str, image.shape[::-1]))
+
+    peers: dict[str, Callable[[], Any] | None] = {
+        "MONAI": (lambda: with_monai(network, image, window)) if installed("monai") else None
+    }
+    yield compared(f"prediction, {voxels}, 27 windows", lambda: run(network, image, window), peers,
+                   difference=largest_difference, tolerance=1e-5, repeats=3).aim({"MONAI": 1})  # fmt: skip
+    row = compared(f"prediction, {voxels}, 27 windows, TorchIO's weights", lambda: run(network, image, window),
+                   {"TorchIO": lambda: with_torchio(network, image, window)}, difference=largest_difference,
+                   tolerance=0.02, repeats=3).aim({"TorchIO": 1})  # fmt: skip
+    row.note = "TorchIO's weights sink further towards a window's edge than ours, so the results differ a little."
+    yield row
+
+    memory = [peak_memory(lambda overlap=overlap: run(network, image, window, overlap)) for overlap in (0.0, 0.5)]
+    if None not in memory:
+        yield Row("peak memory with 27 windows over that with 8", memory[1] / memory[0], unit="times").limit(1.1)
+    tall = [np.tile(image, (times, 1, 1)) for times in (1, 2, 3, 4)]
+    seconds = [timed(lambda image=image: run(network, image, window), 1)[1] for image in tall]
+    yield Row("prediction, growth with the voxels (1, 2, 3, 4 times as tall)",
+              exponent([image.size for image in tall], seconds), unit="exponent",
+              note="A volume of few windows has more of its voxels under one window only.").limit(1.1)  # fmt: skip
+
+
+def run(network: nn.Module, image: np.ndarray, window: tuple[int, int, int], overlap: float = OVERLAP) -> np.ndarray:
+    return predict_probabilities(network, image, window=window, overlap=overlap)

@@ -1,0 +1,128 @@
+"""Distance maps of whole scans and of training batches, beside the recipes that people write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import edt
+import numpy as np
+import torch
+from scipy import ndimage
+
+from benchmarks.scans import SCAN, TALL, lesions, liver
+from benchmarks.timing import Row, Size, compared, exponent, installed, largest_difference, peak_memory, timed
+from lrnet_edu import distance_map
+
+FULL = np.ones((3, 3, 3), bool)
+LEAST = {"lesions": {"scipy": 40, "edt": 2}, "liver": {"scipy": 8}, "SNI-DM": {"scipy": 6, "edt": 1}}
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+def recipe(mask: np.ndarray, kind: str, transform: Transform) -> np.ndarray:
+    """The plain way: transform and label the whole volume, then look the maxima up for every voxel."""
+    d = transform(mask)
+    labels, count = ndimage.label(mask, FULL)
+    highest = np.concatenate([[1], ndimage.maximum(d, labels, np.arange(1, count + 1))]).astype(np.float32)[labels]
+    result = np.where(mask, highest + 1 - d, 0)
+    if kind == "I-DM":
+        return result
+    result /= highest
+    if kind == "SNI-DM":
+        outside = transform(~mask)
+        result = np.where(mask, result, -outside / outside.max())
+    return result
+
+
+def with_scipy(mask: np.ndarray) -> np.ndarray:
+    return ndimage.distance_transform_edt(mask).astype(np.float32)
+
+
+def with_edt(mask: np.ndarray) -> np.ndarray:
+    return edt.edt(mask, black_border=False, parallel=torch.get_num_threads())
+
+
+def with_monai() -> Transform | None:
+    """MONAI's transform, which is cuCIM's on a GPU and SciPy's elsewhere."""
+    if installed("monai") is None:
+        return None
+    from monai.transforms.utils import distance_transform_edt
+
+    return lambda mask: np.asarray(distance_transform_edt(mask[None].astype(np.uint8)))[0].astype(np.float32)
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Whole scans, their memory, training batches, growth."""
+    for shape in [(32, 96, 96)] if size.quick else [SCAN, *([TALL] if size.tall else [])]:
+        yield from scan_rows(shape)
+    yield from batch_rows(size)
+    yield from growth_rows(size)
+
+
+def scan_rows(shape: tuple[int, int, int]) -> Iterator[Row]:
+    name, monai = " x ".join(map(str, shape[::-1])), with_monai()
+    masks = {f"{n} lesion{'s' * (n > 1)}": lesions(shape, n) for n in (1, 30, 300)} | {"a whole liver": liver(shape)}
+    for content, mask in masks.items():
+        for kind in ("NI-DM", "I-DM", "SNI-DM"):
+            if kind != "NI-DM" and content != "30 lesions":
+                continue  # they differ in what is inside the object; the transforms cost the same
+            peers: dict[str, Callable[[], Any] | None] = {
+                "scipy": lambda mask=mask, kind=kind: recipe(mask, kind, with_scipy),
+                "edt": lambda mask=mask, kind=kind: recipe(mask, kind, with_edt),
+            }
+            if (content, kind) == ("30 lesions", "NI-DM"):
+                peers["MONAI"] = monai and (lambda mask=mask, kind=kind: recipe(mask, kind, monai))
+            row = compared(f"{kind}, {name}, {content}", lambda mask=mask, kind=kind: distance_map(mask, kind), peers,
+                           difference=largest_difference, tolerance=1e-4 if kind == "I-DM" else 1e-5)  # fmt: skip
+            aims = LEAST["SNI-DM"] if kind == "SNI-DM" else LEAST["liver" if "liver" in content else "lesions"]
+            yield row.aim(aims)
+    for content in ("30 lesions", "a whole liver"):
+        for kind in ("NI-DM", "SNI-DM"):
+            mask = masks[content]
+            bytes_there = peak_memory(lambda mask=mask, kind=kind: distance_map(mask, kind))
+            if bytes_there is not None:
+                above = max(0.0, bytes_there / mask.size - 4)
+                yield Row(f"{kind}, {name}, {content}, peak memory above input and output", above,
+                          unit="bytes/voxel").limit(3)  # fmt: skip
+
+
+def batch_rows(size: Size) -> Iterator[Row]:
+    """What a training step asks for: torch in, torch out."""
+    shapes = [(2, 16, 48, 48)] if size.quick else [(2, 48, 256, 256), (8, 64, 64, 64)]
+    for number, *shape in shapes:
+        masks = np.stack([lesions(tuple(shape), 4, share=0.02, seed=seed) for seed in range(number)])
+        batch = torch.from_numpy(masks)[:, None]  # (B, 1, D, H, W)
+
+        def through_numpy(transform: Transform, batch: torch.Tensor = batch) -> torch.Tensor:
+            maps = [recipe(mask, "NI-DM", transform) for mask in batch[:, 0].numpy()]
+            return torch.from_numpy(np.stack(maps))[:, None]
+
+        monai = with_monai()
+        row = compared(
+            f"NI-DM of a batch, {' x '.join(map(str, batch.shape))}, 4 lesions each, torch",
+            lambda batch=batch: distance_map(batch),
+            {
+                "scipy": lambda run=through_numpy: run(with_scipy),
+                "edt": lambda run=through_numpy: run(with_edt),
+                "MONAI": monai and (lambda run=through_numpy, monai=monai: run(monai)),
+            },
+            difference=largest_difference,
+            tolerance=1e-5,
+        )
+        yield row.aim({"scipy": 1, "edt": 1, "MONAI": 1})
+
+
+def growth_rows(size: Size) -> Iterator[Row]:
+    edges = (32, 40, 48, 64) if size.quick else (96, 144, 216, 324)
+    cubes = [lesions((edge,) * 3, 30) for edge in edges]
+    for kind in ("NI-DM", "SNI-DM"):
+        seconds = [timed(lambda mask=mask, kind=kind: distance_map(mask, kind), 3)[1] for mask in cubes]
+        steps = ", ".join(f"{edge}^3" for edge in edges)
+        yield Row(f"{kind}, growth with the voxels ({steps}, 30 lesions)", exponent([e**3 for e in edges], seconds),
+                  unit="exponent").limit(1.1)  # fmt: skip
+    shape = (32, 96, 96) if size.quick else (128, 256, 256)
+    numbers = (10, 30, 100, 300)
+    masks = [lesions(shape, number) for number in numbers]
+    seconds = [timed(lambda mask=mask: distance_map(mask), 3)[1] for mask in masks]
+    yield Row(f"NI-DM, growth with the lesions ({', '.join(map(str, numbers))})", exponent(numbers, seconds),
+              unit="exponent").limit(1)  # fmt: skip

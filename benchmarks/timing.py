@@ -1,0 +1,151 @@
+"""What every benchmark shares: a row of the table, a fair clock, a look at the memory, an exponent of growth."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+clock: Callable[[], float] = time.perf_counter  # time.process_time under --cpu-seconds
+SLOW = 5.0  # seconds: a call this long is not repeated, its first run counts
+
+
+class DisagreementError(Exception):
+    """A peer found something else than we did: then no time means anything."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: ``quick`` in seconds, to see that it runs; ``tall`` adds 512 x 512 x 512 scans."""
+
+    quick: bool = False
+    tall: bool = False
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        work: what was measured.
+        ours: our figure, in ``unit``.
+        peers: name -> the same figure of a peer; None where it is not installed.
+        unit: "s" (less is better), "1/s" (more is better), or what a figure without peers is in.
+        agreement: how far the results lie apart, in words.
+        target: what was to be reached, in words, and whether it was; None where nothing can be said.
+        reached: see ``target``.
+        note: what a reader must know to read the row.
+    """
+
+    work: str
+    ours: float
+    peers: dict[str, float | None] = field(default_factory=dict)
+    unit: str = "s"
+    agreement: str = ""
+    target: str = ""
+    reached: bool | None = None
+    note: str = ""
+
+    def ratio(self, name: str) -> float:
+        """How many times better than a peer we are; NaN where it is not installed."""
+        theirs = self.peers.get(name)
+        if theirs is None:
+            return math.nan
+        return self.ours / theirs if self.unit == "1/s" else theirs / self.ours
+
+    def aim(self, least: Mapping[str, float]) -> Row:
+        """Set the target "at least so many times better than these peers"; installed ones decide."""
+        self.target = ", ".join(f"{factor:g} x {name}" for name, factor in least.items())
+        known = [self.ratio(name) >= factor for name, factor in least.items() if self.peers.get(name) is not None]
+        self.reached = all(known) if known else None
+        return self
+
+    def limit(self, most: float) -> Row:
+        """Set the target "our figure is at most this"."""
+        self.target, self.reached = f"at most {most:g} {self.unit}".strip(), self.ours <= most
+        return self
+
+
+def installed(name: str) -> Any:
+    """The module of a peer, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def timed(work: Callable[[], Any], repeats: int = 5) -> tuple[Any, float]:
+    """What a call returns, and the median of its seconds after one call to warm up; see ``SLOW``."""
+    seconds, result = [], None
+    for _ in range(repeats + 1):
+        result = None  # the memory of the last result is free again
+        started = clock()
+        result = work()
+        seconds.append(clock() - started)
+        if seconds[0] > SLOW:
+            break
+    return result, statistics.median(seconds[1:] or seconds)
+
+
+def compared(
+    work: str,
+    ours: Callable[[], Any],
+    peers: Mapping[str, Callable[[], Any] | None],
+    *,
+    difference: Callable[[Any, Any], float],
+    tolerance: float,
+    repeats: int = 5,
+) -> Row:
+    """A row of ours and the peers (None: not installed), each result held against ours.
+
+    Raises:
+        DisagreementError: if a result differs from ours by more than the tolerance.
+    """
+    result, seconds = timed(ours, repeats)
+    row, worst = Row(work, seconds), 0.0
+    for name, peer in peers.items():
+        if peer is None:
+            row.peers[name] = None
+            continue
+        theirs, row.peers[name] = timed(peer, repeats)
+        apart = difference(result, theirs)
+        del theirs
+        if not apart <= tolerance:
+            raise DisagreementError(f"{work}: {name} differs by {apart:g}, more than {tolerance:g}.")
+        worst = max(worst, apart)
+    row.agreement = f"{worst:.1e} (limit {tolerance:g})" if any(row.peers.values()) else ""
+    return row
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    """Of two arrays, plane by plane."""
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in zip(a, b, strict=True))
+
+
+def peak_memory(work: Callable[[], Any]) -> float | None:
+    """Bytes that a call needs at its peak beyond what is there before; None where the system does not tell."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        clear.write_text("5")  # the high-water mark starts anew
+        before = _kilobytes(status, "VmRSS")
+        work()
+        return 1024.0 * max(0, _kilobytes(status, "VmHWM") - before)
+    except OSError:
+        return None
+
+
+def _kilobytes(status: Path, key: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1])
+
+
+def exponent(amounts: Sequence[float], seconds: Sequence[float]) -> float:
+    """b of seconds = a * amount ^ b, fitted to the logarithms."""
+    return float(np.polyfit(np.log(amounts), np.log(seconds), 1)[0])

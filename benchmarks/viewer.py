@@ -1,0 +1,65 @@
+"""The slice viewer: building the output of a cell, and drawing a slice in a browser."""
+
+from __future__ import annotations
+
+import base64
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import ndimage
+
+from benchmarks.scans import lesions
+from benchmarks.timing import Row, Size, installed, timed
+from lrnet_edu import SliceViewer, distance_map
+
+SCROLL = """async () => {
+  const slider = document.querySelector('input[type=range]'), times = [];
+  for (let i = 0; i < 60; i++) {
+    slider.value = Number(slider.min) + (i * 2) % (Number(slider.max) - Number(slider.min));
+    const started = performance.now();
+    slider.dispatchEvent(new Event('input', {bubbles: true}));
+    times.push(performance.now() - started);
+    await new Promise(requestAnimationFrame);
+  }
+  return times;
+}"""
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Three panels: the scan, a mask, a map."""
+    edge = 48 if size.quick else 128
+    mask = lesions((edge,) * 3, 10, share=0.02)
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), 0.7).astype(np.float32)
+    image = 60 + 60 * noise - 40 * mask
+    phi = distance_map(mask)
+
+    def build() -> str:
+        return SliceViewer(image, overlays={"lesions": mask}, heat={"NI-DM": phi})._repr_mimebundle_()["text/html"]
+
+    page, seconds = timed(build)
+    yield Row(f"building the output of three {edge}^3 panels", seconds).limit(0.3)
+    yield Row("its size", len(page) / 1e6, unit="MB")
+    if installed("playwright.sync_api") is None:
+        return
+    from playwright.sync_api import Error, sync_playwright
+
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium())
+        except Error:
+            return
+        tab = browser.new_page()
+        tab.goto("data:text/html;base64," + base64.b64encode(f"<!doctype html><body>{page}".encode()).decode())
+        tab.wait_for_selector("input[type=range]")
+        times = tab.evaluate(SCROLL)
+        browser.close()
+    yield Row("drawing the next slice of all three, in Chromium", statistics.median(times) / 1000).limit(0.016)
+
+
+def chromium() -> str | None:
+    """A browser of the system, else the one that Playwright brought."""
+    import shutil
+
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

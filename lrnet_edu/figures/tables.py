@@ -1,0 +1,71 @@
+"""A table as a picture: what every row gains over M-Net + Dice, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lrnet_edu.figures.picture import Picture, colour_of, styled
+from lrnet_edu.palette import BLACK, GREY
+from lrnet_edu.paper_tables import BASELINE, TABLES
+
+
+@styled
+def comparison_figure(result: Mapping[str, Any]) -> Picture:
+    """Difference in DC to M-Net + Dice of every row: mean, 95 % interval, each seed, and the paper's own.
+
+    Left of the line a row is worse than M-Net + Dice, right of it better. A filled mark says that the corrected test
+    and the interval both tell the row from M-Net + Dice; an open one says that they do not.
+
+    Args:
+        result: what :func:`lrnet_edu.tables.build_table` returned.
+    """
+    rows = [row for row in result["rows"] if row["comparison"]]
+    baseline = next((row for row in result["rows"] if row["row"] == BASELINE), None)
+    printed = next(row for row in TABLES[result["table"]].rows if row.key == BASELINE).paper["DC"]
+    figure = Picture(1.9 + 0.34 * max(1, len(rows)))
+    axes = figure.subplots()
+    axes.axvline(0, color=BLACK, lw=1.5)
+    for y, row in enumerate(rows):
+        c, colour = row["comparison"], colour_of(row["method"])
+        axes.plot([c["low"], c["high"]], [y, y], color=colour, lw=3, solid_capstyle="butt")
+        by_seed = seed_differences(row, baseline)
+        axes.plot(by_seed, np.full(len(by_seed), y + 0.28), "|", color=GREY, ms=7, mew=1.5)
+        face = colour if c["verdict"] != "not distinguishable" else "white"
+        axes.plot(c["difference"], y, "o", ms=8, mfc=face, mec=colour, mew=2, zorder=3)
+        axes.plot(row["paper"]["DC"] - printed, y, "D", ms=6, mfc="none", mec=BLACK, mew=1.2)
+    labels = [f"{row['title']}{f', {name}' if (name := row['map']) else ''}" for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.3, -0.7)
+    axes.set_xlabel("Difference in DC to M-Net + Dice (no unit), right is better")
+    axes.grid(axis="x", color=GREY, alpha=0.3)
+    for style, label in (("o", "mean of all seeds, 95 % interval"), ("|", "one seed"), ("D", "the paper's difference")):
+        axes.plot([], [], style, mfc="none", mec=GREY if style == "|" else BLACK, color=BLACK, label=label)
+    figure.legend(loc="outside upper center", ncols=3, handlelength=1)
+    return figure.finish(alt_text(result, rows))
+
+
+def seed_differences(row: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[float]:
+    """DC of each seed that both have finished, minus the baseline's."""
+    if baseline is None:
+        return []
+    theirs = dict(zip(baseline["seeds"], baseline["by_seed"]["DC"], strict=True))
+    ours = zip(row["seeds"], row["by_seed"]["DC"], strict=True)
+    return [dc - theirs[seed] for seed, dc in ours if seed in theirs]
+
+
+def alt_text(result: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
+    """The verdicts in words; the numbers of all rows stand in the table beside the picture."""
+    if not rows:
+        return f"{result['title']}: no row to compare yet."
+    parts = [f"{result['title']}: difference in DC to M-Net + Dice with its 95 % interval, {len(rows)} rows."]
+    for verdict in ("better", "worse"):
+        listed = [
+            f"{' '.join(filter(None, (row['title'], row['map'])))} {row['comparison']['difference']:+.3f}"
+            for row in rows
+            if row["comparison"]["verdict"] == verdict
+        ]
+        parts.append(f"{verdict.capitalize()}: {', '.join(listed) or 'none'}.")
+    return " ".join([*parts, "The others are not distinguishable."])

@@ -1,0 +1,114 @@
+"""The two regression rivals of Table 2: networks that see the image, not a mask, and regress distances.
+
+*Multi-branch* (Dangi et al. 2019): a second decoder regresses the map beside the segmentation and is dropped at test
+time. *Cascaded* (Audebert et al. 2019): the network regresses the map first, and the classes come from it. Both are
+built around this package's M-Net, of the same widths and from the same first weights as every other row.
+
+Both regress one map, which is none of section 2.1: the signed Euclidean distance to the border of EVERY class, the
+background too, positive inside, clipped at ``CLIP`` voxels and scaled to [-1, 1].
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import edt
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
+
+SIGNED_DISTANCES = "signed distances"  # the map's name in a batch, beside the four kinds of section 2.1
+CLIP = 10.0  # voxels; further from a border the map says nothing more. The originals' pixels are no guide here
+MAP_WEIGHT = 1.0  # lambda of the cascaded rival
+
+
+def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
+    """The rivals' map of every class 0 .. ``number`` of a batch: (B, D, H, W) -> (B, number + 1, D, H, W) float32.
+
+    D(x) inside the class, -D(x) outside, D the distance to the nearest voxel of the other side in voxels; clipped
+    to [-CLIP, CLIP] and divided by CLIP. An absent class is -1 everywhere, one that fills the patch 1.
+    """
+    maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
+    for one, out in zip(classes, maps, strict=True):
+        for c in range(number + 1):
+            inside = np.ascontiguousarray(one == c)
+            signed = edt.edt(inside, black_border=False) - edt.edt(~inside, black_border=False)
+            out[c] = np.clip(signed / CLIP, -1, 1)  # infinite where one side is empty
+    return maps
+
+
+class MultiBranch(nn.Module):
+    """Multi-branch regression (Dangi et al. 2019): image -> (logits, maps), (B, classes, D, H, W) both.
+
+    The branch is a decoder of the M-Net's own shape that starts from the bottleneck alone: without skip connections,
+    all that it knows about distances has to be in the features that both decoders share. It serves the training
+    only: what is kept is ``mnet``, a plain M-Net.
+
+    Args:
+        mnet: the M-Net that learns beside the branch.
+    """
+
+    def __init__(self, mnet: MNet) -> None:
+        super().__init__()
+        features, blocks = mnet.settings["features"], mnet.settings["blocks"]
+        levels = reversed(list(zip(pairwise(features), blocks, strict=True)))
+        self.mnet = mnet
+        self.branch = nn.Sequential(
+            *(nn.Sequential(nn.ConvTranspose3d(b, a, 2, stride=2), residual_blocks(a, a, n, "instance"))
+              for (a, b), n in levels),
+            convolution(features[0], features[0], "instance", size=1),
+            nn.Conv3d(features[0], mnet.settings["classes"], 1),
+        )  # fmt: skip
+        self.log_sigmas = nn.Parameter(torch.zeros(2))  # of the segmentation and of the map: sigma = 1 at first
+        kaiming_uniform(self.branch)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        bottleneck, skips = self.mnet.encode(image)
+        logits = self.mnet.head(self.mnet.decode(bottleneck, skips))
+        return crop_to(logits, image), crop_to(self.branch(bottleneck), image)
+
+    def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
+        """Sum of L_i / sigma_i^2 + log sigma_i over both tasks, with learned uncertainties sigma.
+
+        L is the cross-entropy of the segmentation and the mean absolute error of the map. The logarithm of sigma is
+        what is learned, so that sigma stays positive; L_i alone would put it at sqrt(2 L_i).
+
+        Args:
+            image: (B, in_channels, D, H, W).
+            classes: (B, D, H, W) integers.
+            maps: :func:`signed_distances`, (B, classes, D, H, W).
+        """
+        logits, regressed = self(image)
+        losses = torch.stack((F.cross_entropy(logits, classes), F.l1_loss(regressed.float(), maps)))
+        return (losses * torch.exp(-2 * self.log_sigmas) + self.log_sigmas).sum()
+
+
+class CascadedMNet(MNet):
+    """Cascaded regression (Audebert et al. 2019): an M-Net whose outputs are the map; one convolution classifies.
+
+    The M-Net's head regresses the map of each class, clipped to [-1, 1]; one 3^3 convolution turns the map and the
+    features it came from into logits. Image (B, in_channels, D, H, W) -> logits (B, classes, D, H, W), as the M-Net.
+    """
+
+    def __init__(self, in_channels: int = 1, classes: int = 2, **settings: Any) -> None:
+        super().__init__(in_channels, classes, **settings)
+        self.classifier = nn.Conv3d(self.settings["features"][0] + classes, classes, 3, padding=1)
+        kaiming_uniform(self.classifier)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.logits_and_maps(image)[0]
+
+    def logits_and_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the regressed map, (B, classes, D, H, W) both."""
+        features = self.decode(*self.encode(image))  # (B, features[0], D, H, W)
+        maps = F.hardtanh(self.head(features))  # (B, classes, D, H, W)
+        return crop_to(self.classifier(torch.cat((features, maps), dim=1)), image), crop_to(maps, image)
+
+    def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
+        """Negative log likelihood + MAP_WEIGHT * L1 of the map; arguments as :meth:`MultiBranch.loss`."""
+        logits, regressed = self.logits_and_maps(image)
+        return F.cross_entropy(logits, classes) + MAP_WEIGHT * F.l1_loss(regressed.float(), maps)

@@ -1,0 +1,186 @@
+"""A table in words and Markdown: ours beside the paper's, the comparisons, and which of the claims held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrnet_edu.paper_tables import BASELINE, COLUMNS, CRITERIA, TABLES, TRAININGS, Row
+
+UNITS = {"DC": "", "DG": "", "VOE": "", "RVD": "", "ASSD": " (mm)", "MSD": " (mm)", "RMSD": " (mm)"}
+DIGITS = {"ASSD": 2, "MSD": 2, "RMSD": 2}  # three for the others
+DASH = "–"
+
+
+def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
+    """The whole result of :func:`lrnet_edu.tables.build_table` as a page.
+
+    Args:
+        result: what it returned.
+        picture: name of the figure's file.
+        alt: its alt text.
+    """
+    parts = [
+        f"# {result['title']}",
+        introduction(result),
+        "## Ours, and the paper's in parentheses",
+        grid(result) if result["table"] == "table1" else rows_by_criteria(result),
+        "\n".join(undefined_notes(result)),
+        "## Against M-Net + Dice",
+        comparisons(result),
+        f"![{alt}]({picture})",
+        "## What the paper claims, and what held here",
+        "\n".join(claim_in_words(claim) for claim in result["claims"]),
+        "## By size of the lesion",
+        lesions(result),
+        "## How every row was trained",
+        trainings(result),
+        "## How this was made",
+        facts(result),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def introduction(result: Mapping[str, Any]) -> str:
+    test, seeds = result["test"], result["facts"]["seeds"]
+    lines = [
+        f"{test['with_object']} test cases with {test['lesions']} lesions in all, {len(seeds)} "
+        f"seed{'s' * (len(seeds) != 1)}, {result['facts']['runs']} runs finished. The paper: {result['paper']}.",
+    ]
+    if test["cases"] > test["with_object"]:
+        number = test["cases"] - test["with_object"]
+        lines.append(
+            f"{number} more test case{'s hold' if number > 1 else ' holds'} no object: Dice would be 0 or 1 there, so "
+            "they are no part of these means, and what was found in them stands in the table by size."
+        )
+    if test["with_object"] < test["cases_needed"]:
+        lines.append(
+            f"**With {test['with_object']} cases the corrected test cannot call any difference significant**, were "
+            f"all cases to agree: for {test['comparisons']} comparisons it takes {test['cases_needed']}."
+        )
+    return "\n".join(lines)
+
+
+# ---- the numbers --------------------------------------------------------------------------------------------------
+
+
+def grid(result: Mapping[str, Any]) -> str:
+    """DC as the paper's Table 1 has it: trainings down, maps across, and the baselines above."""
+    found = {row["row"]: row for row in result["rows"]}
+    above = [
+        f"- {row.title}: DC {cell_of(found.get(row.key), 'DC')}" for row in TABLES["table1"].rows if not row.map_name
+    ]
+    lines = []
+    for method, alpha in TRAININGS:
+        rows = [Row(method, *COLUMNS[name], alpha=alpha) for name in COLUMNS]
+        lines.append([rows[0].title, *(cell_of(found.get(row.key), "DC") for row in rows)])
+    return "\n".join(above) + "\n\n" + table(["DC", *COLUMNS], lines)
+
+
+def rows_by_criteria(result: Mapping[str, Any]) -> str:
+    """All criteria of every row, mean over the seeds and deviation; the paper's figure behind."""
+    heads = ["row", *(f"{name}{UNITS[name]}" for name in CRITERIA)]
+    return table(heads, [[row["title"], *(cell_of(row, name) for name in CRITERIA)] for row in result["rows"]])
+
+
+def cell_of(row: Mapping[str, Any] | None, name: str) -> str:
+    """ "0.431 ± 0.012 (0.742)": mean over the seeds, deviation, the paper's."""
+    if row is None:
+        return DASH
+    digits, signed = DIGITS.get(name, 3), name == "RVD"
+    ours = number(row["mean"][name], digits, signed=signed)
+    spread = f" ± {row['sd'][name]:.{digits}f}" if row["sd"][name] is not None else ""
+    return f"{ours}{spread} ({number(row['paper'].get(name), 3, signed=signed)})"
+
+
+def number(value: float | None, digits: int, *, signed: bool = False) -> str:
+    return DASH if value is None else f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def undefined_notes(result: Mapping[str, Any]) -> list[str]:
+    """Which means leave cases out: where nothing was predicted there is no distance."""
+    missed = [row for row in result["rows"] if row["undefined"]["ASSD"]]
+    if not missed:
+        return []
+    listed = "; ".join(f"{' '.join((row['title'], row['map'])).strip()} {row['undefined']['ASSD']}" for row in missed)
+    return [f"Nothing was predicted, so that no distance is defined, in this many cases of all seeds: {listed}."]
+
+
+def comparisons(result: Mapping[str, Any]) -> str:
+    heads = ["row", "map", "difference in DC", "95 % interval", "p", "p corrected", "verdict", "paper's difference"]
+    baseline = next(row for row in TABLES[result["table"]].rows if row.key == BASELINE)
+    lines = []
+    for row in result["rows"]:
+        if (c := row["comparison"]) is None:
+            continue
+        lines.append([row["title"], row["map"], number(c["difference"], 4, signed=True), interval(c),
+                      probability(c["p"]), probability(c["p_corrected"]), c["verdict"],
+                      number(row["paper"]["DC"] - baseline.paper["DC"], 3, signed=True)])  # fmt: skip
+    how = (
+        "Dice of the same cases after trainings from the same seeds. The interval is a bootstrap over cases and seeds; "
+        "p is Wilcoxon's signed-rank test over the cases, each the mean of its seeds, corrected by Holm's method. "
+        "Better or worse needs both: a corrected p below 0.05 and an interval without 0."
+    )
+    return f"{how}\n\n{table(heads, lines)}" if lines else "No row has finished a seed that M-Net + Dice has."
+
+
+def interval(comparison: Mapping[str, Any]) -> str:
+    return f"{number(comparison['low'], 4, signed=True)} to {number(comparison['high'], 4, signed=True)}"
+
+
+def claim_in_words(claim: Mapping[str, Any]) -> str:
+    """One claim, its outcome and the comparisons behind it."""
+    lines = [f"- **{claim['claim']}: {claim['outcome']}.**"]
+    for pair in claim["pairs"]:
+        lines.append(
+            f"  - {pair['pair']}: {number(pair['difference'], 4, signed=True)} ({interval(pair)}), corrected p "
+            f"{probability(pair['p_corrected'])}: {pair['verdict']}."
+        )
+    return "\n".join(lines)
+
+
+def lesions(result: Mapping[str, Any]) -> str:
+    """Recall and Dice of the lesions by volume, and what was found where there is none."""
+    names = list(dict.fromkeys(name for row in result["rows"] for name in row["lesions"]["by_size"]))
+    heads = ["row", "map", *names, "false lesions a case", "the same in cases without an object"]
+    lines = []
+    for row in result["rows"]:
+        bins = [row["lesions"]["by_size"][name] for name in names]
+        cells = [f"{b['found']:.2f} / {b['dice']:.3f} (n = {b['lesions'] // len(row['seeds'])})" for b in bins]
+        false = [number(row[part]["false_per_case"], 2) for part in ("lesions", "without_object")]
+        lines.append([row["title"], row["map"], *cells, *false])
+    how = "Share of the lesions of which at least one voxel was found / mean Dice of each with all that touches it."
+    return f"{how}\n\n{table(heads, lines)}"
+
+
+def trainings(result: Mapping[str, Any]) -> str:
+    """The schedule of every row; the maps that share one stand in one line."""
+    maps: dict[tuple[str, str], list[str]] = {}
+    for row in result["rows"]:
+        maps.setdefault((row["title"], row["schedule"]), []).append(row["map"])
+    return table(["row", "map", "training"], [[title, ", ".join(m), words] for (title, words), m in maps.items()])
+
+
+def facts(result: Mapping[str, Any]) -> str:
+    known = result["facts"]
+    cases = ", ".join(f"{number} {part}" for part, number in known["cases"].items())
+    settings = ", ".join(f"{name} {value}" for name, value in known["settings"].items())
+    lines = [
+        f"- Command: `{known['command']}`",
+        f"- Cases: {cases}; grid {known['grid_mm']:g} mm",
+        f"- Settings of all rows: {settings}",
+        "- Kept of each run: the weights with the best validation DC. Tested once, with those.",
+        f"- Device: {'; '.join(known['devices'])}",
+        f"- Versions: {'; '.join(known['versions'])}",
+        f"- Seconds of all runs together: {known['seconds']:.0f}",
+    ]
+    return "\n".join(lines)
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

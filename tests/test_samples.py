@@ -1,0 +1,50 @@
+"""The sample data are found in the clone and by a package that was installed without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lrnet_edu import InputError, samples
+from lrnet_edu.data.nifti import read_image
+from lrnet_edu.demo import DEMO_METHODS
+from lrnet_edu.samples import sample_folder, sample_mnet
+from lrnet_edu.segmentation import load_mnet
+
+CLONE = Path(__file__).parents[1] / "data_samples"
+
+
+@pytest.mark.parametrize("method", DEMO_METHODS)
+def test_a_trained_mnet_ships_for_every_method_of_the_demo(method: str) -> None:
+    trained = load_mnet(sample_mnet(method))
+    with torch.inference_mode():
+        logits = trained.mnet(torch.zeros(1, 1, *trained.patch_size))
+    assert logits.shape == (1, 2, *trained.patch_size)
+    assert trained.labels == ((2,),)
+
+
+def test_a_method_without_a_shipped_mnet_is_refused() -> None:
+    with pytest.raises(InputError, match="No trained M-Net ships for 'tversky'; choose one of dice"):
+        sample_mnet("tversky")
+
+
+def test_the_samples_stay_under_20_megabytes() -> None:
+    assert sum(path.stat().st_size for path in CLONE.rglob("*") if path.is_file()) < 20_000_000
+
+
+def test_an_installed_package_writes_the_scans_and_finds_its_mnets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "lrnet_edu"
+    (package / "mnets").mkdir(parents=True)
+    (package / "mnets" / "dice.safetensors").write_bytes(b"")
+    monkeypatch.setattr(samples, "PACKAGE", package)
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+    assert sample_mnet("dice") == package / "mnets" / "dice.safetensors"
+    written = sample_folder()
+    assert written.is_relative_to(tmp_path / "cache")
+    ours, committed = (read_image(folder / "volume-3.nii.gz") for folder in (written, CLONE))
+    assert np.array_equal(ours.data, committed.data)
