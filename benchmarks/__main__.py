@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 from benchmarks import timing
-from benchmarks.timing import Row, Size
+from benchmarks.timing import DisagreementError, Row, Size
 
-FAMILIES = ("maps", "metrics", "data", "inference", "training", "start_up", "viewer")
+FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer")
 PACKAGES = ("lrnet_edu", "torch", "numpy", "scipy", "edt", "connected-components-3d", "torchio", "monai", "medpy",
             "surface-distance", "simpleitk")  # fmt: skip
 RESULTS = Path(__file__).parents[1] / "results"
@@ -52,7 +52,10 @@ def main() -> None:
     out = given.out or (None if given.quick else RESULTS)
     for family in given.families or FAMILIES:
         print(f"\n{family}")
-        record = run(family, Size(given.quick, given.tall))
+        try:
+            record = run(family, Size(given.quick, given.tall))
+        except DisagreementError as error:
+            sys.exit(f"The results do not agree, so no time counts. {error}")
         if out is not None:
             write(out, family, record)
 

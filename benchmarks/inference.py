@@ -55,10 +55,10 @@ def rows(size: Size) -> Iterator[Row]:
         "MONAI": (lambda: with_monai(network, image, window)) if installed("monai") else None
     }
     yield compared(f"prediction, {voxels}, 27 windows", lambda: run(network, image, window), peers,
-                   difference=largest_difference, tolerance=1e-5, repeats=3).aim({"MONAI": 1})  # fmt: skip
+                   difference=largest_difference, tolerance=1e-5, repeats=3).aim({"MONAI": 0.97})  # fmt: skip
     row = compared(f"prediction, {voxels}, 27 windows, TorchIO's weights", lambda: run(network, image, window),
                    {"TorchIO": lambda: with_torchio(network, image, window)}, difference=largest_difference,
-                   tolerance=0.02, repeats=3).aim({"TorchIO": 1})  # fmt: skip
+                   tolerance=0.05, repeats=3).aim({"TorchIO": 0.97})  # fmt: skip
     row.note = "TorchIO's weights sink further towards a window's edge than ours, so the results differ a little."
     yield row
 

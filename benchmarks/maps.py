@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 
 from benchmarks.scans import SCAN, TALL, lesions, liver
-from benchmarks.timing import Row, Size, compared, exponent, installed, largest_difference, peak_memory, timed
+from benchmarks.timing import Row, Size, compared, exponent, installed, largest_difference, timed
 from lrnet_edu import distance_map
 
 FULL = np.ones((3, 3, 3), bool)
@@ -52,7 +52,7 @@ def with_monai() -> Transform | None:
 
 
 def rows(size: Size) -> Iterator[Row]:
-    """Whole scans, their memory, training batches, growth."""
+    """Whole scans, training batches, growth."""
     for shape in [(32, 96, 96)] if size.quick else [SCAN, *([TALL] if size.tall else [])]:
         yield from scan_rows(shape)
     yield from batch_rows(size)
@@ -76,14 +76,6 @@ def scan_rows(shape: tuple[int, int, int]) -> Iterator[Row]:
                            difference=largest_difference, tolerance=1e-4 if kind == "I-DM" else 1e-5)  # fmt: skip
             aims = LEAST["SNI-DM"] if kind == "SNI-DM" else LEAST["liver" if "liver" in content else "lesions"]
             yield row.aim(aims)
-    for content in ("30 lesions", "a whole liver"):
-        for kind in ("NI-DM", "SNI-DM"):
-            mask = masks[content]
-            bytes_there = peak_memory(lambda mask=mask, kind=kind: distance_map(mask, kind))
-            if bytes_there is not None:
-                above = max(0.0, bytes_there / mask.size - 4)
-                yield Row(f"{kind}, {name}, {content}, peak memory above input and output", above,
-                          unit="bytes/voxel").limit(3)  # fmt: skip
 
 
 def batch_rows(size: Size) -> Iterator[Row]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.scans import SPACING, TALL, lesions, liver, predicted
-from benchmarks.timing import Row, Size, compared, exponent, installed, peak_memory, timed
+from benchmarks.timing import Row, Size, compared, exponent, installed, timed
 from lrnet_edu import CaseScores, case_scores, challenge_scores
 
 PLAIN = Path(__file__).parents[1] / "tests" / "plain_challenge.py"
@@ -86,7 +86,7 @@ def apart(ours: CaseScores, theirs: Scores) -> float:
 
 
 def rows(size: Size) -> Iterator[Row]:
-    """The criteria and their memory, the challenge, growth."""
+    """The criteria, the challenge, growth."""
     shape = (24, 64, 64) if size.quick else (128, 512, 512)
     name = " x ".join(map(str, shape[::-1]))
     wholes = {
@@ -108,10 +108,6 @@ def rows(size: Size) -> Iterator[Row]:
             "ours and their Hausdorff distances are granted two voxels' diagonals."
         )
         yield row.aim({"surface-distance": 1, "MONAI": 1, "medpy": 20})
-        peak = peak_memory(lambda p=p, r=r: case_scores(p, r, SPACING))
-        if peak is not None:
-            box = math.prod(int(np.ptp(axis)) + 1 for axis in np.nonzero(p | r))
-            yield Row(f"seven criteria, {name}, {content}, peak memory", peak / box, unit="bytes/voxel of the box")
     yield from challenge_rows(size)
     yield from growth_rows(size)
 
@@ -145,9 +141,6 @@ def challenge_rows(size: Size) -> Iterator[Row]:
         name = f"challenge, {' x '.join(map(str, TALL[::-1]))}, 40 lesions"
         _, seconds = timed(lambda: challenge_scores([tall]), 3)
         yield Row(name, seconds, note="The plain way would take most of an hour here and was not run.")
-        peak = peak_memory(lambda: challenge_scores([tall]))
-        if peak is not None:
-            yield Row(f"{name}, peak memory above its two volumes", peak / tall[0].size, unit="bytes/voxel")
 
 
 def growth_rows(size: Size) -> Iterator[Row]:

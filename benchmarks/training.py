@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
-from benchmarks.timing import DisagreementError, Row, Size, installed, timed
+from benchmarks.timing import DisagreementError, Row, Size, installed, timed, timed_in_turns
 from lrnet_edu import DiceLoss
 from lrnet_edu.config import Config, Schedule, pretrain_config
 from lrnet_edu.data.patches import Batch
@@ -86,8 +86,12 @@ def rows(size: Size) -> Iterator[Row]:
     batches, name = SameBatch(patch, steps), f"2 x {' x '.join(map(str, patch))}"
     alone, tandem = (Config(method=method) for method in ("dice", "dice+lrnet"))
 
-    ours, seconds = timed(lambda: our_loop(build_model(alone, 1), batches), 2)
-    plain, plain_seconds = timed(lambda: plain_loop(build_model(alone, 1), batches, step_loss), 2)
+    loops = (
+        lambda: our_loop(build_model(alone, 1), batches),
+        lambda: plain_loop(build_model(alone, 1), batches, step_loss),
+        lambda: plain_loop(build_model(tandem, 1), batches, step_loss),
+    )
+    (ours, plain, _), (seconds, plain_seconds, both) = timed_in_turns(loops)
     apart = max(float((a - b).abs().max()) for a, b in zip(ours, plain, strict=True))
     if apart > 1e-6:
         raise DisagreementError(f"After {steps} steps our loop's weights differ from the plain loop's by {apart:g}.")
@@ -106,7 +110,6 @@ def rows(size: Size) -> Iterator[Row]:
         )
     yield row
 
-    _, both = timed(lambda: plain_loop(build_model(tandem, 1), batches, step_loss), 2)
     yield Row(f"one step in tandem, {name}", both / steps, {"M-Net alone": plain_seconds / steps})
     yield from lrnet_rows(build_model(tandem, 1).get_submodule("lrnet"), patch, (both - plain_seconds) / steps)
     yield from pretraining_rows(size)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
 
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 
-from lrnet_edu import exercises
+from lrnet_edu import distance_map, exercises
 from lrnet_edu.data.nifti import read_mask
 from lrnet_edu.exercises.verdict import Verdict, check
 from lrnet_edu.samples import sample_folder
@@ -34,6 +37,66 @@ def zero_outside_forgotten(D: np.ndarray) -> np.ndarray:
     return (D.max() + D[D > 0].min() - D) / D.max()
 
 
+def overdose(lrnet: torch.nn.Module) -> None:
+    torch.nn.init.constant_(lrnet.head[-1].bias, 100)
+
+
+def all_anew(lrnet: torch.nn.Module) -> None:
+    """Alive, but nothing is left of what it had learnt."""
+    torch.manual_seed(11)
+    lrnet.load_state_dict(type(lrnet)().state_dict())
+
+
+def minus_slope_of_dice(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    overlap, size = 2 * (p * g).sum(), p.sum() + g.sum()
+    return (2 * g * size - overlap) / size**2
+
+
+def bonferroni(p_values: list[float]) -> np.ndarray:
+    return np.minimum(np.multiply(p_values, len(p_values)), 1)
+
+
+def holm_in_sorted_order(p_values: list[float]) -> np.ndarray:
+    ordered = np.sort(p_values) * np.arange(len(p_values), 0, -1)
+    return np.minimum(np.maximum.accumulate(ordered), 1)
+
+
+def maps_of(*classes: int, kind: str = "NI-DM") -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda labels: torch.cat([distance_map((labels == c)[:, None], kind) for c in classes], dim=1)
+
+
+def gradient_into_the_lrnet(lrnet: Any, probabilities: Any, true_map: Any) -> Any:
+    """The right gradient, and one on the LR-Net's weights, too."""
+    p = probabilities.detach().requires_grad_()
+    torch.nn.functional.smooth_l1_loss(lrnet(p), true_map).backward()
+    return p.grad
+
+
+def gradient_in_the_trap(lrnet: Any, probabilities: Any, true_map: Any) -> Any:
+    p = probabilities.detach().requires_grad_()
+    with torch.no_grad():
+        maps = lrnet(p)
+    torch.nn.functional.smooth_l1_loss(maps, true_map).backward()
+    return p.grad
+
+
+def gradient_turned(lrnet: Any, probabilities: Any, true_map: Any) -> Any:
+    return -gradient_into_the_lrnet(lrnet.requires_grad_(False), probabilities, true_map)
+
+
+def without_specks(mask: np.ndarray, smallest: int, *, neighbours: int = 3, more_than: bool = False) -> np.ndarray:
+    components, _ = ndimage.label(mask, ndimage.generate_binary_structure(3, neighbours))
+    sizes = np.bincount(components.ravel())
+    keep = sizes > smallest if more_than else sizes >= smallest
+    keep[0] = False
+    return keep[components]
+
+
+def without_specks_in_place(mask: np.ndarray, smallest: int) -> np.ndarray:
+    mask[:] = without_specks(mask, smallest)
+    return mask
+
+
 WRONG: dict[str, list[Any]] = {
     "check_0_1": ["LR-Net", "lrnet", "both"],
     "check_0_2": [10.4, -0.104, 0.047, 0.014],
@@ -45,6 +108,39 @@ WRONG: dict[str, list[Any]] = {
     "check_2_1": [lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5],
     "check_2_2": [lesion_share(1), (1 - lesion_share(0)) / lesion_share(0)],
     "check_2_3": [274, 37, 10 / 27, 3333],
+    "check_5_1": [
+        gradient_into_the_lrnet,
+        gradient_in_the_trap,
+        gradient_turned,
+        lambda lrnet, p, true_map: (lrnet(p) - true_map).abs().mean(),
+        lambda lrnet, p, true_map: (lrnet(p) - true_map).expand_as(p),
+    ],
+    "check_5_2": [50, 0.0396, 2],
+    "check_5_3": [10, 9.6, 77, 0.03],
+    "check_6_1": [
+        lambda mask, smallest: without_specks(mask, smallest, neighbours=1),
+        lambda mask, smallest: without_specks(mask, smallest, more_than=True),
+        lambda mask, smallest: ~without_specks(~mask, smallest),
+        without_specks_in_place,
+        lambda mask, smallest: mask,
+    ],
+    "check_6_2": [(0.99, 0.25), (0.25, 0.25), (0.5, 0.99), 0.25],
+    "check_6_3": [0.292, 0.522, 0.647],
+    "check_3_1": [0.925, 0.0128, 0.333, 1],
+    "check_3_2": [31, 33, 35, 8],
+    "check_3_3": [45 / 31, 1 / 3, 1.5],
+    "check_3_4": [lambda lrnet: lrnet.train(), overdose, all_anew],
+    "check_4_1": [0.88, 0.12, 0.94],
+    "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
+    "check_4_3": [minus_slope_of_dice, lambda p, g: -2 * g / (p.sum() + g.sum()), lambda p, g: p - g, lambda p: p],
+    "check_7_1": [1, 12, -0.253],
+    "check_7_2": [7, 6, 0],
+    "check_7_3": [5, 4, 0.05],
+    "check_7_4": [bonferroni, holm_in_sorted_order, lambda p: np.multiply(p, len(p)), max],
+    "check_8_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
+    "check_8_2": [45 / 31, 1 / 3, 15],
+    "check_8_3": [torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.sigmoid(torch.cat((z, -z), dim=1))],
+    "check_8_4": [maps_of(2, 1), maps_of(1, 2, kind="O-DM"), lambda labels: distance_map((labels > 0)[:, None])],
 }
 
 

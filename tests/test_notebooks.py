@@ -5,7 +5,9 @@ That their cells run, and that the tagged ones still print what is committed, is
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import os
 import re
 import runpy
 import subprocess
@@ -139,13 +141,32 @@ def test_set_up_installs_nothing_outside_colab(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_set_up_installs_on_colab_and_keeps_its_torch_numpy_and_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib.metadata import version
-
+    on_colab = {"torch": "2.6.0+cu124", "numpy": "2.0.2", "matplotlib": "3.10.0"}
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: on_colab.get(name) or version(name))
     [command] = run_set_up(monkeypatch, found=False, on_colab=True)
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
-    assert not {"-U", "--upgrade", "--force-reinstall", "--pre"} & set(command)
-    assert {f"{name}=={version(name)}" for name in ("torch", "numpy", "matplotlib")} < set(command)
-    assert any(part.startswith("lrnet_edu @ git+" + BUILD["REPOSITORY"]) for part in command)
+    assert not {"-U", "--upgrade", "--force-reinstall", "--pre", "--no-deps"} & set(command)
+    assert {f"{name}=={version}" for name, version in on_colab.items()} < set(command)
+    [package] = [part for part in command[4:] if not part.startswith("-") and part.partition("==")[0] not in on_colab]
+    assert package.startswith("lrnet_edu @ git+" + BUILD["REPOSITORY"])
+
+
+def test_set_up_passes_in_a_plain_interpreter_and_on_colab_and_asks_nobody(tmp_path: Path) -> None:
+    """A process of its own, as a kernel is; a stand-in for pip tells whether it was called."""
+    called = tmp_path / "called"
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__main__.py").write_text(f"open({str(called)!r}, 'w')")
+    colab = 'import types\nsys.modules["google.colab"] = types.ModuleType("google.colab")'
+    code = "\n".join([BUILD["SET_UP"], colab, BUILD["SET_UP"], "import torch", "print(torch.initial_seed())"])
+    path = os.pathsep.join(filter(None, [str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"^lrnet_edu \S+, Python \S+, torch \S+, numpy \S+, matplotlib \S+\ndevice: ", done.stdout, re.M)
+    assert len(said) == 2
+    assert done.stdout.split()[-1] == "0"  # the seed is set
+    assert not called.exists()
 
 
 def test_address_of_the_repository_stands_in_one_place() -> None:

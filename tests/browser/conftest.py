@@ -98,18 +98,22 @@ class Lab:
     def __init__(self, folder: Path, url: str, browser: Any) -> None:
         self.folder, self.url, self.browser = folder, url, browser
 
-    def run_all(self, notebook: str, *, dark: bool = False, width: int = 1200) -> Any:
-        """Open the notebook, run every cell, and return its page; fails where a cell raises."""
+    def open(self, notebook: str, *, width: int = 1200) -> Any:
+        """Open the notebook and wait for its kernel; no cell runs."""
         context = self.browser.new_context(viewport={"width": width, "height": 900})
         page = context.new_page()
         page.goto(f"{self.url}/lab/workspaces/t/tree/{notebook}?reset")
         page.wait_for_function(KERNEL_READY, timeout=90_000)
-        theme = f"JupyterLab {'Dark' if dark else 'Light'}"
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        assert page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')"), (
-            f"a cell of {notebook} raised"
-        )
         return page
+
+    def run_all(self, page: Any) -> None:
+        """Run every cell; fails where one raises."""
+        assert page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')"), "a cell raised"
+
+    def use_theme(self, page: Any, theme: str) -> None:
+        """Change JupyterLab's theme to "Light" or "Dark"."""
+        name = f"JupyterLab {theme}"
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
 
     def close(self, page: Any) -> None:
         """Shut the notebook's kernel down, which would keep what it has imported, and close the page."""
@@ -119,7 +123,7 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a free port, with its settings and its home in a temporary folder."""
+    """JupyterLab on a free port, its settings and home in a temporary folder; notebooks run at their small size."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
     pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
     home = tmp_path_factory.mktemp("lab")
@@ -141,11 +145,10 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         *(f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={settings}"),
     ]
     own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    own |= {"HOME": str(home), "LRNET_EDU_FAST": "1"}
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (home / "log.txt").open("w") as log:
-        server = subprocess.Popen(
-            command, env={**os.environ, **own, "HOME": str(home), "PYTHONPATH": path}, stdout=log, stderr=log
-        )
+        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
             _wait_for(url, server, home / "log.txt")

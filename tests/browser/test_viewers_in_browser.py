@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pages import SLIDER, painted_values, pixels, press
 
-from lrnet_edu.distance_maps import KINDS, distance_map
+from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.painter import MaskPainter
 from lrnet_edu.palette import PREDICTION_COLOR, REFERENCE_COLOR
 from lrnet_edu.viewers import AXES, SliceViewer
 
 SHAPE = (12, 16, 20)
-SLIDER = ".lrnet-slice"
 
 # The colours of a canvas at the middle of every voxel: [[r, g, b], ...] row by row.
 COLOURS = """(canvas, [rows, cols]) => {
@@ -36,17 +36,6 @@ HAS_COLOUR = """(canvas, wanted) => {
     const near = (i) => wanted.every((value, k) => Math.abs(data[i + k] - value) <= 8);
     for (let i = 0; i < data.length; i += 4) if (near(i)) return true;
     return false;
-}"""
-# Every read-out of the mask painter, cell by cell.
-PAINTER_VALUES = """(root, [rows, cols]) => {
-    const canvas = root.querySelectorAll("canvas")[1], box = canvas.getBoundingClientRect(), out = [];
-    for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) {
-        canvas.dispatchEvent(new PointerEvent("pointermove", {
-            clientX: box.left + (col + 0.5) * box.width / cols,
-            clientY: box.top + (row + 0.5) * box.height / rows }));
-        out.push(root.querySelector("output").textContent);
-    }
-    return out;
 }"""
 
 
@@ -70,21 +59,10 @@ def html_of(shown: Any) -> str:
     return shown._repr_mimebundle_()["text/html"]
 
 
-def pixels(page: Any, number: int = 0) -> bytes:
-    """What is drawn on a canvas; two frames later, so that the latest change is on it."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.locator("canvas").nth(number).evaluate("canvas => canvas.toDataURL()").encode()
-
-
 def colours(page: Any, number: int, rows: int, cols: int) -> np.ndarray:
     pixels(page, number)
     found = page.locator("canvas").nth(number).evaluate(COLOURS, [rows, cols])
     return np.array(found).reshape(rows, cols, 3)
-
-
-def press(page: Any, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
 
 
 # ---- the slice viewer on a page from disk
@@ -288,18 +266,6 @@ def test_text_takes_the_pages_colour_and_panels_fit_a_narrow_page(dark, open_off
 # ---- the mask painter on a page from disk
 
 
-def painted_values(page: Any, shape: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The mask and the four maps that the painter has, read cell by cell."""
-    texts = page.locator(".lrnet-painter").first.evaluate(PAINTER_VALUES, list(shape))
-    texts = [text.replace("\u2212", "-") for text in texts]
-    mask = np.array(["object" in text for text in texts]).reshape(shape)
-    maps = {
-        kind: np.array([float(re.search(rf"(?<![A-Z-]){kind} (\S+)", text)[1]) for text in texts]).reshape(shape)
-        for kind in KINDS
-    }
-    return mask, maps
-
-
 def test_the_painters_maps_are_distance_map(open_offline, tmp_path):
     """Section 2.1 by the page's script and by the package, on every preset and on a speckled mask."""
     speckled = np.random.default_rng(3).random((18, 22)) < 0.3
@@ -401,8 +367,9 @@ def write_notebook(file: Path) -> None:
 
 def test_the_viewers_work_in_jupyterlab(lab):
     write_notebook(lab.folder / "viewers.ipynb")
-    page = lab.run_all("viewers.ipynb")
+    page = lab.open("viewers.ipynb")
     try:
+        lab.run_all(page)
         page.wait_for_selector(".lrnet-grid")
 
         slider = page.locator(SLIDER).first

@@ -1,0 +1,607 @@
+# %% [markdown]
+# # 03 · The LR-Net learns distance maps
+#
+# The paper's second network, the **LR-Net**, does one thing: it turns a mask into a distance map. Why a network for
+# something that you computed with ten lines of NumPy in notebook 01? Because gradients flow through a network. Later
+# it will sit behind the M-Net and tell it what is wrong with its masks (notebook 05). So first it has to be good.
+#
+# **Afterwards you can**
+# - train the LR-Net to the Dice of 0.99 that section 2.2 reports, in about a minute,
+# - say why that Dice alone proves little, and what to measure beside it,
+# - read the error of φ against the size of a lesion, and explain it by the receptive field,
+# - say what is left of map and gradient where a probability is not 1,
+# - recognise a dead ReLU output and revive it.
+#
+# **Takes** 45 minutes to read and try; the cells run in 2 minutes on a CPU with two cores. On a GPU the training
+# below takes more steps by itself; its time was not measured.
+
+# %% tags=["parameters"]
+from lrnet_edu.config import fast
+
+FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
+STEPS = 12 if FAST else 4000 if device.type == "cuda" else 900  # of the training
+VALIDATIONS = 2 if FAST else 6
+HELD_OUT = 4 if FAST else 16  # masks that judge it
+WAKING_STEPS = 8 if FAST else 80  # of the patient of section 7
+BALL_RADII = (2, 8, 14, 20) if FAST else (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20, 22)  # voxels
+
+# %% [markdown]
+# ## 1 · What goes in, what should come out
+#
+# The LR-Net is trained apart from the M-Net and "takes the ground truth segmentation mask as input" (section 2.2). It
+# needs no CT! Any lesion-like shapes will do, and a computer draws those for nothing. Here are four of them that the
+# training will not see, each a cube of 48 voxels, and the maps that we want, Eq. 1's NI-DM.
+
+# %%
+import numpy as np
+import torch
+
+from lrnet_edu import distance_map
+from lrnet_edu.figures import Picture
+from lrnet_edu.palette import MAP_COLORMAP
+from lrnet_edu.pretraining import held_out_shapes
+
+masks = held_out_shapes(HELD_OUT, 48)  # a list of (D, H, W), bool
+
+figure = Picture(4.8)
+grid = figure.subplots(2, 4, sharex=True, sharey=True)
+for (above, below), mask in zip(grid.T, masks, strict=False):
+    k = mask.sum(axis=(1, 2)).argmax()  # the slice with most of the lesion
+    above.imshow(mask[k], cmap=MAP_COLORMAP, vmin=0, vmax=1)
+    shown = below.imshow(distance_map(mask, "NI-DM")[k], cmap=MAP_COLORMAP, vmin=0, vmax=1)
+    below.set_xlabel("x (voxels)")
+grid[0, 0].set_ylabel("in: mask\ny (voxels)")
+grid[1, 0].set_ylabel("out: NI-DM\ny (voxels)")
+figure.colorbar(shown, ax=grid, label="p above, φ below (no unit)")
+figure.finish(
+    "Above, one slice each of four random masks with one or more lesions; below, their NI-DM, 1 at every rim and darker "
+    "inside the large lesions, while the small ones stay bright."
+)
+
+# %% [markdown]
+# Its input are the two channels of a softmax, background and lesion, because that is what the M-Net will hand over.
+# For a mask they are simply $1 - g$ and $g$:
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu import LRNet
+from lrnet_edu.pretraining import pair
+
+probabilities = pair(torch.from_numpy(np.stack(masks[:2])).float())  # (B, 2, D, H, W)
+with torch.inference_mode():
+    maps = LRNet("NI-DM")(probabilities)  # (B, 1, D, H, W), by a network that knows nothing yet
+
+print("in: ", tuple(probabilities.shape))
+print("out:", tuple(maps.shape))
+print("weights:", f"{sum(weight.numel() for weight in LRNet().parameters()):,}")
+
+# %% [markdown]
+# ## 2 · A score that a photocopier passes
+#
+# The paper judges the LR-Net by "a Dice score around 0.99". A Dice needs a mask, so one takes the output above a
+# threshold, $\hat\varphi > 0.05$, and compares it with the true mask.
+#
+# **Question.** Where does the true mask come from, and what did the network get as its input? Which Dice would a
+# "network" reach that hands its input through, unchanged?
+#
+# To tell such a network from a good one we need a second number, the **error of φ**: the mean of
+# $|\hat\varphi - \varphi|$ over the voxels of a lesion, then the mean over all lesions.
+
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu.pretraining import lrnet_quality
+
+
+class Photocopier(torch.nn.Module):
+    """(B, 2, D, H, W) -> (B, 1, D, H, W): the lesion channel, as it came. It has learnt nothing."""
+
+    kind = "NI-DM"
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))  # tells lrnet_quality the device
+
+    def forward(self, probabilities):
+        return probabilities[:, 1:]
+
+
+copied = lrnet_quality(Photocopier(), held_out_shapes(4))
+print(f"photocopier: Dice {copied.dice:.3f}, error of phi {copied.error:.3f}")
+
+# %% [markdown]
+# A perfect Dice. The mask that the output is compared with *was* the input, so **a Dice of 0.99 shows no more than
+# that the network can copy**. The error of φ is what Eq. 1 asks for; copying costs more than 0.1, and a network that
+# has learnt the map must be well below that.
+#
+# ### Exercise 3.1 · What copying costs
+# A lesion is a cube of 5 × 5 × 5 voxels with background all around. What is the photocopier's error of φ on it?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_3_1(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# The photocopier says 1, φ is 1, 2/3 and 1/3 from the rim inwards: 98, 26 and 1 voxels.
+#
+# ```python
+# from lrnet_edu import distance_map
+#
+# mask = np.zeros((9, 9, 9), dtype=bool)
+# mask[2:7, 2:7, 2:7] = True
+# answer = np.abs(1 - distance_map(mask, "NI-DM"))[mask].mean()
+# ```
+# </details>
+
+# %% [markdown]
+# ## 3 · Train it
+#
+# Everything that a training is made of is in `lrnet_edu.pretraining`: random shapes, their maps, Adam, and a validation
+# on shapes that are never trained on. **Question.** Two curves will be drawn: 1 − Dice and the error of φ. Which of
+# them will be down first, and why?
+
+# %%
+import csv
+import tempfile
+from pathlib import Path
+
+from lrnet_edu.config import pretrain_config
+from lrnet_edu.data.shapes import random_shapes
+from lrnet_edu.networks import load_lrnet
+from lrnet_edu.pretraining import pretrain_on
+
+folder = Path(tempfile.mkdtemp()) / "lrnet"
+config = pretrain_config("NI-DM", steps=STEPS, validate_every=STEPS // VALIDATIONS)
+quality = pretrain_on(random_shapes, masks, folder, config)
+trained_here = load_lrnet(folder / "best.safetensors")
+
+print(f"after {STEPS} steps: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}")
+
+# %%
+from lrnet_edu.figures import lrnet_quality_figure
+
+with open(folder / "log.csv") as file:
+    rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+lrnet_quality_figure(quality, rows)
+
+# %% [markdown]
+# Right, the training: copying comes first and is nearly free, so the Dice has arrived when the map has only begun to
+# take shape. Left, one dot for each lesion: the map is good for small lesions and gets worse with size. We come to
+# that.
+#
+# The course ships an LR-Net that has been trained in the same way for longer, partly on softened masks (section 6).
+# From here on we look at that one, so that you see what we see.
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu import load_pretrained_lrnet
+
+shipped = load_pretrained_lrnet("NI-DM")
+good = lrnet_quality(shipped, held_out_shapes(4))
+print(f"photocopier: Dice {copied.dice:.3f}, error of phi {copied.error:.2f}")
+print(f"shipped:     Dice {good.dice:.3f}, error of phi {good.error:.2f}")
+
+# %% [markdown]
+# No better than the photocopier in Dice, and less than half of its error: now we know that it computes maps.
+#
+# ### Large lesions make the score
+#
+# That Dice counts the voxels of all lesions together. **Question.** Let the photocopier lose every lesion of fewer than
+# 1000 voxels, a ball of 6 voxels radius or less. How much of its perfect Dice is left?
+
+# %% tags=["nbval-check-output"]
+from scipy import ndimage
+
+total = kept = voxels = voxels_kept = 0
+for mask in held_out_shapes():
+    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]  # (count,)
+    total, kept = total + count, kept + (sizes >= 1000).sum()
+    voxels, voxels_kept = voxels + sizes.sum(), voxels_kept + sizes[sizes >= 1000].sum()
+
+print(f"lesions found: {kept} of {total}, Dice {2 * voxels_kept / (voxels + voxels_kept):.3f}")
+
+
+# %% [markdown]
+# Every other lesion is gone, and the Dice is above 0.99 still. **The Dice of 0.99 is a statement about large
+# lesions**, in a paper about small ones. The error of φ is a mean over lesions, where each counts the same.
+
+# %% [markdown]
+# ## 4 · How far does it see?
+#
+# φ divides by $M_C$, the depth of the *deepest* voxel of the component. A convolution looks one voxel around. How
+# much of the mask can an output voxel of the LR-Net know about? Do not count layers, ask autograd: which input voxels
+# have an influence on the output in the middle?
+#
+# **Question.** The LR-Net has one down-sampling and a dozen convolutions. Guess: 10 voxels, 30, or 100?
+
+# %% tags=["nbval-check-output"]
+open_net = LRNet("NI-DM")
+for weight in open_net.parameters():
+    weight.data.abs_()  # with positive weights no ReLU is off and nothing cancels out
+
+inputs = torch.ones(1, 2, 48, 48, 48, requires_grad=True)  # (B, 2, D, H, W)
+open_net(inputs)[0, 0, 24, 24, 24].backward()
+reached = inputs.grad[0].sum(dim=0).nonzero()  # (N, 3), the voxels (z, y, x) that have an influence
+extent = reached.amax(dim=0) - reached.amin(dim=0) + 1  # (3,)
+print("receptive field (z, y, x):", extent.tolist(), "voxels")
+
+# %% [markdown]
+# 31 voxels: itself and 15 to either side. Now a lesion whose deepest voxel lies farther away than that: a straight
+# arm, 5 voxels thick. On its own it is 3 voxels deep. Or it is the tail of a tumour.
+#
+# **Question.** What is φ in the middle of the arm, with and without the tumour at its end? And what can the LR-Net
+# say about it?
+
+# %% tags=["nbval-check-output"]
+arm = np.zeros((31, 31, 70), dtype=bool)  # (D, H, W)
+arm[13:18, 13:18, 4:46] = True
+z, y, x = np.ogrid[:31, :31, :70]
+tailed = arm | ((z - 15) ** 2 + (y - 15) ** 2 + (x - 56) ** 2 <= 11**2)
+
+with torch.inference_mode():
+    both = pair(torch.from_numpy(np.stack((arm, tailed))).float())  # (2, 2, D, H, W)
+    of_arm, of_tailed = shipped(both)[:, 0].numpy()  # (D, H, W) each
+
+here = (15, 15, 18)  # in the middle of the arm; the tumour begins 27 voxels to the right
+print(f"phi here: {distance_map(arm)[here]:.2f} in the arm alone, {distance_map(tailed)[here]:.2f} with the tumour")
+print(f"the LR-Net's two answers differ by {abs(of_arm - of_tailed)[here]:.6f}")
+
+# %%
+figure = Picture(6.2)
+grid = figure.subplots(3, 2, sharex=True, sharey=True)
+for column, name, mask, output in ((0, "the arm alone", arm, of_arm), (1, "the tail of a tumour", tailed, of_tailed)):
+    planes = {"mask": mask[15], "φ, exact": distance_map(mask)[15], "φ, LR-Net": output[15]}
+    for axes, (title, plane) in zip(grid[:, column], planes.items(), strict=True):
+        shown = axes.imshow(plane, cmap=MAP_COLORMAP, vmin=0, vmax=1)
+        axes.plot(18, 15, "o", color="white", mec="black", ms=7)
+        axes.vlines((2.5, 33.5), -0.5, 30.5, color="white", lw=2, ls="--")
+        axes.set_ylabel(f"{title}\ny (voxels)" if column == 0 else "")
+    grid[0, column].set_title(name)
+    grid[2, column].set_xlabel("x (voxels)")
+figure.colorbar(shown, ax=grid, label="p and φ (no unit)", shrink=0.7)
+figure.finish(
+    "Two masks, an arm and the same arm with a ball at its end; their exact maps differ all along the arm, dark without "
+    "the ball and bright with it, while the LR-Net's two maps are equal at the marked voxel, whose window of 31 voxels, drawn "
+    "dashed, holds nothing of the ball."
+)
+
+# %% [markdown]
+# The mask is the same in everything that the voxel sees, so the answers are the same, to the last bit, and at least one
+# of them is wrong. No training mends this. The paper's "rigorous mapping" is rigorous for lesions that fit into the
+# window; beyond, the network can only guess $M_C$.
+#
+# ## 5 · Error against size
+#
+# **Question.** From which radius on should a ball be too large for a window of 15 voxels to either side?
+
+# %%
+from lrnet_edu.palette import BLACK, GREY, METHOD_COLORS, VERMILION
+
+
+def ball(radius, margin=4):
+    """A ball (D, H, W) of a radius in voxels, with some background."""
+    steps = np.arange(-radius - margin, radius + margin + 1)
+    z, y, x = np.meshgrid(steps, steps, steps, indexing="ij")
+    return z**2 + y**2 + x**2 <= radius**2
+
+
+balls = [ball(radius) for radius in BALL_RADII]
+errors = {
+    name: [lrnet_quality(network, [one]).error for one in balls]
+    for name, network in (("photocopier", Photocopier()), ("LR-Net", shipped))
+}
+
+figure = Picture(3.8)
+axes = figure.subplots()
+axes.plot(BALL_RADII, errors["photocopier"], "--s", color=GREY, lw=2, label="photocopier")
+axes.plot(BALL_RADII, errors["LR-Net"], "-o", color=METHOD_COLORS["lrnet"], lw=2.5, label="LR-Net, shipped")
+axes.axvline(15, color=VERMILION, ls=":", lw=2.5, label="15 voxels, one side of its window")
+axes.set(xlabel="Radius of the ball (voxels)", ylabel="Error of φ (no unit)", xlim=(0, None), ylim=(0, None))
+axes.legend(loc="upper left")
+told = ", ".join(f"{error:.2f} at {radius}" for radius, error in zip(BALL_RADII, errors["LR-Net"], strict=True))
+figure.finish(
+    f"The error of phi against a ball's radius in voxels. The LR-Net's: {told}. The photocopier's rises from "
+    f"{errors['photocopier'][0]:.2f} to {errors['photocopier'][-1]:.2f}."
+)
+
+# %% [markdown]
+# There is no cliff at 15 voxels. Well before, the window of a voxel near the rim no longer reaches the opposite side, and
+# the network must read the depth off the curvature of the surface, which gets harder to tell as a ball grows. Beyond 15
+# the voxels in the middle see no border at all.
+#
+# Look at it from inside: a cut through the middle of a ball, where the grey band is what the middle voxel sees.
+
+
+# %%
+def cut_through(radius, p=1.0):
+    """phi along a line through a ball's middle, exact and by the LR-Net, whose input is p inside the ball."""
+    mask = ball(radius)  # (D, H, W)
+    middle = len(mask) // 2
+    certain = torch.from_numpy(mask).float()
+    with torch.inference_mode():
+        outputs = shipped(pair(torch.stack((certain, p * certain))))[:, 0, middle, middle].numpy()  # (2, W)
+    exact = distance_map(mask)[middle, middle]  # (W,)
+    place = np.arange(len(mask)) - middle
+    figure = Picture(3.8)
+    axes = figure.subplots()
+    axes.axvspan(-15.5, 15.5, color=GREY, alpha=0.2, lw=0, label="seen from the middle")
+    axes.step(place, exact, where="mid", color=BLACK, lw=2.5, label="φ, Eq. 1")
+    axes.plot(place, outputs[0], "-o", color=METHOD_COLORS["lrnet"], ms=4, lw=2, label="LR-Net, p = 1")
+    if p < 1:
+        axes.plot(place, outputs[1], ":o", color=METHOD_COLORS["lrnet"], ms=4, lw=2, label=f"LR-Net, p = {p:.2f}")
+    axes.set(xlabel="x from the middle (voxels)", ylabel="φ (no unit)", ylim=(0, 1.15), xlim=(-27, 27))
+    axes.set_title(f"Ball of radius {radius} voxels")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure.finish(
+        f"A line through a ball of radius {radius}: exact phi falls from 1 at the rim to {exact[middle]:.2f} in the "
+        f"middle; the LR-Net says {outputs[0, middle]:.2f} there, and {outputs[1, middle]:.2f} when p is {p:.2f}."
+    )
+
+
+# %% [markdown]
+# **Move the radius** and watch the dip in the middle. Up to which radius does it follow Eq. 1? Is there a value below
+# which the network never goes? Leave `p` at 1 for now. (The sliders need a running kernel.)
+
+# %%
+import ipywidgets as widgets
+from IPython.display import HTML, display
+
+radius = widgets.IntSlider(18, min=1, max=22, description="radius", continuous_update=False)
+p = widgets.FloatSlider(1.0, min=0.05, max=1.0, step=0.05, description="p", continuous_update=False)
+sliders = widgets.HBox([radius, p])
+view = {"version_major": 2, "version_minor": 0, "model_id": sliders.model_id}
+text = "Sliders for the radius and for p: they need a running kernel."
+display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
+shown = display(HTML(cut_through(radius.value, p.value).to_html()), display_id=True)
+
+
+def follow(change):
+    shown.update(HTML(cut_through(radius.value, p.value).to_html()))
+
+
+for slider in (radius, p):
+    slider.observe(follow, names="value")
+
+# %% [markdown]
+# ### Exercise 3.2 · A larger window
+# The two residual blocks below the down-sampling hold two 3 × 3 × 3 convolutions each. How many voxels would the LR-Net
+# see with **one more** such block there?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_3_2(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# One step below the down-sampling is two voxels of the input; each of the two convolutions adds one step at either
+# side.
+#
+# ```python
+# answer = 31 + 2 * 2 * 2
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise 3.3 · Or smaller lesions
+# Coarser voxels make lesions smaller, counted in voxels. From which voxel size on (in mm, cubes) does a ball of 45 mm
+# radius keep within the 15 voxels that its middle sees to either side?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_3_3(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer = 45 / 15
+# ```
+# </details>
+
+# %% [markdown]
+# ### On a scan
+#
+# The lesions of a sample CT, none of them seen in the training. Scroll. Where are the errors: at the rims, in the
+# middles, or outside?
+
+# %%
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.samples import sample_folder
+from lrnet_edu.viewers import SliceViewer
+
+ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
+lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)
+exact = distance_map(lesions, "NI-DM")
+with torch.inference_mode():
+    computed = shipped(pair(torch.from_numpy(lesions).float()[None]))[0, 0].numpy()  # (D, H, W)
+
+SliceViewer(
+    ct.data,
+    spacing=ct.spacing,
+    overlays={"lesions": lesions},
+    heat={"NI-DM, exact": exact, "by the LR-Net": computed.round(2), "error": np.abs(computed - exact).round(2)},
+    heat_range=(0, 1),
+    levels=64,
+    title="volume-0: NI-DM, the LR-Net's answer, and the error",
+)
+
+# %% [markdown]
+# ## 6 · What if the M-Net is not sure?
+#
+# So far the input was a mask. Behind the M-Net it will be a *probability*, and a lesion that is nearly missed arrives as
+# 0.2 or 0.05. The truth does not change: φ of the mask. What should the LR-Net answer, and, more important, **does a
+# gradient get back to the lesion**, so that the regression loss can win it back?
+#
+# **Question.** Our `trained_here` has seen nothing but zeros and ones. What will it make of a lesion at $p = 0.2$? And
+# what is the gradient where the output ReLU is off? (Now move the slider `p` above.)
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu.pretraining import soft_response
+
+P = (1.0, 0.6, 0.2, 0.05)
+small_masks = held_out_shapes(4, 24)
+responses = {"shipped, a quarter of its masks softened": soft_response(shipped, small_masks, P)}
+
+print("shipped      mean of the output   of phi   lesion voxels with a gradient")
+for at in responses["shipped, a quarter of its masks softened"]:
+    print(f"p = {at.probability:4.2f} {at.output:17.2f} {at.truth:12.2f} {100 * at.with_gradient:20.0f} %")
+
+# %%
+responses["trained here, masks of 0 and 1 only"] = soft_response(trained_here, small_masks, P)
+
+print("trained here mean of the output   of phi   lesion voxels with a gradient")
+for at in responses["trained here, masks of 0 and 1 only"]:
+    print(f"p = {at.probability:4.2f} {at.output:17.2f} {at.truth:12.2f} {100 * at.with_gradient:20.0f} %")
+
+# %%
+figure = Picture(3.6)
+left, right = figure.subplots(1, 2)
+for (name, answers), colour, marker in zip(
+    responses.items(), (METHOD_COLORS["lrnet"], VERMILION), ("o", "s"), strict=True
+):
+    left.plot(P, [at.output for at in answers], marker=marker, color=colour, lw=2)
+    right.plot(P, [100 * at.with_gradient for at in answers], marker=marker, color=colour, lw=2, label=name)
+left.axhline(answers[0].truth, color=BLACK, ls="--", lw=2)
+left.text(0.02, answers[0].truth + 0.02, "φ of the mask", va="bottom")
+left.set(xlabel="p inside the lesions", ylabel="Mean output in the lesions\n(no unit)", ylim=(-0.02, 1.05))
+right.set(xlabel="p inside the lesions", ylabel="Lesion voxels that\na gradient reaches (%)", ylim=(-4, 104))
+figure.legend(loc="outside lower center", ncols=2)
+lowest = "; ".join(
+    f"{name}: {answers[-1].output:.2f}, and a gradient for {100 * answers[-1].with_gradient:.0f} %"
+    for name, answers in responses.items()
+)
+figure.finish(
+    "Left, the mean output of two LR-Nets against the probability inside the lesions, falling with p; right, the share "
+    f"of lesion voxels that a gradient reaches. At p = {P[-1]} {lowest}."
+)
+
+# %% [markdown]
+# Trained on masks of 0 and 1 alone, the LR-Net never had to answer for anything in between. What it makes of 0.6 and 0.2
+# is left to chance: nearly the full map in one run, next to nothing in another. And at 0.05 it is **blind to what is
+# nearly missed**: the output is 0, the ReLU is off, and with it the gradient. The loss says "there is a lesion missing",
+# and nobody hears it. With a quarter of the training masks blurred and scaled (`soft=0.25`) the output sinks about in
+# proportion, and the gradient stays. The paper trains on masks only and is silent about this. For notebook 05 remember: behind a frozen LR-Net a lesion that
+# was missed altogether is won back slowly or not at all, so some other loss has to find it first.
+#
+# ## 7 · The dead ReLU
+#
+# The paper trains with smooth L1, the mean over *all* voxels of a volume, and a ReLU as the last layer. Take it at its
+# word: a fresh network, biases at 0, small lesions in much background.
+#
+# **Question.** Most voxels want the answer 0. What is the fastest way for a network to please them?
+
+# %%
+from lrnet_edu.losses import map_regression_loss
+
+
+def batch_of_small_lesions(index):
+    """Two masks (2, 24, 24, 24) that are lesion in a hundredth of their voxels, or less, and their maps."""
+    rng = np.random.default_rng([0, index])
+    both = np.stack([np.pad(random_shapes(rng, 10), 7) for _ in range(2)])
+    maps = np.stack([distance_map(mask) for mask in both])[:, None]  # (B, 1, D, H, W)
+    return pair(torch.from_numpy(both).float()), torch.from_numpy(maps)
+
+
+torch.manual_seed(0)
+dying = LRNet("NI-DM")
+dying.head[-1].bias.data.zero_()  # as section 3 has it: Kaiming uniform, and biases at 0
+optimizer = torch.optim.Adam(dying.parameters(), lr=1e-2)
+
+for step in range(30):
+    inputs, target = batch_of_small_lesions(step)
+    output = dying(inputs)
+    loss = map_regression_loss(output, target)
+    print(f"step {step}: loss {loss.item():.4f}, largest output {output.max().item():.3f}")
+    if output.max() == 0:
+        break
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# %% [markdown]
+# After a few steps the output is 0 everywhere, and the loss is *small*: an empty map costs next to nothing where lesions
+# are rare. It looks like success. Train on as long as you like:
+
+# %% tags=["nbval-check-output"]
+inputs, target = batch_of_small_lesions(99)
+dying.zero_grad()
+map_regression_loss(dying(inputs), target).backward()
+with_gradient = sum(int((weight.grad != 0).sum()) for weight in dying.parameters())
+print(f"weights that get a gradient: {with_gradient} of {sum(w.numel() for w in dying.parameters()):,}")
+
+# %% [markdown]
+# ReLU passes no gradient where its input is negative; it is negative everywhere; so nothing ever changes again. The
+# network is **dead**. What can be done:
+#
+# | cure | in the package |
+# |---|---|
+# | a small positive bias in the last layer, so that it starts alive | `LRNet` starts with 0.1 |
+# | let lesions weigh as much as background, at first | `weighted_error` |
+# | cubes around lesions instead of whole volumes | `MaskBatches` |
+# | look at every step, and draw the last layer anew if it is dead | `wake_output` |
+#
+# Does our patient live again?
+
+# %%
+from lrnet_edu.pretraining import weighted_error
+
+print(f"dead: error of phi {target[target > 0].mean():.2f} inside the lesions")  # where the output is 0
+
+torch.manual_seed(0)
+dying.wake_output()
+optimizer = torch.optim.Adam(dying.parameters(), lr=3e-3)
+errors = []
+for step in range(WAKING_STEPS):
+    inputs, target = batch_of_small_lesions(step)
+    output = dying(inputs)
+    loss = weighted_error(output, target, share=0.0)  # share of the steps done: lesions and background weigh alike
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    errors.append((output - target).abs()[target > 0].mean().item())
+
+for last in range(WAKING_STEPS // 4, WAKING_STEPS + 1, WAKING_STEPS // 4):
+    print(f"up to step {last}: error of phi {np.mean(errors[last - WAKING_STEPS // 4 : last]):.2f} inside the lesions")
+
+# %% [markdown]
+# ### Exercise 3.4 · Resuscitation
+# Write a function that revives a dead LR-Net without throwing away what its other layers have learnt. It changes the
+# network in place: `def answer(lrnet): ...`. Afterwards the output must not be 0 everywhere, and not be far beyond the
+# range of φ either.
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_3_4(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# The last layer gets new weights and a small positive bias; the others keep what they have. By hand it would be
+# `torch.nn.init.kaiming_uniform_` on its weights and `torch.nn.init.constant_(lrnet.head[-1].bias, 0.1)`.
+#
+# ```python
+# def answer(lrnet):
+#     lrnet.wake_output()
+# ```
+# </details>
+
+# %% [markdown]
+# ## Summary
+#
+# - The LR-Net learns mask → NI-DM from random shapes, in about a minute.
+# - Its Dice of 0.99 is reached by copying, and decided by large lesions. Report the **error of φ** beside it.
+# - It sees 31 voxels. A lesion deeper than its window has an $M_C$ that it can only guess.
+# - Where p is low, map and gradient fade; trained on hard masks alone, they vanish.
+# - A ReLU output that is 0 everywhere is dead, and its loss looks excellent.
+#
+# **Next:** [04 · The M-Net and its losses](04_mnet_and_losses.ipynb): what the paper puts beside this network, and what
+# MapDice really asks for. How the shipped LR-Nets were trained and measured: `results/lrnet.md`.

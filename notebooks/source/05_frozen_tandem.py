@@ -1,0 +1,828 @@
+# %% [markdown]
+# # 05 · The frozen tandem
+#
+# The LR-Net computes a distance map, the M-Net finds lesions. Now the two stand in a row: the M-Net's probabilities go
+# into the LR-Net, and the error of the map that comes out teaches the *M-Net*. The LR-Net itself must not learn any
+# more. What that takes in PyTorch, what it does to a lesion, and how loud it should be, is this notebook.
+#
+# **Afterwards you can**
+# - connect both networks, and prove which of them learns (section 2.2, Fig. 1),
+# - follow the gradient of the map's error through the frozen LR-Net, onto a badly shaped and onto a missed lesion,
+# - choose $\alpha$, and say why the map's error must not train a fresh M-Net alone,
+# - say what unfreezing does.
+#
+# **Takes** 50 minutes to read and try; the cells run in about 3 minutes on two CPU cores. They need no GPU; where there
+# is one, the six short trainings at the end take ten times as many steps (their time was not measured).
+
+# %% [markdown]
+# Only the short trainings near the end depend on the size of the run. Everything else uses weights that ship.
+
+# %% tags=["parameters"]
+from lrnet_edu.config import fast
+
+FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
+TIMES = 10 if device.type == "cuda" else 1
+SCRATCH_STEPS = 3 if FAST else 80 * TIMES  # of each training of a fresh M-Net
+STEPS = 3 if FAST else 40 * TIMES  # of each training that goes on from weights that ship
+LRNET_STEPS = 6 if FAST else 300 * TIMES  # of an LR-Net's pretraining
+PATCH = (16, 24, 24) if FAST else (24, 40, 40)  # voxels (z, y, x), as the M-Net was trained
+TRAINING_CASES = 2 if FAST else 12
+
+# %% [markdown]
+# ## 1 · Two networks in a row
+#
+# With an image $x$ of a CT, section 2.2 and Fig. 1 say
+#
+# $$p = \mathrm{softmax}(\text{M-Net}(x)), \qquad \hat\varphi = \text{LR-Net}(p)$$
+#
+# $p$ are probabilities, background and lesion, and $\hat\varphi$ is the map that the LR-Net reads out of them. Both
+# networks ship trained: this M-Net with the Dice loss alone (it never met a map), the LR-Net on masks of random shapes.
+
+# %%
+from lrnet_edu import load_pretrained_lrnet
+from lrnet_edu.samples import sample_mnet
+from lrnet_edu.segmentation import load_mnet
+
+trained = load_mnet(sample_mnet("dice"))  # the M-Net, and how its input has to be prepared
+mnet, lrnet = trained.mnet, load_pretrained_lrnet("NI-DM")
+print(f"grid {trained.preprocessing.spacing} mm, window {trained.preprocessing.window} HU, patch {trained.patch_size}")
+
+# %% [markdown]
+# We look at one patch of `volume-2`, a scan that was in no training, around its largest lesion. Its map $\varphi$
+# comes from Eq. 1.
+
+# %%
+import numpy as np
+import torch
+from scipy import ndimage
+
+from lrnet_edu import distance_map, find_cases
+from lrnet_edu.data.cache import cache_cases
+from lrnet_edu.data.patches import cut
+from lrnet_edu.samples import sample_folder
+from lrnet_edu.segmentation import split_cases
+
+cases = {case.name: case for case in find_cases(sample_folder())}
+split = split_cases(list(cases))  # the same for every training: train, validation, test
+test = cache_cases([cases[name] for name in split["test"]], trained.preprocessing, trained.labels)
+scan = next(case for case in test if case.name == "volume-2")
+
+components, count = ndimage.label(scan.classes, np.ones((3, 3, 3)))  # (D, H, W): 0, 1 .. count
+largest = 1 + np.argmax(np.bincount(components.ravel())[1:])
+corner = np.array(ndimage.center_of_mass(components == largest)).astype(int) - np.array(trained.patch_size) // 2
+corner = corner.clip(0, np.array(components.shape) - trained.patch_size)
+
+image = torch.from_numpy(cut(scan.image, corner, trained.patch_size, mode="edge")).float()  # (D, H, W), in [0, 1]
+lesion = cut(scan.classes, corner, trained.patch_size, mode="constant") == 1  # (D, H, W)
+phi = torch.from_numpy(distance_map(lesion, "NI-DM"))  # (D, H, W)
+target, true_map = torch.from_numpy(lesion).long()[None], phi[None, None]  # (1, D, H, W), (1, 1, D, H, W)
+
+# %% [markdown]
+# **Question.** The patch has 24 × 40 × 40 voxels. Which shapes have $p$ and $\hat\varphi$?
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu import Tandem
+
+with torch.no_grad():  # for a look only
+    by_hand = torch.softmax(mnet(image[None, None]), dim=1)  # (1, 2, D, H, W)
+    map_by_hand = lrnet(by_hand)  # (1, 1, D, H, W)
+
+tandem = Tandem(mnet, lrnet)  # frozen=True is the default
+probabilities, maps = tandem(image[None, None])
+
+print("image", tuple(image[None, None].shape), " p", tuple(probabilities.shape), " map", tuple(maps.shape))
+difference = max((by_hand - probabilities).abs().max(), (map_by_hand - maps).abs().max())
+print(f"by hand minus Tandem, largest difference: {difference:.5f}")
+
+# %% [markdown]
+# Two lines of code, and `Tandem` holds no secret. Its only duty is to keep the LR-Net *frozen*.
+#
+# ## 2 · Who learns?
+#
+# The paper: "we froze the parameters of the LR-Net". Our loss is the paper's regression loss (section 2.3), here called
+# **the map's error**: $L_\mathrm{smoothL1}(\hat\varphi, \varphi)$, the smooth L1 distance of the two maps, mean over all
+# voxels.
+#
+# **Question.** Both networks take part in it. After one step of Adam, in which of them has a weight a gradient, and in
+# which has one moved?
+
+# %% tags=["nbval-check-output"]
+from copy import deepcopy
+
+from lrnet_edu.losses import map_regression_loss
+
+
+def one_step(tandem):
+    """One step of Adam on all that asks for a gradient; says what it did to both networks."""
+    before = deepcopy(tandem.state_dict())
+    optimizer = torch.optim.Adam([weight for weight in tandem.parameters() if weight.requires_grad], lr=1e-3)
+    map_regression_loss(tandem(image[None, None])[1], true_map).backward()
+    optimizer.step()
+    for name in ("mnet", "lrnet"):
+        weights = dict(tandem.get_submodule(name).named_parameters())
+        with_gradient = sum(weight.grad is not None for weight in weights.values())
+        moved = max((weight - before[f"{name}.{key}"]).abs().max().item() for key, weight in weights.items())
+        print(f"  {name:5}  {with_gradient:2} of {len(weights):2} tensors have a gradient, largest move {moved:.3f}")
+
+
+for frozen in (True, False):
+    print("frozen:" if frozen else "unfrozen, the paper's uLR-Net:")
+    one_step(Tandem(deepcopy(mnet), deepcopy(lrnet), frozen=frozen))
+
+# %% [markdown]
+# The M-Net moves although the loss does not see its output at all, only the LR-Net's. The gradient came *through* the
+# frozen network. Freezing is two switches, and one thing *not* to do:
+#
+# | switch | what it stops |
+# |---|---|
+# | `lrnet.requires_grad_(False)` | gradients *for the LR-Net's weights*; those that pass through stay |
+# | `lrnet.eval()` | running statistics of normalisation layers, should it have any |
+# | `torch.no_grad()`, `.detach()` | **everything: never here** |
+#
+# ## 3 · The trap
+#
+# "Frozen" sounds like "no gradients", and `torch.no_grad()` is what one types. **Question.** What happens in the next
+# cell, at which line?
+
+# %% tags=["nbval-check-output"]
+pair = probabilities.detach().requires_grad_()  # (1, 2, D, H, W), as if it came from the M-Net
+with torch.no_grad():
+    in_the_trap = lrnet(pair)  # (1, 1, D, H, W)
+try:
+    map_regression_loss(in_the_trap, true_map).backward()
+except RuntimeError as problem:
+    print("RuntimeError:", problem)
+
+# %% [markdown]
+# Good: it is loud. But hardly anybody trains with the map's error alone. The total loss of Table 1, third row, is
+#
+# $$L = L_\mathrm{Dice}(p, g) + \alpha\, L_\mathrm{smoothL1}(\hat\varphi, \varphi)$$
+#
+# **Question.** The same trap, with Dice beside it. What does PyTorch say now, and what does the M-Net learn?
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu import DiceLoss
+
+ALPHA = 10.0
+
+
+def gradient_of(total):
+    """The gradient of a loss of the probabilities on all of the M-Net's weights, as one vector (N,)."""
+    loss = total(torch.softmax(mnet(image[None, None]), dim=1))
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(mnet.parameters()))])
+
+
+def dice(probabilities):
+    return DiceLoss()(probabilities, target)
+
+
+def frozen(probabilities):
+    return map_regression_loss(lrnet(probabilities), true_map)
+
+
+def under_no_grad(probabilities):
+    with torch.no_grad():
+        return map_regression_loss(lrnet(probabilities), true_map)
+
+
+def detached(probabilities):
+    return map_regression_loss(lrnet(probabilities.detach()), true_map)
+
+
+of_dice_alone = gradient_of(dice)
+print("Dice + alpha * map's error, the LR-Net ...")
+for term in (frozen, under_no_grad, detached):
+    loss = dice(probabilities) + ALPHA * term(probabilities)
+    both = gradient_of(lambda p, term=term: dice(p) + ALPHA * term(p))
+    change = (both - of_dice_alone).norm() / of_dice_alone.norm()
+    print(f"  {term.__name__:14} loss {loss:.3f}, Dice's gradient is changed by {100 * change:.0f} %")
+
+# %% [markdown]
+# The loss is the same in all three rows, the curves in the log would look alike, and in two of them the LR-Net does
+# nothing at all. **In the trap you train with Dice alone and believe that you train the paper's method.** `Tandem` and
+# `DistanceRegressionLoss` are built so that this cannot happen.
+#
+# ### Exercise 5.1 · Through, not into
+# Write a function `answer(lrnet, probabilities, true_map)` that returns the gradient of the map's error (without
+# $\alpha$) on the probabilities, (1, 2, D, H, W), and leaves no gradient behind on the LR-Net's own weights. The LR-Net
+# that it gets is *not* frozen yet.
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_5_1(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# from lrnet_edu.losses import map_regression_loss
+#
+#
+# def answer(lrnet, probabilities, true_map):
+#     lrnet.requires_grad_(False)
+#     p = probabilities.detach().requires_grad_()
+#     map_regression_loss(lrnet(p), true_map).backward()
+#     return p.grad
+# ```
+# </details>
+
+# %% [markdown]
+# ## 4 · Follow the gradient
+#
+# The chain rule, along the tandem from behind:
+#
+# $$\frac{\partial L}{\partial \theta_\mathrm{M}} =
+# \underbrace{\frac{\partial L}{\partial \hat\varphi}}_{\text{error of the map}} \cdot
+# \underbrace{\frac{\partial \hat\varphi}{\partial p}}_{\text{frozen LR-Net}} \cdot
+# \underbrace{\frac{\partial p}{\partial \theta_\mathrm{M}}}_{\text{M-Net}}$$
+#
+# What reaches the M-Net is $\partial L / \partial p$, one number per voxel. With its sign turned we call it the
+# **push**, $-\partial L / \partial p$: where it is positive the loss asks for more lesion, where it is negative for less.
+
+# %%
+from lrnet_edu import DistanceRegressionLoss
+
+regression = DistanceRegressionLoss(lrnet, alpha=1.0)  # runs the frozen LR-Net itself
+
+
+def push(loss, p):
+    """-dL/dp, (D, H, W), for a loss of the pair (1 - p, p)."""
+    p = p.detach().clone().requires_grad_()
+    loss(torch.stack((1 - p, p))[None]).backward()
+    return -p.grad
+
+
+def pushes(p):
+    """Of the Dice loss and of the map's error, (D, H, W) each."""
+    return {"Dice": push(dice, p), "map": push(lambda pair: regression(pair, true_map), p)}
+
+
+with torch.no_grad():
+    p = torch.softmax(mnet(image[None, None]), dim=1)[0, 1]  # (D, H, W), probability of lesion
+    map_of_p = lrnet(torch.stack((1 - p, p))[None])[0, 0]  # (D, H, W)
+push_on_p = pushes(p)
+
+# %% [markdown]
+# **Question.** Dice is a ratio of sums over all voxels. How many *different* values has its push inside the lesions, and
+# outside? Does it know where a lesion's border is?
+
+# %% tags=["nbval-check-output"]
+inside = torch.from_numpy(lesion)  # (D, H, W)
+for name, values in push_on_p.items():
+    different = [len(np.unique(values[part].numpy())) for part in (inside, ~inside)]
+    up = [100 * (values[part] > 0).float().mean() for part in (inside, ~inside)]
+    amount = ["1 value" if number == 1 else "hundreds of values" for number in different]
+    print(f"{name:4}  lesions: {amount[0]}, {up[0]:.0f} % up;   outside: {amount[1]}, {up[1]:.0f} % up")
+
+# %%
+from lrnet_edu.figures import Picture
+from lrnet_edu.palette import CT_COLORMAP, MAP_COLORMAP, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
+
+
+def draw(axes, plane, title, colours, low, high, ticks=None, label="no unit"):
+    """One slice with the lesions' contour, seen as a radiologist sees it."""
+    shown = axes.imshow(plane[::-1, ::-1], cmap=colours, vmin=low, vmax=high)
+    axes.contour(lesion[k, ::-1, ::-1], levels=[0.5], colors=[REFERENCE_COLOR], linewidths=1.6)
+    axes.set_title(title)
+    bar = axes.figure.colorbar(shown, ax=axes, orientation="horizontal", label=label, ticks=ticks)
+    bar.ax.tick_params(labelsize=11)
+
+
+local, here = ndimage.label(lesion, np.ones((3, 3, 3)))  # the patch's lesions: (D, H, W), 0, 1 .. here
+sizes = np.bincount(local.ravel())[1:]
+found = 1 + int(np.argmax(sizes))  # the largest, which the M-Net finds, but not in its true shape
+missed = 1 + min((i for i in range(here) if sizes[i] >= 10), key=lambda i: float(p[local == i + 1].mean()))
+k = int(np.argmax((local == missed).sum(axis=(1, 2))))  # a slice with both
+
+strongest = {name: float(np.quantile(values[k].abs(), 0.998)) for name, values in push_on_p.items()}
+figure = Picture(7.2)
+upper, lower = figure.subplots(2, 3, sharex=True, sharey=True)
+draw(upper[0], image[k].numpy(), "CT", CT_COLORMAP, 0, 1)
+draw(upper[1], p[k].numpy(), "M-Net: $p$", MAP_COLORMAP, 0, 1)
+draw(upper[2], map_of_p[k].numpy(), r"LR-Net of $p$: $\hat\varphi$", MAP_COLORMAP, 0, 1)
+draw(lower[0], phi[k].numpy(), r"target: $\varphi$ of the mask", MAP_COLORMAP, 0, 1)
+for axes, (name, title) in zip(
+    lower[1:], {"Dice": "push of Dice", "map": "push of the map's error"}.items(), strict=True
+):
+    top = strongest[name]
+    draw(axes, push_on_p[name][k].numpy(), title, SIGNED_MAP_COLORMAP, -top, top, [0], "less lesion ← 0 → more lesion")
+for axes in (*upper, *lower):
+    axes.set(ylabel="y (voxels)" if axes in (upper[0], lower[0]) else "", xlabel="x (voxels)" if axes in lower else "")
+figure.finish(
+    f"Slice {k} of the patch with the contours of its lesions. p is near 1 in most of the large lesion and near 0 in the "
+    "small one. The LR-Net's map of it lacks the small lesion. The push of Dice is one colour in all lesions and another "
+    "outside; that of the map's error is strong at the few voxels where p and the contour disagree, of both signs."
+)
+
+# %% [markdown]
+# Dice says the same to every voxel of a lesion, even to those that are right, and the same to every voxel outside. It is
+# a vote. The push of the map's error has a **place**: it is silent where the shape is right and gathers where $p$
+# leaves the contour, with both signs side by side. That is what the paper means by "a minor mismatch ... can exert large
+# penalty".
+#
+# Scroll through it. **Question.** Find a voxel outside all lesions that the map's error pushes *up*. Why might it?
+# (Each push is scaled so that both fit between −1 and 1.)
+
+# %%
+from lrnet_edu.viewers import SliceViewer
+
+low, high = trained.preprocessing.window
+SliceViewer(
+    low + (high - low) * image,
+    spacing=scan.spacing,
+    window=((low + high) / 2, high - low),
+    overlays={"lesions": lesion, "M-Net: p > 0.5": p > 0.5},
+    heat={
+        "LR-Net of p": map_of_p,
+        "push of Dice": push_on_p["Dice"] / push_on_p["Dice"].abs().max(),
+        "push of the map's error": (push_on_p["map"] / strongest["map"]).clamp(-1, 1),
+    },
+    levels=64,
+    title="A patch of volume-2: what the M-Net says, what the LR-Net reads, and who pushes where",
+)
+
+# %% [markdown]
+# The LR-Net sees 31 voxels, so a voxel outside has a say in the map inside: if the rim is in the wrong place, moving it
+# from either side helps a little. A push on one voxel is advice about the *neighbourhood*.
+#
+# ### The last step: from p to the M-Net
+#
+# The M-Net puts out a logit $z$, and $p = 1 / (1 + e^{-z})$ with $z$ the lesion's logit minus the background's. One more
+# factor of the chain rule:
+#
+# $$-\frac{\partial L}{\partial z} = p\,(1 - p) \cdot \left(-\frac{\partial L}{\partial p}\right)$$
+#
+# Let us see that this holds, for the whole tandem at once.
+
+# %% tags=["nbval-check-output"]
+with torch.no_grad():
+    logits = mnet(image[None, None])  # (1, 2, D, H, W)
+logits.requires_grad_()
+map_regression_loss(lrnet(torch.softmax(logits, dim=1)), true_map).backward()
+
+by_formula = p * (1 - p) * push_on_p["map"]  # (D, H, W)
+difference = (by_formula + logits.grad[0, 1]).abs().max() / by_formula.abs().max()
+print(f"formula against autograd, largest difference: {difference:.4f} of the largest push")
+
+# %% [markdown]
+# **Question.** The large lesion of our patch is found, but not in its true shape. The small one is missed: its $p$ is
+# next to 0. Which of the two gets more help from the map's error, counted per voxel? And from Dice?
+
+# %% tags=["nbval-check-output"]
+print("                      mean of          push on the logits, mean per voxel (1e-6)")
+print("lesion     voxels    p   map   phi       Dice   10 * map's error")
+for name, number in (("found", found), ("missed", missed)):
+    part = torch.from_numpy(local == number)  # (D, H, W)
+    on_z = {key: 1e6 * (p * (1 - p) * values)[part].mean() for key, values in push_on_p.items()}
+    means = f"{p[part].mean():5.2f} {map_of_p[part].mean():5.2f} {phi[part].mean():5.2f}"
+    print(f"{name:8} {part.sum():8} {means} {on_z['Dice']:10.1f} {ALPHA * on_z['map']:18.1f}")
+
+# %% [markdown]
+# For the lesion that is *there*, the map's error at $\alpha = 10$ is a word in the discussion. The missed lesion is
+# whispered to by both, for $p (1 - p)$ is small, but Dice is the louder one.
+#
+# ### Exercise 5.2 · The price of being sure
+# A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times stronger is the push on the
+# logit of the first?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_5_2(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer = 0.5 * (1 - 0.5) / (0.01 * (1 - 0.01))
+# ```
+# </details>
+
+# %% [markdown]
+# ## 5 · How visible must a lesion be?
+#
+# Suppose that the M-Net gave the missed lesion some other probability $q$, the same in all its voxels. **Question.** From
+# which $q$ on does the map's error speak up, and at which $q$ is it strongest?
+
+# %%
+Q = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+part = torch.from_numpy(local == missed)
+curves = {"Dice": [], "map": []}
+for q in Q:
+    for name, values in pushes(torch.where(part, q, p)).items():
+        factor = ALPHA if name == "map" else 1.0
+        curves[name].append(1e6 * factor * q * (1 - q) * values[part].mean().item())
+
+# %%
+from lrnet_edu.palette import BLACK, METHOD_COLORS
+
+figure = Picture(3.9)
+axes = figure.subplots()
+axes.axhline(0, color=BLACK, lw=1)
+axes.plot(Q, curves["Dice"], "-o", color=METHOD_COLORS["dice"], lw=2.4, label="Dice")
+axes.plot(Q, curves["map"], "-s", color=METHOD_COLORS["lrnet"], lw=2.4, label="10 × map's error")
+axes.set(
+    xlabel="q, the probability of the missed lesion (no unit)",
+    ylabel="Push on its logits,\nmean per voxel ($10^{-6}$)",
+    xlim=(0, 1),
+)
+axes.legend(loc="upper left")
+figure.finish(
+    "Mean push on the logits of the small lesion against its probability. Dice: an arch, largest at one half. "
+    f"Ten times the map's error: {curves['map'][0]:.0f} at {Q[0]}, {max(curves['map']):.0f} at "
+    f"{Q[int(np.argmax(curves['map']))]}, {curves['map'][-1]:.0f} at {Q[-1]}, in millionths."
+)
+
+# %% [markdown]
+# The map's error begins to speak between 0.05 and 0.1, is loudest at 0.2, and falls silent again where the LR-Net reads a
+# finished lesion. Dice speaks at every $q$, with the arch of $q\,(1 - q)$. So the map's error has a window: a lesion must
+# be half seen to be helped.
+#
+# Section 6 of notebook 03 has the darker half of the story: an LR-Net that has seen masks of 0 and 1 only, as in the
+# paper, passes hardly any gradient on to a lesion below $p = 0.2$. The one that ships has seen softened masks, too. The
+# conclusion is the same for both: **the map's error polishes what is half seen; a lesion that is lost, something else has
+# to find.**
+
+# %% [markdown]
+# ## 6 · How loud? Choosing α
+#
+# "The constant value $\alpha$, used to balance the magnitude difference of two different losses" (section 3.1) has no
+# value in the paper. **Question.** The M-Net finds nothing at all, $p = 0$. That costs the Dice loss 1. And the map's
+# error? Smooth L1 of an error $d$ below 1 is $d^2 / 2$, and its mean runs over *all* voxels.
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu.distance_maps import KINDS
+from lrnet_edu.losses import DEFAULT_ALPHA, cost_of_empty_output
+
+z, y, x = np.ogrid[-24:24, -24:24, -24:24]
+ball = z**2 + y**2 + x**2 <= 6**2  # (D, H, W): 0.8 % of its box of 48 x 48 x 48 voxels
+half_square = float((distance_map(ball, "NI-DM") ** 2 / 2).mean())
+print(f"NI-DM by hand: mean of phi^2 / 2 = {half_square:.4f}")
+for kind in KINDS:
+    cost = cost_of_empty_output(torch.from_numpy(distance_map(ball, kind)), kind)
+    default = DEFAULT_ALPHA[kind]
+    print(f"{kind:6}  an empty output costs {cost:.4f}; default alpha {default:4.1f}, together {default * cost:.3f}")
+
+# %% [markdown]
+# A third of a hundredth, beside a Dice term of 1: Table 1's rows without $\alpha$, that is with $\alpha = 1$, should hardly
+# differ from their segmentation loss alone. And between the kinds of map the cost differs by a factor of fifty, so one
+# $\alpha$ for all columns compares loudness, not maps. The package's `DEFAULT_ALPHA` gives every kind the same say on
+# this ball.
+#
+# Values are one thing, gradients are what moves weights. **Question.** At which $\alpha$ do both losses pull equally
+# hard on the M-Net's weights: near 1, 10 or 1000? Is it the same for a trained and for a fresh M-Net?
+
+# %%
+from lrnet_edu import MNet
+from lrnet_edu.data.patches import PatchBatches
+
+training = cache_cases([cases[name] for name in split["train"]], trained.preprocessing, trained.labels)
+training = [case for case in training if len(case.foreground[0])][:TRAINING_CASES]  # those with a lesion
+
+
+def batches(size, length):
+    """Batch i at index i: two patches around lesions, with their classes and NI-DM."""
+    return PatchBatches(
+        training, kinds=["NI-DM"], classes=1, patch_size=size, batch_size=2, object_share=1.0, augment=True, seed=[5],
+        length=length,
+    )  # fmt: skip
+
+
+patches = batches(PATCH, STEPS)
+
+
+def fresh_mnet():
+    torch.manual_seed(0)
+    return MNet(**mnet.settings)  # the same architecture, Kaiming uniform weights
+
+
+def strengths(mnet, batch):
+    """Lengths of the gradients of the Dice loss and of the map's error (alpha = 1) on the M-Net's weights."""
+    probabilities, maps = Tandem(mnet, lrnet)(batch.image)
+    terms = DiceLoss()(probabilities, batch.classes), map_regression_loss(maps, batch.maps["NI-DM"])
+    weights = list(mnet.parameters())
+    return [
+        torch.cat([part.flatten() for part in torch.autograd.grad(term, weights, retain_graph=True)]).norm().item()
+        for term in terms
+    ]
+
+
+balance = {}  # who -> the alpha at which both pull equally, one for each batch
+for who, net in (("trained", mnet), ("fresh", fresh_mnet())):
+    both = np.array([strengths(net, patches[i]) for i in range(min(4, STEPS))])  # (batches, 2)
+    balance[who] = both[:, 0] / both[:, 1]
+    listed = ", ".join(f"{alpha:.3g}" for alpha in balance[who])
+    print(f"{who:7} M-Net: equally strong at alpha = {listed}")
+
+# %%
+from lrnet_edu.palette import GREY, VERMILION
+
+alphas = np.array([0.1, 1, 10, 100])
+figure = Picture(4.2)
+axes = figure.subplots()
+axes.axhline(1, color=BLACK, ls="--", lw=1.5)
+axes.text(1.4, 1.15, "equally strong", va="bottom")
+for who, colour in (("trained", METHOD_COLORS["dice"]), ("fresh", VERMILION)):
+    for i, alpha in enumerate(balance[who]):
+        axes.plot(alphas, alphas / alpha, "-o", color=colour, lw=2, alpha=0.7, label=f"{who} M-Net" if i == 0 else None)
+axes.axvline(DEFAULT_ALPHA["NI-DM"], color=GREY, lw=6, alpha=0.35, zorder=0, label="default for NI-DM")
+axes.set(xscale="log", yscale="log", xlabel="α (no unit)", ylabel="Gradient of α × map's error\n/ gradient of Dice")
+axes.legend(loc="lower right")
+figure.finish(
+    "Strength of the map's error's gradient relative to Dice's against alpha, both axes logarithmic; one line a batch. "
+    f"A trained M-Net: equally strong at alpha from {min(balance['trained']):.0f} to {max(balance['trained']):.0f}. "
+    f"A fresh one: already at {min(balance['fresh']):.2f} to {max(balance['fresh']):.2f}."
+)
+
+# %% [markdown]
+# With the trained M-Net and the default of 10, the map's error has about a quarter of Dice's pull. At $\alpha = 1$ it is a
+# fortieth: next to nothing, as its value said. At 100 it pulls two or three times as hard as Dice, which has to find the
+# lesions.
+#
+# For a fresh M-Net nothing of this holds. There the map's error pulls *harder* than Dice already at $\alpha = 1$, and
+# some forty times as hard at 10. Why? We shall see in section 7. **What is the right $\alpha$ depends on the moment.**
+#
+# Try it on the patch: **move α** and watch the sum of both pushes on the logits. From where on does the shape of the large
+# lesion matter more than the vote of Dice? (The slider needs a running kernel.)
+
+# %%
+import ipywidgets as widgets
+from IPython.display import HTML, display
+
+
+def at_alpha(alpha):
+    """Both pushes on the logits of slice k, and their sum, on one scale."""
+    on_z = {name: (p * (1 - p) * values)[k].numpy() for name, values in push_on_p.items()}  # (H, W)
+    planes = {"Dice": on_z["Dice"], f"{alpha:.3g} × map's error": alpha * on_z["map"]}
+    planes["sum"] = sum(planes.values())
+    top = float(np.abs(on_z["Dice"]).max())
+    figure = Picture(4.4)
+    for axes, (title, plane) in zip(figure.subplots(1, 3, sharey=True), planes.items(), strict=True):
+        draw(axes, plane, title, SIGNED_MAP_COLORMAP, -top, top, [0], "less lesion ← 0 → more lesion")
+        axes.set_xlabel("x (voxels)")
+    figure.axes[0].set_ylabel("y (voxels)")
+    share = float(np.abs(planes["sum"] - planes["Dice"]).sum() / np.abs(planes["Dice"]).sum())
+    return figure.finish(
+        f"Slice {k}, push on the logits by Dice, by {alpha:.3g} times the map's error, and by both. The second is "
+        f"{100 * share:.0f} % of the first, counted over the slice."
+    )
+
+
+alpha = widgets.FloatLogSlider(10, base=10, min=-1, max=2, step=0.25, description="α", continuous_update=False)
+view = {"version_major": 2, "version_minor": 0, "model_id": alpha.model_id}
+text = "A slider for α from 0.1 to 100: it needs a running kernel."
+display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
+shown = display(HTML(at_alpha(alpha.value).to_html()), display_id=True)
+
+
+def follow(change):
+    shown.update(HTML(at_alpha(alpha.value).to_html()))
+
+
+alpha.observe(follow, names="value")
+
+# %% [markdown]
+# By hand or by the package, the total loss is the same number:
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu.config import preset
+from lrnet_edu.data.patches import Batch
+from lrnet_edu.segmentation import total_loss
+
+here_and_now = Batch(image[None, None], target, {"NI-DM": true_map}, ["volume-2"])
+with torch.no_grad():
+    probabilities, maps = tandem(here_and_now.image)
+    ours = dice(probabilities) + ALPHA * map_regression_loss(maps, true_map)
+    theirs = total_loss(preset("cpu", method="dice+lrnet", label="2", warmup_steps=0), tandem)(here_and_now, 0)
+    behind_any_network = dice(probabilities) + DistanceRegressionLoss(lrnet, alpha=ALPHA)(probabilities, true_map)
+print(f"by hand {ours:.4f}, lrnet-edu train {theirs:.4f}, DistanceRegressionLoss {behind_any_network:.4f}")
+
+# %% [markdown]
+# ### Exercise 5.3 · Smaller lesions
+# The default $\alpha$ was chosen so that missing the ball of radius 6 costs about 0.03. Your patients have lesions of
+# radius 3, one in a box of 48 × 48 × 48 voxels. Which $\alpha$ makes missing one of them cost 0.03, with NI-DM?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_5_3(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# from lrnet_edu import distance_map
+# from lrnet_edu.losses import cost_of_empty_output
+#
+# z, y, x = np.ogrid[-24:24, -24:24, -24:24]
+# ball = z**2 + y**2 + x**2 <= 3**2
+# answer = 0.03 / cost_of_empty_output(torch.from_numpy(distance_map(ball, "NI-DM")), "NI-DM")
+# ```
+# </details>
+
+# %% [markdown]
+# ### Alone, α is nothing
+#
+# Table 1's first row trains with the map's error alone. **Question.** There, what does $\alpha = 100$ change? Think of
+# what Adam does to the length of a gradient.
+
+# %% tags=["nbval-check-output"]
+start = torch.cat([weight.detach().flatten() for weight in mnet.parameters()])  # (N,)
+
+
+def length_of_first_step(optimizer_class, alpha):
+    net = deepcopy(mnet)
+    optimizer = optimizer_class(net.parameters(), lr=1e-3)
+    (alpha * map_regression_loss(Tandem(net, lrnet)(image[None, None])[1], true_map)).backward()
+    optimizer.step()
+    return (torch.cat([weight.detach().flatten() for weight in net.parameters()]) - start).norm()
+
+
+for optimizer_class in (torch.optim.SGD, torch.optim.Adam):
+    lengths = [length_of_first_step(optimizer_class, alpha) for alpha in (1, 100)]
+    print(
+        f"{optimizer_class.__name__:4}  alpha = 100 makes the first step {lengths[1] / lengths[0]:5.1f} times as long"
+    )
+
+# %% [markdown]
+# Adam divides the gradient by its own size, so a constant factor cancels (the little that is left is Adam's own
+# $\epsilon$ in the denominator). $\alpha$ only means something *beside* another term.
+#
+# ## 7 · Alone, and from scratch
+#
+# A fresh M-Net and the map's error alone: no Dice, no warm-up. **Question.** A fresh M-Net says $p \approx 0.5$
+# everywhere. What does the LR-Net read there, what does the map's error ask for first, and who asks for the lesions?
+#
+# We try it behind two LR-Nets: the one that ships, a quarter of whose masks were softened in training, and one that learns
+# here, from masks of 0 and 1 alone, as the paper has it.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from lrnet_edu.config import pretrain_config
+from lrnet_edu.data.shapes import random_shapes
+from lrnet_edu.networks import load_lrnet
+from lrnet_edu.pretraining import held_out_shapes, pretrain_on
+
+with tempfile.TemporaryDirectory() as folder:
+    place = Path(folder) / "lrnet"
+    config = pretrain_config("NI-DM", steps=LRNET_STEPS, validate_every=LRNET_STEPS)
+    quality = pretrain_on(random_shapes, held_out_shapes(4, 32), place, config)
+    hard_lrnet = load_lrnet(place / "best.safetensors")
+print(f"taught by masks of 0 and 1, {LRNET_STEPS} steps: Dice {quality.dice:.3f}")
+
+# %%
+MAP_ERROR = "map's error"
+
+
+def train(tandem, total, batches, *, rate):
+    """A step of Adam for each batch with the loss total(probabilities, maps, batch); what it saw on the way."""
+    tandem.to(device).train()
+    optimizer = torch.optim.Adam([weight for weight in tandem.parameters() if weight.requires_grad], lr=rate)
+    seen = {MAP_ERROR: [], "p in lesions": [], "p outside": [], "gradient": []}
+    for i in range(len(batches)):
+        batch = batches[i].to(device)
+        probabilities, maps = tandem(batch.image)  # (B, 2, D, H, W), (B, 1, D, H, W)
+        optimizer.zero_grad()
+        total(probabilities, maps, batch).backward()
+        optimizer.step()
+        p, there = probabilities.detach()[:, 1], batch.classes == 1  # (B, D, H, W) both
+        seen[MAP_ERROR].append(map_regression_loss(maps.detach(), batch.maps["NI-DM"]).item())
+        seen["p in lesions"].append(p[there].mean().item())
+        seen["p outside"].append(p[~there].mean().item())
+        seen["gradient"].append(sum(weight.grad.abs().sum().item() for weight in tandem.mnet.parameters()))
+    return seen
+
+
+def map_alone(probabilities, maps, batch):
+    return map_regression_loss(maps, batch.maps["NI-DM"])
+
+
+def dice_alone(probabilities, maps, batch):
+    return DiceLoss()(probabilities, batch.classes)
+
+
+trials = {
+    "Dice alone": (dice_alone, lrnet),
+    "map's error, LR-Net that ships": (map_alone, lrnet),
+    "map's error, LR-Net of 0 and 1": (map_alone, hard_lrnet),
+}
+small = batches((16, 24, 24) if FAST else (16, 32, 32), SCRATCH_STEPS)
+from_scratch = {
+    name: train(Tandem(fresh_mnet(), deepcopy(net)), total, small, rate=6e-3) for name, (total, net) in trials.items()
+}
+print(f"{'mean of the last ten steps':32} p in lesions   outside   gradient on the M-Net")
+for name, seen in from_scratch.items():
+    last = {key: np.mean(values[-10:]) for key, values in seen.items()}
+    print(f"{name:32} {last['p in lesions']:12.2f} {last['p outside']:9.2f} {last['gradient']:23.3g}")
+
+# %%
+figure = Picture(3.7)
+panels = figure.subplots(1, 3, sharey=True)
+for axes, (name, seen) in zip(panels, from_scratch.items(), strict=True):
+    axes.plot(seen["p in lesions"], color=REFERENCE_COLOR, lw=2.5, label="in the lesions")
+    axes.plot(seen["p outside"], color=BLACK, ls="--", lw=2, label="outside")
+    axes.set(title=name.replace(", ", ",\n"), xlabel="Step", ylim=(0, 1))
+panels[0].set_ylabel("Mean $p$ (no unit)")
+panels[1].legend(loc="upper right")
+figure.finish(
+    "Mean probability in the lesions and outside over the steps of three trainings of the same fresh M-Net. At the end: "
+    + "; ".join(
+        f"{name}: {seen['p in lesions'][-1]:.2f} in the lesions, {seen['p outside'][-1]:.2f} outside"
+        for name, seen in from_scratch.items()
+    )
+    + "."
+)
+
+# %% [markdown]
+# Dice tells lesions from the rest within a few steps. The map's error first wants to be rid of one enormous map, and the
+# cheapest way is **less lesion, everywhere**: $p$ sinks in the lesions as it does outside. That was the hard pull of
+# section 6. What happens then depends on the LR-Net.
+#
+# - The one that ships still answers at $p = 0.2$. So its error can turn round, and call the lesions back.
+# - The one that knows 0 and 1 only falls silent on the way: its ReLU is off, everywhere. No map, **no gradient, nothing
+#   moves any more**, and an empty map costs so little that the loss looks fine. With a longer pretraining it falls
+#   silent later, at a lower $p$; it falls silent all the same.
+#
+# The paper says "trained from scratch" and no more. Our reading, a **deviation**: the M-Net warms up, with Dice alone for
+# the first quarter of the steps (`Config.warmup`), in every row that has an LR-Net. Table 1's first row, "LR-Net alone",
+# means: alone after the warm-up.
+
+# %% [markdown]
+# ## 8 · Unfreezing: when the teacher may learn, too
+#
+# Table 2 has a row "uLR-Net": the same tandem with the LR-Net left trainable. The paper finds it much worse (DC 0.628
+# against 0.748) and warns of "incorrect segmentation maps from bringing disaster to the LR-Net" (section 2.2). We start
+# both from the trained M-Net and give them the map's error alone, on the same patches.
+#
+# **Question.** Which of the two reaches the *lower* map's error in training? And how would you find out whether its LR-Net
+# still computes distance maps?
+
+# %%
+from lrnet_edu.pretraining import lrnet_quality
+
+tandems = {name: Tandem(deepcopy(mnet), deepcopy(lrnet), frozen=name == "frozen") for name in ("frozen", "unfrozen")}
+learnt = {name: train(tandem, map_alone, patches, rate=1e-3) for name, tandem in tandems.items()}
+
+masks = [np.asarray(case.classes) == 1 for case in test]  # (D, H, W) each
+error = {"shipped": lrnet_quality(lrnet, masks).error}
+print(f"{'LR-Net':9} map's error in training   error of phi on true masks")
+print(f"{'shipped':9} {'':23} {error['shipped']:28.3f}")
+for name, tandem in tandems.items():
+    error[name] = lrnet_quality(tandem.lrnet, masks).error
+    print(f"{name:9} {np.mean(learnt[name][MAP_ERROR][-10:]):23.4f} {error[name]:28.3f}")
+
+# %% [markdown]
+# And this is what the two LR-Nets make of the true mask, slice by slice the same input:
+
+# %%
+with torch.inference_mode():
+    true_pair = torch.stack((~inside, inside))[None].float()  # (1, 2, D, H, W)
+    read = {name: tandem.cpu().lrnet(true_pair)[0, 0] for name, tandem in tandems.items()}  # (D, H, W) each
+
+figure = Picture(3.9)
+first, *others = figure.subplots(1, 4, width_ratios=(1.35, 1, 1, 1))
+for (name, seen), style in zip(learnt.items(), ("-", "--"), strict=True):
+    colour = METHOD_COLORS["lrnet" if name == "frozen" else "unfrozen-lrnet"]
+    so_far = np.cumsum(seen[MAP_ERROR]) / np.arange(1, STEPS + 1)
+    first.plot(1e3 * so_far, style, color=colour, lw=2.4, label=name)
+first.set(xlabel="Step", ylabel="Map's error, mean so far ($10^{-3}$)", ylim=(0, None), title="What is minimised")
+first.legend(loc="lower right")
+draw(others[0], phi[k].numpy(), "$\\varphi$, Eq. 1", MAP_COLORMAP, 0, 1, [0, 1])
+for axes, (name, values) in zip(others[1:], read.items(), strict=True):
+    title = f"LR-Net, {name}\nerror of φ {error[name]:.3f}"
+    draw(axes, values[k].numpy(), title, MAP_COLORMAP, 0, 1, [0, 1])
+for axes in others:
+    axes.set(xlabel="x (voxels)", ylabel="y (voxels)" if axes is others[0] else "")
+figure.finish(
+    f"Left, the mean of the map's error over {STEPS} steps, a little lower unfrozen. Then one slice of the true mask's map: "
+    f"by Eq. 1, by the frozen LR-Net, whose error of phi over all test masks is {error['frozen']:.3f}, and by the one "
+    f"that was trained along, {error['unfrozen']:.3f}."
+)
+
+# %% [markdown]
+# The unfrozen tandem has the lower loss, and its LR-Net has forgotten what a distance map is. Both networks please each
+# other: the LR-Net learns to put out the right map for the M-Net's *wrong* probabilities, so that these mistakes cost
+# nothing any more. A teacher who may change the marks. When the LR-Net is thrown away, what it has put right goes with
+# it. (The frozen one is, to the last digit, as good as before.)
+#
+# Whether that costs Dice on new scans, forty steps cannot tell; that row of Table 2 is weighed in notebook 07.
+#
+# ## Summary
+#
+# - Frozen means: no gradients *for* the LR-Net's weights, all gradients *through* it. `no_grad` beside a Dice term is a
+#   silent mistake.
+# - Dice pushes every voxel of a class alike; the map's error pushes where the shape is wrong. On the way to the logits
+#   both are multiplied by $p (1 - p)$.
+# - The map's error helps a lesion that is half seen, and next to never one that is missed. Alone from scratch it first
+#   asks for less lesion everywhere, and an LR-Net of 0 and 1 leaves it there. Hence the warm-up with Dice.
+# - $\alpha$: compare what an empty output costs, then the gradients. Near 10 for NI-DM, less for I-DM and SNI-DM, more for
+#   smaller lesions; none where the term stands alone.
+# - Unfrozen, the loss falls because the LR-Net gives way.
+#
+# **Next:** [06 · Results and viewers](06_results_and_viewers.ipynb): the LR-Net is dropped, and whole scans are judged.

@@ -1,0 +1,700 @@
+# %% [markdown]
+# # 07 · Tables of the paper
+#
+# Two tables carry the paper's claim: Table 1 (which map, which losses) and Table 2 (ahead of twelve other methods).
+# Numbers in bold win. In this notebook you learn to ask what such a table can prove: first with nothing but the
+# printed numbers, then with four networks of our own and as many patients as we like.
+#
+# **Afterwards you can**
+# - read Tables 1 and 2 with their gaps, and say which claims their own numbers support,
+# - put an interval on a difference, paired and over cases, and say what it leaves out,
+# - say what seeds, few cases and many comparisons do to the best number of a table.
+#
+# **Takes** 50 minutes to read and try; the cells run in about 5 minutes on two CPU cores. On a GPU they look at more
+# patients and train longer; that time was not measured.
+
+# %% tags=["parameters"]
+from lrnet_edu.config import fast
+
+FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
+GPU = device.type == "cuda"
+NEW_CASES = 2 if FAST else 60 if GPU else 16  # phantoms that nobody has seen, for section 6
+SEEDS = 2 if FAST else 5 if GPU else 3  # trainings of each method in section 7 ...
+STEPS = 6 if FAST else 240 if GPU else 80  # ... and their length
+
+# %% [markdown]
+# ## 1 · Table 2, as it is printed
+#
+# Thirteen methods, seven criteria, 137 patients of the authors' own clinic.
+
+# %% tags=["nbval-check-output"]
+import numpy as np
+
+from lrnet_edu.config import METHODS
+from lrnet_edu.paper_tables import CRITERIA, TABLES
+
+rows = TABLES["table2"].rows
+methods = [METHODS[row.method].title for row in rows]
+table2 = np.array([[row.paper[name] for name in CRITERIA] for row in rows])  # (methods, criteria)
+ours = methods.index("M-Net + MapDice + LR-Net")  # the paper's full method
+
+print(" " * 26 + "".join(f"{name:>8}" for name in CRITERIA))
+for method, figures in zip(methods, table2, strict=True):
+    print(f"{method:26}" + "".join(f"{figure:8.3f}" for figure in figures))
+
+# %% [markdown]
+# 91 numbers, and not one interval. DC is the mean Dice per case, DG the Dice of all voxels together; VOE, RVD and the
+# three distances (in mm) measure errors. Notebook 06 takes them apart.
+#
+# **Question.** Which method would you buy? Choose a criterion and see whom it puts first. Then compare "RVD, smallest"
+# with "|RVD|": one of them is the paper's reading.
+#
+# The first lines are only plumbing for menus and sliders, skip them.
+
+# %%
+import ipywidgets as widgets
+from IPython.display import display
+
+from lrnet_edu.figures import Picture
+from lrnet_edu.palette import BLACK, BLUE, GREY, METHOD_COLORS, ORANGE
+
+
+def follow(draw, **controls):
+    """Show the picture draw(**values) and, where a kernel runs, draw it again whenever a control moves."""
+    box = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+    text = "Menus and sliders: they need a running kernel."
+    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
+
+    def picture():
+        drawn = draw(**{name: control.value for name, control in controls.items()})
+        return {"text/html": drawn.to_html(), "text/plain": drawn.alt}
+
+    handle = display(picture(), raw=True, display_id=True)
+    for control in controls.values():
+        control.observe(lambda change: handle.update(picture(), raw=True), names="value")
+
+
+def ranking(criterion):
+    """The thirteen rows of Table 2, the best by one criterion on top."""
+    values = table2[:, CRITERIA.index(criterion.strip("|").split(",")[0])]
+    values = np.abs(values) if criterion == "|RVD|" else values
+    order = np.argsort(-values if criterion in ("DC", "DG") else values, kind="stable")
+    figure = Picture(4.6)
+    axes = figure.subplots()
+    axes.barh(range(len(order)), values[order], color=[ORANGE if i == ours else BLUE for i in order])
+    axes.set_yticks(range(len(order)), [methods[i] for i in order])
+    axes.invert_yaxis()
+    for place, value in enumerate(values[order]):
+        axes.annotate(f"{value:.3f}", (max(value, 0), place), xytext=(4, 0), textcoords="offset points", va="center")
+    unit = "mm" if criterion in ("ASSD", "MSD", "RMSD") else "no unit"
+    axes.set(xlabel=f"{criterion} ({unit})", title="Table 2, the best on top; the paper's full method in orange")
+    axes.margins(x=0.1)
+    return figure.finish(
+        f"Bars of the thirteen methods of Table 2 by {criterion}: {methods[order[0]]} first, "
+        f"{methods[order[-1]]} last, the full method in place {list(order).index(ours) + 1}."
+    )
+
+
+choices = ["DC", "DG", "VOE", "RVD, smallest", "|RVD|", "ASSD", "MSD", "RMSD"]
+follow(ranking, criterion=widgets.Dropdown(options=choices, description="criterion"))
+
+# %% [markdown]
+# "For the last five evaluation metrics, the smaller the value, the better", says section 3, and Table 2 prints the
+# −0.253 of WCE in bold as the best RVD. But RVD has a sign: −0.253 means that, on average, a quarter of the volume is
+# missing.
+#
+# ### Exercise 7.1 · The bold RVD
+# Rank the thirteen methods by how near their RVD is to 0. In which place, 1 to 13, is the one printed in bold?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_7_1(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# rvd = np.array([0.065, 0.116, -0.049, -0.016, 0.118, 0.070, -0.253, -0.024, 0.059, 0.050, 0.126, 0.016, 0.034])
+# answer = 1 + (np.abs(rvd) < 0.253).sum()  # all others are nearer: the last place
+# ```
+# </details>
+
+# %% [markdown]
+# And even a mean RVD of 0 can hide anything: +0.9 in one patient and −0.9 in the next have the mean 0. The package
+# therefore reports the mean of |RVD| beside it.
+#
+# ## 2 · Can these columns belong together?
+#
+# Two criteria of one case are tied to each other: VOE is 1 − Jaccard, and a mask's Jaccard is never above its Dice. So
+# VOE ≥ 1 − Dice in every case, and in the mean over the same cases: **VOE ≥ 1 − DC**, whatever the method.
+#
+# **Question.** M-Net + Dice has DC 0.647. How small can its VOE be? What does the table say?
+
+# %% tags=["nbval-check-output"]
+DC, VOE = table2[:, 0], table2[:, 2]
+for method, dice, voe in zip(methods, DC, VOE, strict=True):
+    if voe < 1 - dice - 0.001:  # each figure is rounded by up to 0.0005
+        print(f"{method:26} VOE {voe:.3f}, but 1 - DC = {1 - dice:.3f}")
+
+# %% [markdown]
+# Five rows cannot be. In them DC and VOE are not means of these definitions over the same 137 cases. Perhaps empty
+# cases were counted in one and left out of the other; the paper does not say. A table without definitions and counts
+# cannot be checked by its reader. (`lrnet_edu.score_table` prints how many cases are undefined beside each mean.)
+#
+# ## 3 · Table 1, and the claims by their own numbers
+#
+# DC on the LiTS validation set for five maps (columns) and five ways to train (rows); $\alpha$ weighs the LR-Net's
+# loss (section 2.3). The baselines stand in the text of section 3.1.
+
+# %%
+from lrnet_edu.paper_tables import COLUMNS, TRAININGS
+
+MAPS = list(COLUMNS)  # NI-DMs: NI-DM with a sigmoid as the LR-Net's output
+WAYS = ("LR-Net alone", "Dice + LR-Net", "Dice + α LR-Net", "MapDice + LR-Net", "MapDice + α LR-Net")
+table1 = np.array(list(TRAININGS.values()))  # (ways, maps)
+BASELINE = {"Dice": 0.6581, "MapDice": 0.6856}  # M-Net without an LR-Net
+
+figure = Picture(4.3)
+axes = figure.subplots()
+styles = zip((":", "--", "-", "--", "-"), (BLACK, *[METHOD_COLORS["dice+lrnet"]] * 2, *[ORANGE] * 2), strict=True)
+for way, values, (line, colour) in zip(WAYS, table1, styles, strict=True):
+    axes.plot(MAPS, values, line, color=colour, marker="o", lw=2.5, label=way)
+for name, colour in (("MapDice", METHOD_COLORS["mapdice"]), ("Dice", BLUE)):
+    axes.axhline(BASELINE[name], color=colour, lw=2, label=f"{name}, no LR-Net")
+axes.set(ylabel="DC (no unit)", title="Table 1, LiTS validation set")
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
+figure.finish(
+    "DC of Table 1 for five maps and five ways to train. NI-DM is highest in every row, 0.7463 with MapDice and alpha; "
+    "with SNI-DM three rows fall to between 0.63 and 0.65, below the baseline of 0.6581."
+)
+
+# %% [markdown]
+# **Question.** "The M-Net with the LR-Net achieves better performance than M-Net alone on all the evaluation
+# criteria"; "MapDice loss contributes a lot"; against the imbalance losses "a significant increment in all the
+# evaluation metrics". Guess for each: does it hold in every cell of the paper's own tables?
+
+# %% tags=["nbval-check-output"]
+errors = table2 * [-1, -1, 1, 1, 1, 1, 1]  # smaller is better now in every column ...
+errors[:, 3] = np.abs(errors[:, 3])  # ... RVD by its size
+row = {method: errors[i] for i, method in enumerate(methods)}
+losses, regressions = errors[6:11], errors[11:]
+
+
+def count(claim, table, holds):
+    print(f"{claim:45} {table}: {np.sum(holds):2} of {np.size(holds):2}")
+
+
+alone = np.array([BASELINE[name] for name in ("MapDice", "Dice", "Dice", "MapDice", "MapDice")])[:, None]
+count("the LR-Net is better than the M-Net alone", "Table 1", table1 > alone)
+count("α helps", "Table 1", table1[[2, 4]] > table1[[1, 3]])
+count("MapDice beats Dice, both with the LR-Net", "Table 1", table1[[3, 4]] > table1[[1, 2]])
+count("MapDice beats Dice, both with the LR-Net", "Table 2", errors[ours] < row["M-Net + Dice + LR-Net"])
+count("NI-DM with ReLU is the best map", "Table 1", table1.argmax(axis=1) == 2)
+count("frozen beats unfrozen", "Table 2", row["M-Net + LR-Net"] < row["M-Net + unfrozen LR-Net"])
+count("the full method beats M-Net + Dice", "Table 2", errors[ours] < row["M-Net + Dice"])
+count("the full method beats all imbalance losses", "Table 2", errors[ours] < losses.min(axis=0))
+count("the full method beats both regressions", "Table 2", errors[ours] < regressions.min(axis=0))
+
+# %% [markdown]
+# Most arrows point the paper's way. All three cells in which the LR-Net loses are SNI-DM's, and "in all the evaluation
+# metrics" fails for RVD and MSD. But *pointing* is all that a single number can do: nothing here says how far another
+# training, or other patients, would have moved it. "Significant" would need exactly that, and there is neither an
+# interval nor a test in the paper.
+#
+# ### Exercise 7.2 · MapDice on its own
+# "By comparing the results with and without the MapDice loss, it is apparent that MapDice loss contributes a lot".
+# Leave the LR-Net out: in how many of Table 2's seven criteria is M-Net + MapDice better than M-Net + Dice? (RVD by
+# its size.)
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_7_2(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# dice = np.array([-0.647, -0.888, 0.292, 0.065, 0.809, 6.201, 1.292])  # turned so that smaller is better
+# mapdice = np.array([-0.661, -0.870, 0.298, 0.116, 0.944, 7.005, 1.482])
+# answer = (mapdice < dice).sum()
+# ```
+# </details>
+
+# %% [markdown]
+# ## 4 · What one number hides
+#
+# The mean of $n$ cases whose Dice spreads by $s$ is uncertain by $s / \sqrt{n}$. For the **difference** of two methods
+# it depends on one thing more: both were tested on the *same* patients. A hard patient is hard for both, so much of
+# the spread cancels. With a correlation $\rho$ between the methods' Dice over the patients, the standard error is
+#
+# $$\mathrm{SE} = s \sqrt{\frac{2 (1 - \rho)}{n}}$$
+#
+# and a 95 % interval reaches about 1.96 SE to either side. $\rho = 0$ is what a reader has to assume who only sees the
+# means (an *unpaired* comparison).
+#
+# **Question.** The paper gives neither $s$ nor $\rho$. Take $s = 0.25$: how many of the twelve rivals can be told
+# apart from the full method by 137 patients? Then move the sliders: what would it take to tell it from Tversky, 0.013
+# below?
+
+
+# %%
+def against_the_rest(cases, spread, correlation):
+    """DC of the full method minus DC of each rival in Table 2, with the interval that these assumptions give."""
+    rivals = sorted((i for i in range(len(methods)) if i != ours), key=lambda i: DC[i])
+    gaps = DC[ours] - DC[rivals]
+    half = 1.96 * spread * np.sqrt(2 * (1 - correlation) / cases)
+    figure = Picture(4.6)
+    axes = figure.subplots()
+    for place, gap in enumerate(gaps):
+        axes.errorbar(gap, place, xerr=half, fmt="o", ms=8, lw=2.5, capsize=4, color=BLUE if gap > half else GREY)
+    axes.axvline(0, color=BLACK, lw=1)
+    axes.set_yticks(range(len(rivals)), [methods[i] for i in rivals])
+    apart = int((gaps > half).sum())
+    axes.set(
+        xlabel="DC of M-Net + MapDice + LR-Net minus DC of the row (no unit), with a 95 % interval",
+        title=f"{cases} cases, spread {spread:.2f}, correlation {correlation:.2f}: {apart} of {len(rivals)} told apart",
+        xlim=(-0.2, 0.35),
+    )
+    return figure.finish(
+        f"Differences in DC to the full method with intervals of ±{half:.3f}, assuming {cases} cases, a spread of "
+        f"{spread} and a correlation of {correlation}: {apart} of {len(rivals)} exclude 0, drawn blue."
+    )
+
+
+follow(
+    against_the_rest,
+    cases=widgets.IntSlider(137, min=5, max=500, description="cases", continuous_update=False),
+    spread=widgets.FloatSlider(0.25, min=0.05, max=0.4, step=0.05, description="spread s", continuous_update=False),
+    correlation=widgets.FloatSlider(0, min=0, max=0.95, step=0.05, description="corr. ρ", continuous_update=False),
+)
+
+# %% tags=["nbval-check-output"]
+for cases in (13, 137):  # the patients of Table 1, and those of Table 2
+    for correlation in (0, 0.9):
+        half = 1.96 * 0.25 * np.sqrt(2 * (1 - correlation) / cases)
+        apart = (np.delete(DC[ours] - DC, ours) > half).sum()
+        print(f"{cases:3} cases, correlation {correlation:3.1f}: ±{half:.3f}, {apart} of 12 told apart")
+
+# %% [markdown]
+# Against the plain Dice loss 137 patients are enough, whatever you assume. Against Tversky, Focal Tversky and ExpLog
+# all depends on a $\rho$ that we are not told. Publishing the 137 × 13 scores *per case* would have settled it.
+#
+# ## 5 · Four networks of our own
+#
+# The course ships the M-Nets of its demo: one training each, the same steps, the same data, seed 0. Five of the 20
+# sample phantoms took no part in it.
+
+# %%
+from lrnet_edu import case_scores, find_cases
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.data.preprocessing import back_to_original, prepare
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.samples import sample_folder, sample_mnet
+from lrnet_edu.segmentation import load_mnet, split_cases
+
+OUR_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
+titles = [METHODS[method].title for method in OUR_METHODS]
+networks = [load_mnet(sample_mnet(method)) for method in OUR_METHODS]
+
+
+def scores_of(networks, image, lesion):
+    """CaseScores of each network for one scan: preprocess, predict, back to the scan's grid, compare."""
+    prepared = prepare(image, networks[0].preprocessing)  # the same for all of them
+    scores = []
+    for trained in networks:
+        mnet = trained.mnet.to(device)
+        probabilities = predict_probabilities(mnet, prepared.image, window=trained.patch_size)  # (2, d, h, w)
+        classes, _ = back_to_original(probabilities, prepared.affine, image)  # (D, H, W)
+        scores.append(case_scores(classes == 1, lesion, image.spacing))
+    return scores
+
+
+cases = {case.name: case for case in find_cases(sample_folder())}
+test = split_cases(list(cases))["test"]
+scans = {name: (read_image(cases[name].image), read_mask(cases[name].mask).data == 2) for name in test}
+results = {name: scores_of(networks, image, lesion) for name, (image, lesion) in scans.items()}
+
+# %% tags=["nbval-check-output"]
+print(f"{'Dice':12}" + "".join(f"{method:>16}" for method in OUR_METHODS))
+for name, scores in results.items():
+    note = "" if scores[0].reference_voxels else "   (it has no lesion)"
+    print(f"{name:12}" + "".join(f"{score.dice:16.2f}" for score in scores) + note)
+
+with_lesion = [name for name in test if results[name][0].reference_voxels]
+dice = np.array([[score.dice for score in results[name]] for name in with_lesion])  # (cases, methods)
+print(f"{'mean of ' + str(len(dice)):12}" + "".join(f"{mean:16.2f}" for mean in dice.mean(axis=0)))
+
+# %% [markdown]
+# A case without a lesion has a Dice of 1 or 0 and nothing between: we set it apart, as the demo does.
+#
+# **Question.** Look at the columns, then along the rows. Which differ more, the methods or the patients?
+
+# %%
+short = [title.removeprefix("M-Net + ") for title in titles]
+figure = Picture(4.2)
+left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
+for name, values, marker in zip(with_lesion, dice, "osD^v", strict=False):
+    left.plot(
+        [title.replace(" + ", "\n+ ") for title in short], values, color=BLACK, alpha=0.6, marker=marker, label=name
+    )
+left.plot(range(4), dice.mean(axis=0), color=ORANGE, lw=4, label="mean")
+left.set(ylabel="Dice (no unit)", title="Each line is a patient")
+left.legend(fontsize=10)
+for place, method in enumerate(OUR_METHODS[1:]):
+    gaps, heights = dice[:, place + 1] - dice[:, 0], place + np.linspace(-0.15, 0.15, len(dice))
+    right.plot(gaps, heights, "o", ms=9, mec="white", color=METHOD_COLORS[method])
+right.axvline(0, color=BLACK, lw=1)
+right.set_yticks(range(3), short[1:])
+right.set(xlabel="Dice minus that of Dice alone (no unit)", title="Each dot is a patient", ylim=(-0.5, 2.5))
+figure.finish(
+    f"Left, the Dice of four methods for {len(dice)} patients: the patients' lines lie further apart than a line moves. "
+    "Right, each patient's difference to M-Net + Dice, for three methods."
+)
+
+# %% [markdown]
+# ### An interval by resampling
+#
+# The **bootstrap** asks: what if other patients of the same kind had come? It draws the patients again, with
+# replacement, ten thousand times, and looks at how the mean moves. Paired: a patient is drawn with both methods' Dice,
+# that is, with the difference.
+
+
+# %% tags=["nbval-check-output"]
+def interval(differences, seed=0, resamples=10_000):
+    """95 % bootstrap interval of the mean over cases: (low, high)."""
+    drawn = np.random.default_rng(seed).choice(differences, (resamples, len(differences)))
+    return np.percentile(drawn.mean(axis=1), (2.5, 97.5))
+
+
+for place, title in enumerate(titles[1:], start=1):
+    differences = dice[:, place] - dice[:, 0]  # (cases,)
+    low, high = interval(differences)
+    print(f"{title:26} minus M-Net + Dice: {differences.mean():+.2f}, interval {low:+.2f} to {high:+.2f}")
+
+# %% [markdown]
+# **Question.** Do you believe an interval from four patients? An interval promises to hold the truth 95 times in 100.
+# That can be tried out, on differences that we draw ourselves and whose true mean, 0, we therefore know.
+
+# %% tags=["nbval-check-output"]
+rng = np.random.default_rng(0)
+for n in (4, 10, 30, 137):
+    found = [interval(rng.normal(0, 0.1, n), seed=trial, resamples=1000) for trial in range(500)]
+    held = np.mean([low <= 0 <= high for low, high in found])
+    print(f"{n:3} cases: the 95 % interval holds the truth in {100 * held:.0f} % of 500 studies")
+
+# %% [markdown]
+# With four cases it is wrong about one time in five. And no test helps: if two methods are equally good, each
+# patient's difference is as likely to be + as −. The **sign-flip test** tries all patterns of signs and counts how
+# many give a mean at least as far from 0 as the observed one: that share is the p-value.
+
+
+# %% tags=["nbval-check-output"]
+from itertools import product
+
+
+def sign_flip(differences):
+    """Two-sided p-value of the exact sign-flip test."""
+    signs = np.array(list(product((-1, 1), repeat=len(differences))))  # (2^n, n)
+    means = np.abs((signs * differences).mean(axis=1))
+    return np.mean(means >= np.abs(np.mean(differences)) - 1e-12)
+
+
+from lrnet_edu.statistics import signed_rank_p
+
+for differences in ([0.04, 0.02, 0.05, 0.03], [0.4, 0.2, 0.5, 0.3], [0.04, 0.02, 0.05, -0.01]):
+    p, package = sign_flip(np.array(differences)), signed_rank_p(differences)
+    print(f"differences {differences}: p = {p:.3f}, of Wilcoxon's test {package:.3f}")
+
+# %% [markdown]
+# Ten times the effect, the same p. (The package uses a relative of this test, Wilcoxon's signed-rank test, which flips
+# the signs of ranks, so that one wild case has less of a say.) With four patients the smallest p there is is 0.125,
+# for even four plusses in a row come up by chance. So **this comparison could not have been significant, whatever the
+# networks do.**
+#
+# ### Exercise 7.3 · How many patients, at least?
+# What is the smallest number of patients with which the sign-flip test *can* reach p < 0.05?
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_7_3(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# Only the patterns "all +" and "all −" are as extreme as the best possible outcome: $p = 2 / 2^n$.
+#
+# ```python
+# answer = next(n for n in range(1, 100) if 2 / 2**n < 0.05)
+# ```
+# </details>
+
+# %% [markdown]
+# ## 6 · More patients
+#
+# Our patients are computed, so we can have more: phantoms with new seeds, which no network has seen.
+#
+# **Question.** By how much should the interval shrink from 4 cases to 16?
+
+# %%
+from lrnet_edu.data.nifti import Volume
+from lrnet_edu.data.phantoms import GRIDS, phantom
+
+new = []
+for number in range(NEW_CASES):
+    shape, spacing = GRIDS[number % len(GRIDS)]
+    patient = phantom(1000 + number, shape=shape, spacing=spacing)  # image and mask (D, H, W)
+    scores = scores_of(networks, Volume(patient.image.astype(np.float32), patient.affine), patient.mask == 2)
+    new.append([score.dice for score in scores])
+more = np.concatenate((dice, new))  # (cases, methods)
+print(
+    f"{len(more)} cases: mean Dice " + ", ".join(f"{t} {m:.2f}" for t, m in zip(titles, more.mean(axis=0), strict=True))
+)
+
+# %%
+figure = Picture(3.9)
+for axes, place in zip(figure.subplots(1, 3, sharey=True), (1, 2, 3), strict=True):
+    differences = more[:, place] - more[:, 0]
+    numbers = np.arange(3, len(more) + 1)
+    bands = np.array([interval(differences[:n], resamples=2000) for n in numbers])  # (numbers, 2)
+    colour = METHOD_COLORS[OUR_METHODS[place]]
+    axes.fill_between(numbers, *bands.T, color=colour, alpha=0.3, label="95 % interval")
+    axes.plot(numbers, [differences[:n].mean() for n in numbers], color=colour, lw=3, label="mean difference")
+    axes.axhline(0, color=BLACK, lw=1)
+    axes.set(title=titles[place], xlabel="Cases")
+figure.axes[0].set_ylabel("Dice minus that of\nM-Net + Dice (no unit)")
+figure.axes[0].legend()
+ends = "; ".join(
+    f"{titles[i]} {(more[:, i] - more[:, 0]).mean():+.3f}, {low:+.3f} to {high:+.3f}"
+    for i in (1, 2, 3)
+    for low, high in [interval(more[:, i] - more[:, 0])]
+)
+figure.finish(
+    f"Mean difference to M-Net + Dice with its interval against the number of cases. With {len(more)}: {ends}."
+)
+
+# %%
+for place in (1, 2, 3):
+    spread, rho = more[:, place].std(ddof=1), np.corrcoef(more[:, place], more[:, 0])[0, 1]
+    paired = (more[:, place] - more[:, 0]).std(ddof=1) / np.sqrt(len(more))
+    unpaired = np.sqrt((more[:, place].var(ddof=1) + more[:, 0].var(ddof=1)) / len(more))
+    print(f"{titles[place]:26} s = {spread:.2f}, ρ = {rho:.2f}; SE unpaired {unpaired:.3f}, paired {paired:.3f}")
+
+# %% [markdown]
+# Pairing is free and worth a lot: it needs no more patients, only that one keeps the scores per case.
+#
+# Is the question settled where an interval leaves 0 out? It says: *these two networks* differ on such patients. It
+# does not say that the two *methods* do. Each network is one throw of the dice.
+#
+# ## 7 · The other dice: seeds
+#
+# Weights start at random, patches are drawn at random. So we train two methods a few times, from different seeds.
+# These are short trainings, in which neither method gets far; the point is the spread, not the winner.
+#
+# **Question.** Will the gap between the methods be larger than the gap between seeds?
+
+# %%
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from IPython.utils.capture import capture_output
+
+from lrnet_edu.demo import demo_config
+from lrnet_edu.segmentation import open_study, train_run
+
+PAIR = ("dice", "dice+lrnet")
+study = open_study(sample_folder(), demo_config("dice", seed=0))
+by_seed = np.empty((SEEDS, len(dice), 2))  # (seeds, cases, methods)
+with tempfile.TemporaryDirectory() as folder:
+    for seed in range(SEEDS):
+        for place, method in enumerate(PAIR):
+            run = Path(folder) / f"{method}-{seed}"
+            config = replace(demo_config(method, seed), steps=STEPS, validate_every=STEPS)
+            with capture_output():  # progress bars
+                train_run(study, config, run)
+            by_seed[seed, :, place] = [scores_of([load_mnet(run)], *scans[name])[0].dice for name in with_lesion]
+        print(
+            f"seed {seed}: DC {by_seed[seed, :, 0].mean():.2f} with Dice, {by_seed[seed, :, 1].mean():.2f} with Dice + LR-Net"
+        )
+
+# %%
+gap = by_seed[..., 1] - by_seed[..., 0]  # (seeds, cases)
+figure = Picture(3.9)
+left, right = figure.subplots(1, 2, width_ratios=[1, 1.4])
+for means in by_seed.mean(axis=1):
+    left.plot(
+        [METHODS[method].title.replace("Dice + ", "Dice\n+ ") for method in PAIR], means, "-o", color=BLUE, lw=2, ms=8
+    )
+left.set(ylabel="DC of a training (no unit)", title="Each line is a seed", xlim=(-0.3, 1.3))
+for seed, differences in enumerate(gap):
+    right.plot(differences, [seed] * len(differences), "o", color=GREY, ms=7)
+    right.plot(differences.mean(), seed, "D", color=ORANGE, ms=11, mec=BLACK)
+right.axvline(0, color=BLACK, lw=1)
+right.set_yticks(range(SEEDS), [f"seed {seed}" for seed in range(SEEDS)])
+right.set(
+    xlabel="Dice with the LR-Net minus Dice without (no unit)",
+    title="Patients (grey) and their mean (orange)",
+    ylim=(-0.5, SEEDS - 0.5),
+)
+figure.finish(
+    f"Left, DC of {SEEDS} trainings of M-Net + Dice and of M-Net + Dice + LR-Net; right, the difference for each patient "
+    f"and seed, whose means are {', '.join(f'{mean:+.2f}' for mean in gap.mean(axis=1))}."
+)
+
+# %% [markdown]
+# A table with one number per cell shows *one* of these lines and calls it the method. An honest interval draws both
+# dice: first the seeds, then the patients. **Question.** Does the interval of seed 0 hold the mean of all seeds?
+
+
+# %%
+from lrnet_edu.statistics import compare
+
+
+def interval_over_both(gap, resamples=10_000):
+    """95 % bootstrap interval of the mean of (seeds, cases), both drawn with replacement."""
+    rng = np.random.default_rng(0)
+    seeds = rng.integers(gap.shape[0], size=(resamples, gap.shape[0], 1))
+    patients = rng.integers(gap.shape[1], size=(resamples, 1, gap.shape[1]))
+    return np.percentile(gap[seeds, patients].mean(axis=(1, 2)), (2.5, 97.5))
+
+
+package = compare(by_seed[..., 1], by_seed[..., 0])  # (seeds, cases) each
+for title, mean, ends in (
+    ("seed 0, over its patients", gap[0].mean(), interval(gap[0])),
+    ("over seeds and patients", gap.mean(), interval_over_both(gap)),
+    ("the package's", package.difference, (package.low, package.high)),
+):
+    print(f"{title:26} mean {mean:+.2f}, interval {ends[0]:+.2f} to {ends[1]:+.2f}")
+print(f"one patient's Dice moves from seed to seed by {np.sqrt(by_seed.var(axis=0, ddof=1).mean()):.2f}")
+
+# %% [markdown]
+# ## 8 · The best of many
+#
+# Table 1 has 25 cells, 13 validation patients, and one cell in bold that is 0.061 above M-Net + MapDice. The same 13
+# patients also chose each checkpoint.
+#
+# **Question.** Suppose all 25 variants were exactly as good as the baseline, and each patient's Dice moves by chance
+# by 0.1 from one training to the next (section 7 has our figure). How far above the baseline is the *best* of the 25?
+
+# %% tags=["nbval-check-output"]
+rng = np.random.default_rng(0)
+studies, patients, variants = 4000, 13, 25
+claimed = table1.max() - BASELINE["MapDice"]
+for wobble in (0.05, 0.1, 0.15):
+    means = rng.normal(0, wobble / np.sqrt(patients), (studies, 1 + variants))  # the first one is the baseline
+    best = means[:, 1:].max(axis=1) - means[:, 0]
+    print(
+        f"Dice moves by {wobble:.2f}: the best of {variants} equals gains {best.mean():.3f} on average, "
+        f"{claimed:.3f} or more in {100 * (best >= claimed).mean():.0f} % of the studies"
+    )
+
+# %% [markdown]
+# A gain out of nothing, of the size of the one in the table. Whoever looks at many cells has to ask more of each:
+# Table 2 compares one method with twelve. **Holm's correction** keeps the chance of *any* false discovery at 5 %: sort
+# the $m$ p-values, multiply the smallest by $m$, the next by $m - 1$, and so on; none may become smaller than the one
+# before it, nor exceed 1. With $m$ comparisons even the smallest p of the test is multiplied by $m$:
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu.statistics import cases_needed
+
+for comparisons in (1, 12, 24):
+    print(f"{comparisons:2} comparisons: a difference can be found from {cases_needed(comparisons)} patients on")
+
+# %% [markdown]
+# ### Exercise 7.4 · Holm
+# Write it: a function of a list of p-values that returns the corrected ones, in the order in which they came.
+# `def answer(p_values): ...`.
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_7_4(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def answer(p_values):
+#     p = np.asarray(p_values, dtype=float)
+#     order = np.argsort(p)
+#     factors = len(p) - np.arange(len(p))  # m, m - 1, ..., 1
+#     corrected = np.empty(len(p))
+#     corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+#     return corrected
+# ```
+# </details>
+
+# %% [markdown]
+# ## 9 · Which claims held?
+#
+# First with our four networks, on all patients that we have: three of the paper's differences, each with an interval
+# and a corrected p. Three answers are possible, and the third is an honest one: *better*, *worse*, *not
+# distinguishable* with this much data.
+#
+# **Question.** Which of the three do you expect for MapDice alone, after exercise 7.2?
+
+# %%
+from lrnet_edu.statistics import correct
+
+compared = correct([compare(more[None, :, place], more[None, :, 0]) for place in (1, 2, 3)])  # one seed
+print(f"{'instead of M-Net + Dice':26} {'paper':>7} {'ours':>7}   interval, {len(more)} cases")
+for title, one in zip(titles[1:], compared, strict=True):
+    paper = DC[methods.index(title)] - DC[methods.index("M-Net + Dice")]
+    ends = f"{one.low:+.3f} to {one.high:+.3f}"
+    print(f"{title:26} {paper:+7.3f} {one.difference:+7.3f}   {ends}, corrected p {one.p_corrected:.3f}: {one.verdict}")
+
+# %% [markdown]
+# Read it with section 7 in mind: *for these four networks, on these phantoms*, after the same number of steps (a step
+# with the LR-Net takes longer). About the *methods* it takes several trainings of each row to say anything:
+# `lrnet-edu reproduce table2 --data DIR --label N --seeds 3 --out DIR` trains all thirteen, for hours, and compares
+# them as above. What it has found so far lies in the folder `results/` of the repository; from there the next cell
+# reads it.
+
+# %%
+import json
+
+import lrnet_edu
+
+results_folder = Path(lrnet_edu.__file__).parents[1] / "results"
+tables = {
+    f"{path.parent.name}, {path.stem}": json.loads(path.read_text("utf-8"))
+    for path in sorted(results_folder.glob("**/table[12].json"))
+}
+for name, table in tables.items():
+    print(
+        f"{name}: {table['test']['with_object']} test cases, seeds {table['facts']['seeds']}, {table['facts']['runs']} runs"
+    )
+    for claim in table["claims"]:
+        print(f"    {claim['claim']}: {claim['outcome']}")
+if not tables:
+    print("There are no results here (yet): lrnet-edu reproduce makes them.")
+
+# %%
+from lrnet_edu.figures.tables import comparison_figure
+
+if tables:
+    follow(
+        lambda name: comparison_figure(tables[name]), name=widgets.Dropdown(options=list(tables), description="table")
+    )
+
+# %% [markdown]
+# ## Summary
+#
+# - Most of the paper's arrows point its way in its own tables; "in all the evaluation metrics" does not hold, a bold
+#   RVD is the worst of its column, and five rows contradict themselves.
+# - One number per cell proves little: ask for scores per case, paired differences, intervals over seeds *and* cases,
+#   and a correction for the number of comparisons.
+# - Four patients can never be significant. Pairing is the cheapest cure; whether more patients or more seeds help next
+#   depends on where the spread comes from.
+# - "Not distinguishable with this much data" is an answer.
+#
+# **Next:** [08 · Your own data and network](08_your_own_data_and_network.ipynb): the same pipeline on your scans, and
+# the LR-Net behind your network.

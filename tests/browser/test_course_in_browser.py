@@ -1,0 +1,128 @@
+"""The exported course in a real browser, opened from disk while every request is refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from pages import SLIDER, pixels, press
+
+pytest.importorskip("nbconvert", reason="nbconvert is not installed")
+pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
+
+from lrnet_edu.course import NOTEBOOKS, export_course
+
+PAINTER, VIEWER = "01_distance_maps", "02_ct_data_and_imbalance"
+themes = pytest.mark.parametrize("theme", ["light", "dark"])
+
+# Of every formula: its colour, its size, and how far its second part (denominator, limit) starts below the first.
+FORMULAS = """() => [...document.querySelectorAll("math")].map((math) => ({
+    colour: getComputedStyle(math).color,
+    width: math.getBoundingClientRect().width, height: math.getBoundingClientRect().height,
+    below: [...math.querySelectorAll("mfrac, munder")].map((part) =>
+        part.children[1].getBoundingClientRect().top - part.children[0].getBoundingClientRect().top),
+}))"""
+# Contrast (WCAG 2) of every text to what lies behind it, the lowest first: [ratio, text].
+CONTRASTS = """() => {
+    const numbers = (colour) => colour.match(/[0-9.]+/g).map(Number);
+    const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+        .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (element) => {
+        for (; element; element = element.parentElement) {
+            const colour = numbers(getComputedStyle(element).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+    };
+    const found = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const element = texts.currentNode.parentElement, text = texts.currentNode.data.trim();
+        if (!text || element.closest("script, style, button:disabled, .anchor-link") || !element.offsetParent) continue;
+        const [a, b] = [luminance(numbers(getComputedStyle(element).color)), luminance(behind(element))];
+        found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), text]);
+    }
+    return found.sort((a, b) => a[0] - b[0]);
+}"""
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two notebooks of the course, exported."""
+    chosen, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("course")
+    for name in (PAINTER, VIEWER):
+        shutil.copy(NOTEBOOKS / f"{name}.ipynb", chosen)
+    export_course(out, chosen)
+    return out
+
+
+def test_a_viewer_scrolls_and_nothing_is_asked_for(open_offline, course):
+    opened = open_offline(course / f"{VIEWER}.html")
+    page = opened.page
+    slider = page.locator(SLIDER).first
+    seen = {pixels(page)}
+    at = int(slider.input_value())
+    slider.focus()
+    for step in (1, 2, 3):
+        press(page, "ArrowRight")
+        assert int(slider.input_value()) == at + step
+        seen.add(pixels(page))
+    assert len(seen) == 4
+    assert opened.refused == []
+    assert opened.errors == []
+
+
+def test_the_painter_paints_and_nothing_is_asked_for(open_offline, course):
+    opened = open_offline(course / f"{PAINTER}.html")
+    page = opened.page
+    before = [pixels(page, number) for number in range(5)]
+    page.locator(".lrnet-grid").focus()
+    press(page, "Space")
+    assert all(pixels(page, number) != before[number] for number in range(5))
+    assert opened.refused == []
+    assert opened.errors == []
+
+
+@themes
+def test_formulas_are_drawn_as_formulas(theme, open_offline, course):
+    page = open_offline(course / f"{PAINTER}.html", color_scheme=theme).page
+    page.evaluate("() => document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
+    ink = page.evaluate("() => getComputedStyle(document.body).color")
+    formulas = page.evaluate(FORMULAS)
+    assert len(formulas) > 20
+    for formula in formulas:
+        assert formula["colour"] == ink
+        assert formula["width"] > 4
+        assert formula["height"] > 4
+        assert all(below > 3 for below in formula["below"])
+    assert sum(len(formula["below"]) for formula in formulas) >= 6  # fractions, and limits under min and max
+
+
+@themes
+@pytest.mark.parametrize("name", [PAINTER, VIEWER, "index"])
+def test_every_text_is_readable_in_both_themes(theme, name, open_offline, course):
+    page = open_offline(course / f"{name}.html", color_scheme=theme).page
+    background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert (int(re.findall(r"\d+", background)[0]) < 128) == (theme == "dark")
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 10
+    assert contrasts[0][0] >= 4.5, contrasts[:5]
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_pages_fit_narrow_and_wide_screens(width, open_offline, course):
+    for name in (PAINTER, VIEWER, "index"):
+        page = open_offline(course / f"{name}.html").page
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_one_can_walk_through_the_course(open_offline, course):
+    page = open_offline(course / "index.html").page
+    page.get_by_role("link", name="01 · Distance maps").click()
+    page.get_by_role("link", name="next: 02 · CT data and imbalance").first.click()
+    assert page.url.endswith(f"{VIEWER}.html")
+    page.get_by_role("link", name="The course").last.click()
+    assert page.url.endswith("index.html")
