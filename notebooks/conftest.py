@@ -1,4 +1,4 @@
-"""Notebooks are tested at their small size, unless LRNET_EDU_FAST says otherwise; other tests do not notice."""
+"""Notebooks are tested at their small size and without progress bars, unless the variables are set otherwise."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
+# A bar is drawn where work is slow or not cached yet, and nbval takes it for an output that was not there before.
+VARIABLES = {"LRNET_EDU_FAST": "1", "TQDM_DISABLE": "1"}
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Iterator[None]:
-    """Set the variable while a notebook's kernel starts, which is when the kernel copies it."""
-    unset = "LRNET_EDU_FAST" not in os.environ
-    if unset:
-        os.environ["LRNET_EDU_FAST"] = "1"
+    """Set the variables while a notebook's kernel starts, which is when the kernel copies them."""
+    unset = {name: value for name, value in VARIABLES.items() if name not in os.environ}
+    os.environ.update(unset)
     try:
         yield
     finally:
-        if unset:
-            del os.environ["LRNET_EDU_FAST"]
+        for name in unset:
+            del os.environ[name]

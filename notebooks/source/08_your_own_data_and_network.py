@@ -10,7 +10,7 @@
 # - choose label, grid and $\alpha$ for your objects,
 # - put the paper's loss behind any segmentation network, with MONAI's UNet and Lightning's trainer as examples.
 #
-# **Takes** 45 minutes to read and try; the cells run in about 3 minutes on two CPU cores. On a GPU they train longer;
+# **Takes** 45 minutes to read and try; the cells run in about 2 minutes on two CPU cores. On a GPU they train longer;
 # that time was not measured.
 
 # %% tags=["parameters"]
@@ -75,7 +75,7 @@ for folder in (my_scans, decathlon):
 # Most trainings on new data fail before the first step. **Question.** What would you want to read if your mask had
 # another shape than its scan: a traceback of forty lines, or what?
 
-# %% tags=["nbval-check-output"]
+# %%
 from lrnet_edu import InputError
 from lrnet_edu.config import preset
 from lrnet_edu.segmentation import open_study
