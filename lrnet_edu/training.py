@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint, write_atomically
 from lrnet_edu.config import Schedule

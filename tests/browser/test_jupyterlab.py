@@ -111,8 +111,9 @@ def test_one_scrolls_and_chooses_case_and_method_in_notebook_06(lab, opened):
 
     def choose(menu: str, other: int) -> str:
         choice = page.get_by_label(menu, exact=True)
-        name = choice.locator("option").nth(other).inner_text()
-        choice.select_option(name)
+        choice.select_option(index=other)
+        text = choice.locator("option").nth(other).inner_text()
+        name = text.replace("\xa0", " ")  # ipywidgets' menus show no spaces that may break
         page.wait_for_function(
             "name => document.querySelector('.lrnet-beside .lrnet-title').textContent.split(', ').includes(name)",
             arg=name,
