@@ -12,10 +12,10 @@ from playwright.sync_api import sync_playwright
 from lrnet_edu.course import export_course
 
 SHOTS: dict[str, tuple[str, str, Any]] = {  # file -> notebook, viewer, theme
-    "viewer_light.png": ("06_results_and_viewers", ".lrnet-slices", "light"),
+    "viewer_light.png": ("06_results_and_viewers", ".lrnet-beside", "light"),
     "viewer_dark.png": ("01_distance_maps", ".lrnet-painter", "dark"),
 }
-MARGIN = 16  # pixels of the page around a viewer
+MARGIN = 10  # pixels of the page around a viewer
 
 
 def photograph(page: Any, viewer: str, file: Path) -> None:

@@ -59,8 +59,8 @@ class Schedule:
 class PretrainConfig(Schedule):
     """Everything that decides the pretraining of an LR-Net on masks."""
 
-    steps: int = 900
-    validate_every: int = 450
+    steps: int = 800
+    validate_every: int = 400
     learning_rate: float = 1e-2
     one_cycle: bool = True  # deviation: a plateau's small steps waste most of a minute's training
     max_gradient_norm: float | None = 0.3  # or single batches kill features of a network with 4 to 8 of them

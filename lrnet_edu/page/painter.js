@@ -85,8 +85,9 @@ async function startPainter(root, meta) {
   const wideButton = button(brushes, "wide brush", () => { brush = 1 - brush; changed(); });
   const box = make("div", { className: "lrnet-panels" }, stage);
   const panel = (name, properties) => {
-    const parent = make("div", { className: "lrnet-panel" }, box);
-    make("div", { className: "lrnet-name", textContent: name }, parent);
+    const whole = make("div", { className: "lrnet-panel" }, box);
+    make("div", { className: "lrnet-name", textContent: name }, whole);
+    const parent = make("div", {}, whole);
     return { parent, canvas: make("canvas", properties, parent) };
   };
   const grid = panel("mask: paint here", {

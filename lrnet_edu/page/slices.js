@@ -80,8 +80,9 @@ async function startSlices(root, meta) {
 
   const reference = meta.masks[0];
   const panel = (name, masks, map) => {
-    const box = make("div", { className: "lrnet-panel" }, panelBox);
-    make("div", { className: "lrnet-name", textContent: name }, box);
+    const whole = make("div", { className: "lrnet-panel" }, panelBox);
+    make("div", { className: "lrnet-name", textContent: name }, whole);
+    const box = make("div", {}, whole);
     const canvas = make("canvas", { role: "img", "aria-label": name }, box);
     for (const { mask, dashed } of masks) {
       for (const { text, colour } of mask.legend) {

@@ -12,7 +12,7 @@
 # - say what unfreezing does.
 #
 # **Takes** 50 minutes to read and try; the cells run in about 3 minutes on two CPU cores. They need no GPU; where there
-# is one, the six short trainings at the end take ten times as many steps (their time was not measured).
+# is one, the four short trainings at the end take ten times as many steps (their time was not measured).
 
 # %% [markdown]
 # Only the short trainings near the end depend on the size of the run. Everything else uses weights that ship.
@@ -24,7 +24,6 @@ FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
 TIMES = 10 if device.type == "cuda" else 1
 SCRATCH_STEPS = 3 if FAST else 80 * TIMES  # of each training of a fresh M-Net
 STEPS = 3 if FAST else 40 * TIMES  # of each training that goes on from weights that ship
-LRNET_STEPS = 6 if FAST else 300 * TIMES  # of an LR-Net's pretraining
 PATCH = (16, 24, 24) if FAST else (24, 40, 40)  # voxels (z, y, x), as the M-Net was trained
 TRAINING_CASES = 2 if FAST else 12
 
@@ -559,7 +558,7 @@ def at_alpha(alpha):
     planes = {"Dice": on_z["Dice"], f"{alpha:.3g} × map's error": alpha * on_z["map"]}
     planes["sum"] = sum(planes.values())
     top = float(np.abs(on_z["Dice"]).max())
-    figure = Picture(4.4)
+    figure = Picture(5.0)
     for axes, (title, plane) in zip(figure.subplots(1, 3, sharey=True), planes.items(), strict=True):
         draw(axes, plane, title, SIGNED_MAP_COLORMAP, -top, top, [0], "less lesion ← 0 → more lesion")
         axes.set_xlabel("x (voxels)")
@@ -656,25 +655,6 @@ for optimizer_class in (torch.optim.SGD, torch.optim.Adam):
 #
 # A fresh M-Net and the map's error alone: no Dice, no warm-up. **Question.** A fresh M-Net says $p \approx 0.5$
 # everywhere. What does the LR-Net read there, what does the map's error ask for first, and who asks for the lesions?
-#
-# We try it behind two LR-Nets: the one that ships, a quarter of whose masks were softened in training, and one that learns
-# here, from masks of 0 and 1 alone, as the paper has it.
-
-# %%
-import tempfile
-from pathlib import Path
-
-from lrnet_edu.config import pretrain_config
-from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.networks import load_lrnet
-from lrnet_edu.pretraining import held_out_shapes, pretrain_on
-
-with tempfile.TemporaryDirectory() as folder:
-    place = Path(folder) / "lrnet"
-    config = pretrain_config("NI-DM", steps=LRNET_STEPS, validate_every=LRNET_STEPS)
-    quality = pretrain_on(random_shapes, held_out_shapes(4, 32), place, config)
-    hard_lrnet = load_lrnet(place / "best.safetensors")
-print(f"taught by masks of 0 and 1, {LRNET_STEPS} steps: Dice {quality.dice:.3f}")
 
 # %%
 MAP_ERROR = "map's error"
@@ -684,7 +664,7 @@ def train(tandem, total, batches, *, rate):
     """A step of Adam for each batch with the loss total(probabilities, maps, batch); what it saw on the way."""
     tandem.to(device).train()
     optimizer = torch.optim.Adam([weight for weight in tandem.parameters() if weight.requires_grad], lr=rate)
-    seen = {MAP_ERROR: [], "p in lesions": [], "p outside": [], "gradient": []}
+    seen = {MAP_ERROR: [], "p in lesions": [], "p outside": []}
     for i in range(len(batches)):
         batch = batches[i].to(device)
         probabilities, maps = tandem(batch.image)  # (B, 2, D, H, W), (B, 1, D, H, W)
@@ -695,7 +675,6 @@ def train(tandem, total, batches, *, rate):
         seen[MAP_ERROR].append(map_regression_loss(maps.detach(), batch.maps["NI-DM"]).item())
         seen["p in lesions"].append(p[there].mean().item())
         seen["p outside"].append(p[~there].mean().item())
-        seen["gradient"].append(sum(weight.grad.abs().sum().item() for weight in tandem.mnet.parameters()))
     return seen
 
 
@@ -707,31 +686,27 @@ def dice_alone(probabilities, maps, batch):
     return DiceLoss()(probabilities, batch.classes)
 
 
-trials = {
-    "Dice alone": (dice_alone, lrnet),
-    "map's error, LR-Net that ships": (map_alone, lrnet),
-    "map's error, LR-Net of 0 and 1": (map_alone, hard_lrnet),
-}
 small = batches((16, 24, 24) if FAST else (16, 32, 32), SCRATCH_STEPS)
 from_scratch = {
-    name: train(Tandem(fresh_mnet(), deepcopy(net)), total, small, rate=6e-3) for name, (total, net) in trials.items()
+    name: train(Tandem(fresh_mnet(), deepcopy(lrnet)), total, small, rate=6e-3)
+    for name, total in (("Dice alone", dice_alone), ("map's error alone", map_alone))
 }
-print(f"{'mean of the last ten steps':32} p in lesions   outside   gradient on the M-Net")
+print("mean of the last ten steps   p in lesions   outside")
 for name, seen in from_scratch.items():
     last = {key: np.mean(values[-10:]) for key, values in seen.items()}
-    print(f"{name:32} {last['p in lesions']:12.2f} {last['p outside']:9.2f} {last['gradient']:23.3g}")
+    print(f"{name:28} {last['p in lesions']:12.2f} {last['p outside']:9.2f}")
 
 # %%
 figure = Picture(3.7)
-panels = figure.subplots(1, 3, sharey=True)
+panels = figure.subplots(1, 2, sharey=True)
 for axes, (name, seen) in zip(panels, from_scratch.items(), strict=True):
     axes.plot(seen["p in lesions"], color=REFERENCE_COLOR, lw=2.5, label="in the lesions")
     axes.plot(seen["p outside"], color=BLACK, ls="--", lw=2, label="outside")
-    axes.set(title=name.replace(", ", ",\n"), xlabel="Step", ylim=(0, 1))
+    axes.set(title=f"fresh M-Net, {name}", xlabel="Step", ylim=(0, 1))
 panels[0].set_ylabel("Mean $p$ (no unit)")
 panels[1].legend(loc="upper right")
 figure.finish(
-    "Mean probability in the lesions and outside over the steps of three trainings of the same fresh M-Net. At the end: "
+    "Mean probability in the lesions and outside over the steps of two trainings of the same fresh M-Net. At the end: "
     + "; ".join(
         f"{name}: {seen['p in lesions'][-1]:.2f} in the lesions, {seen['p outside'][-1]:.2f} outside"
         for name, seen in from_scratch.items()
@@ -742,12 +717,12 @@ figure.finish(
 # %% [markdown]
 # Dice tells lesions from the rest within a few steps. The map's error first wants to be rid of one enormous map, and the
 # cheapest way is **less lesion, everywhere**: $p$ sinks in the lesions as it does outside. That was the hard pull of
-# section 6. What happens then depends on the LR-Net.
+# section 6, and it is a detour that leads towards "all background", an answer that costs 0.003.
 #
-# - The one that ships still answers at $p = 0.2$. So its error can turn round, and call the lesions back.
-# - The one that knows 0 and 1 only falls silent on the way: its ReLU is off, everywhere. No map, **no gradient, nothing
-#   moves any more**, and an empty map costs so little that the loss looks fine. With a longer pretraining it falls
-#   silent later, at a lower $p$; it falls silent all the same.
+# Here it turns round: while $p$ is still at some tenths the LR-Net answers, and its error calls the lesions back, long
+# after Dice had them. Nothing guarantees that. A lesion that sinks below some hundredths on the way is called back by
+# nobody (section 5), and an LR-Net that was taught by masks of 0 and 1 alone, as the paper's was, falls silent much
+# earlier (notebook 03, section 6).
 #
 # The paper says "trained from scratch" and no more. Our reading, a **deviation**: the M-Net warms up, with Dice alone for
 # the first quarter of the steps (`Config.warmup`), in every row that has an LR-Net. Table 1's first row, "LR-Net alone",
@@ -819,8 +794,8 @@ figure.finish(
 #   silent mistake.
 # - Dice pushes every voxel of a class alike; the map's error pushes where the shape is wrong. On the way to the logits
 #   both are multiplied by $p (1 - p)$.
-# - The map's error helps a lesion that is half seen, and next to never one that is missed. Alone from scratch it first
-#   asks for less lesion everywhere, and an LR-Net of 0 and 1 leaves it there. Hence the warm-up with Dice.
+# - The map's error helps a lesion that is half seen, and hardly ever one that is missed. Alone from scratch it first asks
+#   for less lesion, everywhere. Hence the warm-up with Dice.
 # - $\alpha$: compare what an empty output costs, then the gradients. Near 10 for NI-DM, less for I-DM and SNI-DM, more for
 #   smaller lesions; none where the term stands alone.
 # - Unfrozen, the loss falls because the LR-Net gives way.

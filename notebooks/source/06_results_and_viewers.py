@@ -128,19 +128,21 @@ figure.finish(
 # The probabilities then go back onto the file's own grid, and only there the larger class is taken. That is all that
 # `lrnet-edu predict` does. **Question.** Will its file hold the same voxels as ours?
 
-# %% tags=["nbval-check-output"]
+# %%
 import tempfile
 from pathlib import Path
 
-from lrnet_edu.data.labels import decode
 from lrnet_edu.files import predict_files
 
-ours, _ = back_to_original(ways["windows that overlap by half"], prepared.affine, scan)  # (D, H, W): 0, 1
 with tempfile.TemporaryDirectory() as folder:
-    [file] = predict_files(
-        sample_mnet("dice"), cases["volume-2"].image, Path(folder) / "segmentation-2.nii.gz", device="cpu"
-    )
-    written = read_mask(file)
+    out = Path(folder) / "segmentation-2.nii.gz"
+    predict_files(sample_mnet("dice"), cases["volume-2"].image, out, device="cpu")
+    written = read_mask(out)
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu.data.labels import decode
+
+ours, _ = back_to_original(ways["windows that overlap by half"], prepared.affine, scan)  # (D, H, W): 0, 1
 print("file:", written.data.shape, written.data.dtype, "labels", np.unique(written.data).tolist())
 print("voxels that differ from ours:", int((written.data != decode(ours, one.labels)).sum()))
 print("same place in the patient:", np.allclose(written.affine, scan.affine))
