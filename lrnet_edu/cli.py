@@ -183,6 +183,8 @@ def train(
         lrnet=str(lrnet) if lrnet else None, steps=steps, seed=seed, window=window,
         random_boxes=random_boxes or None,
     )  # fmt: skip
+    if out.resolve() == data.resolve():
+        raise InputError(f"{out} holds your scans; name another folder for the run.")
     check_writable(out)
     place, say = local_device(choose_device(device)), typer.echo if rank() == 0 else _say_nothing
     with joined(place):

@@ -190,7 +190,7 @@ def results_as_text(results: dict[str, MethodResult]) -> str:
     lines = ["", f"{'Test cases with a lesion':<28}" + "".join(f"{name:>8}" for name in COLUMNS)]
     for result in results.values():
         lines.append(f"{result.title:<28}" + "".join(f"{result.table.mean[name]:8.3f}" for name in COLUMNS))
-    lines.append("DC, DG: larger is better. VOE, |RVD|, and ASSD, MSD, RMSD in mm: smaller is better.")
+    lines.append("DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0.")
     for name in next(iter(results.values())).false_voxels:
         found = ", ".join(f"{result.title} {result.false_voxels[name]}" for result in results.values())
         lines.append(f"{name} has no lesion; lesion voxels found there: {found}.")

@@ -286,6 +286,7 @@ def test_outputs_that_cannot_be_written(refused: Callable[..., None], tmp_path: 
         refused("Nothing can be written", "maps", its_mask, "/proc/map.nii.gz")
     train = ("train", "--data", data, "--label", 1, "--method", "dice", "--out")
     refused("is a file", *train, tmp_path / "file")
+    refused("holds your scans", *train, data)
     refused("is a file", "pretrain", "--synthetic", "--out", tmp_path / "file")
 
 

@@ -192,7 +192,7 @@ exercises.check_2_2(answer)
 # %% [markdown]
 # ## 5 · Preprocessing, step by step
 #
-# The paper names four steps without figures: spacing interpolation, window transform, effective range extraction,
+# The paper names four steps without numbers: spacing interpolation, window transform, effective range extraction,
 # sub-image generation. Ours, with the choices made from the training set:
 
 # %%

@@ -171,7 +171,8 @@ lrnet_quality_figure(quality, rows)
 # take shape. Left, one dot for each lesion: the map is good for small lesions and gets worse with size. We come to
 # that.
 #
-# The course ships an LR-Net that has been trained in the same way for longer, partly on softened masks (section 6).
+# The course ships an LR-Net that has been trained for longer, partly on softened masks: that costs a little accuracy on hard ones,
+# and section 6 says what for.
 # From here on we look at that one, so that you see what we see.
 
 # %% tags=["nbval-check-output"]
@@ -484,7 +485,7 @@ figure.finish(
 
 # %% [markdown]
 # Trained on masks of 0 and 1 alone, the LR-Net never had to answer for anything in between. What it makes of 0.6 and 0.2
-# is left to chance: nearly the full map in one run, next to nothing in another. And at 0.05 it is **blind to what is
+# is left to chance: nearly the full map in one run, next to nothing in another. And at 0.05, often at 0.2 already, it is **blind to what is
 # nearly missed**: the output is 0, the ReLU is off, and with it the gradient. The loss says "there is a lesion missing",
 # and nobody hears it. With a quarter of the training masks blurred and scaled (`soft=0.25`) the output sinks about in
 # proportion, and the gradient stays. The paper trains on masks only and is silent about this. For notebook 05 remember: behind a frozen LR-Net a lesion that

@@ -433,7 +433,7 @@ figure.finish(f"Dice and MSD of every test case with a lesion, one line a method
 # Read the means, and the paper's story seems told: with the LR-Net both losses score higher. Now look at the *lines*. What
 # the case is decides far more than what the method is. Three of the lines lie close together and cross: one method leads
 # on one scan, another on the next. Only MapDice alone is below the others on every scan, against Table 2, and its RVD says
-# why: it marks far too much. (Notebook 04 shows what MapDice really minimises.)
+# why: it marks far too much.
 #
 # And all four have an MSD of about 100 mm. That is no blurred border, it is a false alarm at the other side of the
 # body; the scan without a lesion tells the same.

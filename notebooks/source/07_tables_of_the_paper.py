@@ -488,7 +488,7 @@ for place in (1, 2, 3):
     print(f"{titles[place]:26} s = {spread:.2f}, ρ = {rho:.2f}; SE unpaired {unpaired:.3f}, paired {paired:.3f}")
 
 # %% [markdown]
-# Four times as many patients halve the interval. Pairing is free and does more: it needs no other patients, only that
+# Four times as many patients halve the standard error. Pairing is free and does more: it needs no other patients, only that
 # one keeps the scores per case.
 #
 # Is the question settled where an interval leaves 0 out? It says: *these two networks* differ on such patients. It
@@ -659,15 +659,16 @@ for title, one in zip(titles[1:], compared, strict=True):
     print(f"{title:26} {paper:+7.3f} {one.difference:+7.3f}   {ends}, corrected p {p}: {one.verdict}")
 
 # %% [markdown]
-# Read the interval, not only the verdict. MapDice alone *fails* here, as exercise 7.2 made us expect. What the LR-Net
+# Read the interval, not only the verdict. MapDice alone *fails* here, as exercise 7.2 made us expect; in notebook 04 the
+# same settings gave another pair of networks, level with each other. That is section 7 at work. What the LR-Net
 # adds cannot be told from nothing, and yet we have learned something: its interval leaves out a gain as large as the
 # paper's.
 #
 # And keep section 7 in mind: *for these four networks, on these phantoms*, after the same number of steps (a step with
 # the LR-Net takes longer). About the *methods* it takes several trainings of each row to say anything:
 # `lrnet-edu reproduce table2 --data DIR --label N --seeds 3 --out DIR` trains all thirteen, for hours, and compares
-# them as above. What it has found so far lies in the folder `results/` of the repository; from there the next cell
-# reads it.
+# them as above. What it finds goes into the folder `results/` of the repository, and the next cell reads what is
+# there.
 
 # %%
 import json
