@@ -537,8 +537,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# With the trained M-Net and the default of 10, the map's error has about a quarter of Dice's pull. At $\alpha = 1$ it is a
-# fortieth: next to nothing, as its value said. At 100 it pulls two or three times as hard as Dice, which has to find the
+# With the trained M-Net and the default of 10, the map's error has a quarter to a third of Dice's pull. At $\alpha = 1$ it is a
+# thirtieth to a fortieth: next to nothing, as its value said. At 100 it pulls two or three times as hard as Dice, which has to find the
 # lesions.
 #
 # For a fresh M-Net nothing of this holds. There the map's error pulls *harder* than Dice already at $\alpha = 1$, and
