@@ -83,7 +83,9 @@ def demo(
     Distance maps, LR-Net, M-Net alone and in tandem, the seven criteria and a report.
     """
     from lrnet_edu.demo import run_demo
+    from lrnet_edu.files import check_writable
 
+    check_writable(out)
     run_demo(out, seed=seed)
 
 
@@ -93,7 +95,9 @@ def samples(
 ) -> None:
     """Write the sample CTs of data_samples/ again. Voxels and headers come out equal."""
     from lrnet_edu.data.phantoms import write_samples
+    from lrnet_edu.files import check_writable
 
+    check_writable(out)
     files = write_samples(out)
     typer.echo(f"Wrote {len(files)} files to {out}.")
 
@@ -132,6 +136,7 @@ def pretrain(
     from lrnet_edu.config import pretrain_config
     from lrnet_edu.files import check_writable
     from lrnet_edu.pretraining import pretrain_run
+    from lrnet_edu.training import check_run
 
     if synthetic == (data is not None):
         raise InputError("Give either --data with --label, or --synthetic.")
@@ -139,6 +144,8 @@ def pretrain(
         raise InputError("--data needs --label, the object's number in the masks (in LiTS 2 is the tumour).")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
     check_writable(out)
+    if not check_run(out, resume=resume) and resume:
+        typer.echo(f"{out} holds no run yet; a new one begins.")
     quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
@@ -158,7 +165,9 @@ def train(
     lrnet: Annotated[Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, warm-up included.")] = None,
     seed: Seed = 0,
-    window: Annotated[tuple[float, float] | None, typer.Option(help="HU range, such as -200 250.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")
+    ] = None,
     split: Annotated[Path | None, typer.Option(help="A split.json to use instead of a random split.")] = None,
     random_boxes: Annotated[
         bool,
@@ -175,8 +184,8 @@ def train(
     from lrnet_edu.config import preset as preset_config
     from lrnet_edu.files import check_writable
     from lrnet_edu.parallel import first_alone_first, joined, local_device, rank
-    from lrnet_edu.segmentation import open_study, train_run
-    from lrnet_edu.training import choose_device
+    from lrnet_edu.segmentation import lrnet_of, open_study, train_run
+    from lrnet_edu.training import check_run, choose_device
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
@@ -187,6 +196,10 @@ def train(
         raise InputError(f"{out} holds your scans; name another folder for the run.")
     check_writable(out)
     place, say = local_device(choose_device(device)), typer.echo if rank() == 0 else _say_nothing
+    exists = check_run(out, resume=resume)
+    if resume and not exists:
+        say(f"{out} holds no run yet; a new one begins.")
+    lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
     with joined(place):
         study = first_alone_first(lambda: open_study(data, config, split=split))
         say(study.describe())

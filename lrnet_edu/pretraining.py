@@ -211,14 +211,21 @@ LESION_WEIGHT = 2.0
 HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
 
 
-def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
+def pretraining_task(
+    config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray], start: LRNet | None = None
+) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
 
-    A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for
-    at every step and mended by waking the last layer.
+    The network begins with random weights, or with those of ``start``, an LR-Net of the same kind. A ReLU output can
+    die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at every step and
+    mended by waking the last layer.
     """
     torch.manual_seed(config.seed)
     lrnet = LRNet(config.kind, activation=config.activation)
+    if start is not None:
+        if lrnet_facts(start) != lrnet_facts(lrnet):
+            raise InputError(f"The training cannot go on from {lrnet_facts(start)}; it is for {lrnet_facts(lrnet)}.")
+        lrnet.load_state_dict(start.state_dict())
     model = nn.ModuleDict({"lrnet": lrnet})
     revivals = 0
 
@@ -269,9 +276,11 @@ def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.nd
 
 def pretrain_run(
     out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
-    device: str | None = None, resume: bool = False,
+    device: str | None = None, resume: bool = False, start: LRNet | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
+
+    With ``start`` the training goes on from that LR-Net instead of random weights.
 
     Returns:
         The quality of its best weights on masks that it was not trained on.
@@ -284,19 +293,19 @@ def pretrain_run(
         split = study.split
         draw = LesionCrops(study.cached["train"])
         held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
-    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, split=split,
+    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, start=start, split=split,
                        about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
 
 
 def pretrain_on(
     draw: Draw, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
-    device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
+    device: str | None = None, resume: bool = False, start: LRNet | None = None, about: dict[str, Any] | None = None,
     split: dict[str, list[str]] | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
     if processes() > 1:
         raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
-    task = pretraining_task(config, draw, held_out)
+    task = pretraining_task(config, draw, held_out, start)
     open_run(out, config, resume=resume, more=about)
     if split:
         write_atomically(out / "split.json", json.dumps(split, indent=2).encode())

@@ -28,7 +28,7 @@ from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.errors import InputError
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.networks import MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
+from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
 from lrnet_edu.parallel import processes, rank
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.training import State, Task, choose_device, estimate, fit, open_run, summary_writer
@@ -52,8 +52,9 @@ def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
     """
     if len(names) < 3:
         raise InputError(
-            f"There are {len(names)} cases with a mask, and a training needs three (train, validation, test); add "
-            "cases."
+            f"A training needs three cases with a mask (train, validation, test), and here "
+            f"{'is 1' if len(names) == 1 else f'are {len(names)}'}; a mask goes beside its scan, segmentation-0 to "
+            "volume-0."
         )
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     validation = max(1, round(0.15 * len(names)))
@@ -72,6 +73,8 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         split = json.loads(Path(path).read_text())
         split = {part: [str(name) for name in split[part]] for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
+        if not Path(path).exists():
+            raise InputError(f"{path} does not exist; name a split.json, or leave --split out.") from None
         raise InputError(
             f"{path} is not a split; give a JSON file with lists of case names under train, validation and test."
         ) from None
@@ -98,13 +101,19 @@ def build_model(config: Config, classes: int) -> nn.Module:
     mnet = MNETS[mnet_name(config)](1, classes + 1, features=config.features, blocks=config.blocks)
     if method.rival == "multi-branch":
         return MultiBranch(mnet)
-    if method.lrnet is None:
+    lrnet = lrnet_of(config)
+    if lrnet is None:
         return nn.ModuleDict({"mnet": mnet})
-    if config.lrnet is None:
-        lrnet = load_pretrained_lrnet(config.kind, activation=config.activation)
-    else:
-        lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
     return Tandem(mnet, lrnet, frozen=method.lrnet == "frozen")
+
+
+def lrnet_of(config: Config) -> LRNet | None:
+    """The pretrained LR-Net that this configuration hangs behind its M-Net, None if it needs none."""
+    if METHODS[config.method].lrnet is None:
+        return None
+    if config.lrnet is None:
+        return load_pretrained_lrnet(config.kind, activation=config.activation)
+    return load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
 
 
 def mnet_name(config: Config) -> str:
@@ -267,8 +276,9 @@ def train_run(
         write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
     if say:
         seconds, memory = estimate(task, place)
-        say(f"On {place}: about {seconds * config.steps / 60:.0f} min and {memory / 1e9:.1f} GB for "
-            f"{config.steps} steps at most.")  # fmt: skip
+        minutes, gigabytes = seconds * config.steps / 60, memory / 1e9
+        say(f"On {place}: {f'about {minutes:.0f} min' if minutes >= 1 else 'less than a minute'} and "
+            f"{max(gigabytes, 0.1):.1f} GB for {config.steps} steps at most.")  # fmt: skip
     return fit(task, config, folder, place, resume=resume, tensorboard=tensorboard,
                title=METHODS[config.method].title)  # fmt: skip
 

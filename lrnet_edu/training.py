@@ -77,7 +77,10 @@ def choose_device(name: str | None = None) -> torch.device:
         torch.zeros(1, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError):
-        raise InputError(f"There is no device {name!r} here; leave --device out to take what is there.") from None
+        raise InputError(
+            f"There is no device {name!r} here (names are cpu, cuda, cuda:1, mps); leave it out to take the best there "
+            "is."
+        ) from None
 
 
 def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, resume: bool = False,
@@ -235,6 +238,20 @@ def summary_writer() -> Any:
     return SummaryWriter
 
 
+def check_run(folder: Path, *, resume: bool) -> bool:
+    """True if the folder holds a run to resume, False if a new one may begin there; before any slow work.
+
+    Raises:
+        InputError: if the folder holds a run already and ``resume`` is off, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the run.")
+    exists = (folder / "config.json").exists()
+    if exists and not resume:
+        raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
+    return exists
+
+
 def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, Any] | None = None) -> None:
     """Make a run folder with its ``config.json``, or check that the one to resume was started alike.
 
@@ -242,13 +259,9 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
         InputError: if the folder holds a run already and ``resume`` is off, holds a run of another configuration,
             or is a file.
     """
-    path = folder / "config.json"
     settings = json.loads(json.dumps({**asdict(config), **(more or {})}))
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the run.")
-    if path.exists():
-        if not resume:
-            raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
+    path = folder / "config.json"
+    if check_run(folder, resume=resume):
         before = json.loads(path.read_text())
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:

@@ -288,6 +288,33 @@ def test_outputs_that_cannot_be_written(refused: Callable[..., None], tmp_path: 
     refused("is a file", *train, tmp_path / "file")
     refused("holds your scans", *train, data)
     refused("is a file", "pretrain", "--synthetic", "--out", tmp_path / "file")
+    refused("is a file", "samples", tmp_path / "file")
+    refused("is a file", "demo", "--out", tmp_path / "file")
+
+
+def test_a_run_is_looked_at_before_the_scans_are_prepared(refused: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    train = ("train", "--data", tmp_path / "no-such-scans", "--label", 1, "--method", "lrnet", "--out")
+    refused("holds a run already", *train, tmp_path / "run")
+    refused("no checkpoint", *train, tmp_path / "other", "--lrnet", tmp_path / "missing")
+    refused("no-such-scans does not exist", *train, tmp_path / "other")
+
+
+def test_resuming_nothing_says_that_a_new_run_begins(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRNET_EDU_FAST", "1")
+    for expected in ("holds no run yet", "Held-out masks"):
+        code, out, _ = command("pretrain", "--synthetic", "--out", str(tmp_path / "run"), "--resume")
+        assert code == 0
+        assert expected in out
+    assert "holds no run yet" not in out
+
+
+def test_a_scan_is_no_segmentation(refused: Callable[..., None], tmp_path: Path) -> None:
+    scan = lits(tmp_path / "data", [1]) / "volume-1.nii.gz"
+    refused("give a segmentation", "maps", scan, tmp_path / "map.nii.gz")
 
 
 def test_checkpoints_that_do_not_fit(refused: Callable[..., None], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,17 @@ def test_a_dead_output_layer_is_found_and_woken() -> None:
     task.loss(batch, 0).backward()
     assert lrnet(batch.probabilities).max() > 0
     assert all(parameter.grad.any() for parameter in lrnet.head[-1].parameters())
+
+
+def test_a_training_can_start_from_another_lrnet() -> None:
+    taught = lrnet_of(pretraining_task(replace(TINY, seed=5), random_shapes, [two_lesions()]))
+    lrnet = lrnet_of(pretraining_task(TINY, random_shapes, [two_lesions()], start=taught))
+    assert all(torch.equal(mine, its) for mine, its in zip(lrnet.parameters(), taught.parameters(), strict=True))
+    with torch.no_grad():
+        lrnet.head[-1].bias += 1
+    assert not torch.equal(lrnet.head[-1].bias, taught.head[-1].bias)  # a copy
+    with pytest.raises(InputError, match="cannot go on"):
+        pretraining_task(replace(TINY, kind="O-DM"), random_shapes, [two_lesions()], start=taught)
 
 
 def test_a_training_goes_on_after_the_output_layer_died_in_its_middle(tmp_path: Path) -> None:

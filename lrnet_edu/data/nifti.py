@@ -86,7 +86,9 @@ def read_mask(path: str | Path) -> Volume:
     if not np.isfinite(data).all() or not (data == np.rint(data)).all():
         raise InputError(f"{path} is no mask, it holds fractional values: export the segmentation as a label map.")
     if data.min() < 0:
-        raise InputError(f"{path} holds negative labels: renumber them from 0 (background) upwards.")
+        raise InputError(
+            f"{path} holds negative values: give a segmentation (not the scan), with labels from 0 (background) up."
+        )
     if data.max() > np.iinfo(np.uint32).max:
         raise InputError(f"{path} holds labels beyond 32 bits: renumber them to 1..255.")
     smallest = np.min_scalar_type(int(data.max()))
@@ -208,7 +210,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if not path.exists():
             raise InputError(f"{path} does not exist: check the name.")
         if path.is_dir():
-            raise InputError(f"{path} is a folder, not a NIfTI file: convert a DICOM series with dcm2niix.")
+            raise InputError(f"{path} is a folder: name one NIfTI file (dcm2niix makes one of a DICOM series).")
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
@@ -238,7 +240,9 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
         return (Nifti1Header if start[344:347] == b"n+1" else Nifti2Header).from_fileobj(stream)
     if start[128:132] == b"DICM":
         raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
-    kind = "an NRRD file" if start.startswith(b"NRRD") else "a MetaImage" if b"ObjectType" in start else "unknown"
+    kind = (
+        "an NRRD file" if start.startswith(b"NRRD") else "a MetaImage" if b"ObjectType" in start else "something else"
+    )
     raise InputError(
         f"{path} is not NIfTI but {kind}: convert it with SimpleITK (ReadImage, WriteImage) or save it from "
         "3D Slicer as .nii.gz; DICOM is converted with dcm2niix."
