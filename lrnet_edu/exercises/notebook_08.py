@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,17 @@ def check_8_1(answer: Any) -> str | None:
     return None if objects == [{1}, {2, 3}] else "Which numbers belong together, and which stand alone?"
 
 
-@check("On a finer grid the middle of those tumours is out of sight, and the LR-Net guesses their M_C.")
+@check("Ten voxels, nearly all of them rim: what helps the large lesions costs the small ones.")
 def check_8_2(answer: Any) -> str | None:
-    """15 voxels have to reach over 45 mm."""
-    if close(answer, 45 / 31, 0.01) or close(answer, 90 / 31, 0.01):
-        return "From the middle, 15 voxels in one direction have to reach the border; the radius is 45 mm."
-    if close(answer, 1 / 3, 0.01):
-        return "That is voxels per millimetre. Turn it around."
-    return None if close(answer, 3, 0.01) else "How many mm does a voxel need for 15 of them to span the radius?"
+    """A ball of 4 mm radius in cubes of 3 mm."""
+    ball = 4 / 3 * math.pi * 4**3  # mm^3
+    if close(answer, ball, 1):
+        return "Those are cubic millimetres. How many has one voxel?"
+    if close(answer, ball / 3, 1):
+        return "A voxel has three edges of 3 mm, not one."
+    if close(answer, ball * 2**3 / 27, 1):
+        return "4 mm is the radius, not the diameter."
+    return None if close(answer, ball / 27, 1) else "Divide the volume of the ball by that of a voxel."
 
 
 @check("Background first, then the object, and both sum to 1: what a softmax of two channels would have given.")

@@ -47,6 +47,9 @@ print("spacing (z, y, x) in mm:", tuple(round(step, 2) for step in scan.spacing)
 # **Question.** The voxels measure 5 × 2.7 × 2.7 mm. A 3 × 3 × 3 convolution looks one voxel in each direction. How
 # many millimetres is that, along z and along x?
 #
+# One voxel: 5 mm along z and 2.7 mm along x, so the same kernel sees twice as far from slice to slice as within one.
+# Section 5 mends that.
+#
 # The file stores (x, y, z), and which way each axis points is free. Three of our files:
 
 # %% tags=["nbval-check-output"]
@@ -294,6 +297,9 @@ for title, share in shares.items():
 # This is the cheapest cure for imbalance, and the course's training uses it: a good part of the patches are centred on
 # an object, the rest are random, so that the network also learns what is *not* a lesion.
 #
+# (Why does even a random patch hold more lesion than the box it is cut from? A patch lies inside the box, so the box's
+# rim is in few patches and its middle, where the liver is, in many.)
+#
 # ## 6 · The whole data set, in one picture
 
 # %%
@@ -338,7 +344,7 @@ figure.finish(f"The lesion's share of the voxels after each step, one line a cas
 # ## 7 · Small lesions are all rim
 #
 # Imbalance has a second face, *within* the lesions. **Question.** Of a lesion of 5 mm radius on this grid, which share
-# of the voxels touches the background? And of one of 20 mm?
+# of the voxels touches the background? And of one of 20 mm? Guess, then read the answer off the figure.
 
 # %%
 from scipy import ndimage

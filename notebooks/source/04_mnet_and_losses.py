@@ -100,7 +100,8 @@ print(f"by hand minus package: {abs(map_dice_by_hand(p, phi) - package):.5f}")
 # ## 3 · Train both
 #
 # Twenty phantoms, divided into training, validation and test cases; the same M-Net, the same start, the same batches,
-# only the loss differs. The settings are those of `lrnet-edu demo`: a coarse grid and a few hundred steps, about a minute
+# only the loss differs. The settings are those of `lrnet-edu demo`: a coarse grid, a window of −30 to 180 HU (the liver
+# and what lies in it; narrower than notebook 02's, so that few steps suffice) and a few hundred steps, about a minute
 # each. A good tumour segmenter takes a hundred times that; this makes one that can be looked at.
 #
 # **Question.** Before you look: where might a network that was trained with MapDice differ from the other one, at the

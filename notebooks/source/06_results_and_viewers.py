@@ -68,9 +68,11 @@ from lrnet_edu.segmentation import split_cases
 cases = {case.name: case for case in find_cases(sample_folder())}
 split = split_cases(list(cases))
 print({part: len(names) for part, names in split.items()})
+lesion_sizes = []  # voxels, of all lesions of the test cases
 for name in split["test"]:
     lesions = read_mask(cases[name].mask).data == 2  # (D, H, W)
     sizes = sorted(np.bincount(ndimage.label(lesions, np.ones((3, 3, 3)))[0].ravel())[1:].tolist())
+    lesion_sizes += sizes
     print(f"{name:9}  lesions of {sizes} voxels" if sizes else f"{name:9}  no lesion at all")
 
 # %% [markdown]
@@ -279,8 +281,13 @@ exercises.check_6_1(answer)
 # </details>
 
 # %% [markdown]
-# Before you build it into your pipeline look at section 1 again: how many *true* lesions of the test cases have fewer than
-# 30 voxels?
+# **Question.** Before you build it into your pipeline: how many *true* lesions of the test cases have fewer than 30 voxels?
+
+# %% tags=["nbval-check-output"]
+print(f"{sum(size < 30 for size in lesion_sizes)} of {len(lesion_sizes)} lesions have fewer than 30 voxels")
+
+# %% [markdown]
+# Those are the ones that this course is about.
 #
 # ### RVD: errors that cancel
 #

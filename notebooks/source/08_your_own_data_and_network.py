@@ -221,9 +221,10 @@ for name, settings in PRESETS.items():
     print(f"--preset {name:6} at most {most:10,} voxels: {proposed.spacing:.2f} mm, window {proposed.window} HU")
 
 # %% [markdown]
-# ### Exercise 8.2 · As coarse as it must be
-# The largest tumours of your data have a radius of 45 mm. From which spacing on, in mm, does the LR-Net see a border
-# even from their middle?
+# ### Exercise 8.2 · The price of a coarse grid
+# The largest tumours of your data have a radius of 45 mm, so you take cubes of 3 mm: now the LR-Net's 15 voxels reach a
+# border even from their middle (exercise 3.3). The smallest ones are balls of 4 mm radius. How many voxels has such a
+# ball on that grid, about?
 
 # %% tags=["exercise"]
 answer = None
@@ -235,7 +236,7 @@ exercises.check_8_2(answer)
 # <details><summary>Solution</summary>
 #
 # ```python
-# answer = 45 / 15  # 15 voxels have to reach 45 mm
+# answer = 4 / 3 * np.pi * 4**3 / 3**3  # mm³ by mm³: ten voxels
 # ```
 # </details>
 
