@@ -46,6 +46,7 @@ STAGES = (
      "max_gradient_norm": 0.3},
 )  # fmt: skip
 SLOWER = 0.3  # the second stage's learning rate, times the first's
+LONGER = {"lrnet_ni-dm_relu": {"steps": 2200, "validate_every": 550}}  # the second stage of the course's own LR-Net
 
 
 def lesion_masks(folder: Path, label: str, spacing: float) -> list[np.ndarray]:
@@ -77,6 +78,7 @@ def train(kind: str, activation: str) -> dict[str, object]:
     name = Path(lrnet_file_name(kind, activation))
     untouched = pretrain_config(kind, activation=activation)
     recipe = [{**stage, "learning_rate": untouched.learning_rate * SLOWER**i} for i, stage in enumerate(STAGES)]
+    recipe[-1] |= LONGER.get(name.stem, {})
     started = time.perf_counter()
     best = None
     with TemporaryDirectory() as folder:
@@ -123,22 +125,25 @@ def write_table(records: list[dict]) -> None:
         "# The LR-Nets that ship with the package",
         "",
         "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
-        f"Recipe, two stages: {json.dumps(first['recipe'])} (O-DM and I-DM: half the others' learning rates). "
+        f"Recipe, two stages: {json.dumps(first['recipe'])} (steps: see the table; O-DM and "
+        "I-DM: half the others' learning rates). "
         f"Device: {first['device']}; versions: "
         f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
         "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum).",
         "",
-        "| LR-Net | seconds | masks | lesions | Dice | error of phi | up to 12 voxels radius | beyond |",
-        "|---|---|---|---|---|---|---|---|",
+        "| LR-Net | steps | seconds | masks | lesions | Dice | error of phi | up to 12 voxels radius | beyond |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
         for title, q in record["quality"].items():
             errors = [q["error"], q["error_up_to_12_voxels"], q["error_beyond_12_voxels"]]
             cells = " | ".join("-" if error is None else f"{error:.3f}" for error in errors)
+            steps = " + ".join(str(stage["steps"]) for stage in record["recipe"])
             lines.append(
-                f"| {record['name']} | {record['seconds']} | {title} | {q['lesions']} | {q['dice']:.4f} | {cells} |"
+                f"| {record['name']} | {steps} | {record['seconds']} | {title} "
+                f"| {q['lesions']} | {q['dice']:.4f} | {cells} |"
             )
     lines += [
         "",

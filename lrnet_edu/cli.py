@@ -92,13 +92,14 @@ def demo(
 @app.command()
 def samples(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the sample CTs into.")],
+    cases: Annotated[int, typer.Option(min=1, help="How many; data_samples/ holds the first 20.")] = 20,
 ) -> None:
     """Write the sample CTs of data_samples/ again. Voxels and headers come out equal."""
     from lrnet_edu.data.phantoms import write_samples
     from lrnet_edu.files import check_writable
 
     check_writable(out)
-    files = write_samples(out)
+    files = write_samples(out, cases)
     typer.echo(f"Wrote {len(files)} files to {out}.")
 
 

@@ -474,7 +474,7 @@ def test_time_and_memory_are_said_before_a_run_and_change_nothing(
     said: list[str] = []
     train_run(study, tiny("mapdice+lrnet", lrnet, warmup_steps=1), tmp_path / "told", device="cpu", say=said.append)
     assert len(said) == 1
-    assert re.search(r"cpu.* min .* GB .*3 steps", said[0])
+    assert re.search(r"cpu.* minute .*GB .*3 steps", said[0])
     silent, told = (load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("silent", "told"))
     assert all(torch.equal(silent[key], told[key]) for key in silent)
 

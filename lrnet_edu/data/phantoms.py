@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
+from tqdm import tqdm
 
 from lrnet_edu.data import nifti
 from lrnet_edu.data.phantom_canvas import FAR, Array, Canvas
@@ -44,7 +45,7 @@ GRIDS = (  # shape (D, H, W) and spacing (z, y, x) in mm, anisotropic and unequa
 
 
 class Sample(NamedTuple):
-    """The recipe of one committed case."""
+    """The recipe of one case."""
 
     seed: int  # and number: volume-3 has seed 3
     shape: tuple[int, int, int]
@@ -53,9 +54,13 @@ class Sample(NamedTuple):
     axes: str  # where the stored indices i, j, k grow to, as nibabel's ``aff2axcodes`` says it
 
 
-HEALTHY = (5, 11, 17)
+COMMITTED = 20  # cases in data_samples/
 STORED_OTHERWISE = {3: "LPS", 8: "PIR"}  # flipped twice; sagittal slices: readers must honour the affine
-SAMPLES = tuple(Sample(n, *GRIDS[n % len(GRIDS)], n not in HEALTHY, STORED_OTHERWISE.get(n, "RAS")) for n in range(20))
+
+
+def sample(number: int) -> Sample:
+    """The recipe of case ``number``; every sixth is healthy."""
+    return Sample(number, *GRIDS[number % len(GRIDS)], number % 6 != 5, STORED_OTHERWISE.get(number, "RAS"))
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,12 @@ def phantom(
     return Phantom(_scan(body, anatomy.skin, for_scan), mask, spacing)
 
 
-def write_samples(folder: str | Path) -> list[Path]:
-    """Write the course's sample data, the cases of ``SAMPLES``, in the layout of LiTS.
+def write_samples(folder: str | Path, cases: int = COMMITTED) -> list[Path]:
+    """Write the course's sample data in the layout of LiTS.
 
     Args:
         folder: where ``volume-N.nii.gz`` and ``segmentation-N.nii.gz`` go; made if missing, files replaced.
+        cases: how many; those beyond the committed ones are made in the same way.
 
     Returns:
         The files written, each volume followed by its segmentation. Equal voxels and headers every time.
@@ -122,11 +128,11 @@ def write_samples(folder: str | Path) -> list[Path]:
         InputError: if the folder cannot be written.
     """
     written = []
-    for sample in SAMPLES:
-        case = phantom(sample.seed, shape=sample.shape, spacing=sample.spacing, lesions=sample.lesions)
+    for recipe in tqdm(list(map(sample, range(cases))), "Making phantoms", unit="case", dynamic_ncols=True):
+        case = phantom(recipe.seed, shape=recipe.shape, spacing=recipe.spacing, lesions=recipe.lesions)
         for name, data in (("volume", case.image), ("segmentation", case.mask)):
-            written.append(Path(folder) / f"{name}-{sample.seed}.nii.gz")
-            nifti.write(written[-1], *_stored_along(sample.axes, data, case.affine))
+            written.append(Path(folder) / f"{name}-{recipe.seed}.nii.gz")
+            nifti.write(written[-1], *_stored_along(recipe.axes, data, case.affine))
     return written
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from lrnet_edu.data import phantoms
 from lrnet_edu.data.phantom_canvas import Canvas, cut, join
-from lrnet_edu.data.phantoms import GRIDS, SAMPLES, Phantom, phantom, write_samples
+from lrnet_edu.data.phantoms import COMMITTED, GRIDS, Phantom, phantom, sample, write_samples
 
 SEEDS = (0, 4, 9, 18)
 SMALL = {"shape": (24, 64, 64), "spacing": (8.0, 5.4, 5.4)}  # quick, the whole body still in view
@@ -212,32 +212,33 @@ def test_noise_has_mean_zero_and_deviation_one():
 
 
 def test_the_recipes_of_the_samples():
-    assert [sample.seed for sample in SAMPLES] == list(range(20))
-    assert 2 <= sum(not sample.lesions for sample in SAMPLES) <= 3
-    assert len({sample.spacing for sample in SAMPLES}) >= 4
-    for sample in SAMPLES:
-        depth, in_plane = sample.spacing[0], sample.spacing[1]
+    recipes = list(map(sample, range(COMMITTED)))
+    assert [recipe.seed for recipe in recipes] == list(range(20))
+    assert 2 <= sum(not recipe.lesions for recipe in recipes) <= 3
+    assert len({recipe.spacing for recipe in recipes}) >= 4
+    for recipe in recipes:
+        depth, in_plane = recipe.spacing[0], recipe.spacing[1]
         assert depth > in_plane
-        assert 185 <= depth * sample.shape[0] <= 205  # mm of body, so that the liver is in view
+        assert 185 <= depth * recipe.shape[0] <= 205  # mm of body, so that the liver is in view
 
 
 def test_write_samples(tmp_path, monkeypatch):
     """Layout of LiTS, equal bytes each time, and, turned back to RAS by nibabel, the phantom itself."""
     nib = pytest.importorskip("nibabel")
-    few = [SAMPLES[n]._replace(**SMALL) for n in (1, 3, 5, 8)]
-    monkeypatch.setattr(phantoms, "SAMPLES", few)
-    paths, again = write_samples(tmp_path / "a"), write_samples(tmp_path / "b")
-    names = [f"{kind}-{n}.nii.gz" for n in (1, 3, 5, 8) for kind in ("volume", "segmentation")]
+    few = [sample(n)._replace(**SMALL) for n in range(9)]
+    monkeypatch.setattr(phantoms, "sample", few.__getitem__)
+    paths, again = write_samples(tmp_path / "a", 9), write_samples(tmp_path / "b", 9)
+    names = [f"{kind}-{n}.nii.gz" for n in range(9) for kind in ("volume", "segmentation")]
     assert [path.name for path in paths] == names
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(paths, again, strict=True))
-    for sample, volume, segmentation in zip(few, paths[::2], paths[1::2], strict=True):
-        case = phantom(sample.seed, lesions=sample.lesions, **SMALL)
+    for recipe, volume, segmentation in zip(few, paths[::2], paths[1::2], strict=True):
+        case = phantom(recipe.seed, lesions=recipe.lesions, **SMALL)
         for path, data in ((volume, case.image), (segmentation, case.mask)):
             stored = nib.load(path)
-            assert nib.aff2axcodes(stored.affine) == tuple(sample.axes)
+            assert nib.aff2axcodes(stored.affine) == tuple(recipe.axes)
             assert stored.get_data_dtype() == data.dtype
             canonical = nib.as_closest_canonical(stored)
             np.testing.assert_array_equal(np.asarray(canonical.dataobj).T, data)
             np.testing.assert_allclose(canonical.affine, case.affine, atol=1e-4)
-    assert len({sample.axes for sample in few}) == 3
+    assert len({recipe.axes for recipe in few}) == 3
