@@ -437,13 +437,13 @@ listed = "; ".join(
 figure.finish(f"Dice and MSD of every test case with a lesion, one line a method. Dice, case by case: {listed}.")
 
 # %% [markdown]
-# Read the means, and the paper's story seems told: with the LR-Net both losses score higher. Now look at the *lines*. What
-# the case is decides far more than what the method is. Three of the lines lie close together and cross: one method leads
-# on one scan, another on the next. Only MapDice alone is below the others on every scan, against Table 2, and its RVD says
-# why: it marks far too much.
+# Read the means, and the paper's story seems told: MapDice above Dice, and with the LR-Net both a little higher. Now look at
+# the *lines*. What the case is decides far more than what the method is: the same network scores 0.6 on one scan and above
+# 0.8 on another. Between the two losses there is a gap on every scan, on most of them a small one. Between "with" and
+# "without the LR-Net" there is next to none, and the lines cross.
 #
-# And all four have an MSD of about 100 mm. That is no blurred border, it is a false alarm at the other side of the
-# body; the scan without a lesion tells the same.
+# And all four have a mean MSD of 65 mm or more. That is no blurred border, it is a false alarm at another place of the body;
+# the scan without a lesion tells the same.
 #
 # So this table is a *demonstration* that the pipeline works, not evidence for or against the paper: one seed, a handful of
 # scans, 240 steps each. What evidence takes, several seeds and paired comparisons, is notebook 07's matter.
@@ -465,9 +465,9 @@ results_figure(scans[busiest].data, truths[busiest], masks, scans[busiest].spaci
 # window.
 #
 # **Find**
-# 1. the lesion that all four methods miss. Could *you* see it without the contour (button "overlay")?
-# 2. a false alarm. What does it look like on the CT?
-# 3. the voxel that makes the MSD of one method.
+# 1. a lesion that all four methods miss. Could *you* see it without the contour (button "overlay")?
+# 2. a false alarm of M-Net + Dice, which M-Net + MapDice does not share. What does it look like on the CT?
+# 3. the place that makes the MSD of M-Net + Dice.
 
 # %%
 from lrnet_edu.viewers import SliceViewer
@@ -482,6 +482,17 @@ SliceViewer(
 )
 
 # %% [markdown]
+# <details><summary>What we found</summary>
+#
+# 1. Six of its eight lesions, all but the two large ones. The largest of the six (axial slice 13, to the right of the big
+#    one) is as dark as the lesions that are found, and can be seen; the four methods have no such excuse. The two that are
+#    found make up almost the whole volume, which is why Dice is 0.8 all the same: DC counts voxels, patients count lesions.
+# 2. Axial slices 33 and 7, far to the left of the lesions: about 30 HU, so darker than any lesion here (about 70). M-Net +
+#    Dice has learned "darker than liver", and not "where".
+# 3. The same two: nowhere near a reference surface, and MSD is their distance.
+# </details>
+
+# %% [markdown]
 # ## 7 · Explore every case
 #
 # Choose case, method, kind of map and threshold; the slices and the seven criteria follow (menus need a running kernel).
@@ -493,6 +504,17 @@ SliceViewer(
 #    at another threshold than Dice?
 # 3. Choose `volume-11`. Which criteria are left, and what do they say about one false voxel?
 # 4. Choose the map "probability". Is a missed lesion faintly there, or not at all? (Notebook 05 says what that means.)
+#
+# <details><summary>What we found</summary>
+#
+# 1. In the maps: NI-DM is 1 on every border, so a border that is off by one voxel costs the map as much as a lesion's core
+#    costs the mask.
+# 2. At 0.1 more is marked: RVD rises, on `volume-2` from −0.20 to +0.46 for M-Net + Dice; at 0.9 it falls to −0.52. Dice is
+#    best between, ASSD of the same network on the same scan at 0.9. The network is too sure of itself for the threshold to
+#    matter much in the lesions, it is the false alarms that come and go.
+# 3. Dice, VOE and the number of voxels: 0, 1, and the same 0 and 1 for a single false voxel as for a thousand.
+# 4. Not at all: below 0.05 in all six. The regression loss has next to nothing to pull at (notebook 05, section 5).
+# </details>
 
 # %%
 from types import SimpleNamespace
