@@ -484,11 +484,12 @@ SliceViewer(
 # %% [markdown]
 # <details><summary>What we found</summary>
 #
-# 1. Six of its eight lesions, all but the two large ones. The largest of the six (axial slice 13, to the right of the big
-#    one) is as dark as the lesions that are found, and can be seen; the four methods have no such excuse. The two that are
-#    found make up almost the whole volume, which is why Dice is 0.8 all the same: DC counts voxels, patients count lesions.
-# 2. Axial slices 33 and 7, far to the left of the lesions: about 30 HU, so darker than any lesion here (about 70). M-Net +
-#    Dice has learned "darker than liver", and not "where".
+# 1. Six of its eight lesions, all but the two large ones. The largest of the six (axial slice 14, at the liver's edge, left
+#    of the big one) is as dark as the lesions that are found, and can be seen; the four methods have no such excuse. The
+#    two that are found make up almost the whole volume, which is why Dice is 0.8 all the same: Dice counts voxels, patients
+#    count lesions.
+# 2. Axial slices 34 and 8, at the right of the picture, far from any lesion: about 30 HU, so darker than any lesion here
+#    (about 70). M-Net + Dice has learned "darker than liver", and not "where".
 # 3. The same two: nowhere near a reference surface, and MSD is their distance.
 # </details>
 
