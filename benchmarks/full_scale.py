@@ -1,0 +1,70 @@
+"""What a training step of the full-size networks costs: operations, bytes kept for the way back, weights.
+
+    python -m benchmarks.full_scale
+
+Counted on PyTorch's meta device, which runs every operation on shapes alone: no memory, no time, no GPU. The numbers
+go into ``results/full_scale.md``, and ``docs/full_scale.md`` reckons with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lrnet_edu.config import PRESETS, Config
+from lrnet_edu.networks import LRNet, MNet, regress_maps
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def step(mnet: nn.Module, lrnet: nn.Module | None, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Operations of one forward and backward pass, and bytes of the tensors kept between them (float32)."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        alive.append(tensor)  # its address is unique among living storages only
+        return tensor
+
+    alive: list[Tensor] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, hooks:
+        output = torch.softmax(mnet(torch.empty(shape, device="meta")), dim=1)
+        if lrnet is not None:
+            output = regress_maps(lrnet, output)
+        output.sum().backward()
+    return counter.get_total_flops(), sum(kept.values())
+
+
+def main() -> None:
+    """Write ``results/full_scale.md``: one line for each preset, without and with the LR-Net."""
+    lines = [
+        "# One training step, counted",
+        "",
+        f"By `python -m benchmarks.full_scale`, torch {torch.__version__}, on shapes alone. A multiplication and an "
+        "addition are two operations; kept is what the forward pass leaves for the way back, in float32.",
+        "",
+        "| preset | network | patches (voxels) | M-Net's weights | operations | kept |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in PRESETS:
+        config = Config(**PRESETS[name])
+        with torch.device("meta"):
+            mnet, lrnet = MNet(features=config.features, blocks=config.blocks), LRNet()
+        weights = sum(weight.numel() for weight in mnet.parameters())
+        size = " x ".join(str(number) for number in (config.batch_size, *config.patch_size))
+        for network in (None, lrnet.requires_grad_(False)):
+            operations, kept = step(mnet, network, (config.batch_size, 1, *config.patch_size))
+            lines.append(
+                f"| {name} | {'tandem' if network else 'M-Net'} | {size} | {weights:,} | {operations / 1e9:.0f} G "
+                f"| {kept / 1e9:.2f} GB |"
+            )
+    (ROOT / "results" / "full_scale.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
