@@ -167,7 +167,8 @@ def test_outputs_and_folded_solutions_are_there(name: str, course: dict[str, Pag
     pieces = sum("lrnet-page" in "".join(o.get("data", {}).get("text/html", "")) for o in outputs)
     assert sum("lrnet-page" in a.get("class", "").split() for a in course[name].all("div")) >= pieces
     folded = sum(cell.source.count("<details") for cell in notebook.cells if cell.cell_type == "markdown")
-    assert len(course[name].all("details")) == folded > sum("solution" in c.metadata.get("tags", []) for c in notebook.cells)
+    solutions = sum("solution" in cell.metadata.get("tags", []) for cell in notebook.cells)
+    assert len(course[name].all("details")) == folded > solutions
     printed = [output.text for output in outputs if output.output_type == "stream"]
     assert all(text.strip() in course[name].code for text in printed)
 
