@@ -104,6 +104,22 @@ def samples(
 
 
 @app.command()
+def fetch(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Task04_Hippocampus (27 MB) or Task03_Liver (27 GB).")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder in which the folder TASK is made.")] = Path("."),
+) -> None:
+    """Download real scans of the Decathlon. Call it again after a stop: it goes on where it was.
+
+    Task04_Hippocampus: 260 small MRs, label 1 the anterior and 2 the posterior part. Task03_Liver: the 131 public
+    CTs of LiTS, label 1 the liver and 2 the tumour. By Antonelli et al. (2022), CC BY-SA 4.0.
+    """
+    from lrnet_edu.data.fetch import fetch_task
+
+    folder = fetch_task(task, out, say=typer.echo)
+    typer.echo(f"The scans are in {folder}: --data {folder} for train and reproduce.")
+
+
+@app.command()
 def maps(
     segmentation: Annotated[Path, typer.Argument(metavar="SEGMENTATION", help="NIfTI file with a mask.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI file to write: float32, same grid and affine.")],

@@ -382,3 +382,7 @@ def test_a_process_prints_one_sentence_too(tmp_path: Path) -> None:
     done = process("evaluate", tmp_path / "p", tmp_path / "r", "--label", 1)
     assert (done.returncode, done.stdout) == (2, "")
     assert_one_sentence(done.stderr, "Label 1 does not occur")
+
+
+def test_an_unknown_task_is_not_fetched(refused: Callable[..., None], tmp_path: Path) -> None:
+    refused("no task 'Task04' to fetch; choose one of", "fetch", "Task04", tmp_path / "out")

@@ -1,0 +1,183 @@
+"""Downloading a task of the Medical Segmentation Decathlon: resumed where it broke off, checked before it is used.
+
+The download itself is the standard library's ``urllib``: ``pooch``, the usual choice, starts from zero after every
+interruption, which for the 27 GB of ``Task03_Liver`` means never to finish on a weak line.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import ssl
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from tqdm import tqdm
+
+from lrnet_edu.errors import InputError
+
+ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
+MD5 = {  # of the published archives, NAME.tar
+    "Task04_Hippocampus": "9d24dba78a72977dbd1d2e110310f31b",  # 27 MB: 260 small MRs; 1 anterior, 2 posterior part
+    "Task03_Liver": "a90ec6c4aa7f6a3d087205e23d4e6397",  # 27 GB: the scans of LiTS; 1 liver, 2 tumour
+}
+_BLOCK = 2**20  # bytes read at a time
+_TRIES = 5  # connections in a row that bring nothing
+_PAUSE = 1.0  # seconds before the second try, twice as many before the third, ...
+_SECONDS = 60  # of silence after which a connection counts as broken
+
+
+def fetch_task(
+    name: str, out: str | Path = ".", *, address: str = ADDRESS, say: Callable[[str], None] = lambda text: None
+) -> Path:
+    """Download a task of the Decathlon and unpack it.
+
+    What has come is kept in ``OUT/NAME.tar.part`` when the line breaks or the program is stopped; the next call goes
+    on from there. The archive is unpacked once its MD5 is the published one, and is then removed.
+
+    Args:
+        name: "Task04_Hippocampus" or "Task03_Liver".
+        out: folder in which the folder ``name`` is made; it needs twice the archive's size meanwhile.
+        address: where ``name.tar`` lies.
+        say: is told what happens, sentence by sentence.
+
+    Returns:
+        The folder ``out / name``, for ``find_cases``. A folder that is there already is left as it is.
+
+    Raises:
+        InputError: no such task, no connection, no room, a file that is not the published one, or an archive that
+            would write outside its folder.
+
+    Source:
+        Antonelli et al. (2022), The Medical Segmentation Decathlon; the data are CC BY-SA 4.0.
+    """
+    if name not in MD5:
+        raise InputError(f"There is no task {name!r} to fetch; choose one of {', '.join(MD5)}.")
+    out = Path(out)
+    folder, part = out / name, out / f"{name}.tar.part"
+    if (folder / "dataset.json").is_file():
+        say(f"{folder} is there already.")
+        return folder
+    if os.path.lexists(folder):
+        raise InputError(f"{folder} exists and is no task of the Decathlon; choose another output folder.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _download(f"{address}/{name}.tar", part)
+        say(f"Checking {part.name} and unpacking it ...")
+        _verify(part, MD5[name])
+        _unpack(part, folder)
+        part.unlink()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise InputError(f"The disk of {out} is full; make room and call again, what has come is kept.") from None
+        raise InputError(f"{out} cannot be written ({error.strerror}); choose another output folder.") from None
+    return folder
+
+
+# ---- the download --------------------------------------------------------------------------------------
+
+
+def _download(url: str, part: Path) -> None:
+    """Go on with ``part`` until it is as long as the file at ``url``; a broken connection is opened again."""
+    failures = 0
+    while failures < _TRIES:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            if _receive(url, part, before):
+                return
+            reason = "the line broke off"
+        except urllib.error.HTTPError as error:
+            reason = f"the server answers {error.code}, {error.reason}"
+            if error.code < 500:
+                break
+        except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
+        time.sleep(failures * _PAUSE)
+    raise InputError(f"{url} cannot be downloaded ({reason}); call again later, what has come so far is kept.")
+
+
+def _receive(url: str, part: Path, start: int) -> bool:
+    """One connection: append to the ``start`` bytes of ``part`` what they lack. Returns whether it is whole now."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and start:  # nothing lies beyond: it is whole, or its MD5 will tell
+            return True
+        raise
+    with answer:
+        if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            start = 0  # the server sends the whole file
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        _check_room(part, total, start)
+        with (
+            part.open("ab" if start else "wb") as file,
+            tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True) as progress,
+        ):
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                progress.update(len(block))
+            return total is None or file.tell() == total
+
+
+def _check_room(part: Path, total: int | None, start: int) -> None:
+    """Raise InputError before a download that the disk cannot hold: the rest of the archive, and its content."""
+    if total is None:
+        return
+    needed, free = 2 * total - start, shutil.disk_usage(part.parent).free
+    if free < needed:
+        raise InputError(
+            f"{part.parent} has {free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed; "
+            "make room or choose another output folder."
+        )
+
+
+def _verify(part: Path, md5: str) -> None:
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != md5:
+        part.unlink()
+        raise InputError(
+            f"What came as {part.stem} is not the published file (its MD5 is {found}, not {md5}) and has been "
+            "removed; call again."
+        )
+
+
+# ---- the archive ---------------------------------------------------------------------------------------
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack beside ``folder`` and rename as the last step, so that a folder of that name is complete."""
+    partial = folder.with_name(f".{folder.name}.part")
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError("This Python cannot unpack archives safely; update it to 3.11.4 or newer.")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        with tarfile.open(archive, "r:") as content:
+            content.extractall(partial, filter=_plain_member)
+        if not (partial / folder.name / "dataset.json").is_file():
+            raise InputError(f"{archive} holds no {folder.name}/dataset.json; remove the file and call again.")
+        os.replace(partial / folder.name, folder)
+    except tarfile.TarError as error:
+        raise InputError(f"{archive} cannot be unpacked ({error}); remove the file and call again.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _plain_member(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
+    """``tarfile``'s own filter for data, and stricter: files and folders with a relative name, nothing else."""
+    name = PurePosixPath(member.name)
+    if name.name.startswith("._"):  # what macOS adds to an archive
+        return None
+    if not (member.isfile() or member.isdir()) or name.is_absolute() or PureWindowsPath(member.name).anchor:
+        raise tarfile.FilterError(f"{member.name!r} is a link, a device or an absolute path")
+    return tarfile.data_filter(member, place)
