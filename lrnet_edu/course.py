@@ -124,6 +124,11 @@ def _renderer(notebook: Any, folder: Path, names: Iterable[str]) -> Any:
         def latex_environment(self, name: str, body: str) -> str:
             return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
+        def block_html(self, html: str) -> str:
+            return html  # as it stands: nbconvert's own closes a <details> before what it should fold
+
+        inline_html = block_html
+
         def image(self, text: str, url: str, title: str | None = None) -> str:
             return text if urlsplit(url).scheme in ("http", "https") else super().image(text, url, title)
 

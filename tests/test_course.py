@@ -35,19 +35,28 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.open: list[str] = []
-        self.prose = self.code = self.style = self.script = ""
+        self.prose = self.code = self.style = self.script = self.folded = ""
+        self.folds: list[bool] = []  # of the <details> around: are we past its <summary>?
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: Any) -> None:
         self.elements.append((tag, {name: value or "" for name, value in attributes}))
         if tag in ("script", "style", "pre", "code", "math"):
             self.open.append(tag)
+        if tag == "details":
+            self.folds.append(False)
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self.open:
             assert self.open.pop() == tag
+        if tag == "summary":
+            self.folds[-1] = True
+        if tag == "details":
+            self.folds.pop()
 
     def handle_data(self, data: str) -> None:
+        if any(self.folds):
+            self.folded += data
         kind = self.open[0] if self.open else "prose"
         if kind != "math":
             kind = "code" if kind == "pre" else kind
@@ -167,8 +176,11 @@ def test_outputs_and_folded_solutions_are_there(name: str, course: dict[str, Pag
     pieces = sum("lrnet-page" in "".join(o.get("data", {}).get("text/html", "")) for o in outputs)
     assert sum("lrnet-page" in a.get("class", "").split() for a in course[name].all("div")) >= pieces
     folded = sum(cell.source.count("<details") for cell in notebook.cells if cell.cell_type == "markdown")
-    solutions = sum("solution" in cell.metadata.get("tags", []) for cell in notebook.cells)
-    assert len(course[name].all("details")) == folded > solutions
+    solutions = [cell.source for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
+    assert len(course[name].all("details")) == folded > len(solutions)
+    for solution in solutions:
+        [code] = re.findall(r"```python\n(.*?)```", solution, re.DOTALL)
+        assert code.strip() in course[name].folded
     printed = [output.text for output in outputs if output.output_type == "stream"]
     assert all(text.strip() in course[name].code for text in printed)
 
@@ -224,6 +236,15 @@ def test_pictures_from_elsewhere_become_text_and_those_beside_the_notebook_go_in
     assert picture["alt"] == "near"
     assert "far & away" in page.prose
     assert "Open in Colab" in page.prose
+
+
+def test_what_is_folded_stays_folded(tmp_path: Path) -> None:
+    fold = "<details><summary>Click</summary>\n\nHidden *words*.\n\n```python\nanswer = 1\n```\n</details>\n\nIn sight."
+    page = exported(tmp_path, "# 01 · A", fold, "And <b>bold</b> words.")
+    assert all(part in page.folded for part in ("Hidden ", "words", "answer = 1"))
+    assert "In sight" not in page.folded
+    assert "And bold words." in page.prose
+    assert page.folds == []
 
 
 def test_titles_stay_text(tmp_path: Path) -> None:

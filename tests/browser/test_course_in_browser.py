@@ -85,6 +85,16 @@ def test_the_painter_paints_and_nothing_is_asked_for(open_offline, course):
     assert opened.errors == []
 
 
+def test_a_solution_is_hidden_until_one_asks_for_it(open_offline, course):
+    page = open_offline(course / f"{PAINTER}.html").page
+    solution = page.locator("details", has=page.locator("summary", has_text="Solution")).first
+    code = solution.locator("pre")
+    assert not code.is_visible()
+    solution.locator("summary").click()
+    assert code.is_visible()
+    assert "answer = " in code.inner_text()
+
+
 @themes
 def test_formulas_are_drawn_as_formulas(theme, open_offline, course):
     page = open_offline(course / f"{PAINTER}.html", color_scheme=theme).page
