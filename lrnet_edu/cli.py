@@ -6,6 +6,9 @@ The package's modules are imported inside the commands, so that ``lrnet-edu --he
 from __future__ import annotations
 
 import errno
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -44,6 +47,17 @@ def _fail(sentence: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def _boxes(asked: bool | None, data: Path, label: str, say: Callable[[str], None]) -> bool:
+    """Whether cases are cropped or padded at random: as asked, or else as the scans need it."""
+    from lrnet_edu.data.boxes import cropped_around
+
+    if asked is not None or not cropped_around(data, label):
+        return bool(asked)
+    say("The object lies in the very middle of every scan: each is cropped or padded at random, so that its position "
+        "tells nothing (--no-random-boxes leaves the scans as they are).")  # fmt: skip
+    return True
+
+
 app = typer.Typer(
     cls=Commands,
     help="Distance-map regression for imbalanced segmentation: one paper, made executable. Start with "
@@ -70,6 +84,14 @@ Activation = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder to write; it may not hold another run.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; found by itself when left out.")]
+RandomBoxes = Annotated[
+    bool | None,
+    typer.Option(
+        "--random-boxes/--no-random-boxes",
+        help="Crop or pad every case at random, so that an object's position tells nothing; when left out, only if "
+        "the scans were cropped around the object.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")]
 
 
@@ -171,7 +193,13 @@ def pretrain(
 def train(
     data: Data,
     label: Label,
-    method: Annotated[str, typer.Option(help="A row of Table 2, such as dice, mapdice, dice+lrnet, mapdice+lrnet.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="A row of Table 2: dice, mapdice, lrnet, dice+lrnet, mapdice+lrnet, unfrozen-lrnet, wce, gds, "
+            "tversky, focal-tversky, explog, multi-branch or cascaded."
+        ),
+    ],
     out: Out,
     preset: Annotated[str, typer.Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")] = "cpu",
     kind: Kind = "NI-DM",
@@ -186,13 +214,7 @@ def train(
         tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")
     ] = None,
     split: Annotated[Path | None, typer.Option(help="A split.json to use instead of a random split.")] = None,
-    random_boxes: Annotated[
-        bool,
-        typer.Option(
-            "--random-boxes",
-            help="Crop or pad every case at random, so that an object's position tells nothing.",
-        ),
-    ] = False,
+    random_boxes: RandomBoxes = None,
     device: Device = None,
     resume: Resume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
@@ -207,7 +229,6 @@ def train(
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
         lrnet=str(lrnet) if lrnet else None, steps=steps, seed=seed, window=window,
-        random_boxes=random_boxes or None,
     )  # fmt: skip
     if out.resolve() == data.resolve():
         raise InputError(f"{out} holds your scans; name another folder for the run.")
@@ -217,14 +238,13 @@ def train(
     if resume and not exists:
         say(f"{out} holds no run yet; a new one begins.")
     lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
+    config = replace(config, random_boxes=_boxes(random_boxes, data, label, say))
     with joined(place):
         study = first_alone_first(lambda: open_study(data, config, split=split))
         say(study.describe())
         state = train_run(study, config, out, device=str(place), resume=resume, tensorboard=tensorboard, say=say)
-    say(
-        f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: "
-        f"lrnet-edu predict {out} {data} PREDICTIONS --part test"
-    )
+    follow = shlex.join(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
+    say(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 
 
 @app.command()
@@ -282,12 +302,11 @@ def reproduce(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every row, with the seeds 0, 1, ...")] = 3,
     preset: Annotated[str, typer.Option(help="cpu, colab or paper, as in train.")] = "cpu",
     steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
-    random_boxes: Annotated[bool, typer.Option("--random-boxes", help="Crop or pad every case at random.")] = False,
+    random_boxes: RandomBoxes = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each GPU when left out.")] = None,
     device: Device = None,
 ) -> None:
     """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
-    import shlex
     import sys
 
     from lrnet_edu.config import preset as preset_config
@@ -295,8 +314,9 @@ def reproduce(
     from lrnet_edu.files import check_writable
     from lrnet_edu.tables_text import claim_in_words
 
-    config = preset_config(preset, label=label, steps=steps, random_boxes=random_boxes or None)
+    config = preset_config(preset, label=label, steps=steps)
     check_writable(out)
+    config = replace(config, random_boxes=_boxes(random_boxes, data, label, typer.echo))
     command = shlex.join(["lrnet-edu", *sys.argv[1:]])
     result = reproduce_table(
         table, data, out, config, seeds=seeds, workers=workers, device=device, command=command, say=typer.echo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -112,6 +113,8 @@ class Config(Schedule):
             raise InputError(f"There is no method {self.method!r}; choose one of {', '.join(METHODS)}.")
         super().__post_init__()
         output_activation(self.kind, self.activation)  # refuses what does not exist
+        if self.alpha is not None and not 0 <= self.alpha < math.inf:
+            raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
         if min(self.patch_size) < 8:
             raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 from scans import AFFINE, SHAPE, checkpoint, lits, load, lrnet_checkpoint, mask, scan, store
 
 from lrnet_edu.cli import main
+from lrnet_edu.config import METHODS
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -93,6 +95,13 @@ def test_help_loads_nothing_heavy() -> None:
         assert "Usage: lrnet-edu" in done.stdout
 
 
+def test_train_lists_every_method(command: Command) -> None:
+    _, text, _ = command("train", "--help")
+    listed = re.search(r"A row of Table 2: (.*?)\.", " ".join(text.split()))
+    assert listed
+    assert re.split(r", | or ", listed[1]) == list(METHODS)
+
+
 def test_every_command_and_option_explains_itself(command: Command) -> None:
     _, overview, _ = command("--help")
     listing = overview.split("Commands:")[1]
@@ -104,7 +113,7 @@ def test_every_command_and_option_explains_itself(command: Command) -> None:
         assert code == 0
         assert max(map(len, text.splitlines())) <= 80
         for option in re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE):
-            assert re.search(rf"^  {option}(?: <[^>]+>[.]*)?\s+[A-Za-z0-9]", text, re.MULTILINE), (
+            assert re.search(rf"^  {option}(?: / --[a-z-]+)?(?: <[^>]+>[.]*)?\s+[A-Za-z0-9]", text, re.MULTILINE), (
                 name,
                 option,
             )
@@ -155,6 +164,23 @@ def test_maps_predict_and_evaluate_from_the_command_line(command: Command, tmp_p
     content = json.loads(scores.read_text())
     assert [case["case"] for case in content["cases"]] == ["segmentation-1", "segmentation-2"]
     assert f"DC {content['mean']['DC']:.3f}" in out
+
+
+def test_scans_cropped_around_the_object_are_cut_at_random(command: Command, tmp_path: Path) -> None:
+    data = lits(tmp_path / "my data", [1, 2, 3])
+    centred = np.pad(np.ones((4, 6, 4), np.uint8), [(5, 5), (7, 7), (7, 7)])
+    for number in (1, 2, 3):
+        store(data / f"segmentation-{number}.nii.gz", centred)
+    train = ("train", "--data", data, "--label", 1, "--method", "dice", "--out")
+    for run, options, expected in (("a", (), True), ("b", ("--no-random-boxes",), False)):
+        code, out, _ = command(*train, tmp_path / run, *options)
+        assert code == 0
+        assert ("cropped or padded at random" in out) is expected
+        assert json.loads((tmp_path / run / "config.json").read_text())["random_boxes"] is expected
+    arguments = shlex.split(out.split("Next: ")[1])  # what is printed can be typed, spaces and all
+    code, _, _ = command(*[str(tmp_path / "out") if word == "PREDICTIONS" else word for word in arguments[1:]])
+    assert code == 0
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 # ---- bad input ------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
         ({"method": "magic"}, "mapdice\\+lrnet"),
         ({"steps": 0}, "at least one step"),
         ({"patch_size": (4, 64, 64)}, "at least 8"),
+        *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"))),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], match: str) -> None:

@@ -7,13 +7,41 @@ A network trained and tested on such crops may have learned nothing else.
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 
-from lrnet_edu.data.nifti import Volume
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.labels import encode, parse_labels
+from lrnet_edu.data.nifti import Volume, read_mask
 
 PADDING = 0.25  # of the axis, at most, on each side
 MARGIN = 2  # voxels kept around the objects
+PROBES = 12  # masks that are looked at, at most
+
+
+def cropped_around(folder: str | Path, label: str) -> bool:
+    """Whether a folder's scans were cropped around the object, so that its position gives it away.
+
+    They were if in every mask looked at, the object's bounding box lies in the very middle along two axes or more
+    (as far from one side as from the other, to a voxel). In whole scans the first mask mostly says no.
+
+    Args:
+        folder: the data set, as :func:`lrnet_edu.data.cases.find_cases` takes it.
+        label: the object, as the commands take it; several count together.
+    """
+    masks = [case.mask for case in find_cases(folder) if case.mask is not None]
+    labels, seen = parse_labels(label), False
+    for mask in masks[:: 1 + len(masks) // PROBES]:
+        volume = encode(read_mask(mask).data, labels)  # (D, H, W)
+        voxels = np.argwhere(volume)  # (n, 3)
+        if len(voxels) == 0:
+            continue
+        before, after = voxels.min(0), np.array(volume.shape) - 1 - voxels.max(0)
+        if np.sum(np.abs(before - after) <= 1) < 2:
+            return False
+        seen = True
+    return seen
 
 
 def random_box(image: Volume, mask: Volume, name: str) -> tuple[Volume, Volume]:

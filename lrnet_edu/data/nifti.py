@@ -240,6 +240,8 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
         return (Nifti1Header if start[344:347] == b"n+1" else Nifti2Header).from_fileobj(stream)
     if start[128:132] == b"DICM":
         raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
+    if start[344:347] == b"ni1":
+        raise InputError(f"{path} is half of a pair of files (.hdr, .img): join them by nibabel.load(...).to_filename.")
     kind = (
         "an NRRD file" if start.startswith(b"NRRD") else "a MetaImage" if b"ObjectType" in start else "something else"
     )

@@ -96,8 +96,8 @@ def choose_preprocessing(
     Raises:
         InputError: if the window is empty, or a file cannot be read.
     """
-    if window is not None and not window[0] < window[1]:
-        raise InputError(f"The window {window} is empty: give its lower bound first, for example (-200, 250).")
+    if window is not None and not -math.inf < window[0] < window[1] < math.inf:
+        raise InputError(f"The window {window} is empty or endless: give two numbers like -200 250, the lower first.")
     edges, volumes = [], []
     for case in training_cases:
         shape, affine = read_grid(case.image)

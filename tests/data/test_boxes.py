@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 
-from lrnet_edu.data.boxes import random_box
+from lrnet_edu.data.boxes import cropped_around, random_box
 from lrnet_edu.data.nifti import Volume
 
 SHAPE = (14, 18, 22)  # (z, y, x)
@@ -95,3 +98,41 @@ def test_a_mask_without_object_and_what_was_given_stay_whole() -> None:
         assert not cut.data.any()
     assert np.array_equal(image.data, copies[0])
     assert np.array_equal(image.affine, copies[1])
+
+
+def data_set(folder: Path, masks: Sequence[np.ndarray]) -> Path:
+    """A LiTS folder; the images are not looked at."""
+    for number, mask in enumerate(masks):
+        nib.save(nib.Nifti1Image(mask.T, AFFINE), folder / f"segmentation-{number}.nii.gz")
+        (folder / f"volume-{number}.nii.gz").touch()
+    return folder
+
+
+def box_at(before: Sequence[int], after: Sequence[int], label: int = 1) -> np.ndarray:
+    """A mask whose object has so many voxels of background on either side, (z, y, x)."""
+    return np.pad(np.full((3, 4, 5), label, np.uint8), list(zip(before, after, strict=True)))
+
+
+CENTRED = box_at((2, 6, 5), (5, 6, 6))  # in the middle along y, and along x to a voxel; not along z
+
+
+@pytest.mark.parametrize(
+    ("masks", "expected"),
+    [
+        ([CENTRED, box_at((4, 4, 1), (4, 5, 9))], True),
+        ([CENTRED, 0 * CENTRED], True),  # a case without the object says nothing
+        ([CENTRED, box_at((2, 6, 5), (5, 6, 8))], False),  # the middle along one axis only
+        ([CENTRED, CENTRED + box_at((0, 0, 0), (7, 12, 11))], False),  # it is the whole object's box that counts
+        ([CENTRED, CENTRED + box_at((0, 0, 0), (7, 12, 11), label=2)], True),  # what is no part of it does not
+        ([0 * CENTRED], False),
+    ],
+)
+def test_scans_cropped_around_the_object_are_known_by_its_place(
+    tmp_path: Path, masks: list[np.ndarray], expected: bool
+) -> None:
+    assert cropped_around(data_set(tmp_path, masks), "1") is expected
+
+
+def test_random_boxes_are_themselves_not_centred(tmp_path: Path) -> None:
+    masks = [random_box(Volume(CENTRED, AFFINE), Volume(CENTRED, AFFINE), name)[1].data for name in NAMES[:3]]
+    assert not cropped_around(data_set(tmp_path, masks), "1")

@@ -197,6 +197,7 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
     "dicom": ("a.nii", b"\0" * 128 + b"DICM" + b"\0" * 900, ["DICOM", "dcm2niix"]),
     "nrrd": ("a.nii", b"NRRD0004\ntype: short\n" + b"\0" * 900, ["NRRD", "3D Slicer", "SimpleITK"]),
     "metaimage": ("a.nii", b"ObjectType = Image\nNDims = 3\n" + b"\0" * 900, ["MetaImage", "SimpleITK"]),
+    "half of a pair": ("a.hdr", GOOD[:344] + b"ni1\0", ["pair", ".hdr, .img", "nibabel"]),
     "text": ("a.nii", b"hello", ["not NIfTI", "dcm2niix"]),
     "empty": ("a.nii", b"", ["not NIfTI"]),
     "gzipped text": ("a.nii.gz", gzip.compress(b"hello"), ["not NIfTI"]),

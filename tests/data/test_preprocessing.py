@@ -345,8 +345,9 @@ def test_ct_is_told_by_the_data_set_or_by_air(tmp_path: Path) -> None:
     assert window(none, modality="CT") == CT_WINDOW
     assert window(air, modality="MR") is None
     assert choose_preprocessing([none], max_voxels=10**6, window=(-100, 400)).window == (-100.0, 400.0)
-    with pytest.raises(InputError, match=r"window.*empty"):
-        choose_preprocessing([none], max_voxels=10**6, window=(400, -100))
+    for wrong in ((400.0, -100.0), (100.0, 100.0), (-200.0, np.inf), (np.nan, 250.0)):
+        with pytest.raises(InputError, match=r"window.*empty"):
+            choose_preprocessing([none], max_voxels=10**6, window=wrong)
 
 
 @pytest.mark.parametrize("settings", [MR, CT])
