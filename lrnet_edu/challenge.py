@@ -33,10 +33,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
+from lrnet_edu.components import connected_components
 from lrnet_edu.errors import InputError
 from lrnet_edu.metrics import case_scores, cropped_pair, voxel_size
 
@@ -189,8 +189,8 @@ def _lesions(
     prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
 ) -> tuple[dict[float, Detection], list[dict[str, float]]]:
     """Which lesions of the masks (D, H, W) are detected, and what the pairs above the last threshold score."""
-    predicted, number_predicted = cc3d.connected_components(prediction, connectivity=6, return_N=True)
-    wanted, number_wanted = cc3d.connected_components(reference, connectivity=6, return_N=True)
+    predicted, number_predicted = connected_components(prediction, connectivity=6)
+    wanted, number_wanted = connected_components(reference, connectivity=6)
     matches = _match(predicted, wanted)
     sizes = np.bincount(predicted[prediction]), np.bincount(wanted[reference])  # by the component's number
 

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
-import cc3d
 import edt
 import numpy as np
 import torch
 from scipy import ndimage
 
+from lrnet_edu.components import connected_components
 from lrnet_edu.cropping import occupied_box
 from lrnet_edu.errors import InputError
 
@@ -204,7 +204,7 @@ def _distances(inside: np.ndarray, spacing: Spacing) -> np.ndarray:
 
 def _components(inside: np.ndarray, connectivity: int) -> np.ndarray:
     """The connected components, numbered 1, 2, ... in the smallest type that holds them: one byte, mostly."""
-    labels, count = cc3d.connected_components(inside, connectivity=cast(Any, connectivity), return_N=True)
+    labels, count = connected_components(inside, connectivity)
     return labels.astype(np.min_scalar_type(count))
 
 

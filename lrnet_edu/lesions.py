@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import cc3d
 import numpy as np
 
+from lrnet_edu.components import connected_components
 from lrnet_edu.metrics import cropped_pair, voxel_size
 
 SIZES = (1.0, 5.0, 20.0)  # ml; balls of 6.2, 10.6 and 16.8 mm radius
@@ -35,8 +35,7 @@ def lesion_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> 
         InputError: as ``case_scores``.
     """
     predicted, wanted = (
-        cc3d.connected_components(np.ascontiguousarray(volume != 0), connectivity=26, return_N=True)
-        for volume in cropped_pair(prediction, reference)
+        connected_components(volume != 0, connectivity=26) for volume in cropped_pair(prediction, reference)
     )
     p, r = predicted[0].ravel().astype(np.int64), wanted[0].ravel()
     ml = math.prod(voxel_size(spacing).tolist()) / 1000

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cc3d
 import numpy as np
 import torch
 from scipy import ndimage
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lrnet_edu.checkpoints import write_atomically
+from lrnet_edu.components import connected_components
 from lrnet_edu.config import PretrainConfig, preset
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import cut
@@ -160,7 +160,7 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
         hard = output > HARD_THRESHOLD[lrnet.kind]
         intersection += int((hard & mask).sum())
         size += int(hard.sum()) + int(mask.sum())
-        components = cc3d.connected_components(mask, connectivity=26)
+        components, _ = connected_components(mask, connectivity=26)
         for index, box in enumerate(ndimage.find_objects(components), start=1):
             lesion = components[box] == index
             scale = truth[box][lesion].max() if lrnet.kind in ("O-DM", "I-DM") else 1.0

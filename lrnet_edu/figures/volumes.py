@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import cc3d
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from lrnet_edu.components import connected_components
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.errors import InputError
@@ -216,7 +216,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
         n: slices wanted.
     """
     mask = np.asarray(reference) != 0
-    lesions, count = cc3d.connected_components(mask, connectivity=26, return_N=True)  # (D, H, W), 1 .. count
+    lesions, count = connected_components(mask, connectivity=26)  # (D, H, W), 1 .. count
     areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions])  # (D, lesions)
     shares = areas / areas.max(axis=0)
     chosen: list[int] = []
