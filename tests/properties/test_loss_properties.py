@@ -1,0 +1,235 @@
+"""Section 2.3's losses: what must hold for every output of a network and every target."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from generated import DEVICES, masks, shapes, symmetries
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.losses import (
+    DiceLoss,
+    DistanceRegressionLoss,
+    ExpLogLoss,
+    FocalTverskyLoss,
+    GeneralizedDiceLoss,
+    MapDiceLoss,
+    MapWeightedDiceLoss,
+    TverskyLoss,
+    WeightedCrossEntropyLoss,
+    map_regression_loss,
+)
+from lrnet_edu.networks import LRNet
+
+MASK_LOSSES = [
+    DiceLoss(),
+    WeightedCrossEntropyLoss(),
+    GeneralizedDiceLoss(),
+    TverskyLoss(),
+    FocalTverskyLoss(),
+    ExpLogLoss(),
+]
+MAP_LOSSES = [MapDiceLoss(), MapWeightedDiceLoss()]
+LOSSES = [*MASK_LOSSES, *MAP_LOSSES]
+RATIOS = [DiceLoss(), TverskyLoss(), FocalTverskyLoss(), *MAP_LOSSES]  # of sums over the foreground classes alone
+
+
+def name(loss: nn.Module) -> str:
+    return type(loss).__name__
+
+
+every_loss = pytest.mark.parametrize("loss", LOSSES, ids=name)
+
+
+@st.composite
+def outputs(draw: st.DrawFn, axes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities (B, C, ...), labels (B, ...) and their NI-DMs (B, C - 1, ...), all in float64."""
+    classes, batch, shape = draw(st.integers(2, 4)), draw(st.integers(1, 2)), draw(shapes(axes, longest=4))
+    labels = np.zeros((batch, *shape), np.int64)
+    for sample in labels:
+        for c in range(1, classes):
+            sample[draw(masks(shape))] = c
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sharpness = draw(st.sampled_from([0.1, 1.0, 10.0]))
+    logits = torch.from_numpy(sharpness * rng.normal(size=(batch, classes, *shape)))
+    maps = [[distance_map(sample == c) for c in range(1, classes)] for sample in labels]
+    return logits.softmax(1), torch.from_numpy(labels), torch.from_numpy(np.array(maps, float))
+
+
+def target_of(loss: nn.Module, labels: Tensor, maps: Tensor) -> Tensor:
+    return labels if isinstance(loss, tuple(map(type, MASK_LOSSES))) else maps
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    return F.one_hot(labels, classes).movedim(-1, 1).double()
+
+
+@every_loss
+@given(output=outputs(), move=symmetries())
+def test_flips_and_rotations_change_nothing(loss: nn.Module, output: Any, move: Callable[[Any], Any]) -> None:
+    p, target = output[0], target_of(loss, *output[1:])
+    torch.testing.assert_close(loss(move(p), move(target)), loss(p, target))
+
+
+@every_loss
+@given(output=outputs(), data=st.data())
+def test_the_foreground_classes_may_change_their_numbers(loss: nn.Module, output: Any, data: st.DataObject) -> None:
+    p, labels, maps = output
+    order = [0, *data.draw(st.permutations(range(1, p.shape[1])))]  # the old number of every new class
+    renumbered = torch.tensor(order).argsort()[labels]
+    value = loss(p[:, order], target_of(loss, renumbered, maps[:, [c - 1 for c in order[1:]]]))
+    torch.testing.assert_close(value, loss(p, target_of(loss, labels, maps)))
+
+
+@pytest.mark.parametrize("loss", RATIOS, ids=name)
+@given(output=outputs(), layers=st.integers(1, 3))
+def test_sure_background_around_changes_no_ratio(loss: nn.Module, output: Any, layers: int) -> None:
+    p, labels, maps = output
+    around = [layers] * 6
+    padded = F.pad(p, around)
+    padded[:, 0] += F.pad(torch.zeros_like(p[:, 0]), around, value=1.0)
+    target = F.pad(target_of(loss, labels, maps), around)
+    torch.testing.assert_close(loss(padded, target), loss(p, target_of(loss, labels, maps)))
+
+
+@given(output=outputs(), layers=st.integers(1, 3))
+def test_the_regression_loss_is_a_mean_over_voxels(output: Any, layers: int) -> None:
+    _, _, maps = output
+    other = maps.flip(0, 2).sqrt()
+    padded = [F.pad(one, [layers] * 6) for one in (other, maps)]
+    total = map_regression_loss(*padded) * padded[0].numel()
+    torch.testing.assert_close(total, map_regression_loss(other, maps) * maps.numel())
+    torch.testing.assert_close(map_regression_loss(maps, other), map_regression_loss(other, maps))  # symmetric
+    assert map_regression_loss(maps, maps) == 0
+
+
+@pytest.mark.parametrize("loss", [*MASK_LOSSES, MapWeightedDiceLoss()], ids=name)
+@given(output=outputs())
+def test_the_target_itself_is_the_best_output(loss: nn.Module, output: Any) -> None:
+    """It costs nothing but the floor that keeps a power's slope finite. (MapDice's best output is hollow.)"""
+    p, labels, maps = output
+    target = target_of(loss, labels, maps)
+    best = loss(one_hot(labels, p.shape[1]), target)
+    assert 0 <= best <= 0.02
+    assert best <= loss(p, target) + 1e-9
+
+
+@every_loss
+@given(output=outputs())
+def test_finite_with_a_finite_gradient_and_ratios_in_0_1(loss: nn.Module, output: Any) -> None:
+    p, target = output[0].float().requires_grad_(), target_of(loss, *output[1:])
+    value = loss(p, target)
+    value.backward()
+    assert p.grad is not None
+    assert torch.isfinite(p.grad).all()
+    assert 0 <= value < math.inf
+    if isinstance(loss, tuple(map(type, [*RATIOS, GeneralizedDiceLoss()]))):
+        assert value <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    "loss", [one for one in LOSSES if not isinstance(one, MapDiceLoss | GeneralizedDiceLoss)], ids=name
+)
+@given(output=outputs(), steps=st.lists(st.floats(0.05, 1), min_size=1, max_size=3))
+def test_moving_towards_the_target_never_costs_more(loss: nn.Module, output: Any, steps: list[float]) -> None:
+    """Along the straight line to it. (MapDice has another minimiser, and the weights of GDS prefer another way.)"""
+    p, labels, maps = output
+    best, target = one_hot(labels, p.shape[1]), target_of(loss, labels, maps)
+    costs = [loss(torch.lerp(p, best, t), target).item() for t in [0.0, *sorted(steps)]]
+    assert np.diff(costs).max() <= 1e-9
+
+
+@pytest.mark.parametrize("loss", [DiceLoss(), TverskyLoss(0.5, 0.5), GeneralizedDiceLoss()], ids=name)
+@given(pair=outputs(), data=st.data())
+def test_symmetric_losses_of_two_masks(loss: nn.Module, pair: Any, data: st.DataObject) -> None:
+    """GDS weighs by the target's sizes, so it is symmetric for the target moved about."""
+    p, labels, _ = pair
+    classes = p.shape[1]
+    move = data.draw(symmetries()) if len(set(labels.shape[1:])) == 1 else lambda x: x.flip(-1, -2)
+    other = move(labels)
+    ahead, back = loss(one_hot(labels, classes), other), loss(one_hot(other, classes), labels)
+    torch.testing.assert_close(ahead, back)
+
+
+@every_loss
+@given(output=outputs(axes=2))
+def test_a_plane_costs_what_one_slice_costs(loss: nn.Module, output: Any) -> None:
+    p, target = output[0], target_of(loss, *output[1:])
+    axis = 1 if target is output[1] else 2
+    torch.testing.assert_close(loss(p.unsqueeze(2), target.unsqueeze(axis)), loss(p, target))
+
+
+# ---- NumPy, CPU and GPU
+
+
+def numpy_loss(loss: nn.Module, p: np.ndarray, labels: np.ndarray, phi: np.ndarray) -> float:
+    """Every loss by its formula, one class after the other, in float64."""
+    eps, classes = 1e-5, range(p.shape[1])
+    g = np.stack([labels == c for c in classes], axis=1).astype(float)
+    size, predicted, both = ([x[:, c].sum() for c in classes] for x in (g, p, p * g))
+    log = np.log(np.maximum(p, 1e-30))
+
+    def tversky(c: int) -> float:
+        misses, alarms = size[c] - both[c], predicted[c] - both[c]
+        return (both[c] + eps) / (both[c] + 0.3 * alarms + 0.7 * misses + eps)
+
+    if isinstance(loss, DiceLoss):
+        return np.mean([1 - (2 * both[c] + eps) / (size[c] + predicted[c] + eps) for c in classes[1:]])
+    if isinstance(loss, TverskyLoss):
+        return np.mean([1 - tversky(c) for c in classes[1:]])
+    if isinstance(loss, FocalTverskyLoss):
+        return np.mean([max(1 - tversky(c), 1e-7) ** 0.75 for c in classes[1:]])
+    if isinstance(loss, WeightedCrossEntropyLoss):
+        w = [1.0, *(float(np.clip(size[0] / max(size[c], 1), 1e-3, 1e3)) for c in classes[1:])]
+        return -sum(w[c] * (g * log)[:, c].sum() for c in classes) / sum(w[c] * size[c] for c in classes)
+    if isinstance(loss, GeneralizedDiceLoss):
+        largest = max(size[c] ** -2 for c in classes if size[c])
+        w = [size[c] ** -2 if size[c] else largest for c in classes]
+        return 1 - 2 * sum(map(np.prod, zip(w, both))) / sum(w[c] * (size[c] + predicted[c]) for c in classes)  # noqa: B905
+    if isinstance(loss, ExpLogLoss):
+        dice = [(2 * both[c] + 1) / (size[c] + predicted[c] + 1) for c in classes]
+        w = [math.sqrt(labels.size / max(size[c], 1)) for c in classes]
+        surprise = g * np.maximum(-log, 1e-7) ** 0.3
+        entropy = sum(w[c] * surprise[:, c].sum() for c in classes) / labels.size
+        return 0.8 * np.mean([max(-math.log(d), 1e-7) ** 0.3 for d in dice]) + 0.2 * entropy
+    weight = np.where(phi > 0, phi, 1.0) if isinstance(loss, MapWeightedDiceLoss) else np.ones_like(phi)
+    wanted = phi if isinstance(loss, MapDiceLoss) else weight * (phi > 0)
+    found = weight * p[:, 1:]
+    overlap = [(p[:, c] * wanted[:, c - 1]).sum() for c in classes[1:]]
+    sums = [found[:, c].sum() + wanted[:, c].sum() for c in range(phi.shape[1])]
+    return np.mean([1 - (2 * o + eps) / (s + eps) for o, s in zip(overlap, sums, strict=True)])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@every_loss
+@given(output=outputs())
+def test_numpy_and_torch_agree(device: str, loss: nn.Module, output: Any) -> None:
+    p, labels, maps = output
+    expected = numpy_loss(loss, *(one.numpy() for one in output))
+    found = loss(p.to(device), target_of(loss, labels, maps).to(device))
+    assert found.device.type == device
+    assert float(found) == pytest.approx(expected, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(output=outputs(), alpha=st.floats(0, 100))
+def test_the_regression_loss_is_smooth_l1_by_numpy(device: str, output: Any, alpha: float) -> None:
+    p, _, maps = output
+    torch.manual_seed(0)
+    lrnet = LRNet().double()
+    with torch.no_grad():
+        seen = torch.cat([lrnet(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in range(1, p.shape[1])], 1).numpy()
+    gap = np.abs(seen - maps.numpy())
+    expected = alpha * np.where(gap < 1, gap**2 / 2, gap - 0.5).mean()
+    loss = DistanceRegressionLoss(copy.deepcopy(lrnet), alpha=alpha).to(device)
+    assert float(loss(p.to(device), maps.to(device))) == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -1,0 +1,122 @@
+"""Section 2.1's maps: what must hold for every mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from generated import DEVICES, masks, paddings, spacings, symmetries
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lrnet_edu.distance_maps import KINDS, distance_map
+
+any_axes = st.integers(2, 3)
+kinds = st.sampled_from(KINDS)
+inside_kinds = st.sampled_from([kind for kind in KINDS if kind != "SNI-DM"])  # they are 0 outside the object
+
+
+@st.composite
+def choices(draw: st.DrawFn, axes: int = 3) -> dict[str, Any]:
+    """Options of ``distance_map`` that fit masks of so many axes."""
+    return {
+        "spacing": draw(st.none() | spacings.map(lambda steps: steps[:axes])),
+        "connectivity": draw(st.sampled_from([None, 4, 8] if axes == 2 else [None, 6, 18, 26])),
+        "outside": draw(st.sampled_from(["distance", "inverse"])),
+    }
+
+
+@given(data=st.data(), axes=any_axes, kind=kinds)
+def test_flips_and_rotations_move_the_map_alike(data: st.DataObject, axes: int, kind: str) -> None:
+    mask, options, move = data.draw(masks(axes=axes)), data.draw(choices(axes)), data.draw(symmetries(axes))
+    moved = {**options, "spacing": options["spacing"] and move(options["spacing"])}
+    expected = move(distance_map(mask, kind, **options))
+    np.testing.assert_allclose(distance_map(move(mask), kind, **moved), expected, rtol=1e-5, atol=1e-5)
+
+
+@given(mask=masks(), kind=kinds, options=choices(), data=st.data())
+def test_the_numbers_of_the_labels_do_not_matter(
+    mask: np.ndarray, kind: str, options: dict[str, Any], data: st.DataObject
+) -> None:
+    numbers = data.draw(st.lists(st.integers(-100, 100).filter(bool), min_size=1, max_size=5))
+    labels = np.zeros(mask.shape, np.int16)
+    labels[mask] = np.resize(numbers, np.count_nonzero(mask))
+    np.testing.assert_array_equal(distance_map(labels, kind, **options), distance_map(mask, kind, **options))
+
+
+@given(mask=masks(), kind=inside_kinds, options=choices(), data=st.data())
+def test_background_around_objects_off_the_border_changes_nothing(
+    mask: np.ndarray, kind: str, options: dict[str, Any], data: st.DataObject
+) -> None:
+    off_the_border = np.pad(mask, 1)
+    more = data.draw(paddings())
+    expected = np.pad(distance_map(off_the_border, kind, **options), more)
+    np.testing.assert_allclose(distance_map(np.pad(off_the_border, more), kind, **options), expected, rtol=1e-6)
+
+
+@given(mask=masks(), kind=kinds, options=choices(), factor=st.floats(0.1, 10))
+def test_lengths_scale_with_the_spacing(mask: np.ndarray, kind: str, options: dict[str, Any], factor: float) -> None:
+    """O-DM and I-DM are lengths, the normalised maps ratios of lengths."""
+    steps = options.pop("spacing") or (1.0, 1.0, 1.0)
+    once = distance_map(mask, kind, spacing=steps, **options)
+    scaled = distance_map(mask, kind, spacing=[factor * step for step in steps], **options)
+    expected = factor * once if kind in ("O-DM", "I-DM") else once
+    np.testing.assert_allclose(scaled, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(mask=masks(), options=choices())
+def test_ranges(mask: np.ndarray, options: dict[str, Any]) -> None:
+    """NI-DM lies in (0, 1] inside and is exactly 0 outside; no map is positive outside."""
+    maps = {kind: distance_map(mask, kind, **options) for kind in KINDS}
+    for phi in maps.values():
+        assert phi.dtype == np.float32
+        assert (phi[mask] > 0).all()
+    for kind in ("O-DM", "I-DM", "NI-DM"):
+        assert (maps[kind][~mask] == 0).all()
+    assert maps["NI-DM"].max(initial=0) <= 1  # without tolerance
+    signed = maps["SNI-DM"]
+    assert (signed[~mask] < 0).all()
+    assert signed.min() >= -1
+    np.testing.assert_array_equal(signed[mask], maps["NI-DM"][mask])
+
+
+@given(mask=masks(), options=choices())
+def test_the_kinds_belong_together(mask: np.ndarray, options: dict[str, Any]) -> None:
+    """O-DM + I-DM is M + m on a whole component, and NI-DM is 1 where I-DM is M: on voxels nearest to the border."""
+    assume(mask.any())
+    o, i, n = (distance_map(mask, kind, **options) for kind in ("O-DM", "I-DM", "NI-DM"))
+    highest = i[mask] / n[mask]  # M of each voxel's component
+    lowest = (o + i)[mask] - highest  # m
+    tolerance = 1e-4 * highest.max()
+    assert (o[mask] <= highest + tolerance).all()
+    assert (o[mask] >= lowest - tolerance).all()
+    assert n[mask].max() == 1
+
+
+@given(mask=masks(axes=2), kind=kinds, options=choices(2))
+def test_one_slice_is_a_plane(mask: np.ndarray, kind: str, options: dict[str, Any]) -> None:
+    """But for a mask that fills the image: the background assumed around it lies above and below as well."""
+    assume(not mask.all())
+    expected = distance_map(mask, kind, **options)
+    connectivity = {None: None, 4: 6, 8: 26}[options["connectivity"]]
+    steps = options["spacing"] and (3.0, *options["spacing"])
+    actual = distance_map(mask[None], kind, spacing=steps, connectivity=connectivity, outside=options["outside"])
+    np.testing.assert_allclose(actual[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(data=st.data(), axes=any_axes, kind=kinds)
+def test_numpy_and_torch_agree(device: str, data: st.DataObject, axes: int, kind: str) -> None:
+    mask, options = data.draw(masks(axes=axes)), data.draw(choices(axes))
+    other = data.draw(masks(mask.shape))
+    expected = [distance_map(one, kind, **options) for one in (mask, other)]
+    tensors = [torch.from_numpy(one.copy()).to(device) for one in (mask, other)]
+    for tensor, wanted in zip(tensors, expected, strict=True):
+        found = distance_map(tensor, kind, **options)
+        assert (found.device, found.dtype) == (tensor.device, torch.float32)
+        np.testing.assert_array_equal(found.cpu().numpy(), wanted)
+    if axes == 3:
+        batch = distance_map(torch.stack(tensors)[:, None], kind, **options)  # (2, 1, D, H, W)
+        np.testing.assert_array_equal(batch[:, 0].cpu().numpy(), np.stack(expected))

@@ -1,0 +1,184 @@
+"""Readers and writers: what must hold for every volume, every label choice, every folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from generated import shapes, symmetries
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from lrnet_edu.data import nifti
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.labels import decode, encode, format_labels, parse_labels
+
+STORED = ["u1", "i1", "<i2", ">i2", "<u2", "<i4", ">i4", "<f4", ">f4", "<f8"]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@st.composite
+def affines(draw: st.DrawFn) -> np.ndarray:
+    """Any order and direction of the axes, turned a little, any spacing of a scan, any place."""
+    steps = draw(st.tuples(*[st.floats(0.05, 20)] * 3))
+    signs = draw(st.tuples(*[st.sampled_from([-1, 1])] * 3))
+    a, b = draw(st.tuples(*[st.floats(-0.7, 0.7)] * 2))
+    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = (about_z @ about_x)[draw(st.permutations(range(3)))] * np.array(steps) * signs
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-500, 500)] * 3))
+    return affine
+
+
+@st.composite
+def volumes(draw: st.DrawFn, dtype: str) -> np.ndarray:
+    """(x, y, z) numbers of a type, whole and not below 0 in case they are a mask."""
+    return draw(arrays.arrays(dtype, draw(shapes()), elements=st.integers(0, 100)))
+
+
+def store(folder: Path, data: np.ndarray, affine: np.ndarray, *, version: int = 1, name: str = "a.nii") -> Path:
+    """Write (x, y, z) by nibabel alone, in the array's own type and byte order."""
+    kind = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    header = kind.header_class(endianness=">" if data.dtype.byteorder == ">" else "<")
+    header.set_data_dtype(data.dtype)
+    nib.save(kind(data, affine, header), folder / name)
+    return folder / name
+
+
+@given(
+    data=st.sampled_from(STORED).flatmap(volumes),
+    affine=affines(),
+    version=st.integers(1, 2),
+    name=st.sampled_from(["a.nii", "a.nii.gz"]),
+)
+def test_image_and_mask_are_what_nibabel_reads(
+    folder: Path, data: np.ndarray, affine: np.ndarray, version: int, name: str
+) -> None:
+    path = store(folder, data, affine, version=version, name=name)
+    theirs: Any = nib.load(path)
+    image, mask = nifti.read_image(path), nifti.read_mask(path)
+    for volume, kind in ((image, "f"), (mask, "u")):
+        assert volume.data.dtype.kind == kind
+        np.testing.assert_array_equal(volume.data, np.asanyarray(theirs.dataobj).T)
+        np.testing.assert_array_equal(volume.affine, theirs.affine)
+        np.testing.assert_allclose(volume.spacing, theirs.header.get_zooms()[::-1], rtol=1e-4)
+    assert nifti.same_grid(image, mask)
+    shape, grid = nifti.read_grid(path)
+    assert shape == image.data.shape
+    np.testing.assert_array_equal(grid, image.affine)
+
+
+@given(data=st.sampled_from(["u1", "<i2", "<f4"]).flatmap(volumes), affine=affines())
+def test_what_is_written_is_read_again(folder: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    path = folder / "b.nii.gz"
+    nifti.write(path, data.T, affine, description="some words")
+    again = nifti.read_image(path)
+    np.testing.assert_array_equal(again.data, data.T)
+    assert nifti.same_grid(again, nifti.Volume(data.T, affine))
+    assert nifti.read_description(path) == "some words"
+
+
+@given(data=volumes("<i2"), affine=affines(), slope=st.floats(0.01, 10), offset=st.floats(-100, 100))
+def test_the_stored_scale_is_applied(
+    folder: Path, data: np.ndarray, affine: np.ndarray, slope: float, offset: float
+) -> None:
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_slope_inter(slope, offset)
+    content = bytearray(image.to_bytes())
+    content[112:120] = np.array([slope, offset], "<f4").tobytes()  # to_bytes chooses a scale of its own
+    (folder / "c.nii").write_bytes(content)
+    expected = np.float64(np.float32(slope)) * data.T + np.float64(np.float32(offset))
+    np.testing.assert_allclose(nifti.read_image(folder / "c.nii").data, expected, rtol=1e-5, atol=1e-4)
+
+
+@given(data=volumes("<i2"), affine=affines(), move=symmetries())
+def test_a_file_stored_in_another_order_is_the_same_scan(
+    folder: Path, data: np.ndarray, affine: np.ndarray, move: Any
+) -> None:
+    """Every voxel of a flipped or turned file lies where it lay before."""
+    places = np.stack(np.meshgrid(*map(np.arange, data.shape), indexing="ij"), axis=0)  # (3, x, y, z)
+    moved = move(places)  # at each place of the new array the old indices
+    corner, *ends = (moved[(slice(None), *index)] for index in [(0, 0, 0), *np.eye(3, dtype=int).tolist()]
+                     if all(i < n for i, n in zip(index, moved.shape[1:], strict=True)))  # fmt: skip
+    if len(ends) < 3:  # an axis of one voxel has no direction
+        return
+    to_old = np.eye(4)
+    to_old[:3, 3] = corner
+    to_old[:3, :3] = np.stack([end - corner for end in ends], axis=1)
+    first = nifti.read_image(store(folder, data, affine, name="d.nii"))
+    other = nifti.read_image(store(folder, np.ascontiguousarray(move(data)), affine @ to_old, name="e.nii"))
+    assert sorted(first.spacing) == pytest.approx(sorted(other.spacing), rel=1e-4)
+    for index in np.ndindex(*other.data.shape):
+        x, y, z = moved[(slice(None), *index[::-1])]
+        assert other.data[index] == first.data[z, y, x]
+        np.testing.assert_allclose((other.affine @ [*index[::-1], 1]), first.affine @ [x, y, z, 1], atol=1e-2)
+
+
+# ---- labels
+
+
+@st.composite
+def label_choices(draw: st.DrawFn) -> tuple[tuple[int, ...], ...]:
+    numbers = draw(st.lists(st.integers(1, 255), min_size=1, max_size=6, unique=True))
+    cuts = sorted(draw(st.sets(st.integers(1, len(numbers)))) | {0, len(numbers)})
+    return tuple(tuple(numbers[a:b]) for a, b in pairwise(cuts))
+
+
+@given(labels=label_choices())
+def test_labels_are_read_as_they_are_written(labels: tuple[tuple[int, ...], ...]) -> None:
+    assert parse_labels(format_labels(labels)) == labels
+
+
+@given(labels=label_choices(), data=st.data())
+def test_classes_and_numbers(labels: tuple[tuple[int, ...], ...], data: st.DataObject) -> None:
+    """Encoding goes voxel by voxel, so it commutes with turns; and decoding it gives each union's first number."""
+    listed = [number for group in labels for number in group]
+    mask = data.draw(arrays.arrays(np.uint8, data.draw(shapes()), elements=st.sampled_from([0, *listed]) | st.just(7)))
+    classes, move = encode(mask, labels), data.draw(symmetries())
+    np.testing.assert_array_equal(encode(move(mask), labels), move(classes))
+    first = {number: group[0] for group in labels for number in group}
+    expected = np.vectorize(lambda number: first.get(number, 0), otypes=[np.uint8])(mask)
+    np.testing.assert_array_equal(decode(classes, labels), expected)
+    new = data.draw(st.permutations(range(1, 256)))  # every number n of the file becomes new[n - 1]
+    renamed = tuple(tuple(new[number - 1] for number in group) for group in labels)
+    np.testing.assert_array_equal(encode(np.array([0, *new], np.uint8)[mask], renamed), classes)
+
+
+# ---- folders
+
+
+@given(numbers=st.lists(st.integers(0, 2000), min_size=1, max_size=6, unique=True), data=st.data())
+def test_both_layouts_give_the_same_cases_in_natural_order(numbers: list[int], data: st.DataObject) -> None:
+    with_mask = [data.draw(st.booleans()) for _ in numbers]
+    with tempfile.TemporaryDirectory() as name:
+        lits, decathlon = Path(name) / "lits", Path(name) / "decathlon"
+        entries = []
+        for number, masked in zip(numbers, with_mask, strict=True):
+            image, mask = f"imagesTr/volume-{number}.nii.gz", f"labelsTr/volume-{number}.nii.gz"
+            files = [lits / f"volume-{number}.nii.gz", decathlon / image]
+            files += [lits / f"segmentation-{number}.nii.gz", decathlon / mask] if masked else []
+            for file in files:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+            entries.append({"image": f"./{image}"} | ({"label": f"./{mask}"} if masked else {}))
+        (decathlon / "dataset.json").write_text(json.dumps({"training": entries}), "utf-8")
+        found, other = find_cases(lits), find_cases(decathlon)
+    assert [case.name for case in found] == [f"volume-{number}" for number in sorted(numbers)]
+    assert [case.name for case in other] == [case.name for case in found]
+    masked = {f"volume-{number}" for number, one in zip(numbers, with_mask, strict=True) if one}
+    for case in (*found, *other):
+        assert (case.mask is not None) == (case.name in masked)
