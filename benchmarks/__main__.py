@@ -106,7 +106,7 @@ def device() -> str:
 
 def lines(path: str) -> list[str]:
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
 
@@ -125,10 +125,10 @@ def write(folder: Path, family: str, record: dict[str, Any]) -> None:
     """Put a family's record into the JSON file, and write the table of all families there are."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "benchmarks.json"
-    records = json.loads(path.read_text()) if path.exists() else {}
+    records = json.loads(path.read_text("utf-8")) if path.exists() else {}
     records[family] = record
     records = {name: records[name] for name in FAMILIES if name in records}
-    path.write_text(json.dumps(records, indent=2) + "\n")
+    path.write_text(json.dumps(records, indent=2) + "\n", "utf-8")
     text = ["# Ours beside what a user would pick instead", ""]
     text += ["A ratio above 1 says how many times better ours is. Agreement is the largest difference of the results."]
     for name, one in records.items():
@@ -148,7 +148,7 @@ def write(folder: Path, family: str, record: dict[str, Any]) -> None:
                 f"| {row.work}{mark} | {ours(row)} | {peers(row)} | {row.agreement} | {row.target} | {reached} |"
             )
         text += [f"\n({number}) {note}" for number, note in enumerate(notes, start=1)]
-    (folder / "benchmarks.md").write_text("\n".join(text) + "\n")
+    (folder / "benchmarks.md").write_text("\n".join(text) + "\n", "utf-8")
 
 
 def ours(row: Row) -> str:

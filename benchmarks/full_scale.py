@@ -63,7 +63,7 @@ def main() -> None:
                 f"| {name} | {'tandem' if network else 'M-Net'} | {size} | {weights:,} | {operations / 1e9:.0f} G "
                 f"| {kept / 1e9:.2f} GB |"
             )
-    (ROOT / "results" / "full_scale.md").write_text("\n".join(lines) + "\n")
+    (ROOT / "results" / "full_scale.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def write_table(records: list[dict]) -> None:
     for record in records:
         cells = " | ".join(f"{r['output']:.2f} ({r['with_gradient']:.0%})" for r in record["soft"])
         lines.append(f"| {record['name']} | {record['soft'][0]['truth']:.2f} | {cells} |")
-    (ROOT / "results" / "lrnet.md").write_text("\n".join(lines) + "\n")
+    (ROOT / "results" / "lrnet.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def main() -> None:
@@ -171,13 +171,13 @@ def main() -> None:
         name = Path(lrnet_file_name(kind, activation)).stem
         path = folder / f"{name}.json"
         if "--judge" in sys.argv:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text("utf-8"))
         elif not chosen or name in chosen:
             record = train(kind, activation)
         else:
             continue
-        path.write_text(json.dumps({**record, **judge(name, sets)}, indent=2) + "\n")
-    write_table([json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
+        path.write_text(json.dumps({**record, **judge(name, sets)}, indent=2) + "\n", "utf-8")
+    write_table([json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))])
 
 
 if __name__ == "__main__":

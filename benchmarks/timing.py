@@ -149,7 +149,7 @@ def peak_memory(work: Callable[[], Any]) -> float | None:
         ctypes.CDLL(None).malloc_trim(0)
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
-        clear.write_text("5")  # the high-water mark starts anew
+        clear.write_text("5", encoding="utf-8")  # the high-water mark starts anew
         before = _kilobytes(status, "VmRSS")
         work()
         return 1024.0 * max(0, _kilobytes(status, "VmHWM") - before)
@@ -158,7 +158,7 @@ def peak_memory(work: Callable[[], Any]) -> float | None:
 
 
 def _kilobytes(status: Path, key: str) -> int:
-    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(key))
     return int(line.split()[1])
 
 

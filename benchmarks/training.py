@@ -74,7 +74,11 @@ def our_loop(model: nn.Module, batches: SameBatch) -> list[Tensor]:
                 lambda: {"val_loss": 0.0, "score": 0.0}, {}, "mnet.")  # fmt: skip
     steps = len(batches)
     schedule = Schedule(steps=steps, validate_every=steps)
-    with TemporaryDirectory() as folder, open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):
+    with (
+        TemporaryDirectory() as folder,
+        open(os.devnull, "w", encoding="utf-8") as quiet,
+        contextlib.redirect_stderr(quiet),
+    ):
         fit(task, schedule, Path(folder), CPU)
     return [weight.detach() for weight in model.parameters() if weight.requires_grad]
 
@@ -167,7 +171,11 @@ def pretraining_rows(size: Size) -> Iterator[Row]:
     steps = 12 if size.quick else 1000
     config = pretrain_config("NI-DM", steps=steps, validate_every=steps // 12)
     started = timing.clock()
-    with TemporaryDirectory() as folder, open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):
+    with (
+        TemporaryDirectory() as folder,
+        open(os.devnull, "w", encoding="utf-8") as quiet,
+        contextlib.redirect_stderr(quiet),
+    ):
         state = fit(pretraining_task(config, random_shapes, held_out_shapes(4 if size.quick else 16)), config,
                     Path(folder), CPU)  # fmt: skip
     share = (timing.clock() - started) / state.seconds  # the run's own clock is the wall's

@@ -52,7 +52,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     try:
         with safe_open(path, framework="pt") as file:
             facts = dict(json.loads((file.metadata() or {})["lrnet_edu"]))
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+            # Copies: the file's own pages, mapped into memory, would keep Windows from writing the file anew.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, TypeError):
         raise InputError(
             f"{path} is not a checkpoint of lrnet_edu (a whole .safetensors file); pickled .pt or .pth files "

@@ -6,7 +6,9 @@ The package's modules are imported inside the commands, so that ``lrnet-edu --he
 from __future__ import annotations
 
 import errno
+import io
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -307,8 +309,6 @@ def reproduce(
     device: Device = None,
 ) -> None:
     """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
-    import sys
-
     from lrnet_edu.config import preset as preset_config
     from lrnet_edu.experiments import reproduce as reproduce_table
     from lrnet_edu.files import check_writable
@@ -337,4 +337,7 @@ def export_course(
 
 def main() -> None:
     """The entry point of ``lrnet-edu``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe on Windows may know no α; a name is not worth a run
     app(prog_name="lrnet-edu")

@@ -248,7 +248,7 @@ def _start_worker(threads: int, places: SimpleQueue[str]) -> None:
     if place := places.get():
         os.environ["CUDA_VISIBLE_DEVICES"] = place
     torch.set_num_threads(threads)
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def visible_gpus() -> list[str]:

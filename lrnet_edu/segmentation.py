@@ -70,7 +70,7 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         InputError: if it is no such file, names an unknown case, or one case twice.
     """
     try:
-        split = json.loads(Path(path).read_text())
+        split = json.loads(Path(path).read_text(encoding="utf-8"))
         split = {part: [str(name) for name in split[part]] for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
         if not Path(path).exists():

@@ -262,7 +262,7 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
     settings = json.loads(json.dumps({**asdict(config), **(more or {})}))
     path = folder / "config.json"
     if check_run(folder, resume=resume):
-        before = json.loads(path.read_text())
+        before = json.loads(path.read_text("utf-8"))
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:
             raise InputError(

@@ -36,6 +36,15 @@ def test_tensors_and_facts_come_back_as_they_were(tmp_path: Path) -> None:
         assert torch.equal(tensors[name], tensor)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list what is mapped")
+def test_loaded_tensors_do_not_hold_the_file_open(tmp_path: Path) -> None:
+    """Or Windows could not write it anew while they live."""
+    save_checkpoint(tmp_path / "last.safetensors", TENSORS, FACTS)
+    tensors, _ = load_checkpoint(tmp_path / "last.safetensors")
+    assert tensors
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text("utf-8")
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         save_checkpoint(tmp_path / name, TENSORS, FACTS)

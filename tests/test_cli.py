@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shlex
@@ -412,3 +413,11 @@ def test_a_process_prints_one_sentence_too(tmp_path: Path) -> None:
 
 def test_an_unknown_task_is_not_fetched(refused: Callable[..., None], tmp_path: Path) -> None:
     refused("no task 'Task04' to fetch; choose one of", "fetch", "Task04", tmp_path / "out")
+
+
+def test_a_name_that_the_terminal_cannot_write_ends_no_command(tmp_path: Path) -> None:
+    store(tmp_path / "α.nii.gz", mask())
+    line = [sys.executable, "-m", "lrnet_edu", "maps", tmp_path / "α.nii.gz", tmp_path / "map.nii.gz"]
+    done = subprocess.run(line, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"?.nii.gz to " in done.stdout

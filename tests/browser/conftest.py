@@ -93,14 +93,21 @@ def open_offline(browser: Any) -> Iterator[Any]:
 
 
 class Lab:
-    """A running JupyterLab; ``folder`` is where its notebooks lie."""
+    """A running JupyterLab; ``folder`` is where its notebooks lie. What would leave it is refused and remembered."""
 
     def __init__(self, folder: Path, url: str, browser: Any) -> None:
         self.folder, self.url, self.browser = folder, url, browser
+        self.refused: list[str] = []
 
     def open(self, notebook: str, *, width: int = 1200) -> Any:
         """Open the notebook and wait for its kernel; no cell runs."""
         context = self.browser.new_context(viewport={"width": width, "height": 900})
+
+        def refuse(route: Any) -> None:
+            self.refused.append(route.request.url)
+            route.abort()
+
+        context.route(lambda url: not url.startswith((self.url, "data:", "blob:")), refuse)
         page = context.new_page()
         page.goto(f"{self.url}/lab/workspaces/t/tree/{notebook}?reset")
         page.wait_for_function(KERNEL_READY, timeout=90_000)
@@ -171,4 +178,4 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text('utf-8')[-2000:]}")

@@ -19,7 +19,10 @@ ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellInd
 
 @pytest.fixture
 def opened(lab: Any):
-    """``opened(name)``: the page of a committed notebook of the course; its kernel ends with the test."""
+    """``opened(name)``: the page of a committed notebook of the course; its kernel ends with the test.
+
+    Whatever the test does there, nothing may be asked for outside this JupyterLab.
+    """
     pages = []
 
     def open_it(name: str) -> Any:
@@ -30,6 +33,7 @@ def opened(lab: Any):
     yield open_it
     for page in pages:
         lab.close(page)
+    assert lab.refused == []
 
 
 def test_a_notebook_that_has_not_run_yet_shows_its_pictures(opened):

@@ -1,0 +1,85 @@
+"""Names from files stay text in a real browser, and an exported page fetches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_report import results
+
+from lrnet_edu.explorer import CaseExplorer, _Choice
+from lrnet_edu.report import write_report
+
+OUTSIDE = "http://127.0.0.1:1"  # refused at once, were anything to ask for it
+RUN = "document.title='run'"
+EVIL = (
+    f'</script></style></title><script>{RUN}</script><img src={OUTSIDE}/a onerror="{RUN}"><svg onload="{RUN}">'
+    f'\' onmouseover="{RUN}" " autofocus onfocus="{RUN}"'
+)
+
+
+def assert_only_text(opened: Any, title: str, times: int) -> None:
+    """The evil name stands on the page as it is, and none of it took effect."""
+    page = opened.page
+    assert page.locator("body").inner_text().count("<svg onload=") >= times
+    assert page.locator(f"svg, [onerror], [onmouseover], [onfocus], [src^='{OUTSIDE}']").count() == 0
+    assert page.title() == title
+    assert (opened.refused, opened.errors) == ([], [])
+
+
+def test_the_report(open_offline, tmp_path):
+    given = results()
+    evil = replace(
+        given,
+        curves={EVIL: next(iter(given.curves.values()))},
+        panel=(*given.panel[:2], {EVIL: given.panel[1]}, given.panel[3]),
+        table={EVIL: next(iter(given.table.values()))},
+        no_lesion={EVIL: EVIL},
+        facts={EVIL: EVIL},
+        seconds={EVIL: 1.0},
+        notes=[EVIL],
+    )
+    write_report(tmp_path / "report.html", evil)
+    opened = open_offline(tmp_path / "report.html")
+    assert_only_text(opened, "lrnet_edu: report of the demo", 6)
+
+
+def test_the_case_explorer(open_offline, tmp_path):
+    image = np.random.default_rng(0).uniform(0, 100, (4, 8, 8))
+    mask = np.zeros(image.shape, np.uint8)
+    mask[1:3, 2:6, 2:6] = 7  # and a label without a colour
+    case = SimpleNamespace(image=image, mask=mask, spacing=(1.0, 1.0, 1.0))
+    fragment = _Choice(CaseExplorer({EVIL: case}, {EVIL: {EVIL: mask > 0}}), {}, EVIL)._repr_mimebundle_()["text/html"]
+    file = tmp_path / "explorer.html"
+    file.write_text(f'<!doctype html><meta charset="utf-8"><title>mine</title><body>{fragment}', "utf-8")
+    assert_only_text(open_offline(file), "mine", 4)
+
+
+def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_offline, tmp_path):
+    pytest.importorskip("nbconvert", reason="nbconvert is not installed")
+    pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
+    import nbformat
+
+    from lrnet_edu.course import export_course
+
+    script = f"<script>document.title = 'ours'; fetch('{OUTSIDE}/fetched').catch(() => 0)</script>"  # as our viewers'
+    asking = (
+        f"<img src='{OUTSIDE}/picture'><link rel=stylesheet href='{OUTSIDE}/style'><script src='{OUTSIDE}/s'></script>"
+    )
+    output = nbformat.v4.new_output("display_data", {"text/html": asking + script})
+    cells = [
+        nbformat.v4.new_markdown_cell(f"# 00 · Outputs that ask\n\n![seen]({OUTSIDE}/markdown.png)"),
+        nbformat.v4.new_code_cell("1", outputs=[output]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "00_asks.ipynb")
+    titled = [nbformat.v4.new_markdown_cell(f"# 01 {EVIL}")]
+    nbformat.write(nbformat.v4.new_notebook(cells=titled), tmp_path / "01_evil.ipynb")
+    export_course(tmp_path / "out", tmp_path)
+    opened = open_offline(tmp_path / "out" / "00_asks.html")
+    assert opened.page.locator("nav").first.inner_text().count("<svg onload=") == 1
+    assert opened.page.title() == "ours"  # the outputs' scripts run, their requests do not
+    assert opened.refused == []
+    assert_only_text(open_offline(tmp_path / "out" / "index.html"), "lrnet_edu: the course", 1)
