@@ -64,8 +64,8 @@ for name, number in weights.items():
     print(f"{name:6} {number:9,} weights")
 
 # %% [markdown]
-# These are the widths of the paper. The M-Nets that you train in this course are built alike and narrower, so that a
-# laptop can train one in a minute.
+# The paper prints no widths; these are those of its authors' scripts. The M-Nets that you train in this course are built
+# alike and narrower, so that a laptop can train one in a minute.
 #
 # ### How an exercise works
 # Every notebook has a few. You write your answer in place of `None`, run the cell and the next one, and read what it

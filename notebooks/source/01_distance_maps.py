@@ -406,9 +406,10 @@ exercises.check_1_3(answer)
 # %% [markdown]
 # ## 8 · And back again: is the mapping "rigorous"?
 #
-# The paper speaks of a *rigorous mapping* between mask and map. Exactly: `map > 0` gives the mask back, for O-DM, I-DM
-# and NI-DM. But a network's output is never exactly 0, so one takes a threshold, 0.05 for NI-DM. Look at $\varphi$ in
-# the middle of balls that grow.
+# The paper speaks of a *rigorous mapping* between mask and map. Exactly: `map > 0` gives the mask back, for all four.
+# But a network's output is never exactly 0, so one takes a threshold, 0.05 for NI-DM.
+#
+# **Question.** Does the threshold give every mask back, too? Look at $\varphi$ in the middle of balls that grow.
 
 # %%
 for radius in BALL_RADII:
@@ -440,8 +441,8 @@ exercises.check_1_4(answer)
 # %% [markdown]
 # ## 9 · Figure 2, on a CT
 #
-# All of it together on a sample CT (a phantom; notebook 02 looks at these scans). Which panel would you show to a
-# colleague who asks where a segmentation has to be good?
+# All of it together on a sample CT (a phantom; notebook 02 looks at these scans). **Question.** Which panel would you
+# show to a colleague who asks where a segmentation has to be good, in a large lesion and in a small one alike?
 
 # %%
 from lrnet_edu.data.nifti import read_image, read_mask
@@ -453,6 +454,9 @@ lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, 
 maps_figure(lesions, ct.data)
 
 # %% [markdown]
+# NI-DM: it is brightest at every border, and equally bright at all of them. O-DM points at the middles, I-DM at the
+# borders of large lesions only.
+#
 # ## Summary
 #
 # | map | inside component C | outside | range |

@@ -44,13 +44,18 @@ print("spacing (z, y, x) in mm:", tuple(round(step, 2) for step in scan.spacing)
 # Arrays here are (D, H, W) = (z, y, x): slice, row, column. The values are **Hounsfield units** (HU), a calibrated
 # scale: air −1000, water 0, bone several hundred.
 #
-# **Question.** The voxels measure 5 × 2.7 × 2.7 mm. A 3 × 3 × 3 convolution looks one voxel in each direction. How
-# many millimetres is that, along z and along x?
+# **Question.** The voxels are boxes, not cubes, and a 3 × 3 × 3 convolution looks one voxel in each direction. Along
+# which axis does it see farther, and how many times as far?
+
+# %% tags=["nbval-check-output"]
+along_z, along_y, along_x = scan.spacing  # mm
+print(f"one voxel is {along_z:.1f} mm along z and {along_x:.1f} mm along x, {along_z / along_x:.2f} times as far")
+
+# %% [markdown]
+# Nearly twice as far from slice to slice as within one. Section 5 mends that.
 #
-# One voxel: 5 mm along z and 2.7 mm along x, so the same kernel sees twice as far from slice to slice as within one.
-# Section 5 mends that.
-#
-# The file stores (x, y, z), and which way each axis points is free. Three of our files:
+# **Question.** The file stores (x, y, z), and which way each axis points is free. What happens to a network that never
+# asks? Three of our files:
 
 # %% tags=["nbval-check-output"]
 import nibabel
@@ -208,7 +213,8 @@ print(f"isotropic grid of {settings.spacing} mm, window {settings.window} HU")
 # %% [markdown]
 # ### Effective range: cut the air away
 #
-# A box around the body, found from the *image*, for a new patient comes without a mask.
+# A box around the body, found from the *image*, for a new patient comes without a mask. **Question.** Which share of
+# volume 0 is air around the patient? Guess from its picture above.
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.data.preprocessing import effective_range
@@ -301,6 +307,9 @@ for title, share in shares.items():
 # rim is in few patches and its middle, where the liver is, in many.)
 #
 # ## 6 · The whole data set, in one picture
+#
+# **Question.** Which of these steps gains most? And would *one* class weight, the background's voxels for each of the
+# lesion, do for all patients?
 
 # %%
 steps = ["whole scan", "body box", "lesion-centred\npatch", "liver alone,\nwere it known"]
@@ -331,6 +340,7 @@ axes = figure.subplots()
 axes.plot(range(len(steps)), 100 * table.T, color=BLUE, alpha=0.35, lw=1)
 axes.plot(range(len(steps)), 100 * np.median(table, axis=0), color=BLACK, marker="o", lw=3, label="median")
 axes.set_yscale("log")
+axes.set_yticks((0.1, 0.3, 1, 3, 10), ("0.1", "0.3", "1", "3", "10"))
 axes.set_xticks(range(len(steps)), steps)
 axes.set(ylabel="Lesion share of the voxels (%)", title=f"{len(table)} cases with lesions, one line each")
 axes.legend(loc="upper left")
@@ -338,8 +348,9 @@ medians = ", ".join(f"{100 * share:.2f} %" for share in np.median(table, axis=0)
 figure.finish(f"The lesion's share of the voxels after each step, one line a case; the medians are {medians}.")
 
 # %% [markdown]
-# Two things to take along. The cases differ by far, so no single class weight fits all. And some
-# patients have no lesion at all: then Dice is 0 / 0, and an evaluation has to say what it does (notebook 06).
+# Choosing the patch gains most of what can be had: knowing the liver would gain more, but that is a segmentation of its
+# own. And the cases differ by far, so no single class weight fits all. Some patients have no lesion at all: then Dice is
+# 0 / 0, and an evaluation has to say what it does (notebook 06).
 #
 # ## 7 · Small lesions are all rim
 #
