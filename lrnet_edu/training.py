@@ -262,7 +262,10 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
     settings = json.loads(json.dumps({**asdict(config), **(more or {})}))
     path = folder / "config.json"
     if check_run(folder, resume=resume):
-        before = json.loads(path.read_text("utf-8"))
+        try:
+            before = dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise InputError(f"{path} is damaged; name another folder for a new run.") from None
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:
             raise InputError(

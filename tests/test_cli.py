@@ -210,7 +210,7 @@ FAULTS = {
     "DICOM": "dcm2niix",
     "NRRD": "SimpleITK",
     "text": "is not NIfTI",
-    "empty": "is not NIfTI",
+    "empty": "is empty, no NIfTI",
     "truncated": "is truncated",
     "nan": "NaN",
     "infinity": "infinity",
@@ -267,6 +267,9 @@ def test_labels_that_occur_nowhere(refused: Callable[..., None], tmp_path: Path)
     refused("Label 3 .* 2", "maps", data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz", "--label", 3)
     refused("Label 3 .* 2", "evaluate", out.parent, data, "--label", 3)
     refused("Label 3 .*2", "train", "--data", data, "--label", 3, "--method", "dice", "--out", tmp_path / "run")
+    for number in (1, 2, 3):
+        store(data / f"segmentation-{number}.nii.gz", 0 * mask())
+    refused("every mask is empty", "train", "--data", data, "--label", 2, "--method", "dice", "--out", tmp_path / "run")
     for nonsense in ("0", "two", "1..2", "1,1", "999"):
         refused("label", "maps", data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz", "--label", nonsense)
 

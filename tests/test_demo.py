@@ -75,3 +75,12 @@ def test_another_seed_does_not_overwrite_it(demo: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("LRNET_EDU_CACHE", str(demo.parent / "cache"))
     with pytest.raises(InputError, match="other settings"):
         run_demo(demo, seed=1)
+
+
+@pytest.mark.parametrize("name", ["results.csv", "report.html"])
+def test_a_file_of_that_name_which_is_not_the_demos_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} exists and is not the demo's"):
+        run_demo(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [tmp_path / name]

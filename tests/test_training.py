@@ -425,6 +425,15 @@ def test_a_run_is_resumed_with_its_own_settings_only(
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", "3", ""])
+def test_a_run_whose_settings_are_damaged_is_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json is damaged") as error:
+        open_run(tmp_path, SCHEDULE, resume=True)
+    assert one_sentence(error)
+    assert (tmp_path / "config.json").read_text() == content
+
+
 @pytest.mark.parametrize("place", ["file", "file/run"])
 def test_a_run_cannot_be_written_into_a_file(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("mine")

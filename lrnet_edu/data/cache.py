@@ -214,8 +214,9 @@ def _check_labels(cases: Sequence[Case], places: Sequence[Path], labels: Labels)
         seen.update(numbers)
         missing.difference_update(numbers)
     if missing and cases:
-        absent, present = (", ".join(map(str, sorted(some))) or "none" for some in (missing, seen))
-        raise InputError(f"Label {absent} occurs in no mask: choose among the labels that do ({present}).")
+        absent, present = (", ".join(map(str, sorted(some))) for some in (missing, seen))
+        advice = f"choose among the labels that do ({present})" if seen else "every mask is empty, so export them again"
+        raise InputError(f"Label {absent} occurs in no mask: {advice}.")
 
 
 def _remove_leftovers(folder: Path) -> None:

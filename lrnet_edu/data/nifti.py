@@ -238,6 +238,8 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
     stream.seek(0)
     if start[344:347] == b"n+1" or start[4:7] == b"n+2":
         return (Nifti1Header if start[344:347] == b"n+1" else Nifti2Header).from_fileobj(stream)
+    if not start:
+        raise InputError(f"{path} is empty, no NIfTI file: download or export it again.")
     if start[128:132] == b"DICM":
         raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
     if start[344:347] == b"ni1":
