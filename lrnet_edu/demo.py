@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from lrnet_edu._version import __version__
-from lrnet_edu.checkpoints import load_checkpoint, write_atomically
+from lrnet_edu.checkpoints import load_checkpoint
 from lrnet_edu.config import METHODS, Config, fast, preset, pretrain_config
 from lrnet_edu.data.cases import Case, find_cases, segmentation_name
 from lrnet_edu.data.labels import encode, parse_labels
@@ -32,6 +32,7 @@ from lrnet_edu.report import DemoResults, write_report
 from lrnet_edu.samples import sample_folder
 from lrnet_edu.segmentation import Study, load_mnet, open_study, train_run
 from lrnet_edu.training import State, choose_device
+from lrnet_edu.writing import write_atomically
 
 DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 LABEL = "2"  # the lesions; label 1 is the liver around them

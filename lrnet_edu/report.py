@@ -13,7 +13,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.figures import (
     Picture,
     architecture_figure,
@@ -26,6 +25,7 @@ from lrnet_edu.figures import (
 from lrnet_edu.metrics import ScoreTable
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.pretraining import LRNetQuality
+from lrnet_edu.writing import write_atomically
 
 SLICES = 3  # rows of Fig. 3
 

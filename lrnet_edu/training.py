@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.parallel import rank, shared
+from lrnet_edu.writing import write_atomically
 
 
 @dataclass
