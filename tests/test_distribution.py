@@ -1,0 +1,92 @@
+"""sdist and wheel: built from the clone, installed into an empty environment, used without the clone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("build", reason="the package build is not installed")
+
+ROOT = Path(__file__).parents[1]
+NOT_COPIED = (".git", ".venv", "venv", "runs", "build", "dist", "__pycache__", "*.egg-info", ".*_cache", "results")
+USE = """
+import sys
+from pathlib import Path
+import lrnet_edu
+from lrnet_edu import MaskPainter, load_pretrained_lrnet
+from lrnet_edu.distance_maps import KINDS
+from lrnet_edu.samples import sample_mnet
+from lrnet_edu.segmentation import load_mnet
+assert Path(lrnet_edu.__file__).is_relative_to(sys.prefix), lrnet_edu.__file__
+for kind in KINDS:
+    load_pretrained_lrnet(kind)
+load_pretrained_lrnet("NI-DM", activation="sigmoid")
+load_mnet(sample_mnet("dice"))
+assert "startAll" in MaskPainter()._repr_mimebundle_()["text/html"]
+print("used")
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(sdist, wheel); the wheel is built from the sdist."""
+    clone = tmp_path_factory.mktemp("clone") / "lrnet_edu"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", clone / "dist", clone]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return next((clone / "dist").glob("*.tar.gz")), next((clone / "dist").glob("*.whl"))
+
+
+def test_both_hold_the_whole_package_and_nothing_else(built: tuple[Path, Path]) -> None:
+    sdist, wheel = built
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrnet_edu").rglob("*") if path.is_file()}
+    wanted = {name for name in package if not re.search(r"__pycache__|\.pyc$", name)}
+    mnets = {path.name for path in (ROOT / "data_samples" / "mnets").glob("*.safetensors")}
+    assert len(mnets) == 4
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if not re.match(r"lrnet_edu-[0-9.]+\.dist-info/", name)}
+    assert inside == wanted | {f"lrnet_edu/mnets/{name}" for name in mnets}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= wanted | {f"data_samples/mnets/{name}" for name in mnets}
+    assert not [name for name in names if re.match("tests|notebooks|results|benchmarks|data_samples/.*nii", name)]
+
+
+def test_the_wheel_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its dependencies are this environment's; the clone is not among them."""
+    place = tmp_path / "empty"
+    venv.create(place, with_pip=False)
+    scripts = place / ("Scripts" if os.name == "nt" else "bin")
+    python = shutil.which("python", path=str(scripts))
+    assert python
+    packages = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
+    dependencies = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (Path(packages.strip()) / "dependencies.pth").write_text("\n".join(dependencies), "utf-8")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", built[1]]
+    subprocess.run(install, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*line: str | Path) -> str:
+        done = subprocess.run(
+            line, capture_output=True, text=True, encoding="utf-8", check=False, cwd=tmp_path, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run(python, "-c", USE) == "used\n"
+    overview = run(python, "-m", "lrnet_edu", "--help")
+    assert "reproduce" in overview
+    assert run(scripts / "lrnet-edu", "--help") == overview
