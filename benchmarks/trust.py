@@ -30,6 +30,11 @@ SECTIONS = {
         "Every damaged file is refused in one sentence or read as other libraries read it.",
         ["tests/fuzz", "-m", "slow or not slow"],
     ),
+    "interruptions": (
+        "After kill -9 at 50 random moments the same command finishes: on the CPU with the result of an uninterrupted "
+        "run, bit for bit, and without unfinished files in its folders or in the cache.",
+        ["tests/test_interruption.py", "-m", "slow"],
+    ),
 }
 PACKAGES = ("torch", "numpy", "hypothesis", "nibabel", "safetensors", "torchio")
 PAGE = RESULTS / "trust.md"
