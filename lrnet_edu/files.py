@@ -25,7 +25,6 @@ from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.data.labels import Labels, decode, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
-from lrnet_edu.writing import alone
 
 if TYPE_CHECKING:  # torch is loaded by the functions that need it: its import takes seconds
     from lrnet_edu.segmentation import TrainedMNet
@@ -74,8 +73,7 @@ def write_map(
     if objects and not chosen.any():
         raise absent_label(objects, np.unique(mask.data).tolist(), str(segmentation))
     phi = distance_map(chosen, kind, spacing=mask.spacing if spacing_aware else None)  # (D, H, W)
-    with alone(out.parent, out.name):
-        nifti.write(out, phi, mask.affine, description=mark("maps", phi))
+    nifti.write(out, phi, mask.affine, description=mark("maps", phi))
 
 
 def absent_label(objects: Labels, numbers: Iterable[int], where: str) -> InputError:
@@ -147,12 +145,18 @@ def predict_files(
         jobs.append(Job(image, labels, beside, masks.get(image)))
     check_outputs([path for job in jobs for path in (job.labels, *job.probabilities)], images, "predict")
     for image in progress(images, "Checking scans") if len(images) > 1 else ():
-        nifti.read_image(image)  # a damaged scan is reported now, not after an hour
-    names = [] if input.is_dir() else [path.name for path in (jobs[0].labels, *jobs[0].probabilities)]
-    with alone(jobs[0].labels.parent, *names):
-        for job in tqdm(jobs, "Segmenting", unit="scan", dynamic_ncols=True):
-            _segment(trained, job)
+        _read_scan(image, trained)  # a damaged scan is reported now, not after an hour
+    for job in tqdm(jobs, "Segmenting", unit="scan", dynamic_ncols=True):
+        _segment(trained, job)
     return [job.labels for job in jobs]
+
+
+def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
+    from lrnet_edu.data.preprocessing import check_growth
+
+    image = nifti.read_image(path)
+    check_growth(path, image, trained.preprocessing)
+    return image
 
 
 def _segment(trained: TrainedMNet, job: Job) -> None:
@@ -160,7 +164,7 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
     from lrnet_edu.data.preprocessing import back_to_original, prepare
     from lrnet_edu.inference import predict_probabilities
 
-    image = nifti.read_image(job.image)  # (D, H, W)
+    image = _read_scan(job.image, trained)  # (D, H, W)
     box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
     prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
     output = predict_probabilities(trained.mnet, prepared.image, window=trained.patch_size)  # (K + 1, d, h, w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -263,6 +264,30 @@ def test_outputs_that_cannot_be_written_are_refused(run: Path, tmp_path: Path) -
     with pytest.raises(InputError, match=r"let its name end in"):
         predict_files(run, data / "volume-1.nii.gz", tmp_path / "out.nrrd")
     assert names(tmp_path) == ["file", "segmentation-1.nii.gz", "volume-1.nii.gz"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_voxels_too_coarse_for_the_network_are_refused(run: Path, tmp_path: Path, alone: bool) -> None:
+    """20 voxels of 90 mm would be 600 million on the network's grid of 1.5 mm."""
+    data = lits(tmp_path / "data", [1, 2])
+    store(data / "volume-2.nii.gz", scan(), np.diag([90.0, 90.0, 90.0, 1.0]))
+    source, out = (data / "volume-2.nii.gz", "out.nii.gz") if alone else (data, "out")
+    with pytest.raises(InputError, match=r"volume-2\.nii\.gz has voxels of 90 x 90 x 90 mm.*too coarse"):
+        predict_files(run, source, tmp_path / out)
+    assert not (tmp_path / out).exists()
+
+
+def test_a_row_of_voxels_takes_little_memory(run: Path, tmp_path: Path) -> None:
+    """32,000 voxels in a row; a matrix that interpolates them would hold a billion numbers."""
+    row = np.tile(np.array([-1000, 50], np.int16), 16_000).reshape(1, 1, -1)
+    source = store(tmp_path / "row.nii.gz", row)
+    tracemalloc.start()
+    try:
+        predict_files(run, source, tmp_path / "out.nii.gz", device="cpu")
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
+    assert load(tmp_path / "out.nii.gz").shape == row.shape
 
 
 def test_one_bad_scan_of_a_folder_is_found_before_anything_is_written(run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ the right, y to the front, z to the head).
 from __future__ import annotations
 
 import gzip
+import logging
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +21,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from lrnet_edu.errors import InputError
-from lrnet_edu.writing import replacing
 
+_SILENT = logging.Logger("nibabel", level=100)  # what nibabel mends in a header it need not announce
 _CHUNK = 1 << 24  # bytes read at a time, so that memory follows what a file holds and not what it promises
 _SPACING_RANGE = (0.01, 100.0)  # mm
+_FARTHEST = 1e5  # mm from the scanner's origin; beyond it float32 headers lose the hundredths
+_LONGEST = 2**15 - 1  # voxels along an axis; NIfTI-1, which is what is written, holds no more
 
 
 @dataclass(frozen=True)
@@ -165,12 +169,22 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description
     image.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
     if not np.allclose(image.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
         image.set_qform(None, code=0)
-    with replacing(path) as file:
-        if path.suffix == ".gz":
-            with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_stream(file)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            if path.suffix == ".gz":
+                with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
+                    image.to_stream(stream)
+            else:
+                image.to_stream(file)
+        os.replace(partial, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path} cannot be written ({reason}): choose another folder.") from error
+    finally:
+        if partial.is_file():
+            partial.unlink()
 
 
 def _read(path: Path) -> Volume:
@@ -225,11 +239,14 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
     from nibabel.nifti2 import Nifti2Header
 
     start = stream.read(540)
-    stream.seek(0)
     if start[344:347] == b"n+1" or start[4:7] == b"n+2":
-        return (Nifti1Header if start[344:347] == b"n+1" else Nifti2Header).from_fileobj(stream)
-    if not start:
-        raise InputError(f"{path} is empty, no NIfTI file: download or export it again.")
+        header_type = Nifti1Header if start[344:347] == b"n+1" else Nifti2Header
+        size = header_type.template_dtype.itemsize
+        if len(start) < size:
+            raise _damaged(path)
+        header = header_type(start[:size], check=False)  # from_fileobj would read extensions of any promised size
+        header.check_fix(logger=_SILENT)
+        return header
     if start[128:132] == b"DICM":
         raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
     if start[344:347] == b"ni1":
@@ -255,12 +272,15 @@ def _shape(header: Any, path: Path) -> tuple[int, int, int]:
         )
     if min(shape) < 1:
         raise InputError(f"{path} has the impossible shape {shape}: export it again.")
+    if max(shape) > _LONGEST:
+        raise InputError(f"{path} has {max(shape)} voxels along one axis, more than NIfTI-1 can hold: cut it in parts.")
     return shape
 
 
 def _affine(header: Any, path: Path) -> np.ndarray:
     """The header's affine, if it can belong to a scan."""
-    affine = np.asarray(header.get_best_affine(), np.float64)
+    affine = np.array(header.get_best_affine(), np.float64)
+    affine[np.abs(affine) < 1e-12] = 0  # ITK complains about numbers near the smallest there are
     low, high = _SPACING_RANGE
     spacing = spacing_of(affine)
     if not all(low <= step <= high for step in spacing):  # also false for NaN
@@ -270,6 +290,8 @@ def _affine(header: Any, path: Path) -> np.ndarray:
         )
     if abs(np.linalg.det(affine[:3, :3])) < 0.01 * math.prod(spacing):
         raise InputError(f"{path} has an affine without inverse (two axes coincide): mend the header.")
+    if not (np.abs(affine[:3, 3]) <= _FARTHEST).all():
+        raise InputError(f"{path} lies more than 100 m from the scanner's origin: mend the affine in its header.")
     return affine
 
 
@@ -281,7 +303,9 @@ def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
         if not chunk:
             raise _damaged(path)
         data += chunk
-    stream.read(1)  # at the end of a compressed file this compares its checksum
+    if isinstance(stream, gzip.GzipFile):
+        while stream.read(_CHUNK):  # to the end, where its checksum is compared
+            pass
     return data
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ CT_WINDOW = (-200.0, 250.0)
 
 _AIR = -500.0  # HU: below is air, above is body
 _MARGIN = 5.0  # mm kept around the body
+_MOST_NEW_VOXELS = 2**22  # of a prepared scan, unless it has ...
+_MOST_GROWTH = 30  # ... fewer than this for each voxel of its file
 _TIE = 1e-3  # probabilities closer than this count as equal
 
 
@@ -117,6 +120,18 @@ def _is_ct(cases: Sequence[Case]) -> bool:
     probes = [cases[i] for i in sorted({0, len(cases) // 2, len(cases) - 1})]
     votes = [float(np.quantile(read_image(case.image).data, 0.001)) <= -200 for case in probes]
     return 2 * sum(votes) > len(votes)
+
+
+def check_growth(path: str | Path, image: Volume, settings: Preprocessing) -> None:
+    """Raise InputError if a scan's voxels are so large that the network's grid would need many times as many."""
+    volume = math.prod(n * step for n, step in zip(image.data.shape, image.spacing, strict=True))
+    voxels = volume / settings.spacing**3
+    if voxels > max(_MOST_NEW_VOXELS, _MOST_GROWTH * image.data.size):
+        sizes = " x ".join(f"{step:g}" for step in image.spacing)
+        raise InputError(
+            f"{path} has voxels of {sizes} mm (z, y, x), too coarse for a network that works at {settings.spacing:g} "
+            f"mm ({voxels:.1e} voxels for {image.data.size}): mend the spacing in its header, or use a finer scan."
+        )
 
 
 def prepare(
@@ -271,8 +286,8 @@ def back_to_original(
     """Bring a network's output back onto the grid of the file it came from.
 
     The probabilities are interpolated linearly and the largest one is taken last, on the fine grid, so that
-    surfaces come out smooth. Both grids have parallel axes, so the interpolation is one small matrix per
-    axis, applied slice by slice: beside input and result, a few slices are held in memory. Outside the
+    surfaces come out smooth. Both grids have parallel axes, so the interpolation is one step per
+    axis, slice by slice: beside input and result, a few slices are held in memory. Outside the
     effective range everything is background.
 
     Args:
@@ -290,33 +305,40 @@ def back_to_original(
     steps, start = between[:3, :3][::-1, ::-1], between[:3, 3][::-1]  # the same in (z, y, x)
     axes = np.abs(steps).argmax(axis=0)  # the prepared axis that runs along each axis of the file
     moved = probabilities.transpose(0, *(axes + 1))
-    to_d, to_h, to_w = (
-        _interpolation(steps[axis, i] * np.arange(shape[i]) + start[axis], moved.shape[1 + i])
+    along_d, along_h, along_w = (
+        _Interpolation(steps[axis, i] * np.arange(shape[i]) + start[axis], moved.shape[1 + i])
         for i, axis in enumerate(axes)
     )
-    inside = np.outer(to_h.sum(1), to_w.sum(1))  # (H, W), 1 in the effective range
+    inside = np.outer(along_h.inside, along_w.inside)  # (H, W), 1 in the effective range
     classes = np.zeros(shape, np.uint8)
     kept = np.zeros((len(moved), *shape), np.float32) if keep_probabilities else None
-    for z, row in enumerate(to_d):
-        near = np.flatnonzero(row)  # at most two slices, none outside
-        plane = np.tensordot(row[near], moved[:, near], (0, 1)).astype(np.float32)  # (K + 1, h, w)
-        plane = to_h @ plane @ to_w.T  # (K + 1, H, W)
-        plane[0] += 1 - inside * row.sum()
+    for z in range(shape[0]):
+        plane = along_d.at(moved, 1, slice(z, z + 1))[:, 0]  # (K + 1, h, w)
+        plane = along_w.at(along_h.at(plane, 1), 2)  # (K + 1, H, W)
+        plane[0] += 1 - inside * along_d.inside[z]
         classes[z] = plane.argmax(axis=0)
         if kept is not None:
             kept[:, z] = plane
     return classes, kept
 
 
-def _interpolation(positions: np.ndarray, n: int) -> np.ndarray:
-    """The matrix (len(positions), n) of linear interpolation at real-valued indices 0..n-1.
+class _Interpolation:
+    """Linear interpolation at real-valued indices of an axis of n voxels.
 
-    Half a voxel beyond the first and last centre the border value goes on; further out the row is 0.
+    Half a voxel beyond the first and last centre the border value goes on; further out everything is 0.
     """
-    matrix = np.zeros((len(positions), n), np.float32)
-    inside = np.flatnonzero((positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3))
-    clamped = positions[inside].clip(0, n - 1)
-    lower = np.floor(clamped).astype(int).clip(0, max(0, n - 2))
-    matrix[inside, lower] = 1 - (clamped - lower)
-    matrix[inside, np.minimum(lower + 1, n - 1)] += clamped - lower
-    return matrix
+
+    def __init__(self, positions: np.ndarray, n: int) -> None:
+        within = (positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3)
+        clamped = positions.clip(0, n - 1)
+        self.lower = np.floor(clamped).astype(int).clip(0, max(0, n - 2))
+        self.upper = np.minimum(self.lower + 1, n - 1)
+        share = (clamped - self.lower).astype(np.float32)  # of the upper neighbour
+        self.inside = within.astype(np.float32)
+        self.weights = (1 - share) * self.inside, share * self.inside
+
+    def at(self, values: np.ndarray, axis: int, part: slice = slice(None)) -> np.ndarray:
+        """The values interpolated along an axis at the positions, or a part of them: float32."""
+        fit = (-1, *[1] * (values.ndim - axis - 1))
+        below, above = values.take(self.lower[part], axis), values.take(self.upper[part], axis)
+        return below * self.weights[0][part].reshape(fit) + above * self.weights[1][part].reshape(fit)

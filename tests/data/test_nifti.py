@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,7 @@ def _flipped(content: bytes, position: int) -> bytes:
 
 HUGE = _with_header(_set("dim", [3, 30_000, 30_000, 30_000, 1, 1, 1, 1]))
 GOOD = _bytes_of(noise())
+SHRUNK = gzip.compress(_with_header(_set("dim", [3, 5, 6, 6, 1, 1, 1, 1])))[:-8] + gzip.compress(GOOD)[-8:]
 NAN = noise("float32")
 NAN[0, 0, 0] = np.nan
 
@@ -199,13 +201,14 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
     "metaimage": ("a.nii", b"ObjectType = Image\nNDims = 3\n" + b"\0" * 900, ["MetaImage", "SimpleITK"]),
     "half of a pair": ("a.hdr", GOOD[:344] + b"ni1\0", ["pair", ".hdr, .img", "nibabel"]),
     "text": ("a.nii", b"hello", ["not NIfTI", "dcm2niix"]),
-    "empty": ("a.nii", b"", ["is empty", "again"]),
+    "empty": ("a.nii", b"", ["not NIfTI"]),
     "gzipped text": ("a.nii.gz", gzip.compress(b"hello"), ["not NIfTI"]),
     "header cut": ("a.nii", GOOD[:348], ["truncated"]),
     "truncated": ("a.nii", GOOD[:-1], ["truncated", "again"]),
     "truncated gzip": ("a.nii.gz", gzip.compress(GOOD)[:-20], ["truncated", "again"]),
     "gzip cut in its header": ("a.nii.gz", gzip.compress(GOOD)[:5], ["truncated", "again"]),
     "wrong checksum": ("a.nii.gz", _flipped(gzip.compress(GOOD), -8), ["truncated or corrupt", "again"]),
+    "checksum behind the voxels": ("a.nii.gz", SHRUNK, ["corrupt"]),
     "corrupt gzip": ("a.nii.gz", _flipped(gzip.compress(GOOD), 11), ["corrupt", "again"]),
     "promises 54 TB": ("a.nii", HUGE, ["truncated"]),
     "promises 54 TB, gzip": ("a.nii.gz", gzip.compress(HUGE), ["truncated"]),
@@ -220,6 +223,9 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
     "NaN in the affine": ("a.nii", _with_header(_set("srow_x", [np.nan] * 4)), ["spacing"]),
     "micrometres": ("a.nii", _spacing(700, 700, 2500), ["2500 x 700 x 700 mm", "spacing"]),
     "metres": ("a.nii", _spacing(7e-4, 7e-4, 2.5e-3), ["mm", "spacing"]),
+    "far away": ("a.nii", _with_header(_set("srow_x", [-0.8, 0, 0, 1e30])), ["origin"]),
+    "nowhere": ("a.nii", _with_header(_set("srow_x", [-0.8, 0, 0, np.nan])), ["origin"]),
+    "one axis too long": ("a.nii", nib.Nifti2Image(np.zeros((1, 40_000, 1), "u1"), AFFINE).to_bytes(), ["40000"]),
     "axes coincide": ("a.nii", _with_header(_parallel_axes), ["without inverse"]),
     "negative size": ("a.nii", _with_header(_set("dim", [3, -5, 6, 7, 1, 1, 1, 1])), ["shape"]),
     "unknown type": ("a.nii", _with_header(_set("datatype", 77)), ["header"]),
@@ -285,6 +291,36 @@ def test_no_header_byte_breaks_the_reader(tmp_path: Path) -> None:
         except InputError:
             refused += 1
     assert 30 < refused < 300
+
+
+def test_extensions_are_not_read_whatever_size_they_promise(tmp_path: Path) -> None:
+    content = GOOD[:348] + b"\1\0\0\0" + b"\xff\xff\xff\x7f\4\0\0\0" + b"12345678" + GOOD[352:]
+    header = nib.Nifti1Header(content[:348])
+    header["vox_offset"] = 368
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + content[348:])
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(nifti.read_image(tmp_path / "a.nii").data, noise().T)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_headers_are_mended_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.nii").write_bytes(_with_header(_set("pixdim", [1, -0.8, 0.9, 2.5, 0, 0, 0, 0])))
+    np.testing.assert_allclose(nifti.read_image(tmp_path / "a.nii").affine, AFFINE, atol=1e-6)
+    (tmp_path / "b.nii").write_bytes(_with_header(_set("datatype", 77)))
+    with pytest.raises(InputError, match="header"):
+        nifti.read_image(tmp_path / "b.nii")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_affine_holds_no_number_that_is_nearly_nothing(tmp_path: Path) -> None:
+    """ITK prints a page about them."""
+    affine = AFFINE.copy()
+    affine[1, 0] = 1e-319
+    nib.save(nib.Nifti2Image(noise(), affine), tmp_path / "a.nii")
+    assert nifti.read_image(tmp_path / "a.nii").affine[1, 0] == 0
 
 
 def test_same_grid_allows_rounding_only() -> None:
