@@ -108,9 +108,11 @@ def demo(
     """
     from lrnet_edu.demo import run_demo
     from lrnet_edu.files import check_writable
+    from lrnet_edu.writing import alone
 
     check_writable(out)
-    run_demo(out, seed=seed)
+    with alone(out):
+        run_demo(out, seed=seed)
 
 
 @app.command()
@@ -121,9 +123,11 @@ def samples(
     """Write the sample CTs of data_samples/ again. Voxels and headers come out equal."""
     from lrnet_edu.data.phantoms import write_samples
     from lrnet_edu.files import check_writable
+    from lrnet_edu.writing import alone
 
     check_writable(out)
-    files = write_samples(out, cases)
+    with alone(out):
+        files = write_samples(out, cases)
     typer.echo(f"Wrote {len(files)} files to {out}.")
 
 

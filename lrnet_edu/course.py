@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import lrnet_edu
-from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.errors import InputError
+from lrnet_edu.writing import write_atomically
 
 NOTEBOOKS = Path(lrnet_edu.__file__).parents[1] / "notebooks"
 NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them

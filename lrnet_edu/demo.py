@@ -18,11 +18,12 @@ import numpy as np
 import typer
 
 from lrnet_edu._version import __version__
-from lrnet_edu.checkpoints import load_checkpoint, write_atomically
+from lrnet_edu.checkpoints import load_checkpoint
 from lrnet_edu.config import METHODS, Config, fast, preset, pretrain_config
 from lrnet_edu.data.cases import Case, find_cases, segmentation_name
 from lrnet_edu.data.labels import encode, parse_labels
 from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.errors import InputError
 from lrnet_edu.files import predict_files
 from lrnet_edu.metrics import CaseScores, ScoreTable, case_scores, score_table
 from lrnet_edu.networks import LRNet, load_lrnet
@@ -31,6 +32,7 @@ from lrnet_edu.report import DemoResults, write_report
 from lrnet_edu.samples import sample_folder
 from lrnet_edu.segmentation import Study, load_mnet, open_study, train_run
 from lrnet_edu.training import State, choose_device
+from lrnet_edu.writing import write_atomically
 
 DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 LABEL = "2"  # the lesions; label 1 is the liver around them
@@ -85,7 +87,14 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     Returns:
         The report, ``out/report.html``; beside it are ``results.csv`` and a run folder for the LR-Net and for each
         method.
+
+    Raises:
+        InputError: if ``out`` holds a ``results.csv`` or a ``report.html`` but no run of the demo, or one with another
+            seed.
     """
+    for name in ("results.csv", "report.html"):
+        if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
+            raise InputError(f"{out / name} exists and is not the demo's; name another folder.")
     clock, samples = Clock(), sample_folder()
     with clock.stage("Preparing the scans"):
         study = open_study(samples, demo_config("dice", seed))

@@ -89,6 +89,11 @@ def distance_map(
 
     Raises:
         InputError: a mask of another type or shape, without voxels or with NaN; an option that does not fit.
+
+    >>> distance_map(np.array([[0, 1, 1, 1, 1, 1, 0]]), "O-DM")
+    array([[0., 1., 2., 3., 2., 1., 0.]], dtype=float32)
+    >>> distance_map(np.array([[0, 1, 1, 1, 1, 1, 0]]), "I-DM", spacing=(3, 2))
+    array([[0., 6., 4., 2., 4., 6., 0.]], dtype=float32)
     """
     _check_mask(mask)
     if kind not in KINDS:

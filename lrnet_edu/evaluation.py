@@ -19,6 +19,7 @@ from lrnet_edu.data.labels import Labels, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
 from lrnet_edu.files import absent_label, check_stems_differ, check_writable, nifti_files, progress, stem
 from lrnet_edu.metrics import CaseScores, case_scores, score_table
+from lrnet_edu.writing import write_atomically
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
 _CRITERIA = ("dice", "voe", "rvd", "assd", "msd", "rmsd")
@@ -75,8 +76,6 @@ def evaluate_folders(
     if board is not None:
         result["challenge"] = _board_as_json(board)
     if json_file is not None:
-        from lrnet_edu.checkpoints import write_atomically  # loads torch
-
         write_atomically(Path(json_file), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
     return result
 

@@ -28,7 +28,6 @@ from typing import Any
 import torch
 
 from lrnet_edu._version import __version__
-from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.labels import encode
@@ -43,6 +42,7 @@ from lrnet_edu.processes import run_jobs
 from lrnet_edu.segmentation import PARTS, Study, TrainedMNet, load_mnet, open_study, read_split, train_run
 from lrnet_edu.tables import number_or_none, write_table
 from lrnet_edu.training import choose_device
+from lrnet_edu.writing import alone, write_atomically
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,18 @@ def reproduce(
     runs = planned_runs(table, config, seeds)
     study = open_study(data, config)
     say(study.describe())
-    pin_split(out, study)
-    todo = [run for run in runs if read_record(out, run) is None]
-    try:
-        failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
-    finally:  # also when it is stopped: the table of what there is
-        facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
-        records = [record for run in runs if (record := read_record(out, run)) is not None]
-        result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
+    with alone(out), alone(out / "scores"):
+        pin_split(out, study)
+        todo = [run for run in runs if read_record(out, run) is None]
+        for run in runs:
+            if run not in todo:  # stopped just then, it may have been kept
+                (run_folder(out, run) / "last.safetensors").unlink(missing_ok=True)
+        try:
+            failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
+        finally:  # also when it is stopped: the table of what there is
+            facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
+            records = [record for run in runs if (record := read_record(out, run)) is not None]
+            result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed, the first with: {failed[0]}")
     return result
@@ -133,6 +137,11 @@ def pin_split(out: Path, study: Study) -> None:
         write_atomically(path, json.dumps(study.split, indent=2).encode())
     elif read_split(path, [name for part in study.split.values() for name in part]) != study.split:
         raise InputError(f"{out} holds runs on other cases; name another folder.")
+
+
+def run_folder(out: Path, run: Run) -> Path:
+    """Where a run is trained."""
+    return out / "runs" / run.row.key / f"seed-{run.config.seed}"
 
 
 def read_record(out: Path, run: Run) -> dict[str, Any] | None:
@@ -182,7 +191,7 @@ def do_runs(
 
 def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, float, str]:
     """Train and test one run; returns its title, seconds, and what went wrong, for a run that failed."""
-    folder = out / "runs" / run.row.key / f"seed-{run.config.seed}"
+    folder = run_folder(out, run)
     try:
         state = train_run(study, run.config, folder, device=device, resume=True)
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Choose case, method, kind of map and threshold; the slices and the seven criteria follow.
+"""Choose case, method, kind of map and threshold; the slices and section 3's seven criteria follow.
 
 The controls are ipywidgets, for a new choice needs the kernel. The picture and the table are an ordinary
 output of the cell, replaced at every choice: they are saved with the notebook and scroll without a kernel.

@@ -25,6 +25,7 @@ from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.data.labels import Labels, decode, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
+from lrnet_edu.writing import alone
 
 if TYPE_CHECKING:  # torch is loaded by the functions that need it: its import takes seconds
     from lrnet_edu.segmentation import TrainedMNet
@@ -73,7 +74,8 @@ def write_map(
     if objects and not chosen.any():
         raise absent_label(objects, np.unique(mask.data).tolist(), str(segmentation))
     phi = distance_map(chosen, kind, spacing=mask.spacing if spacing_aware else None)  # (D, H, W)
-    nifti.write(out, phi, mask.affine, description=mark("maps", phi))
+    with alone(out.parent, out.name):
+        nifti.write(out, phi, mask.affine, description=mark("maps", phi))
 
 
 def absent_label(objects: Labels, numbers: Iterable[int], where: str) -> InputError:
@@ -146,8 +148,10 @@ def predict_files(
     check_outputs([path for job in jobs for path in (job.labels, *job.probabilities)], images, "predict")
     for image in progress(images, "Checking scans") if len(images) > 1 else ():
         _read_scan(image, trained)  # a damaged scan is reported now, not after an hour
-    for job in tqdm(jobs, "Segmenting", unit="scan", dynamic_ncols=True):
-        _segment(trained, job)
+    names = [] if input.is_dir() else [path.name for path in (jobs[0].labels, *jobs[0].probabilities)]
+    with alone(jobs[0].labels.parent, *names):
+        for job in tqdm(jobs, "Segmenting", unit="scan", dynamic_ncols=True):
+            _segment(trained, job)
     return [job.labels for job in jobs]
 
 

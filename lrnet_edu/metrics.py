@@ -80,7 +80,7 @@ class ScoreTable:
 
     Attributes:
         cases: Number of cases in the set.
-        mean: The set's DC, DG, VOE, RVD, abs_RVD, ASSD, MSD and RMSD; NaN where no case has a value.
+        mean: The set's DC, DG, VOE, RVD, abs_RVD, and in mm ASSD, MSD and RMSD; NaN where no case has a value.
         undefined: For the same names, in how many cases the value is undefined.
     """
 
@@ -104,6 +104,12 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
     Raises:
         InputError: If the masks are not volumes of one shape, hold NaN, fractional or negative values, or the
             spacing is not three positive numbers.
+
+    >>> reference = np.zeros((9, 9, 9))
+    >>> reference[2:6, 2:6, 2:6] = 1
+    >>> scores = case_scores(np.roll(reference, 1, axis=0), reference, spacing=(2.5, 1, 1))
+    >>> scores.dice, scores.voe, scores.rvd, scores.msd
+    (0.75, 0.4, 0.0, 2.5)
     """
     p, r = (volume != 0 for volume in cropped_pair(prediction, reference))
     intersection = int(np.count_nonzero(p & r))
@@ -150,6 +156,11 @@ def score_table(cases: Sequence[CaseScores], penalties: Mapping[str, float] | No
 
     Raises:
         InputError: If a penalty is given for another name, or is not a finite number.
+
+    >>> lesion, nothing = np.ones((2, 2, 2)), np.zeros((2, 2, 2))
+    >>> table = score_table([case_scores(found, lesion, (1, 1, 1)) for found in (lesion, nothing)])
+    >>> table.mean["DC"], table.mean["ASSD"], table.undefined["ASSD"]
+    (0.5, 0.0, 1)
     """
     penalties = penalties or {}
     for name, value in penalties.items():

@@ -83,6 +83,9 @@ class MNet(nn.Module):
         classes: background included, so 2 for the paper's tumour.
         features: width of each level, top first; its length is the number of levels.
         blocks: residual blocks of each level below the first, on the way down and again on the way up.
+
+    Raises:
+        InputError: if features and blocks do not fit together; when called, if the image's shape does not.
     """
 
     def __init__(
@@ -158,6 +161,9 @@ class LRNet(nn.Module):
         activation: output layer; None takes section 3.1's, ReLU for O-DM, I-DM and NI-DM, tanh for SNI-DM.
             "sigmoid" with NI-DM is the paper's NI-DM_s.
         norm: None or "instance".
+
+    Raises:
+        InputError: if there is no such kind, activation or norm; when called, if the shape does not fit.
     """
 
     def __init__(self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None) -> None:
@@ -209,6 +215,14 @@ class Tandem(nn.Module):
     (B, in_channels, D, H, W) -> (B, classes, D, H, W) and (B, classes - 1, D, H, W). Frozen, the LR-Net is a fixed
     function: none of its weights and statistics ever moves, yet gradients flow through it to the M-Net (so it is
     not wrapped in ``no_grad``). ``frozen=False`` is the paper's uLR-Net.
+
+    Args:
+        mnet: what segments, image -> logits.
+        lrnet: a pretrained LR-Net.
+        frozen: whether the LR-Net stays as it is.
+
+    Raises:
+        InputError: when called, if the M-Net or the LR-Net refuses the shape.
     """
 
     def __init__(self, mnet: nn.Module, lrnet: nn.Module, frozen: bool = True) -> None:
@@ -231,6 +245,10 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None)
     """The LR-Net that ships with the package, trained on random synthetic shapes, ready to be frozen.
 
     Five weight files exist: one for each kind of map with section 3.1's output layer, and NI-DM with a sigmoid.
+
+    Args:
+        kind: the map it regresses, in unit voxels: "O-DM", "I-DM", "NI-DM" or "SNI-DM".
+        activation: "relu", "sigmoid" or "tanh"; None takes section 3.1's for the kind.
 
     Raises:
         InputError: if no weights ship for this kind and activation.

@@ -19,7 +19,6 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.components import connected_components
 from lrnet_edu.config import PretrainConfig, preset
 from lrnet_edu.data.cache import CachedCase
@@ -32,6 +31,7 @@ from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
 from lrnet_edu.parallel import processes
 from lrnet_edu.segmentation import open_study
 from lrnet_edu.training import Task, choose_device, fit, open_run
+from lrnet_edu.writing import alone, write_atomically
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]  # -> a cube with a lesion, bool
 
@@ -306,8 +306,9 @@ def pretrain_on(
     if processes() > 1:
         raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
     task = pretraining_task(config, draw, held_out, start)
-    open_run(out, config, resume=resume, more=about)
-    if split:
-        write_atomically(out / "split.json", json.dumps(split, indent=2).encode())
-    fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
+    with alone(out):
+        open_run(out, config, resume=resume, more=about)
+        if split:
+            write_atomically(out / "split.json", json.dumps(split, indent=2).encode())
+        fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

@@ -13,7 +13,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.figures import (
     Picture,
     architecture_figure,
@@ -26,6 +25,7 @@ from lrnet_edu.figures import (
 from lrnet_edu.metrics import ScoreTable
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.pretraining import LRNetQuality
+from lrnet_edu.writing import write_atomically
 
 SLICES = 3  # rows of Fig. 3
 
@@ -157,7 +157,9 @@ def _run(results: DemoResults) -> str:
 def _two_columns(caption: str, heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     body = "".join(f'<tr><th scope="row">{escape(a)}</th><td>{escape(b)}</td></tr>' for a, b in rows)
-    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f'<table class="pairs"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
 
 
 def _wide(table: str, name: str) -> str:
@@ -254,6 +256,8 @@ caption { text-align: left; color: var(--soft); padding-bottom: 0.4rem; }
 th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; white-space: nowrap; }
 th:first-child { text-align: left; }
+.pairs th, .pairs td { text-align: left; }
+.pairs td { white-space: normal; overflow-wrap: anywhere; }
 thead th { border-bottom-width: 2px; }
 tbody th { font-weight: 500; }
 small { display: block; color: var(--soft); font-weight: 400; font-size: 0.8rem; }

@@ -8,6 +8,7 @@ import lrnet_edu
 from lrnet_edu._version import __version__
 from lrnet_edu.data.cache import cache_root
 from lrnet_edu.errors import InputError
+from lrnet_edu.writing import alone
 
 PACKAGE = Path(lrnet_edu.__file__).parent
 
@@ -21,8 +22,10 @@ def sample_folder() -> Path:
     if not (cached / "complete").exists():
         from lrnet_edu.data.phantoms import write_samples
 
-        write_samples(cached)
-        (cached / "complete").touch()
+        with alone(cached, wait=True):
+            if not (cached / "complete").exists():
+                write_samples(cached)
+                (cached / "complete").touch()
     return cached
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from lrnet_edu import losses
 from lrnet_edu.baselines import location_baseline
-from lrnet_edu.checkpoints import load_checkpoint, malformed_facts, write_atomically
+from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.cases import find_cases
@@ -32,6 +33,7 @@ from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, load_pretrained_
 from lrnet_edu.parallel import processes, rank
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.training import State, Task, choose_device, estimate, fit, open_run, summary_writer
+from lrnet_edu.writing import alone, write_atomically
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
 PENALTY_KIND = "NI-DM"  # MapDice's map in every row; the other kinds leave [0, 1]
@@ -271,16 +273,17 @@ def train_run(
     task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
     if tensorboard:
         summary_writer()
-    if rank() == 0:
-        open_run(folder, config, resume=resume, more=about)
-        write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
-    if say:
-        seconds, memory = estimate(task, place)
-        minutes, gigabytes = seconds * config.steps / 60, memory / 1e9
-        say(f"On {place}: {f'about {minutes:.0f} min' if minutes >= 1 else 'less than a minute'} and "
-            f"{max(gigabytes, 0.1):.1f} GB for {config.steps} steps at most.")  # fmt: skip
-    return fit(task, config, folder, place, resume=resume, tensorboard=tensorboard,
-               title=METHODS[config.method].title)  # fmt: skip
+    with alone(folder) if rank() == 0 else nullcontext():
+        if rank() == 0:
+            open_run(folder, config, resume=resume, more=about)
+            write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
+        if say:
+            seconds, memory = estimate(task, place)
+            minutes, gigabytes = seconds * config.steps / 60, memory / 1e9
+            say(f"On {place}: {f'about {minutes:.0f} min' if minutes >= 1 else 'less than a minute'} and "
+                f"{max(gigabytes, 0.1):.1f} GB for {config.steps} steps at most.")  # fmt: skip
+        return fit(task, config, folder, place, resume=resume, tensorboard=tensorboard,
+                   title=METHODS[config.method].title)  # fmt: skip
 
 
 # ---- checkpoints ------------------------------------------------------------------------------------------------

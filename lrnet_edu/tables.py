@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.checkpoints import write_atomically
 from lrnet_edu.lesions import by_size
 from lrnet_edu.metrics import CaseScores, score_table
 from lrnet_edu.paper_tables import BASELINE, CRITERIA, TABLES, Claim, Pair, Row
 from lrnet_edu.statistics import Comparison, cases_needed, compare, correct
 from lrnet_edu.tables_text import as_markdown
+from lrnet_edu.writing import write_atomically
 
 Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # key of a row -> seed -> what its run wrote
 

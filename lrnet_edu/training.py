@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.parallel import rank, shared
+from lrnet_edu.writing import write_atomically
 
 
 @dataclass
@@ -262,7 +263,10 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
     settings = json.loads(json.dumps({**asdict(config), **(more or {})}))
     path = folder / "config.json"
     if check_run(folder, resume=resume):
-        before = json.loads(path.read_text("utf-8"))
+        try:
+            before = dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise InputError(f"{path} is damaged; name another folder for a new run.") from None
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:
             raise InputError(

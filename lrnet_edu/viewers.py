@@ -2,7 +2,8 @@
 
 The volumes travel inside the cell's output, once, in at most 256 levels each, and a small script on the page
 (``page/slices.js``) draws every slice from them. So the same output scrolls in JupyterLab, on Colab and in an
-exported page without a network, and where no script may run the picture of one slice stands in its place.
+exported page without a network, and where no script may run the picture of one slice stands in its place. Its panels
+are those of the paper's Fig. 3, for every slice.
 """
 
 from __future__ import annotations

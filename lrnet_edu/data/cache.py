@@ -13,13 +13,13 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+from filelock import Timeout
 from tqdm import tqdm
 
 from lrnet_edu.data.boxes import random_box
@@ -29,9 +29,9 @@ from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing
 from lrnet_edu.data.preprocessing import Preprocessing, check_growth, prepare
 from lrnet_edu.errors import InputError
 from lrnet_edu.processes import run_jobs
+from lrnet_edu.writing import locked, reason, unlocked
 
 _FORMAT = 1  # raise it when the content of a case's folder changes its meaning
-_LEFTOVER_AGE = 3600.0  # seconds; writing a case takes a few, so an older unfinished folder has no owner
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,20 @@ def _start_worker() -> None:
 
 
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
-    """Prepare one case into a folder with a name of its own, which is renamed once it is complete."""
+    """Prepare one case, unless another process does so: then wait until it is done."""
+    try:
+        lock = locked(_lock_of(place), wait=True)
+    except OSError as error:
+        raise _unwritable(place.parent, error) from error
+    try:
+        if not place.is_dir():
+            _write_case(case, settings, labels, place)
+    finally:
+        unlocked(lock)
+
+
+def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
+    """Prepare one case into a folder under another name, which is renamed once it is complete."""
     assert case.mask is not None
     image, mask = read_image(case.image), read_mask(case.mask)
     check_same_grid(image, mask, case.image, case.mask)
@@ -164,19 +177,25 @@ def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
     partial = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
         partial.mkdir()
-        np.save(partial / "image.npy", prepared.image.astype(np.float16))
-        np.save(partial / "classes.npy", prepared.classes)
+        _save(partial / "image.npy", prepared.image.astype(np.float16))
+        _save(partial / "classes.npy", prepared.classes)
         for k in range(1, len(labels) + 1):
             indices = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
-            np.save(partial / f"foreground-{k:03d}.npy", indices)
+            _save(partial / f"foreground-{k:03d}.npy", indices)
         (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
-        if not place.is_dir():  # else another process has finished the same case meanwhile
+        if not place.is_dir():  # where files cannot be locked, another process may have been faster
             os.replace(partial, place)
     except OSError as error:
         if not place.is_dir():
             raise _unwritable(place.parent, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """As ``np.save``, which to a file of its own writes through C and does not notice that the disk is full."""
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)
 
 
 def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
@@ -215,20 +234,29 @@ def _check_labels(cases: Sequence[Case], places: Sequence[Path], labels: Labels)
         seen.update(numbers)
         missing.difference_update(numbers)
     if missing and cases:
-        absent, present = (", ".join(map(str, sorted(some))) or "none" for some in (missing, seen))
-        raise InputError(f"Label {absent} occurs in no mask: choose among the labels that do ({present}).")
+        absent, present = (", ".join(map(str, sorted(some))) for some in (missing, seen))
+        advice = f"choose among the labels that do ({present})" if seen else "every mask is empty, so export them again"
+        raise InputError(f"Label {absent} occurs in no mask: {advice}.")
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}.lock")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes left behind that died while they wrote."""
-    for partial in folder.glob("*.part"):
-        with suppress(FileNotFoundError):  # another process may just have finished it
-            if time.time() - partial.stat().st_mtime > _LEFTOVER_AGE:
+    """Remove what processes left behind that died while they wrote: nobody holds the lock of their case."""
+    for name in {path.name.split(".")[0] for pattern in ("*.part", "*.lock") for path in folder.glob(pattern)}:
+        try:
+            lock = locked(_lock_of(folder / name), wait=False)
+        except Timeout:
+            continue
+        if lock is not None:
+            for partial in folder.glob(f"{name}.*.part"):
                 shutil.rmtree(partial, ignore_errors=True)
+        unlocked(lock)
 
 
 def _unwritable(folder: Path, error: OSError) -> InputError:
-    reason = error.strerror or str(error)
     return InputError(
-        f"The cache folder {folder} cannot be written ({reason}): set LRNET_EDU_CACHE to a folder with room."
+        f"The cache folder {folder} cannot be written ({reason(error)}): set LRNET_EDU_CACHE to a folder with room."
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import logging
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.writing import replacing
 
 _SILENT = logging.Logger("nibabel", level=100)  # what nibabel mends in a header it need not announce
 _CHUNK = 1 << 24  # bytes read at a time, so that memory follows what a file holds and not what it promises
@@ -169,22 +169,12 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description
     image.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
     if not np.allclose(image.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
         image.set_qform(None, code=0)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            if path.suffix == ".gz":
-                with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
-                    image.to_stream(stream)
-            else:
-                image.to_stream(file)
-        os.replace(partial, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path} cannot be written ({reason}): choose another folder.") from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
+    with replacing(path) as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(file)
 
 
 def _read(path: Path) -> Volume:
@@ -247,6 +237,8 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
         header = header_type(start[:size], check=False)  # from_fileobj would read extensions of any promised size
         header.check_fix(logger=_SILENT)
         return header
+    if not start:
+        raise InputError(f"{path} is empty, no NIfTI file: download or export it again.")
     if start[128:132] == b"DICM":
         raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
     if start[344:347] == b"ni1":

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from lrnet_edu.data import nifti
 from lrnet_edu.data.phantom_canvas import FAR, Array, Canvas
 from lrnet_edu.data.phantom_organs import Anatomy, paint_anatomy
+from lrnet_edu.errors import InputError
 
 # What makes a phantom hard. Source: 3D-IRCADb cases 1 and 17 and one case of LiTS, measured: liver 102-118
 # HU, lesions 20-50 HU darker, noise sigma 10-20 HU, 2 to 70 lesions from a few voxels to a large part of a
@@ -118,22 +119,44 @@ def write_samples(folder: str | Path, cases: int = COMMITTED) -> list[Path]:
     """Write the course's sample data in the layout of LiTS.
 
     Args:
-        folder: where ``volume-N.nii.gz`` and ``segmentation-N.nii.gz`` go; made if missing, files replaced.
+        folder: where ``volume-N.nii.gz`` and ``segmentation-N.nii.gz`` go; made if missing. No file is replaced.
         cases: how many; those beyond the committed ones are made in the same way.
 
     Returns:
-        The files written, each volume followed by its segmentation. Equal voxels and headers every time.
+        The files, each volume followed by its segmentation. Equal voxels and headers every time.
 
     Raises:
-        InputError: if the folder cannot be written.
+        InputError: if the folder cannot be written, or holds another file of such a name; nothing is written then.
     """
-    written = []
-    for recipe in tqdm(list(map(sample, range(cases))), "Making phantoms", unit="case", dynamic_ncols=True):
+    recipes = [(recipe, _files(Path(folder), recipe)) for recipe in map(sample, range(cases))]
+    recipes.sort(key=lambda pair: not any(path.exists() for path in pair[1]))  # what may be refused comes first
+    for recipe, paths in tqdm(recipes, "Making phantoms", unit="case", dynamic_ncols=True):
         case = phantom(recipe.seed, shape=recipe.shape, spacing=recipe.spacing, lesions=recipe.lesions)
-        for name, data in (("volume", case.image), ("segmentation", case.mask)):
-            written.append(Path(folder) / f"{name}-{recipe.seed}.nii.gz")
-            nifti.write(written[-1], *_stored_along(recipe.axes, data, case.affine))
-    return written
+        stored = [_stored_along(recipe.axes, data, case.affine) for data in (case.image, case.mask)]
+        for path, volume in zip(paths, stored, strict=True):
+            _refuse_another(path, *volume)
+        for path, volume in zip(paths, stored, strict=True):
+            if not path.exists():
+                nifti.write(path, *volume)
+    return [path for _, paths in sorted(recipes) for path in paths]
+
+
+def _files(folder: Path, recipe: Sample) -> list[Path]:
+    return [folder / f"{name}-{recipe.seed}.nii.gz" for name in ("volume", "segmentation")]
+
+
+def _refuse_another(path: Path, data: Array, affine: Array) -> None:
+    """Raise InputError if the path exists and does not hold this volume (D, H, W)."""
+    if not path.exists():
+        return
+    try:
+        there = nifti.read_image(path)
+        same = there.data.shape == data.shape and np.array_equal(there.data, data)
+        if same and np.allclose(there.affine, affine, atol=1e-4):
+            return
+    except InputError:  # damaged, or no NIfTI at all
+        pass
+    raise InputError(f"{path} exists and is no sample CT; name another folder, or move it away.")
 
 
 def _stored_along(axes: str, data: Array, affine: Array) -> tuple[Array, Array]:

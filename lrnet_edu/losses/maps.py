@@ -35,9 +35,15 @@ class MapDiceLoss(nn.Module):
     Its minimiser is not the mask. A voxel pays off only if its phi exceeds half the best ratio, so the
     perfect answer costs 0.07 on a ball of radius 5 and 0.12 on one of radius 20, and a hollow lesion costs
     less. `MapWeightedDiceLoss` mends that.
+
+    >>> phi = torch.tensor([0, 1, 0.5, 1, 0]).reshape(1, 1, 1, 1, 5)  # a lesion of three voxels
+    >>> p = (phi > 0).float()  # found to the voxel
+    >>> round(MapDiceLoss()(torch.cat((1 - p, p), dim=1), phi).item(), 3)
+    0.091
     """
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         p, phi = foreground_and_maps(probabilities, target)
         if phi.device.type == "cpu" and (phi.min() < 0 or phi.max() > 1.001):
             raise InputError(
@@ -59,6 +65,7 @@ class MapWeightedDiceLoss(nn.Module):
     """
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         p, phi = foreground_and_maps(probabilities, target)
         g = phi > 0  # (B, classes - 1, D, H, W)
         w = torch.where(g, phi, 1.0)
@@ -73,6 +80,8 @@ class DistanceRegressionLoss(nn.Module):
     no gradient and it stays in evaluation mode, while gradients flow through it to the probabilities. Under
     autocast the LR-Net runs in the reduced precision and its error is taken in float32.
 
+    Maps (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
+
     Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be off, and then no
     gradient comes back: begin with a segmentation loss, or keep one beside this term.
 
@@ -82,7 +91,8 @@ class DistanceRegressionLoss(nn.Module):
             takes `DEFAULT_ALPHA` of ``lrnet.kind``. Table 1's rows without alpha are alpha = 1.
 
     Raises:
-        InputError: if alpha is negative or not finite, or None for a network without a kind of map.
+        InputError: if alpha is negative or not finite, or None for a network without a kind of map; when called, if
+            shapes or devices do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
@@ -103,6 +113,7 @@ class DistanceRegressionLoss(nn.Module):
         return self
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         foreground_and_maps(probabilities, target)  # for its checks
         weight = next(self.lrnet.parameters(), probabilities)
         if weight.device != probabilities.device:

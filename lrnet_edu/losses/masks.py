@@ -18,6 +18,7 @@ class DiceLoss(nn.Module):
     """
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
         overlap, predicted, reference = class_sums(p * g, p, g)  # (C,) each
         return (1 - ratio(2 * overlap, predicted + reference))[1:].mean()
@@ -32,6 +33,9 @@ class WeightedCrossEntropyLoss(nn.Module):
 
     Deviation: U-Net's own weighting is the other reading, a map of weights (w0 = 10, sigma = 5) that adds to
     the class balance a stress on the gaps between touching cells. Here are class weights only.
+
+    Args:
+        max_weight: the largest weight of a class, and one over the smallest.
     """
 
     def __init__(self, max_weight: float = 1000.0) -> None:
@@ -39,6 +43,7 @@ class WeightedCrossEntropyLoss(nn.Module):
         self.max_weight = max_weight
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
         surprise, voxels = class_sums(g * _minus_log(p), g)  # (C,) each
         weights = (voxels[0] / voxels.clamp_min(1)).clamp(1 / self.max_weight, self.max_weight)
@@ -57,6 +62,7 @@ class GeneralizedDiceLoss(nn.Module):
     """
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
         overlap, predicted, voxels = class_sums(p * g, p, g)  # (C,) each
         present = voxels > 0
@@ -82,6 +88,7 @@ class TverskyLoss(nn.Module):
         self.false_negative_weight = false_negative_weight
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
         return (1 - _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight))[1:].mean()
 
@@ -94,6 +101,11 @@ class FocalTverskyLoss(nn.Module):
 
     Deviation: the original sums over the classes; the mean keeps the scale. The original's alpha = 0.7 weighs
     the false NEGATIVES and Tversky's own alpha the false positives: here both are named by what they weigh.
+
+    Args:
+        false_positive_weight: of false alarms in TI.
+        false_negative_weight: of misses in TI.
+        gamma: 1 leaves TI as it is, more of it lets badly found classes weigh more.
     """
 
     def __init__(
@@ -108,6 +120,7 @@ class FocalTverskyLoss(nn.Module):
         self.gamma = gamma
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
         index = _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight)  # (C,)
         return _bend(1 - index[1:], 1 / self.gamma).mean()
@@ -125,6 +138,11 @@ class ExpLogLoss(nn.Module):
     that agreement costs about 0.01 and not 0).
 
     Deviation: the class frequencies are the batch's, not the training set's.
+
+    Args:
+        dice_weight: of the Dice term.
+        cross_entropy_weight: of the cross-entropy term.
+        exponent: e, of both terms; below 1 it lets well found classes go on learning.
     """
 
     def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
@@ -134,6 +152,7 @@ class ExpLogLoss(nn.Module):
         self.exponent = exponent
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
         surprise = g * _bend(_minus_log(p), self.exponent)
         overlap, predicted, voxels, surprise = class_sums(p * g, p, g, surprise)  # (C,) each

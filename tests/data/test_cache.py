@@ -6,13 +6,13 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lrnet_edu.data import cache
 from lrnet_edu.data.cache import cache_cases, cache_root
@@ -121,7 +121,7 @@ def test_changed_settings_or_files_are_computed_again(data: Path, prepared: list
 def test_an_interruption_keeps_what_is_finished(
     data: Path, prepared: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = np.save
+    save = cache._save
 
     def interrupted(path: Path, array: np.ndarray) -> None:
         if len(prepared) == 2 and path.name == "classes.npy":
@@ -129,7 +129,7 @@ def test_an_interruption_keeps_what_is_finished(
         save(path, array)
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", interrupted)
+        patch.setattr(cache, "_save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(data)
     assert len(folders(data)) == 1
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(data: Path, monkeypatch:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(cache, "_save", full)
     with pytest.raises(InputError, match=r"No space left on device.*LRNET_EDU_CACHE"):
         run(data)
     assert folders(data) == []
@@ -155,15 +155,17 @@ def test_leftovers_of_a_killed_process_are_not_read_and_go(data: Path) -> None:
     for folder in (dead, living):
         folder.mkdir()
         (folder / "image.npy").write_bytes(b"half")
-    two_hours_ago = time.time() - 7200
-    os.utime(dead, (two_hours_ago, two_hours_ago))
+    done.with_name("ghi.lock").touch()
+    with FileLock(done.with_name("def.lock")):
+        assert len(run(data)) == 3
+        assert not dead.exists()
+        assert living.exists()
     assert len(run(data)) == 3
-    assert not dead.exists()
-    assert living.exists()
+    assert folders(data) == sorted(case.folder.name for case in run(data))
 
 
 def test_another_process_may_finish_the_same_case_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = np.save
+    save = cache._save
     places = [case.folder for case in run(data)]
     for place in places:
         place.rename(place.with_name(place.name + "-moved"))
@@ -175,7 +177,7 @@ def test_another_process_may_finish_the_same_case_first(data: Path, monkeypatch:
             if moved.exists() and path.parent.name.startswith(place.name):
                 moved.rename(place)
 
-    monkeypatch.setattr(np, "save", overtaken)
+    monkeypatch.setattr(cache, "_save", overtaken)
     run(data)
     assert folders(data) == sorted(place.name for place in places)
 

@@ -201,7 +201,7 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
     "metaimage": ("a.nii", b"ObjectType = Image\nNDims = 3\n" + b"\0" * 900, ["MetaImage", "SimpleITK"]),
     "half of a pair": ("a.hdr", GOOD[:344] + b"ni1\0", ["pair", ".hdr, .img", "nibabel"]),
     "text": ("a.nii", b"hello", ["not NIfTI", "dcm2niix"]),
-    "empty": ("a.nii", b"", ["not NIfTI"]),
+    "empty": ("a.nii", b"", ["is empty", "again"]),
     "gzipped text": ("a.nii.gz", gzip.compress(b"hello"), ["not NIfTI"]),
     "header cut": ("a.nii", GOOD[:348], ["truncated"]),
     "truncated": ("a.nii", GOOD[:-1], ["truncated", "again"]),

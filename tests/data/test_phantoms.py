@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,6 +11,7 @@ from scipy import ndimage
 from lrnet_edu.data import phantoms
 from lrnet_edu.data.phantom_canvas import Canvas, cut, join
 from lrnet_edu.data.phantoms import COMMITTED, GRIDS, Phantom, phantom, sample, write_samples
+from lrnet_edu.errors import InputError
 
 SEEDS = (0, 4, 9, 18)
 SMALL = {"shape": (24, 64, 64), "spacing": (8.0, 5.4, 5.4)}  # quick, the whole body still in view
@@ -242,3 +245,31 @@ def test_write_samples(tmp_path, monkeypatch):
             np.testing.assert_array_equal(np.asarray(canonical.dataobj).T, data)
             np.testing.assert_allclose(canonical.affine, case.affine, atol=1e-4)
     assert len({recipe.axes for recipe in few}) == 3
+
+
+@pytest.mark.parametrize("damage", ["scan", "mask", "moved", "text"])
+def test_write_samples_replaces_nothing(tmp_path, monkeypatch, damage):
+    """What is there already stays, sample or not; another file of such a name stops it before anything is written."""
+    nib = pytest.importorskip("nibabel")
+    few = [sample(n)._replace(**SMALL) for n in range(3)]
+    monkeypatch.setattr(phantoms, "sample", few.__getitem__)
+    paths = write_samples(tmp_path, 3)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+    assert write_samples(tmp_path, 3) == paths
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+    mine = tmp_path / f"{'segmentation' if damage == 'mask' else 'volume'}-2.nii.gz"
+    for path in paths:
+        path.unlink()
+    stored = nib.Nifti1Image.from_bytes(gzip.decompress(before[mine][0]))
+    data, affine = np.asarray(stored.dataobj).copy(), stored.affine.copy()
+    data[0, 0, 0] += damage != "moved"
+    affine[0, 3] += damage == "moved"
+    nib.save(nib.Nifti1Image(data, affine), mine)
+    if damage == "text":
+        mine.write_text("my notes")
+    content = mine.read_bytes()
+    with pytest.raises(InputError, match=r"-2\.nii\.gz exists and is no sample"):
+        write_samples(tmp_path, 3)
+    assert list(tmp_path.iterdir()) == [mine]
+    assert mine.read_bytes() == content

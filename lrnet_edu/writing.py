@@ -1,0 +1,128 @@
+"""Files appear whole or not at all, and one process at a time works in a folder: a kill at any moment costs nothing.
+
+A file is written under another name and renamed as the last step. A process that is killed leaves that other name
+behind; the next one that works at the same place removes it, since the lock says that its owner is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BufferedWriter
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lrnet_edu.errors import InputError
+
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9]+\.part")
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # some network folders know none
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BufferedWriter]:
+    """Write ``path`` so that a reader finds the old file or the new one, never a part of it; makes its folder.
+
+    Raises:
+        InputError: if it cannot be written; an older file is still there then.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({reason(error)}); choose another output folder.") from error
+    finally:
+        with suppress(OSError):  # there is none if all went well, or if the folder could not be made
+            partial.unlink()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` whole or not at all, as :func:`replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def reason(error: OSError) -> str:
+    """Why something could not be written, in words."""
+    return (error.strerror or str(error)).rstrip(".")
+
+
+@contextmanager
+def alone(folder: Path, *names: str, wait: bool = False) -> Iterator[None]:
+    """Work in a folder that no other process of ours works in meanwhile; what a killed one left there is removed.
+
+    The operating system holds the lock and frees it when the process ends, however it ends.
+
+    Args:
+        folder: made if it is missing; the folders in it are not meant.
+        names: of the files in it that are meant, if not all of them.
+        wait: for the other process to end, instead of refusing.
+
+    Raises:
+        InputError: if another process is at work there, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = locked(folder / (f".{names[0]}.lock" if names else ".lock"), wait=wait)
+    except Timeout:
+        place = folder.joinpath(*names[:1])
+        raise InputError(
+            f"Another process is writing to {place}; wait until it has ended, or name another output."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({reason(error)}); choose another output folder.") from error
+    try:
+        if lock is not None:
+            _remove_leftovers(folder, names)
+        yield
+    finally:
+        unlocked(lock)
+
+
+def locked(path: Path, *, wait: bool) -> FileLock | None:
+    """Hold the lock that is a file at ``path``; None where the file system knows no locks.
+
+    Raises:
+        Timeout: if another process holds it and we do not wait.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except NotImplementedError:
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return lock
+
+
+def unlocked(lock: FileLock | None) -> None:
+    """Let go of what :func:`locked` gave; the lock's file goes too."""
+    if lock is None:
+        return
+    path = Path(lock.lock_file)
+    with suppress(OSError):  # before another process can take it; Windows keeps a file that is open
+        path.unlink()
+    lock.release()
+    if sys.platform == "win32":
+        with suppress(OSError):  # unless another process has it open now
+            path.unlink()
+
+
+def _remove_leftovers(folder: Path, names: Sequence[str]) -> None:
+    """Remove the unfinished copies of some files, or of all in a folder."""
+    for path in folder.iterdir():
+        match = _PARTIAL.fullmatch(path.name)
+        if match and (not names or match["name"] in names):
+            with suppress(OSError):
+                path.unlink()
