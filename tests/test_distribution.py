@@ -38,10 +38,15 @@ print("used")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone") / "lrnet_edu"
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(clone: Path) -> tuple[Path, Path]:
     """(sdist, wheel); the wheel is built from the sdist."""
-    clone = tmp_path_factory.mktemp("clone") / "lrnet_edu"
-    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(*NOT_COPIED))
     line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", clone / "dist", clone]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -61,6 +66,20 @@ def test_both_hold_the_whole_package_and_nothing_else(built: tuple[Path, Path]) 
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= wanted | {f"data_samples/mnets/{name}" for name in mnets}
     assert not [name for name in names if re.match("tests|notebooks|results|benchmarks|data_samples/.*nii", name)]
+
+
+def test_a_clone_installed_in_place_is_found_from_the_folder_that_holds_it(clone: Path, tmp_path: Path) -> None:
+    """There Python sees a folder of the package's name, the clone, and must not take it for the package."""
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*install, "--target", tmp_path, "-e", clone], check=True, capture_output=True)
+    code = (
+        f"import site; site.addsitedir({str(tmp_path)!r}); "
+        "from lrnet_edu.errors import InputError; import lrnet_edu; print(lrnet_edu.__file__)"
+    )
+    line = [sys.executable, "-E", "-S", "-c", code]  # without whatever is installed here
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=clone.parent)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == clone / "lrnet_edu" / "__init__.py"
 
 
 def test_the_wheel_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
