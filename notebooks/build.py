@@ -122,6 +122,17 @@ def tidied(output: Any) -> Any:
     return output
 
 
+def joined(outputs: list[Any]) -> list[Any]:
+    """The outputs with what was printed in one go in one piece, however the kernel has sent it."""
+    pieces: list[Any] = []
+    for output in outputs:
+        if pieces and output.output_type == pieces[-1].output_type == "stream" and output.name == pieces[-1].name:
+            pieces[-1].text += output.text
+        else:
+            pieces.append(output)
+    return pieces
+
+
 def take_outputs(notebook: Any, committed: Any) -> None:
     """Keep the outputs of the committed notebook, whose code cells are the same."""
     old = [cell for cell in committed.cells if cell.cell_type == "code"]
@@ -146,6 +157,9 @@ def build(source: Path, out: Path, *, always_run: bool) -> None:
     else:
         run(notebook, NOTEBOOKS)
         did = "run"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
     nbformat.validate(notebook)
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > MAX_BYTES:

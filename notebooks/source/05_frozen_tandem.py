@@ -415,6 +415,12 @@ for q in Q:
         factor = ALPHA if name == "map" else 1.0
         curves[name].append(1e6 * factor * q * (1 - q) * values[part].mean().item())
 
+# %% tags=["nbval-check-output"]
+speaks = [q for q, push in zip(Q, curves["map"], strict=True) if push > 1]  # of the 150 that Dice reaches
+loudest = {name: Q[int(np.argmax(values))] for name, values in curves.items()}
+print(f"the map's error pushes from q = {speaks[0]} to {speaks[-1]} and is loudest at {loudest['map']}")
+print(f"Dice pushes at every q and is loudest at {loudest['Dice']}")
+
 # %%
 from lrnet_edu.palette import BLACK, METHOD_COLORS
 
@@ -436,9 +442,9 @@ figure.finish(
 )
 
 # %% [markdown]
-# The map's error begins to speak between 0.05 and 0.1, is loudest at 0.2, and falls silent again where the LR-Net reads a
+# The map's error says nothing at 0.05, is loudest as soon as it speaks, and falls silent again where the LR-Net reads a
 # finished lesion. Dice speaks at every $q$, with the arch of $q\,(1 - q)$. So the map's error has a window: a lesion must
-# be half seen to be helped.
+# be seen a little to be helped.
 #
 # Section 6 of notebook 03 has the darker half of the story: an LR-Net that has seen masks of 0 and 1 only, as in the
 # paper, passes hardly any gradient on to a lesion below $p = 0.2$. The one that ships has seen softened masks, too. The
@@ -515,6 +521,9 @@ for who, net in (("trained", mnet), ("fresh", fresh_mnet())):
     balance[who] = both[:, 0] / both[:, 1]
     listed = ", ".join(f"{alpha:.3g}" for alpha in balance[who])
     print(f"{who:7} M-Net: equally strong at alpha = {listed}")
+    for alpha in (1, 10, 100):
+        weakest, strongest_one = alpha / balance[who].max(), alpha / balance[who].min()
+        print(f"  alpha = {alpha:3}: the map's error pulls {weakest:.2g} to {strongest_one:.2g} times as hard as Dice")
 
 # %%
 from lrnet_edu.palette import GREY, VERMILION
@@ -537,15 +546,15 @@ figure.finish(
 )
 
 # %% [markdown]
-# With the trained M-Net and the default of 10, the map's error has a quarter to a third of Dice's pull. At $\alpha = 1$ it is a
-# thirtieth to a fortieth: next to nothing, as its value said. At 100 it pulls two or three times as hard as Dice, which has to find the
-# lesions.
+# With the trained M-Net and the default of 10, the map's error pulls a fraction as hard as Dice: it is heard and does not
+# rule. At $\alpha = 1$ it has a few hundredths of Dice's pull, next to nothing, as its value said. At 100 it pulls harder
+# than Dice, which has to find the lesions.
 #
 # For a fresh M-Net nothing of this holds. There the map's error pulls *harder* than Dice already at $\alpha = 1$, and
-# some forty times as hard at 10. Why? We shall see in section 7. **What is the right $\alpha$ depends on the moment.**
+# dozens of times as hard at 10. Why? We shall see in section 7. **What is the right $\alpha$ depends on the moment.**
 #
-# Try it on the patch: **move α** and watch the sum of both pushes on the logits. From where on does the shape of the large
-# lesion matter more than the vote of Dice? (The slider needs a running kernel.)
+# Try it on the patch: **move α** and watch the sum of both pushes on the logits. **Question.** From where on does the shape
+# of the large lesion matter more than the vote of Dice? (The slider needs a running kernel.)
 
 # %%
 import ipywidgets as widgets
@@ -582,6 +591,11 @@ def follow(change):
 
 
 alpha.observe(follow, names="value")
+
+# %% tags=["nbval-check-output"]
+there = torch.from_numpy(local == found)  # (D, H, W), the large lesion
+sizes_of_push = {name: (p * (1 - p) * values)[there].abs().sum() for name, values in push_on_p.items()}
+print(f"in the large lesion both push equally hard at alpha = {sizes_of_push['Dice'] / sizes_of_push['map']:.0f}")
 
 # %% [markdown]
 # By hand or by the package, the total loss is the same number:
@@ -786,7 +800,7 @@ figure.finish(
 # nothing any more. A teacher who may change the marks. When the LR-Net is thrown away, what it has put right goes with
 # it. (The frozen one is, to the last digit, as good as before.)
 #
-# Whether that costs Dice on new scans, forty steps cannot tell; that row of Table 2 is weighed in notebook 07.
+# Whether that costs Dice on new scans, so few steps cannot tell; that row of Table 2 is weighed in notebook 07.
 #
 # ## Summary
 #

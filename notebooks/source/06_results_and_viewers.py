@@ -414,8 +414,9 @@ for title in titles:
     print(f"{title:26}" + "".join(f"{table.mean[column]:8.3f}" for column in columns) + f"{table.undefined['ASSD']:11}")
 for name in names:
     if name not in with_lesion:
-        found = ", ".join(f"{title} {scores[title][name].prediction_voxels}" for title in titles)
-        print(f"{name} holds no lesion; lesion voxels found there: {found}")
+        print(f"\n{name} holds no lesion; lesion voxels found there:")
+        for title in titles:
+            print(f"{title:26}{scores[title][name].prediction_voxels:8}")
 
 # %%
 from lrnet_edu.palette import METHOD_COLORS
@@ -482,14 +483,42 @@ SliceViewer(
 )
 
 # %% [markdown]
+# Have you looked? Then compare with a count of all there is. (A false alarm: voxels that touch no lesion, 1 ml or more.)
+
+# %% tags=["nbval-check-output"]
+hu, voxel = scans["volume-2"].data, np.prod(scans["volume-2"].spacing) / 1000  # (D, H, W); ml
+found_by = {title: predictions[title]["volume-2"] for title in titles}  # p of lesion, (D, H, W) each
+
+
+def pieces(mask):
+    """The connected pieces of a mask, one mask (D, H, W) each, with their axial slice as the viewer counts it."""
+    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    for number in range(1, count + 1):
+        piece = components == number
+        yield piece, 1 + round(np.argwhere(piece)[:, 0].mean())
+
+
+print("lesion (ml)   slice   mean HU   methods that find it   highest mean p")
+for piece, k in pieces(truths["volume-2"]):
+    finders = sum((p[piece] > 0.5).any() for p in found_by.values())
+    surest = max(p[piece].mean() for p in found_by.values())
+    print(f"{piece.sum() * voxel:11.1f} {k:7} {hu[piece].mean():9.0f} {finders:22} {surest:16.2f}")
+
+print("\nfalse alarms of M-Net + Dice")
+for piece, k in pieces(found_by["M-Net + Dice"] > 0.5):
+    if piece.sum() * voxel >= 1 and not (piece & truths["volume-2"]).any():
+        sharers = [title for title in titles[1:] if (found_by[title][piece] > 0.5).any()]
+        print(f"{piece.sum() * voxel:11.1f} {k:7} {hu[piece].mean():9.0f}   shared by {', '.join(sharers) or 'nobody'}")
+
+# %% [markdown]
 # <details><summary>What we found</summary>
 #
 # 1. Six of its eight lesions, all but the two large ones. The largest of the six (axial slice 14, at the liver's edge, left
 #    of the big one) is as dark as the lesions that are found, and can be seen; the four methods have no such excuse. The
 #    two that are found make up almost the whole volume, which is why Dice is 0.8 all the same: Dice counts voxels, patients
 #    count lesions.
-# 2. Axial slices 34 and 8, at the right of the picture, far from any lesion: about 30 HU, so darker than any lesion here
-#    (about 70). M-Net + Dice has learned "darker than liver", and not "where".
+# 2. Both lie at the right of the picture, far from any lesion, and are much darker than any lesion here. M-Net + Dice has
+#    learned "darker than liver", and not "where".
 # 3. The same two: nowhere near a reference surface, and MSD is their distance.
 # </details>
 
@@ -505,17 +534,6 @@ SliceViewer(
 #    at another threshold than Dice?
 # 3. Choose `volume-11`. Which criteria are left, and what do they say about one false voxel?
 # 4. Choose the map "probability". Is a missed lesion faintly there, or not at all? (Notebook 05 says what that means.)
-#
-# <details><summary>What we found</summary>
-#
-# 1. In the maps: NI-DM is 1 on every border, so a border that is off by one voxel costs the map as much as a lesion's core
-#    costs the mask.
-# 2. At 0.1 more is marked: RVD rises, on `volume-2` from −0.20 to +0.46 for M-Net + Dice; at 0.9 it falls to −0.52. Dice is
-#    best between, ASSD of the same network on the same scan at 0.9. The network is too sure of itself for the threshold to
-#    matter much in the lesions, it is the false alarms that come and go.
-# 3. Dice, VOE and the number of voxels: 0, 1, and the same 0 and 1 for a single false voxel as for a thousand.
-# 4. Not at all: below 0.05 in all six. The regression loss has next to nothing to pull at (notebook 05, section 5).
-# </details>
 
 # %%
 from types import SimpleNamespace
@@ -528,8 +546,30 @@ shown = {
 explorer = CaseExplorer(shown, predictions, window=(75, 210), levels=64)
 explorer
 
+# %% tags=["nbval-check-output"]
+p, lesion = found_by["M-Net + Dice"], truths["volume-2"]  # (D, H, W) both
+print("M-Net + Dice on volume-2")
+print("threshold   Dice    RVD   ASSD (mm)   of the lesions marked   beside them")
+for threshold in (0.1, 0.5, 0.9):
+    at = explorer.scores("volume-2", "M-Net + Dice", threshold=threshold)
+    marked, beside = 100 * (p[lesion] > threshold).mean(), ((p > threshold) & ~lesion).sum() * voxel
+    print(f"{threshold:9} {at['DC']:6.2f} {at['RVD']:+6.2f} {at['ASSD']:11.1f} {marked:21.0f} % {beside:10.0f} ml")
+
 # %% [markdown]
-# What stands beside the picture is `case_scores` and nothing else:
+# <details><summary>What we found</summary>
+#
+# 1. In the maps: NI-DM is 1 on every border, so a border that is off by one voxel costs the map as much as a lesion's core
+#    costs the mask.
+# 2. A low threshold marks more of the lesions, and more beside them; a high one drops the false alarms, and half of the
+#    lesions with them. RVD just follows. Dice is best between. ASSD prefers the high threshold: it forgives a lesion drawn
+#    too small more readily than a false alarm far away.
+# 3. Dice, VOE and the number of voxels: 0, 1, and the same 0 and 1 for a single false voxel as for a thousand.
+# 4. Not at all: the last column of section 6's count is next to 0 for all six. The regression loss has next to nothing to
+#    pull at (notebook 05, section 5).
+# </details>
+#
+# What stands beside the picture is `case_scores` and nothing else (but its DG counts the false alarms in `volume-11`, which
+# the table of section 5 sets apart):
 
 # %% tags=["nbval-check-output"]
 beside = explorer.scores("volume-2", "M-Net + Dice", threshold=0.5)
