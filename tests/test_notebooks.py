@@ -5,8 +5,10 @@ That their cells run, and that the tagged ones still print what is committed, is
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import runpy
@@ -21,10 +23,13 @@ import pytest
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
 
+from lrnet_edu import tables_text  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = runpy.run_path(str(ROOT / "notebooks" / "build.py"))
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+TABLES_07 = "07_tables_of_the_paper"
 each = pytest.mark.parametrize("name", sorted(NOTEBOOKS))
 
 
@@ -59,6 +64,31 @@ def test_notebook_ran_from_top_to_bottom_at_normal_size(name: str) -> None:
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert "size: normal" in cells[0].outputs[0].text
+
+
+def speaks(source: str) -> bool:
+    """Whether a cell has to leave an output: it ends with a value, or prints or shows something on its way."""
+    todo: list[ast.AST] = list(ast.parse(source).body)
+    if isinstance(todo[-1], ast.Expr):
+        return True
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "display"):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return False
+
+
+def test_a_cell_speaks_when_it_prints_or_ends_with_a_value() -> None:
+    assert all(map(speaks, ("x", "f(x)", "print(1)\nx = 1", "for x in y:\n    print(x)")))
+    assert not any(map(speaks, ("x = 1", "def f():\n    print(1)", "for x in y:\n    z += x")))
+
+
+@each
+def test_no_output_is_missing(name: str) -> None:
+    for cell in code_cells(name):
+        assert cell.outputs or not speaks(cell.source), f"no output: {cell.source}"
 
 
 @each
@@ -113,6 +143,15 @@ def test_links_lead_to_notebooks_of_the_course(name: str) -> None:
     for cell in NOTEBOOKS[name].cells:
         for target in re.findall(r"\]\(([^)]*\.ipynb)\)", cell.source):
             assert target.startswith("https://") or course.fullmatch(target), target
+
+
+def test_notebook_07_shows_every_table_in_results() -> None:
+    shown = "".join(o.get("data", {}).get("text/markdown", "") for c in code_cells(TABLES_07) for o in c.outputs)
+    found = sorted((ROOT / "results").glob("**/table[12].json"))
+    assert found
+    for path in found:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        assert tables_text.comparisons(table) in shown, f"{path} is newer: run python notebooks/build.py 07 --run"
 
 
 # ---- the set-up cell
@@ -199,3 +238,12 @@ def test_what_changes_from_run_to_run_is_not_committed() -> None:
     assert tidied(new_output("stream", name="stderr", text="12 it/s")) is None
     widget = new_output("display_data", {BUILD["WIDGET"]: {"model_id": "random"}, "text/plain": "Menus"})
     assert tidied(widget).data == {"text/plain": "Menus"}
+
+
+def test_what_a_cell_prints_stays_in_one_piece() -> None:
+    new_output = nbformat.v4.new_output
+    printed = [new_output("stream", name="stdout", text=text) for text in ("a table's\n", "second row\n", "later\n")]
+    pieces = BUILD["joined"]([*printed[:2], new_output("display_data", {"text/plain": "Picture"}), printed[2]])
+    assert [piece.get("text", "picture") for piece in pieces] == ["a table's\nsecond row\n", "picture", "later\n"]
+    for name in NOTEBOOKS:
+        assert all(BUILD["joined"](list(cell.outputs)) == cell.outputs for cell in code_cells(name)), name
