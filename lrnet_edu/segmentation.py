@@ -206,6 +206,7 @@ class Study:
     split: dict[str, list[str]]
     preprocessing: Preprocessing
     cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
+    without_mask: tuple[str, ...] = ()  # cases of the folder that take no part
 
     def describe(self) -> str:
         """What was found and chosen, and what a guess by location alone scores."""
@@ -213,6 +214,9 @@ class Study:
         window = self.preprocessing.window
         scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
         lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
+        if self.without_mask:
+            few = ", ".join(self.without_mask[:5]) + (", ..." if len(self.without_mask) > 5 else "")
+            lines.append(f"Without a mask and therefore left out: {few} ({len(self.without_mask)}).")
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
             listed = ", ".join(
@@ -226,7 +230,8 @@ class Study:
 def open_study(data: Path, config: Config, *, split: Path | None = None) -> Study:
     """Find the cases, divide them, choose the grid from the training part, preprocess, cache."""
     labels = parse_labels(config.label)
-    cases = {case.name: case for case in find_cases(data) if case.mask is not None}
+    found = find_cases(data)
+    cases = {case.name: case for case in found if case.mask is not None}
     parts = read_split(split, list(cases)) if split else split_cases(list(cases))
     chosen = choose_preprocessing(
         [cases[name] for name in parts["train"]], max_voxels=config.max_voxels, window=config.window
@@ -234,7 +239,8 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
     chosen = replace(chosen, random_boxes=config.random_boxes)
     cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
     by_name = {case.name: case for case in cached}
-    return Study(data, labels, parts, chosen, {part: [by_name[name] for name in parts[part]] for part in PARTS})
+    by_part = {part: [by_name[name] for name in parts[part]] for part in PARTS}
+    return Study(data, labels, parts, chosen, by_part, tuple(case.name for case in found if case.mask is None))
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:

@@ -186,6 +186,17 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(study: Study) -> Non
         found = re.search(rf"{part} DC: ([0-9.]+) \(label 1\)", said)
         assert found is not None
         assert float(found[1]) > 0.9  # the ball is at the same place in every case
+    assert "mask" not in said
+
+
+@pytest.mark.parametrize(("masks", "said"), [(4, "left out: volume-5 (1)."), (3, "left out: volume-4, volume-5 (2).")])
+def test_scans_without_a_mask_are_named(tmp_path: Path, masks: int, said: str) -> None:
+    data = lits(tmp_path, [1, 2, 3, 4, 5])
+    for number in range(masks + 1, 6):
+        (data / f"segmentation-{number}.nii.gz").unlink()
+    study = open_study(data, TINY)
+    assert said in study.describe()
+    assert sum(map(len, study.split.values())) == masks
 
 
 # ---- the loss ---------------------------------------------------------------------------------------------------
