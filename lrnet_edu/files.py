@@ -128,6 +128,7 @@ def predict_files(
             that this command did not write; nothing has been written then.
     """
     from lrnet_edu.segmentation import load_mnet
+    from lrnet_edu.symptoms import enough_memory
     from lrnet_edu.training import choose_device
 
     run, input, out = Path(run), Path(input), Path(out)
@@ -135,7 +136,8 @@ def predict_files(
     if part is not None:
         images = _images_of_part(images, input, run, part)
     trained = load_mnet(run)
-    trained.mnet.to(choose_device(device))
+    place = choose_device(device)
+    trained.mnet.to(place)
     objects = [format_labels((group,)) for group in trained.labels] if probabilities else []
     masks = {}
     if part is not None and trained.preprocessing.random_boxes:
@@ -151,7 +153,8 @@ def predict_files(
     names = [] if input.is_dir() else [path.name for path in (jobs[0].labels, *jobs[0].probabilities)]
     with alone(jobs[0].labels.parent, *names):
         for job in tqdm(jobs, "Segmenting", unit="scan", dynamic_ncols=True):
-            _segment(trained, job)
+            with enough_memory(place, "segment on --device cpu"):
+                _segment(trained, job)
     return [job.labels for job in jobs]
 
 

@@ -293,6 +293,9 @@ def pretrain_run(
         split = study.split
         draw = LesionCrops(study.cached["train"])
         held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
+        if not any(mask.any() for mask in held_out):
+            names = ", ".join(case.name for case in study.cached["validation"])
+            raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
     return pretrain_on(draw, held_out, out, config, device=device, resume=resume, start=start, split=split,
                        about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
 

@@ -32,7 +32,17 @@ from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
 from lrnet_edu.parallel import processes, rank
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
-from lrnet_edu.training import State, Task, choose_device, estimate, fit, open_run, summary_writer
+from lrnet_edu.symptoms import Unfound, check_alive, enough_memory, tell
+from lrnet_edu.training import (
+    State,
+    Task,
+    choose_device,
+    estimate,
+    fit,
+    open_run,
+    summary_writer,
+    what_fills_memory,
+)
 from lrnet_edu.writing import alone, write_atomically
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
@@ -115,7 +125,9 @@ def lrnet_of(config: Config) -> LRNet | None:
         return None
     if config.lrnet is None:
         return load_pretrained_lrnet(config.kind, activation=config.activation)
-    return load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
+    lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
+    check_alive(lrnet, f"The LR-Net of {config.lrnet}")
+    return lrnet
 
 
 def mnet_name(config: Config) -> str:
@@ -172,17 +184,38 @@ def segmentation_task(
         )  # fmt: skip
 
     fixed = batches(validation, augment=False, seed=1, length=VALIDATION_BATCHES)
+    present = np.array([[len(voxels) > 0 for voxels in case.foreground] for case in validation])  # (cases, classes)
+    unfound, steps = Unfound(cure_for_background(config)), 0
+
+    def training_loss(batch: Batch, step: int) -> Tensor:
+        nonlocal steps
+        steps = step + 1
+        return loss(batch, step)
 
     def validate() -> dict[str, float]:
+        if method.lrnet == "unfrozen":
+            check_alive(model.get_submodule("lrnet"), "The LR-Net that is trained too")  # type: ignore[arg-type]
         device = next(model.parameters()).device
         with torch.no_grad():
             mean = np.mean([loss(fixed[i].to(device), config.steps).item() for i in range(len(fixed))])
-        dice = np.mean([case_dice(mnet, case, config.patch_size, classes) for case in validation], axis=0)
+        by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in validation])
+        if rank() == 0 and steps > config.warmup and (sentence := unfound.look(by_case, present, steps)):
+            tell(sentence)
+        dice = by_case.mean(axis=0)
         per_class = {f"val_DC_{c}": float(d) for c, d in enumerate(dice, start=1)} if classes > 1 else {}
         return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
 
     train_batches = batches(train, augment=True, seed=0, length=config.steps, share=(rank(), processes()))
-    return Task(model, train_batches, loss, validate, facts, kept="mnet.")
+    return Task(model, train_batches, training_loss, validate, facts, kept="mnet.")
+
+
+def cure_for_background(config: Config) -> str:
+    """What helps a method whose network has drifted to "all background"."""
+    if METHODS[config.method].lrnet is None:
+        return "give it more steps, centre more patches on objects, or look whether label and window show the object"
+    if METHODS[config.method].segmentation_loss is None:
+        return "add a segmentation loss to the LR-Net's (method mapdice+lrnet), or give the warm-up more steps"
+    return "give the warm-up more steps, or lower alpha"
 
 
 def case_dice(mnet: nn.Module, case: CachedCase, window: Sequence[int], classes: int) -> list[float]:
@@ -284,7 +317,8 @@ def train_run(
             open_run(folder, config, resume=resume, more=about)
             write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
         if say:
-            seconds, memory = estimate(task, place)
+            with enough_memory(place, f"lower {what_fills_memory(config)}"):
+                seconds, memory = estimate(task, place)
             minutes, gigabytes = seconds * config.steps / 60, memory / 1e9
             say(f"On {place}: {f'about {minutes:.0f} min' if minutes >= 1 else 'less than a minute'} and "
                 f"{max(gigabytes, 0.1):.1f} GB for {config.steps} steps at most.")  # fmt: skip

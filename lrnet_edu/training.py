@@ -27,6 +27,7 @@ from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.parallel import rank, shared
+from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
 from lrnet_edu.writing import write_atomically
 
 
@@ -89,7 +90,8 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
     """Train until the validation loss has converged or the steps are used up; returns where it ended.
 
     Raises:
-        InputError: if the loss is not finite (names the step and the cases), or ``resume`` finds another run.
+        InputError: if a loss is not finite (names the step and the cases), the memory does not suffice (names what
+            to lower), or ``resume`` finds another run.
     """
     model = task.model.to(device)
     if device.type != "mps":  # a third faster on a CPU, more on a GPU
@@ -103,8 +105,9 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
     log = Log(folder, tensorboard)
     loss_of = shared(model, task.loss)
     started, losses = time.perf_counter() - state.seconds, []
-    with tqdm(total=config.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True,
-              disable=rank() > 0) as bar:  # fmt: skip
+    with enough_memory(device, f"lower {what_fills_memory(config)}"), tqdm(
+        total=config.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True, disable=rank() > 0
+    ) as bar:  # fmt: skip
         for batch in loader(task.batches, state.step, config.steps, device):
             if state.converged:
                 break
@@ -115,7 +118,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
                 loss = loss_of(batch.to(device), state.step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            losses.append(check_finite(loss, state.step, batch.cases))
+            losses.append(check_finite(loss.item(), "loss", f"step {state.step} (cases {', '.join(batch.cases)})"))
             if config.max_gradient_norm is not None:
                 nn.utils.clip_grad_norm_(weights, config.max_gradient_norm)
             optimizer.step()
@@ -125,6 +128,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
                 continue
             model.eval()
             figures = task.validate()
+            check_finite(figures["val_loss"], "validation loss", f"step {state.step} (the validation cases)")
             if not config.one_cycle:
                 plateau.step(figures["val_loss"])
             state.seconds = time.perf_counter() - started
@@ -132,6 +136,8 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
                    "train_loss": sum(losses) / len(losses), **figures}  # fmt: skip
             losses = []
             state.rows.append(row)
+            if rank() == 0 and (sentence := never_moved(state.rows)):
+                tell(sentence)
             state.converged = not config.one_cycle and converged(state.rows, config.convergence_patience)
             if figures["score"] > state.best_score:
                 state.best_score, state.best_step = figures["score"], state.step
@@ -153,14 +159,11 @@ def one_cycle(share: float) -> float:
     return share / 0.1 if share < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.1) / 0.9)
 
 
-def check_finite(loss: Tensor, step: int, cases: list[str]) -> float:
-    value = loss.item()
-    if value != value or value in (float("inf"), -float("inf")):
-        raise InputError(
-            f"The loss became {value} at step {step} (cases {', '.join(cases)}); look at these cases, or lower the "
-            "learning rate or alpha."
-        )
-    return value
+def what_fills_memory(config: Schedule) -> str:
+    """The settings that decide how much memory a step needs, and the option that chooses them."""
+    if hasattr(config, "cubes"):
+        return "the number or the edge of the cubes, or pretrain on --device cpu"
+    return "patch_size or batch_size (preset cpu has the smallest patches), or train on --device cpu"
 
 
 def converged(rows: list[dict[str, float]], patience: int) -> bool:

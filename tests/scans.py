@@ -69,9 +69,9 @@ def checkpoint(path: Path, label: str = "1", *, stored_features: Sequence[int] =
     return path
 
 
-def lrnet_checkpoint(path: Path, kind: str) -> Path:
-    """An untrained LR-Net as `pretrain` would store it."""
-    lrnet = LRNet(kind)
+def lrnet_checkpoint(path: Path, kind: str, lrnet: LRNet | None = None) -> Path:
+    """An LR-Net, untrained if none is given, as `pretrain` would store it."""
+    lrnet = lrnet or LRNet(kind)
     tensors = {f"lrnet.{name}": tensor for name, tensor in lrnet.state_dict().items()}
     save_checkpoint(path, tensors, lrnet_facts(lrnet))
     return path

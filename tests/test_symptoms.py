@@ -1,0 +1,216 @@
+"""Trainings that go wrong, on purpose: each says what is wrong and what to do, and sound ones say nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scans import lits, lrnet_checkpoint, mask, store
+from test_training import CPU, SCHEDULE, Points, line, rows_of, toy_task
+from torch import Tensor
+
+from lrnet_edu import segmentation
+from lrnet_edu.checkpoints import load_checkpoint
+from lrnet_edu.config import Config, PretrainConfig
+from lrnet_edu.errors import InputError
+from lrnet_edu.files import predict_files
+from lrnet_edu.networks import LRNet, MNet, load_pretrained_lrnet
+from lrnet_edu.pretraining import pretrain_run
+from lrnet_edu.segmentation import Study, open_study, segmentation_task, split_cases, train_run
+from lrnet_edu.symptoms import Unfound, check_alive, never_moved
+from lrnet_edu.training import fit
+
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB left.\nSee more.")
+TINY = Config(method="mapdice+lrnet", features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, validate_every=1,
+              warmup_steps=1, max_voxels=40_000)  # fmt: skip
+
+
+def one_sentence(text: str) -> bool:
+    return text.endswith(".") and not re.search(r"[.!?] [A-Z]", text)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return open_study(lits(tmp_path_factory.mktemp("scans"), range(5)), TINY)
+
+
+# ---- losses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_ends_the_run_and_spoils_nothing(tmp_path: Path, value: float) -> None:
+    task = toy_task(lambda number: {"val_loss": value if number == 2 else 1.0, "score": number})
+    with pytest.raises(InputError, match=f"validation loss became {value} at step 4") as error:
+        fit(task, SCHEDULE, tmp_path, CPU)
+    assert one_sentence(str(error.value))
+    assert [row["step"] for row in rows_of(tmp_path)] == [2]
+    assert load_checkpoint(tmp_path / "last.safetensors")[1]["state"]["step"] == 2
+
+
+def test_a_loss_that_never_moved_is_told_once_and_early(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stuck = toy_task()
+    stuck.loss = lambda batch, step: 0 * line(stuck).weight.sum() + 0.7  # no gradient but 0
+    fit(stuck, SCHEDULE, tmp_path / "stuck", CPU)
+    told = [text for text in re.split(r"[\r\n]", capfd.readouterr().err) if "has not moved" in text]
+    assert len(told) == 1
+    assert "since step 2" in told[0]
+    assert "raise the rate" in told[0]
+    assert one_sentence(told[0])
+    fit(toy_task(), SCHEDULE, tmp_path / "sound", CPU)
+    assert "has not moved" not in capfd.readouterr().err
+
+
+def test_a_loss_that_moves_later_or_only_stagnates_is_not_told() -> None:
+    rows = [{"step": 50.0 * n, "val_loss": value} for n, value in enumerate((0.5, 0.4999, 0.4999), start=1)]
+    assert [never_moved(rows[:n]) for n in (1, 2, 3)] == [None] * 3
+    assert never_moved([rows[1], {**rows[1], "step": 100.0}]) is not None
+
+
+# ---- only background --------------------------------------------------------------------------------------------
+
+
+def test_background_alone_is_told_after_a_whole_interval() -> None:
+    """Case 0 lacks class 1; an empty prediction scores 1 there, and must not hide that nothing is found."""
+    present = np.array([[False, True], [True, True]])
+    nothing, something = np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[1.0, 0.0], [0.1, 0.0]])
+    watch = Unfound("do this")
+    answers = [watch.look(dice, present, 10 * n) for n, dice in enumerate((nothing, something, nothing, nothing), 1)]
+    assert answers[:3] == [None] * 3
+    assert answers[3] is not None
+    assert "From step 30 to step 40" in answers[3]
+    assert answers[3].endswith("; do this.")
+    assert watch.look(nothing, np.zeros_like(present), 50) is None
+
+
+class Background(MNet):
+    """Finds nothing, whatever it has learned."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = super().forward(image)
+        return torch.cat((logits[:, :1] + 1000, logits[:, 1:]), dim=1)
+
+
+@pytest.mark.parametrize(("method", "cure"), [
+    ("mapdice+lrnet", "warm-up more steps, or lower alpha"),
+    ("lrnet", "mapdice+lrnet"),
+    ("dice", "label and window"),
+])  # fmt: skip
+def test_a_tandem_that_predicts_background_alone(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], method: str,
+    cure: str,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(segmentation.MNETS, "MNet", Background)
+    config = replace(TINY, method=method)
+    train_run(study, config, tmp_path / "run", device="cpu")
+    told = [text for text in re.split(r"[\r\n]", capfd.readouterr().err) if "background only" in text]
+    first = config.warmup + 1  # validations in the warm-up do not count
+    assert [re.findall(r"step (\d+)", text) for text in told] == [[str(n), str(n + 1)] for n in range(first, 4)]
+    assert all(cure in text and one_sentence(text) for text in told)
+
+
+# ---- a dead LR-Net ----------------------------------------------------------------------------------------------
+
+
+def dead_lrnet() -> LRNet:
+    lrnet = LRNet("NI-DM")
+    torch.nn.init.constant_(lrnet.head[-1].bias, -1000.0)
+    return lrnet
+
+
+@pytest.mark.parametrize(("kind", "activation"), [("O-DM", None), ("NI-DM", None), ("NI-DM", "sigmoid"),
+                                                  ("SNI-DM", None), ("I-DM", None)])  # fmt: skip
+def test_the_shipped_lrnets_are_alive(kind: str, activation: str | None) -> None:
+    check_alive(load_pretrained_lrnet(kind, activation=activation), "It")
+
+
+def test_a_dead_lrnet_is_refused_before_anything_is_trained(study: Study, tmp_path: Path) -> None:
+    path = lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM", dead_lrnet())
+    with pytest.raises(InputError, match=r"lrnet\.safetensors gives 0 everywhere.*pretrain it again") as error:
+        train_run(study, replace(TINY, lrnet=str(path)), tmp_path / "run", device="cpu")
+    assert one_sentence(str(error.value))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfrozen_lrnet_that_dies_ends_the_run(study: Study, tmp_path: Path) -> None:
+    config = replace(TINY, method="unfrozen-lrnet")
+    task = segmentation_task(config, study.cached["train"], study.cached["validation"], {}, 1)
+    task.validate()
+    lrnet: Any = task.model.get_submodule("lrnet")
+    torch.nn.init.constant_(lrnet.head[-1].bias, -1000.0)
+    with pytest.raises(InputError, match="gives 0 everywhere"):
+        task.validate()
+
+
+def test_validation_cases_without_the_object_cannot_judge_an_lrnet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to train to the end, and then found no best weights, since an error over no lesion is NaN."""
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+    scans = lits(tmp_path / "scans", range(5))
+    split = split_cases([f"volume-{n}" for n in range(5)])
+    for name in split["validation"]:
+        store(scans / f"segmentation-{name.split('-')[1]}.nii.gz", 0 * mask())
+    with pytest.raises(InputError, match=r"No validation case .* holds the object") as error:
+        pretrain_run(tmp_path / "out", data=scans, label="1", config=PretrainConfig(steps=1), device="cpu")
+    assert one_sentence(str(error.value))
+    assert not (tmp_path / "out").exists()
+
+
+# ---- memory -----------------------------------------------------------------------------------------------------
+
+
+def full(*arguments: Any, **options: Any) -> Any:
+    raise FULL
+
+
+ERRORS = [FULL, RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+          RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["cuda", "mps", "cpu"])
+@pytest.mark.parametrize("config", [TINY, PretrainConfig(steps=4)], ids=["train", "pretrain"])
+def test_a_full_memory_names_what_to_lower(tmp_path: Path, error: RuntimeError, config: Any) -> None:
+    def at_step(batch: Points, step: int) -> Tensor:
+        if step == 2:
+            raise error
+        return original(batch, step)
+
+    task = toy_task()
+    original, task.loss = task.loss, at_step
+    with pytest.raises(InputError, match="The memory of cpu is full") as raised:
+        fit(task, config, tmp_path, CPU)
+    names = ["cubes"] if isinstance(config, PretrainConfig) else ["patch_size", "batch_size"]
+    assert all(hasattr(config, name) and name in str(raised.value) for name in names)
+    assert one_sentence(str(raised.value))
+
+
+def test_a_full_memory_is_told_before_the_first_step_and_while_predicting(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(study, replace(TINY, method="dice", steps=1), tmp_path / "run", device="cpu")
+    monkeypatch.setattr(MNet, "forward", full)
+    with pytest.raises(InputError, match=r"memory of cpu is full.*lower patch_size or batch_size"):
+        train_run(study, TINY, tmp_path / "other", device="cpu", say=lambda text: None)
+    with pytest.raises(InputError, match=r"memory of cpu is full.*--device cpu"):
+        predict_files(tmp_path / "run", study.data, tmp_path / "predictions", device="cpu")
+    assert list((tmp_path / "predictions").iterdir()) == []
+
+
+def test_other_errors_are_left_alone(tmp_path: Path) -> None:
+    task = toy_task()
+
+    def broken(batch: Points, step: int) -> Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    task.loss = broken
+    with pytest.raises(RuntimeError, match="mat1") as error:
+        fit(task, SCHEDULE, tmp_path, CPU)
+    assert not isinstance(error.value, InputError)
