@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.errors import InputError
+from lrnet_edu.layers import InstanceNorm, PointwiseConv3d
 
 ACTIVATION_OF_KIND = {"O-DM": "relu", "I-DM": "relu", "NI-DM": "relu", "SNI-DM": "tanh"}  # section 3.1
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 NORMS: dict[str | None, Callable[[int], nn.Module]] = {
     None: lambda features: nn.Identity(),
-    "instance": nn.InstanceNorm3d,
+    "instance": InstanceNorm,
 }
 
 
@@ -43,7 +44,7 @@ def output_activation(kind: str, activation: str | None = None) -> str:
 def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, normalisation, ReLU: the one brick of both networks."""
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, size, stride=stride, padding=size // 2),
+        PointwiseConv3d(inputs, outputs) if size == 1 else nn.Conv3d(inputs, outputs, size, stride, size // 2),
         NORMS[norm](outputs),
         nn.ReLU(inplace=True),
     )
@@ -60,7 +61,9 @@ class ResidualBlock(nn.Module):
             NORMS[norm](outputs),
         )
         self.shortcut = (
-            nn.Identity() if inputs == outputs else nn.Sequential(nn.Conv3d(inputs, outputs, 1), NORMS[norm](outputs))
+            nn.Identity()
+            if inputs == outputs
+            else nn.Sequential(PointwiseConv3d(inputs, outputs), NORMS[norm](outputs))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ class MNet(nn.Module):
         )
         self.upsample = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(features))
         self.decoder = nn.ModuleList(residual_blocks(2 * a, a, n, norm) for a, n in zip(features, blocks, strict=False))
-        self.head = nn.Sequential(convolution(top, top, norm, size=1), nn.Conv3d(top, classes, 1))
+        self.head = nn.Sequential(convolution(top, top, norm, size=1), PointwiseConv3d(top, classes))
         kaiming_uniform(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -176,7 +179,7 @@ class LRNet(nn.Module):
         self.down = nn.Sequential(convolution(4, 8, norm, stride=2), residual_blocks(8, 8, 2, norm))
         self.up = nn.ConvTranspose3d(8, 4, 2, stride=2)
         self.merge = residual_blocks(8, 8, 2, norm)
-        self.head = nn.Sequential(convolution(8, 4, norm, size=1), nn.Conv3d(4, 1, 1))
+        self.head = nn.Sequential(convolution(8, 4, norm, size=1), PointwiseConv3d(4, 1))
         self.output = ACTIVATIONS[activation]()
         kaiming_uniform(self)
         self.wake_output()

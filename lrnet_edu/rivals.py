@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrnet_edu.layers import PointwiseConv3d
 from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
 
 SIGNED_DISTANCES = "signed distances"  # the map's name in a batch, beside the four kinds of section 2.1
@@ -61,7 +62,7 @@ class MultiBranch(nn.Module):
             *(nn.Sequential(nn.ConvTranspose3d(b, a, 2, stride=2), residual_blocks(a, a, n, "instance"))
               for (a, b), n in levels),
             convolution(features[0], features[0], "instance", size=1),
-            nn.Conv3d(features[0], mnet.settings["classes"], 1),
+            PointwiseConv3d(features[0], mnet.settings["classes"]),
         )  # fmt: skip
         self.log_sigmas = nn.Parameter(torch.zeros(2))  # of the segmentation and of the map: sigma = 1 at first
         kaiming_uniform(self.branch)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
+from lrnet_edu.layers import lay_out
 from lrnet_edu.parallel import rank, shared
 from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
 from lrnet_edu.writing import write_atomically
@@ -93,9 +94,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
         InputError: if a loss is not finite (names the step and the cases), the memory does not suffice (names what
             to lower), or ``resume`` finds another run.
     """
-    model = task.model.to(device)
-    if device.type != "mps":  # a third faster on a CPU, more on a GPU
-        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model = lay_out(task.model.to(device))
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=config.learning_rate)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -285,7 +284,7 @@ def estimate(task: Task, device: torch.device) -> tuple[float, int]:
 
     The weights are not changed.
     """
-    model = task.model.to(device).train()
+    model = lay_out(task.model.to(device)).train()
     batch = task.batches[0].to(device)
     last_step = 10**9  # after every warm-up: the dearest step
     kept: dict[int, int] = {}

@@ -1,0 +1,64 @@
+"""The bricks with a way of their own on a CPU: as PyTorch's, whatever the layout, and never out of theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.layers import InstanceNorm, PointwiseConv3d, lay_out
+from lrnet_edu.networks import MNet
+
+SIDE_BY_SIDE = torch.channels_last_3d
+PAIRS = [(PointwiseConv3d(6, 3), nn.Conv3d(6, 3, 1)), (InstanceNorm(6), nn.InstanceNorm3d(6))]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, SIDE_BY_SIDE])
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_values_and_gradients_are_pytorchs_and_the_layout_stays(
+    ours: nn.Module, theirs: nn.Module, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    ours.double()
+    theirs.double().load_state_dict(ours.state_dict())
+    image = torch.randn(2, 6, 3, 4, 5, dtype=torch.float64) + 7
+    mine, other = (image.to(memory_format=layout).requires_grad_() for _ in range(2))
+    found, expected = ours(mine), theirs(other)
+    torch.testing.assert_close(found, expected)
+    wanted = torch.randn_like(expected)
+    gradients = torch.autograd.grad(found, [mine, *ours.parameters()], wanted)
+    for one, another in zip(
+        gradients, torch.autograd.grad(expected, [other, *theirs.parameters()], wanted), strict=True
+    ):
+        torch.testing.assert_close(one, another)
+    assert found.is_contiguous(memory_format=layout)
+    assert gradients[0].is_contiguous(memory_format=layout)
+
+
+def test_norm_has_the_derivative_of_its_values() -> None:
+    image = torch.randn(2, 3, 2, 3, 2, dtype=torch.float64).to(memory_format=SIDE_BY_SIDE).requires_grad_()
+    assert torch.autograd.gradcheck(InstanceNorm(3), image)
+
+
+def test_norm_of_many_voxels_far_from_zero_is_as_exact_as_pytorchs() -> None:
+    image = torch.randn(1, 8, 24, 48, 48, generator=torch.Generator().manual_seed(0)) * 3 + 20
+    exact = nn.InstanceNorm3d(8)(image.double())
+    apart = InstanceNorm(8)(image.to(memory_format=SIDE_BY_SIDE)).double() - exact
+    assert apart.abs().max() < 3e-6  # batch normalisation in this layout: 5e-5
+
+
+def test_a_network_computes_the_same_in_both_layouts() -> None:
+    torch.manual_seed(0)
+    mnet, image = MNet(features=(4, 8), blocks=(1,)).double(), torch.randn(2, 1, 8, 9, 10, dtype=torch.float64)
+    usual = mnet(image)
+    torch.testing.assert_close(lay_out(mnet)(image), usual)
+    assert mnet.stem[0][0].weight.is_contiguous(memory_format=SIDE_BY_SIDE)
+
+
+def test_a_network_can_be_trained_after_a_prediction() -> None:
+    mnet = MNet(features=(4, 8), blocks=(1,))
+    predict_probabilities(mnet, np.zeros((8, 8, 8), np.float32), window=(8, 8, 8))
+    mnet(torch.randn(2, 1, 8, 8, 8)).sum().backward()
+    assert all(weight.grad is not None for weight in mnet.parameters())
