@@ -2,8 +2,8 @@
 
 In training the features of a voxel lie side by side in memory (``channels_last_3d``), as convolutions like it best.
 PyTorch's instance normalisation and its convolutions of size 1 leave that layout, and half a dozen copies at full
-resolution follow each of them. The ones below stay in it: a step of the M-Net takes 0.82 times as long, one in tandem
-0.87 times (one thread). In any other layout, and on a GPU, they are PyTorch's own.
+resolution follow each of them. The ones below stay in it, which saves about a sixth of a step (the row "PyTorch's own
+layers" of ``results/benchmarks.md``). In any other layout, and on a GPU, they are PyTorch's own.
 """
 
 from __future__ import annotations
