@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from tqdm import tqdm
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.writing import alone
 
 ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
 MD5 = {  # of the published archives, NAME.tar
@@ -52,8 +53,8 @@ def fetch_task(
         The folder ``out / name``, for ``find_cases``. A folder that is there already is left as it is.
 
     Raises:
-        InputError: no such task, no connection, no room, a file that is not the published one, or an archive that
-            would write outside its folder.
+        InputError: no such task, no connection, no room, another process that fetches it there, a file that is not the
+            published one, or an archive that would write outside its folder.
 
     Source:
         Antonelli et al. (2022), The Medical Segmentation Decathlon; the data are CC BY-SA 4.0.
@@ -68,12 +69,12 @@ def fetch_task(
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists and is no task of the Decathlon; choose another output folder.")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        _download(f"{address}/{name}.tar", part)
-        say(f"Checking {part.name} and unpacking it ...")
-        _verify(part, MD5[name])
-        _unpack(part, folder)
-        part.unlink()
+        with alone(out, name):
+            _download(f"{address}/{name}.tar", part)
+            say(f"Checking {part.name} and unpacking it ...")
+            _verify(part, MD5[name])
+            _unpack(part, folder)
+            part.unlink()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(f"The disk of {out} is full; make room and call again, what has come is kept.") from None

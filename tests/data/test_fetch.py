@@ -18,6 +18,7 @@ from lrnet_edu.data import fetch
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.fetch import MD5, fetch_task
 from lrnet_edu.errors import InputError
+from lrnet_edu.writing import alone
 
 NAME = "Task04_Hippocampus"
 LISTING = b'{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}'
@@ -248,6 +249,18 @@ def test_a_disk_without_room_is_told_before_the_download(
     with pytest.raises(InputError, match="GB of room"):
         fetch_task(NAME, tmp_path, address=server.address)
     assert files(tmp_path) == []
+
+
+def test_two_at_once_and_what_a_killed_one_left(server: Server, tmp_path: Path) -> None:
+    with alone(tmp_path, NAME), pytest.raises(InputError, match="Another process is writing"):
+        fetch_task(NAME, tmp_path, address=server.address)
+    assert server.asked == []
+    half = tmp_path / f".{NAME}.part" / NAME / "imagesTr"  # killed while it unpacked
+    half.mkdir(parents=True)
+    (half / "half.nii.gz").write_bytes(b"")
+    (tmp_path / f"{NAME}.tar.part").write_bytes(server.content)
+    fetch_task(NAME, tmp_path, address=server.address)
+    assert files(tmp_path) == WHOLE
 
 
 def test_names_and_folders_that_do_not_fit(server: Server, tmp_path: Path) -> None:
