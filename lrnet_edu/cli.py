@@ -86,6 +86,7 @@ Activation = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder to write; it may not hold another run.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; found by itself when left out.")]
+Window = Annotated[tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
 RandomBoxes = Annotated[
     bool | None,
     typer.Option(
@@ -216,9 +217,7 @@ def train(
     lrnet: Annotated[Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, warm-up included.")] = None,
     seed: Seed = 0,
-    window: Annotated[
-        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")
-    ] = None,
+    window: Window = None,
     split: Annotated[Path | None, typer.Option(help="A split.json to use instead of a random split.")] = None,
     random_boxes: RandomBoxes = None,
     device: Device = None,
@@ -306,19 +305,22 @@ def reproduce(
         typer.Option(help="Folder for runs, scores and tables; both tables may share it."),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every row, with the seeds 0, 1, ...")] = 3,
-    preset: Annotated[str, typer.Option(help="cpu, colab or paper, as in train.")] = "cpu",
+    preset: Annotated[
+        str, typer.Option(help="cpu (a minute a run), colab (a GPU), paper (the paper's sizes).")
+    ] = "cpu",
     steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
+    window: Window = None,
     random_boxes: RandomBoxes = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each GPU when left out.")] = None,
     device: Device = None,
 ) -> None:
     """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
-    from lrnet_edu.config import preset as preset_config
+    from lrnet_edu.config import short_preset
     from lrnet_edu.experiments import reproduce as reproduce_table
     from lrnet_edu.files import check_writable
     from lrnet_edu.tables_text import claim_in_words
 
-    config = preset_config(preset, label=label, steps=steps)
+    config = short_preset(preset, label=label, steps=steps, window=window)
     check_writable(out)
     config = replace(config, random_boxes=_boxes(random_boxes, data, label, typer.echo))
     command = shlex.join(["lrnet-edu", *sys.argv[1:]])

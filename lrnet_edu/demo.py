@@ -19,7 +19,7 @@ import typer
 
 from lrnet_edu._version import __version__
 from lrnet_edu.checkpoints import load_checkpoint
-from lrnet_edu.config import METHODS, Config, fast, preset, pretrain_config
+from lrnet_edu.config import METHODS, Config, pretrain_config, short_preset
 from lrnet_edu.data.cases import Case, find_cases, segmentation_name
 from lrnet_edu.data.labels import encode, parse_labels
 from lrnet_edu.data.nifti import read_image, read_mask
@@ -38,17 +38,7 @@ DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 LABEL = "2"  # the lesions; label 1 is the liver around them
 LABELS = parse_labels(LABEL)
 
-
-DEMO = {
-    "steps": 240,
-    "validate_every": 60,
-    "learning_rate": 6e-3,
-    "one_cycle": True,
-    "max_voxels": 250_000,
-    "patch_size": (24, 40, 40),
-    "object_share": 0.5,
-    "window": (-30.0, 180.0),  # HU, the liver and what lies in it
-}
+WINDOW = (-30.0, 180.0)  # HU, the liver and what lies in it
 COLUMNS = ("DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD")
 
 
@@ -78,7 +68,7 @@ class Clock:
 
 def demo_config(method: str, seed: int) -> Config:
     """The M-Net's settings in the demo, the same for every method: a coarse grid, a narrow window, few steps."""
-    return preset("cpu", label=LABEL, method=method, seed=seed, **({} if fast() else DEMO))
+    return short_preset(label=LABEL, method=method, seed=seed, window=WINDOW)
 
 
 def run_demo(out: Path, *, seed: int = 0) -> Path:

@@ -206,7 +206,7 @@ def segmentation_task(
         return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
 
     train_batches = batches(train, augment=True, seed=0, length=config.steps, share=(rank(), processes()))
-    return Task(model, train_batches, training_loss, validate, facts, kept="mnet.")
+    return Task(model, train_batches, training_loss, validate, facts, kept="mnet.", restart=config.warmup)
 
 
 def cure_for_background(config: Config) -> str:

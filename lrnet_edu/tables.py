@@ -210,6 +210,7 @@ def shared_facts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "settings": {name: records[0]["config"][name] for name in same},
         "grid_mm": records[0]["preprocessing"]["spacing"],
+        "window_hu": records[0]["preprocessing"]["window"],
         "devices": sorted({record["device"] for record in records}),
         "versions": sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records}),
         "seconds": round(sum(sum(record["seconds"].values()) for record in records), 1),

@@ -169,9 +169,11 @@ def facts(result: Mapping[str, Any]) -> str:
     known = result["facts"]
     cases = ", ".join(f"{number} {part}" for part, number in known["cases"].items())
     settings = ", ".join(f"{name} {value}" for name, value in known["settings"].items())
+    window = known["window_hu"]
+    scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
     lines = [
         f"- Command: `{known['command']}`",
-        f"- Cases: {cases}; grid {known['grid_mm']:g} mm",
+        f"- Cases: {cases}; grid {known['grid_mm']:g} mm, {scale}",
         f"- Settings of all rows: {settings}",
         "- Kept of each run: the weights with the best validation DC. Tested once, with those.",
         f"- Device: {'; '.join(known['devices'])}",

@@ -44,6 +44,7 @@ class Task:
             ``score`` (higher is better) chooses ``best.safetensors``.
         facts: what must be known to build the network again; stored in both checkpoints.
         kept: prefix of the weights that ``best.safetensors`` holds.
+        restart: the step at which the loss becomes another one, so that Adam begins anew; 0 for never.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class Task:
     validate: Callable[[], dict[str, float]]
     facts: dict[str, Any]
     kept: str
+    restart: int = 0
 
 
 @dataclass
@@ -113,6 +115,8 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
             model.train()
             if config.one_cycle:
                 optimizer.param_groups[0]["lr"] = config.learning_rate * one_cycle(state.step / config.steps)
+            if task.restart and state.step == task.restart:
+                optimizer.state.clear()  # Adam's moments speak of the loss before
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(batch.to(device), state.step)
             optimizer.zero_grad(set_to_none=True)

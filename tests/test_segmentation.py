@@ -34,6 +34,7 @@ from lrnet_edu.segmentation import (
     load_mnet,
     open_study,
     read_split,
+    segmentation_task,
     split_cases,
     total_loss,
     train_run,
@@ -417,6 +418,13 @@ def test_it_learns(run: Callable[..., State]) -> None:
     state = run("dice", steps=60, validate_every=30, learning_rate=2e-2, patch_size=(12, 16, 16))
     assert state.best_score > 0.7
     assert state.rows[-1]["train_loss"] < 0.8 * state.rows[0]["train_loss"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_adam_forgets_the_warm_up(study: Study, lrnet: Path, method: str) -> None:
+    config = tiny(method, lrnet, warmup_steps=2)
+    task = segmentation_task(config, study.cached["train"], study.cached["validation"], {}, classes=1)
+    assert task.restart == (2 if METHODS[method].lrnet else 0)
 
 
 @pytest.mark.parametrize(("method", "killed_at"), [("mapdice+lrnet", 1), ("mapdice+lrnet", 5), ("unfrozen-lrnet", 3)])

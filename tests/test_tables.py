@@ -38,7 +38,8 @@ def record(row: Row, seed: int, dice: Sequence[float], *empty: dict[str, Any]) -
     return {
         "row": row.key, "seed": seed, "schedule": "9 steps of something", "steps": 9, "best_step": 6,
         "validation_DC": 0.5, "seconds": {"training": 10.0, "test": 1.5}, "device": "a computer",
-        "versions": {"lrnet_edu": "1"}, "config": dict.fromkeys(names, 1), "preprocessing": {"spacing": 1.5},
+        "versions": {"lrnet_edu": "1"}, "config": dict.fromkeys(names, 1),
+        "preprocessing": {"spacing": 1.5, "window": [-200.0, 250.0]},
         "cases": [*(case(f"volume-{i}", value) for i, value in enumerate(dice)), *empty],
     }  # fmt: skip
 

@@ -224,6 +224,21 @@ def test_a_long_gradient_is_shortened(tmp_path: Path, monkeypatch: pytest.Monkey
     assert lengths == pytest.approx([shortest] * 3, rel=1e-3)
 
 
+def test_adam_begins_anew_where_the_loss_changes(tmp_path: Path) -> None:
+    """Adam divides by the gradients it has seen, so a scale is felt only beside gradients of another one."""
+
+    def weights_after(scale: float, restart: int) -> Tensor:
+        task = replace(toy_task(), restart=restart)
+        before = task.loss
+        task.loss = lambda batch, step: before(batch, step) * (scale if step >= 4 else 1.0)
+        schedule = Schedule(steps=8, validate_every=8, learning_rate=0.05, one_cycle=True)
+        fit(task, schedule, tmp_path / f"{scale}-{restart}", CPU)
+        return line(task).weight.detach()
+
+    torch.testing.assert_close(weights_after(1e-3, restart=4), weights_after(1.0, restart=4), rtol=0, atol=1e-5)
+    assert (weights_after(1e-3, restart=0) - weights_after(1.0, restart=0)).abs().max() > 1e-3
+
+
 def test_it_ends_once_the_validation_loss_has_converged(tmp_path: Path) -> None:
     schedule = Schedule(steps=40, validate_every=2, convergence_patience=3)
 
