@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrnet_edu import baselines
 from lrnet_edu.baselines import location_baseline
 from lrnet_edu.data.cache import CachedCase
 
@@ -73,3 +74,15 @@ def test_without_a_case_to_score_the_result_is_undefined(tmp_path: Path) -> None
     train = [case(tmp_path / f"train-{i}", box(12, (3, 3, 3), 4)) for i in range(2)]
     empty = [case(tmp_path / "empty", np.zeros((12, 12, 12)))]
     assert math.isnan(location_baseline(train, empty, 1)[0])
+    assert math.isnan(location_baseline(empty, train, 1)[0])
+
+
+def test_a_large_case_is_looked_at_coarsely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second voxel of it says the same."""
+    rng = np.random.default_rng(1)
+    corners = [tuple(8 + 2 * rng.integers(-1, 2, 3)) for _ in range(6)]
+    cases = [case(tmp_path / str(i), box(24, corner, 8)) for i, corner in enumerate(corners)]
+    whole = location_baseline(cases[:4], cases[4:], 1)
+    monkeypatch.setattr(baselines, "MOST_VOXELS", 12**3)
+    assert location_baseline(cases[:4], cases[4:], 1) == pytest.approx(whole, abs=0.1)
+    assert baselines._coarse(cases[0].classes).shape == (12, 12, 12)
