@@ -137,7 +137,9 @@ def test_every_axis_of_a_plot_is_labelled(figures: dict[str, Picture]) -> None:
 
 def test_a_notebooks_own_style_does_not_change_a_figure() -> None:
     usual = learning_curves_figure({"dice": rows([0.1, 0.5])}).png(50)
-    with plt.style.context(["dark_background", {"font.size": 5}]):
+    with plt.style.context(
+        ["dark_background", {"font.size": 5, "savefig.facecolor": "black", "savefig.bbox": "tight"}]
+    ):
         assert learning_curves_figure({"dice": rows([0.1, 0.5])}).png(50) == usual
 
 

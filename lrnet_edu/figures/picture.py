@@ -55,7 +55,8 @@ class Picture(Figure):
 
     def png(self, dots_per_inch: int = 130) -> bytes:
         out = io.BytesIO()
-        self.savefig(out, format="png", dpi=dots_per_inch)
+        with rc_context({"savefig.facecolor": "white", "savefig.transparent": False, "savefig.bbox": "standard"}):
+            self.savefig(out, format="png", dpi=dots_per_inch)
         return out.getvalue()
 
     def to_html(self) -> str:
