@@ -32,7 +32,7 @@ from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
 from lrnet_edu.parallel import processes, rank
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
-from lrnet_edu.symptoms import Unfound, check_alive, enough_memory, tell
+from lrnet_edu.symptoms import Unfound, check_alive, died, enough_memory, tell
 from lrnet_edu.training import (
     State,
     Task,
@@ -193,8 +193,10 @@ def segmentation_task(
         return loss(batch, step)
 
     def validate() -> dict[str, float]:
-        if method.lrnet == "unfrozen":
-            check_alive(model.get_submodule("lrnet"), "The LR-Net that is trained too")  # type: ignore[arg-type]
+        if method.lrnet == "unfrozen" and (words := died(model.get_submodule("lrnet"))):  # type: ignore[arg-type]
+            tell(
+                f"The LR-Net that is trained too {words}; what the M-Net knew before is kept (method lrnet freezes it)."
+            )
         device = next(model.parameters()).device
         with torch.no_grad():
             mean = np.mean([loss(fixed[i].to(device), config.steps).item() for i in range(len(fixed))])

@@ -73,18 +73,25 @@ class Unfound:
         )
 
 
-def check_alive(lrnet: LRNet, name: str) -> None:
-    """Raise InputError if an LR-Net gives one value for everything, as it does once its output layer has died."""
+def died(lrnet: LRNet) -> str | None:
+    """What an LR-Net does whose output layer has died, in words: one value for everything. None if it lives."""
     grid = np.indices((24, 24, 24)) - 12
     ball = torch.from_numpy((grid**2).sum(0) < 49).float()[None]  # (1, D, H, W), radius 7
     pairs = torch.stack((1 - ball, ball), dim=1).to(next(lrnet.parameters()).device)  # (1, 2, D, H, W)
     with torch.no_grad():
         output = lrnet(pairs.expand(2, -1, -1, -1, -1))
-    if not output.max() > output.min():
-        raise InputError(
-            f"{name} gives {float(output.max()):g} everywhere, with an object and without: its output layer has died, "
-            "and no gradient passes; lower the learning rate or take another seed, and pretrain it again."
-        )
+    if output.max() > output.min():
+        return None
+    return (
+        f"gives {float(output.max()):g} everywhere, with an object and without: its output layer has died, and no "
+        "gradient passes"
+    )
+
+
+def check_alive(lrnet: LRNet, name: str) -> None:
+    """Raise InputError if the output layer of an LR-Net has died."""
+    if words := died(lrnet):
+        raise InputError(f"{name} {words}; lower the learning rate or take another seed, and pretrain it again.")
 
 
 @contextmanager
