@@ -287,7 +287,7 @@ command("lrnet-edu evaluate runs/liver/predictions my_scan --label 1+2")
 # Nothing is overwritten: a training into a folder that holds a run refuses, and with `--resume` it goes on where the
 # run stopped, bit for bit the same on a CPU.
 #
-# Look at one test case. What did the short training miss, and what would you change?
+# Look at one test case. **Question.** Does the short training miss liver, or mark what is none? And what would you change?
 
 # %%
 from lrnet_edu import SliceViewer
@@ -309,6 +309,9 @@ SliceViewer(
 )
 
 # %% [markdown]
+# RVD has told already: positive, so it marks too much rather than too little, some of it far from the liver. More steps
+# come first; what is left after them is a matter of the image, no longer of location.
+#
 # ### The real data sets
 #
 # | data | what it is | a first command |
