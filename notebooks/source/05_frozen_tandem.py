@@ -523,7 +523,7 @@ for who, net in (("trained", mnet), ("fresh", fresh_mnet())):
     print(f"{who:7} M-Net: equally strong at alpha = {listed}")
     for alpha in (1, 10, 100):
         weakest, strongest_one = alpha / balance[who].max(), alpha / balance[who].min()
-        print(f"  alpha = {alpha:3}: the map's error pulls {weakest:.2g} to {strongest_one:.2g} times as hard as Dice")
+        print(f"  alpha = {alpha:3}: the map's error pulls {weakest:.3g} to {strongest_one:.3g} times as hard as Dice")
 
 # %%
 from lrnet_edu.palette import GREY, VERMILION
