@@ -8,7 +8,7 @@ from pathlib import Path
 from lrnet_edu.config import METHODS
 from lrnet_edu.data.labels import encode
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.demo import DEMO, DEMO_METHODS, LABELS
+from lrnet_edu.demo import DEMO_METHODS, LABELS, demo_config
 from lrnet_edu.figures import architecture_figure, results_figure, telling_slices
 from lrnet_edu.networks import load_lrnet
 from lrnet_edu.samples import sample_folder
@@ -21,7 +21,7 @@ def main(demo: Path) -> None:
     """Write ``docs/architecture.png`` and ``docs/results.png``."""
     docs = Path(__file__).parent
     networks = load_mnet(demo / "dice").mnet, load_lrnet(demo / "lrnet" / "best.safetensors")
-    (docs / "architecture.png").write_bytes(architecture_figure(*networks, DEMO["patch_size"]).png(120))
+    (docs / "architecture.png").write_bytes(architecture_figure(*networks, demo_config("dice", 0).patch_size).png(120))
     scan = read_image(sample_folder() / f"volume-{CASE}.nii.gz")
     truth = encode(read_mask(sample_folder() / f"segmentation-{CASE}.nii.gz").data, LABELS)
     found = {
