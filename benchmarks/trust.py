@@ -23,11 +23,11 @@ from benchmarks.__main__ import RESULTS, device, version
 # Name of a section: what it proves, in a sentence, and pytest's arguments.
 SECTIONS = {
     "properties": (
-        "Maps, criteria, losses and readers keep their properties on 1500 random examples for each test.",
+        "Maps, criteria, losses and readers keep their properties on 300 random examples for each test.",
         ["tests/properties", "--hypothesis-profile=many"],
     ),
     "fuzz": (
-        "Every damaged file is refused in one sentence or read as other libraries read it.",
+        "Damaged scans, checkpoints and settings: each is refused in one sentence or read as other libraries read it.",
         ["tests/fuzz", "-m", "slow or not slow"],
     ),
     "interruptions": (

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.reading import parse_json
 from lrnet_edu.writing import write_atomically
 
 
@@ -34,10 +35,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = dict(json.loads((file.metadata() or {})["lrnet_edu"]))
+            facts = dict(parse_json((file.metadata() or {})["lrnet_edu"]))
             # Copies: the file's own pages, mapped into memory, would keep Windows from writing the file anew.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         raise InputError(
             f"{path} is not a checkpoint of lrnet_edu (a whole .safetensors file); pickled .pt or .pth files "
             "are never opened, so train or copy the checkpoint again."
@@ -49,7 +50,9 @@ def malformed_facts(path: Path) -> Iterator[None]:
     """While a network is built from a checkpoint's facts: what is missing or odd there becomes an InputError."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} does not say which network it holds; train or copy the checkpoint again.") from None
+    except InputError as error:
+        if len(str(error)) < 300 and str(error).isprintable():
+            raise InputError(f"{path} holds facts that cannot be: {error}") from None
+        raise InputError(f"{path} holds facts that cannot be; train or copy the checkpoint again.") from None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError):
+        raise InputError(f"{path} does not say what it holds; train or copy the checkpoint again.") from None

@@ -19,6 +19,7 @@ from lrnet_edu.data.labels import Labels, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
 from lrnet_edu.files import absent_label, check_stems_differ, check_writable, nifti_files, progress, stem
 from lrnet_edu.metrics import CaseScores, case_scores, score_table
+from lrnet_edu.reading import read_json
 from lrnet_edu.writing import write_atomically
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
@@ -167,7 +168,7 @@ def _check_json(path: Path) -> None:
     """Raise InputError unless the scores can be written there; an existing file must hold scores."""
     if path.exists():
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = read_json(path)
             content.pop("challenge", None)
             tables = [content] if "cases" in content else list(content.values())
             ours = bool(tables) and all(set(table) == {"cases", "mean", "undefined"} for table in tables)

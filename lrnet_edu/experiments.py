@@ -39,6 +39,7 @@ from lrnet_edu.lesions import lesion_scores
 from lrnet_edu.metrics import case_scores
 from lrnet_edu.paper_tables import TABLES, Row
 from lrnet_edu.processes import run_jobs
+from lrnet_edu.reading import read_json
 from lrnet_edu.segmentation import PARTS, Study, TrainedMNet, load_mnet, open_study, read_split, train_run
 from lrnet_edu.tables import number_or_none, write_table
 from lrnet_edu.training import choose_device
@@ -154,7 +155,7 @@ def read_record(out: Path, run: Run) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = read_json(path)
         before = dict(record["config"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; remove it, and the run is done again.") from None

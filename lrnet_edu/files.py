@@ -7,7 +7,6 @@ All paths are looked at before the work starts, so that a mistake costs seconds 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -25,6 +24,7 @@ from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.data.labels import Labels, decode, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
+from lrnet_edu.reading import read_json, shortened
 from lrnet_edu.writing import alone
 
 if TYPE_CHECKING:  # torch is loaded by the functions that need it: its import takes seconds
@@ -175,6 +175,11 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
     box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
     prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
     output = predict_probabilities(trained.mnet, prepared.image, window=trained.patch_size)  # (K + 1, d, h, w)
+    if not np.isfinite(output).all():
+        raise InputError(
+            f"The network's output for {job.image} holds NaN: its weights or the scan's numbers are far too large; "
+            "train or copy the checkpoint again."
+        )
     classes, shares = back_to_original(
         output, prepared.affine, image, keep_probabilities=bool(job.probabilities)
     )  # (D, H, W), (K + 1, D, H, W)
@@ -201,21 +206,20 @@ def find_images(source: Path) -> list[Path]:
 
 def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) -> list[Path]:
     """The images of the cases that the run's ``split.json`` lists under train, validation or test."""
-    from lrnet_edu.segmentation import PARTS
+    from lrnet_edu.segmentation import PARTS, case_names
 
     if part not in PARTS:
         raise InputError(f"There is no part {part!r}: choose one of {', '.join(PARTS)}.")
     if not source.is_dir():
         raise InputError(f"--part chooses among the cases of a folder, {source} is a file: leave --part out.")
     try:
-        names = [str(name) for name in json.loads((run / "split.json").read_text("utf-8"))[part]]
+        names = case_names(read_json(run / "split.json")[part])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"--part needs a run folder with its split.json, {run} is none: name one.") from None
     by_name = {stem(image): image for image in images}
     if lacking := [name for name in names if name not in by_name]:
         raise InputError(
-            f"{source} lacks {', '.join(lacking[:5])} of the run's {part} cases: name the folder that it was "
-            "trained on."
+            f"{source} lacks {shortened(lacking)} of the run's {part} cases: name the folder that it was trained on."
         )
     if not names:
         raise InputError(f"The split of {run} has no {part} cases: choose another part.")

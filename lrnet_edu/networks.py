@@ -19,6 +19,7 @@ from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import InstanceNorm, PointwiseConv3d
+from lrnet_edu.reading import shortened
 
 ACTIVATION_OF_KIND = {"O-DM": "relu", "I-DM": "relu", "NI-DM": "relu", "SNI-DM": "tanh"}  # section 3.1
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -275,12 +276,14 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     """
     tensors, facts = load_checkpoint(path)
     if facts.get("network") != "LRNet":
-        raise InputError(f"{path} holds no LR-Net but {facts.get('network')}; name an LR-Net's checkpoint.")
+        raise InputError(
+            f"{path} holds no LR-Net but {shortened([facts.get('network')])}; name an LR-Net's checkpoint."
+        )
     for wanted, what in ((kind, "kind"), (activation, "activation")):
         if wanted is not None and facts.get(what) != wanted:
             raise InputError(
-                f"{path} is an LR-Net of {what} {facts.get(what)}, not {wanted}; pretrain one of that {what} or "
-                f"choose {facts.get(what)}."
+                f"{path} is an LR-Net of {what} {shortened([facts.get(what)])}, not {wanted}; pretrain one of that "
+                f"{what} or choose another."
             )
     with malformed_facts(path):
         lrnet = LRNet(facts["kind"], activation=facts["activation"], norm=facts["norm"])
@@ -291,12 +294,15 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) -> None:
     """Put a checkpoint's tensors into a network of the same architecture, or say in one sentence that it differs."""
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors, assign=True)
     except RuntimeError:
         raise InputError(
             f"The weights in {source} belong to another architecture than this {type(network).__name__}; use the "
             "features, blocks and classes it was trained with."
         ) from None
+    if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
+        raise InputError(f"The weights in {source} are no finite numbers; train or copy the checkpoint again.")
+    network.float()
 
 
 def tensors_of(network: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

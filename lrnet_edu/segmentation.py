@@ -31,6 +31,7 @@ from lrnet_edu.errors import InputError
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
 from lrnet_edu.parallel import processes, rank
+from lrnet_edu.reading import read_json, shortened
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.symptoms import Unfound, check_alive, died, enough_memory, tell
 from lrnet_edu.training import (
@@ -82,8 +83,8 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         InputError: if it is no such file, names an unknown case, or one case twice.
     """
     try:
-        split = json.loads(Path(path).read_text(encoding="utf-8"))
-        split = {part: [str(name) for name in split[part]] for part in PARTS}
+        content = read_json(Path(path))
+        split = {part: case_names(content[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
         if not Path(path).exists():
             raise InputError(f"{path} does not exist; name a split.json, or leave --split out.") from None
@@ -92,12 +93,19 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         ) from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
-        raise InputError(f"{path} names cases that the data does not hold ({', '.join(unknown[:5])}); remove them.")
+        raise InputError(f"{path} names cases that the data does not hold ({shortened(unknown)}); remove them.")
     if len(listed) != len(set(listed)):
         raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
     if not all(split[part] for part in ("train", "validation")):
         raise InputError(f"{path} leaves train or validation empty; each needs a case.")
     return split
+
+
+def case_names(listed: Any) -> list[str]:
+    """A list of names out of a JSON file; TypeError if it is something else."""
+    if not isinstance(listed, list):
+        raise TypeError(f"{type(listed).__name__} instead of a list")
+    return [str(name) for name in listed]
 
 
 # ---- the network and its loss -----------------------------------------------------------------------------------
@@ -355,14 +363,20 @@ def load_mnet(run: str | Path) -> TrainedMNet:
     """
     path = checkpoint_of(run)
     tensors, facts = load_checkpoint(path)
-    if facts.get("network") not in MNETS:
+    if (network := str(facts.get("network"))) not in MNETS:
         raise InputError(
-            f"{path} holds no M-Net but a network of kind {facts.get('network')}; name a run of `lrnet-edu train`."
+            f"{path} holds no M-Net but a network of kind {shortened([network])}; name a run of `lrnet-edu train`."
         )
-    with malformed_facts(path):
+    with malformed_facts(path), torch.device("meta"):  # which takes no memory, whatever sizes the facts claim
         settings = dict(facts["preprocessing"])
         settings["window"] = tuple(settings["window"]) if settings["window"] else None
         preprocessing, patch_size = Preprocessing(**settings), tuple(facts["patch_size"])
-        mnet, labels = MNETS[facts["network"]](**facts["mnet"]), parse_labels(facts["label"])
+        if sum(facts["mnet"]["blocks"]) > len(tensors):
+            raise ValueError("more blocks than tensors")
+        mnet, labels = MNETS[network](**facts["mnet"]), parse_labels(facts["label"])
+        if (mnet.settings["in_channels"], mnet.settings["classes"]) != (1, len(labels) + 1):
+            raise ValueError("not one class for each label")
+        if len(patch_size) != 3 or not all(isinstance(size, int) and size > 0 for size in patch_size):
+            raise ValueError("no patch size")
     load_weights(mnet, tensors_of("mnet", tensors), path)
     return TrainedMNet(mnet.eval(), labels, patch_size, preprocessing)

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.checkpoints import load_checkpoint, malformed_facts, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
 from lrnet_edu.parallel import rank, shared
+from lrnet_edu.reading import read_json
 from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
 from lrnet_edu.writing import write_atomically
 
@@ -201,18 +202,53 @@ def load_state(task: Task, optimizer: torch.optim.Optimizer, plateau: Any, folde
     if not path.exists():
         return State()
     tensors, facts = load_checkpoint(path)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name in [name for name in tensors if name.startswith("adam.")]:
-        _, index, value = name.split(".")
-        moments.setdefault(int(index), {})[value] = tensors.pop(name)
+    with malformed_facts(path):
+        moments, state = pop_moments(tensors), checked_state(facts, plateau)
     try:
         task.model.load_state_dict(tensors)
     except RuntimeError:
         raise InputError(f"{path} belongs to another architecture; resume with the settings of that run.") from None
+    with malformed_facts(path):
+        check_moments(moments, optimizer.param_groups[0]["params"])
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     optimizer.param_groups[0]["lr"] = facts["lr"]
     plateau.load_state_dict(facts["plateau"])
-    return State(**facts["state"])
+    return state
+
+
+def pop_moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Take Adam's moments of each weight out of the tensors of ``last.safetensors``."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name in [name for name in tensors if name.startswith("adam.")]:
+        _, index, value = name.split(".")
+        moments.setdefault(int(index), {})[value] = tensors.pop(name)
+    return moments
+
+
+def check_moments(moments: dict[int, dict[str, Tensor]], weights: list[Tensor]) -> None:
+    """Raise ValueError or IndexError unless these are moments of these weights."""
+    for number, values in moments.items():
+        like = weights[number].shape
+        if {name: tensor.shape for name, tensor in values.items()} != {"step": (), "exp_avg": like, "exp_avg_sq": like}:
+            raise ValueError("moments of other weights")
+
+
+def checked_state(facts: dict[str, Any], plateau: Any) -> State:
+    """The state among the facts of ``last.safetensors``; ValueError or TypeError where a training could not go on."""
+    state, known = State(**facts["state"]), plateau.state_dict()
+    if not isinstance(facts["state"]["rows"], list) or not isinstance(facts["state"]["step"], int):
+        raise TypeError("no rows, or half a step")
+    numbers = [facts["lr"], state.best_score, state.best_step, state.seconds]
+    numbers += [value for row in state.rows for value in row.values()]
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise TypeError("no number where one belongs")
+    if state.step < 0 or not 0 <= facts["lr"] < math.inf or any("val_loss" not in row for row in state.rows):
+        raise ValueError("no state of a training")
+    if len({tuple(row) for row in state.rows}) > 1:
+        raise ValueError("rows of different columns")
+    if any(type(value) is not type(known[name]) for name, value in facts["plateau"].items()):
+        raise TypeError("no state of a learning rate's schedule")
+    return state
 
 
 class Log:
@@ -270,8 +306,8 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
     path = folder / "config.json"
     if check_run(folder, resume=resume):
         try:
-            before = dict(json.loads(path.read_text("utf-8")))
-        except (ValueError, TypeError):
+            before = dict(read_json(path))
+        except (OSError, ValueError, TypeError):
             raise InputError(f"{path} is damaged; name another folder for a new run.") from None
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:

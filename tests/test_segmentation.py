@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scans import AFFINE, SHAPE, lits, lrnet_checkpoint, mask, scan, store
+from scans import AFFINE, SHAPE, checkpoint, lits, lrnet_checkpoint, mask, scan, store
 from torch import Tensor, nn
 
 from lrnet_edu import losses, segmentation
@@ -148,6 +149,8 @@ def test_a_split_of_one_s_own(tmp_path: Path) -> None:
         ('["a", "b"]', "is not a split"),
         ('{"train": ["a"], "validation": ["b"]}', "is not a split"),
         ('{"train": ["a"], "validation": ["b"], "test": 3}', "is not a split"),
+        ('{"train": "ab", "validation": ["b"], "test": []}', "is not a split"),
+        ("[" * 100_000, "is not a split"),
         ('{"train": ["a"], "validation": ["z", "y"], "test": []}', r"does not hold \(y, z\)"),
         ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "in more than one part"),
         ('{"train": ["a"], "validation": [], "test": ["b"]}', "leaves train or validation empty"),
@@ -161,6 +164,42 @@ def test_a_split_that_cannot_be_used(tmp_path: Path, content: str | None, match:
     with pytest.raises(InputError, match=match) as error:
         read_split(path, ["a", "b", "c"])
     assert one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"network": ["MNet"]}, "holds no M-Net"),
+        ({"network": "x" * 5000 + "\n"}, "holds no M-Net"),
+        ({"mnet": {"in_channels": 1, "classes": 2, "features": [10**7, 10**7], "blocks": [1]}}, "architecture"),
+        ({"mnet": {"in_channels": 1, "classes": 2, "features": [4, 8], "blocks": [10**9]}}, "does not say"),
+        ({"mnet": {"in_channels": 1, "classes": 2, "features": [10**30, 8], "blocks": [1]}}, "does not say"),
+        ({"label": "1,2"}, "does not say"),
+        ({"patch_size": [8, 16]}, "does not say"),
+        ({"patch_size": [8, 16, -16]}, "does not say"),
+        ({"preprocessing": {"spacing": 0.0, "window": None}}, "0.0 mm"),
+        ({"preprocessing": {"spacing": 1.5, "window": [3, 3]}}, "window"),
+    ],
+)
+def test_facts_of_a_checkpoint_that_cannot_be(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+    path = checkpoint(tmp_path / "m.safetensors")
+    tensors, facts = load_checkpoint(path)
+    save_checkpoint(path, tensors, {**facts, **changes})
+    with pytest.raises(InputError, match=match) as error:
+        load_mnet(path)
+    assert one_sentence(error)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 500 + len(str(path))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_weights_that_are_no_numbers(tmp_path: Path, number: float) -> None:
+    path = checkpoint(tmp_path / "m.safetensors")
+    tensors, facts = load_checkpoint(path)
+    next(iter(tensors.values())).view(-1)[0] = number
+    save_checkpoint(path, tensors, facts)
+    with pytest.raises(InputError, match="no finite numbers"):
+        load_mnet(path)
 
 
 def test_the_grid_is_chosen_from_the_training_part_alone(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lrnet_edu import training
-from lrnet_edu.checkpoints import load_checkpoint
+from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Config, Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.training import Task, choose_device, estimate, fit, open_run
@@ -398,6 +398,29 @@ def test_a_checkpoint_of_another_architecture_cannot_be_resumed(tmp_path: Path, 
     task.model = nn.ModuleDict({"line": nn.Linear(4, 1)})
     with pytest.raises(InputError, match="another architecture") as error:
         fit(task, SCHEDULE, uninterrupted, CPU, resume=True)
+    assert one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        *(
+            ("state", value)
+            for value in (None, "a", {}, {"step": 3}, {"step": -3, "rows": []}, {"step": "b", "rows": []})
+        ),
+        *(
+            ("state", {"step": 3, "rows": rows})
+            for rows in ({}, [{}], [{"val_loss": "a"}], [{"val_loss": 1, "lr": []}])
+        ),
+        *(("plateau", value) for value in (None, "a", {"step": 3}, {"best": [1]})),
+        *(("lr", value) for value in (None, "a", -1.0, math.nan)),
+    ],
+)
+def test_a_state_that_cannot_be_is_not_resumed(tmp_path: Path, uninterrupted: Path, part: str, value: Any) -> None:
+    tensors, facts = load_checkpoint(uninterrupted / "last.safetensors")
+    save_checkpoint(tmp_path / "last.safetensors", tensors, {**facts, part: value})
+    with pytest.raises(InputError, match="does not say what it holds") as error:
+        fit(stagnating_task(), SCHEDULE, tmp_path, CPU, resume=True)
     assert one_sentence(error)
 
 

@@ -6,12 +6,12 @@ pairs of files, usually in ``imagesTr`` and ``labelsTr``.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.reading import read_json
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\.nii(?:\.gz)?)")
 _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
@@ -96,11 +96,11 @@ def _decathlon(folder: Path) -> list[Case]:
         '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}.'
     )
     try:
-        content = json.loads(listing.read_text("utf-8"))
+        content = read_json(listing)
         entries = [(entry["image"], entry.get("label")) for entry in content["training"]]
         modality = content.get("modality", {})
         modality = str(modality.get("0", "") if isinstance(modality, dict) else "").upper()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise malformed from error
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
     cases: dict[str, Case] = {}
@@ -120,7 +120,13 @@ def _listed(folder: Path, name: str) -> Path:
     parts = PurePosixPath(name.replace("\\", "/"))
     path = folder / parts
     if parts.is_absolute() or ".." in parts.parts or "\0" in name or Path(name).drive:
-        raise InputError(f"{folder / 'dataset.json'} lists {name!r}: name files inside the folder only.")
-    if not path.is_file():
-        raise InputError(f"{path} is listed in dataset.json but missing: download it, or remove its entry.")
+        raise InputError(f"{folder / 'dataset.json'} lists {name[:200]!r}: name files inside the folder only.")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        there = False
+    if not there:
+        raise InputError(
+            f"{folder / 'dataset.json'} lists {name[:200]!r}, which is missing: download it, or remove its entry."
+        )
     return path

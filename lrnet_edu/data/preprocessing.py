@@ -54,9 +54,13 @@ class Preprocessing:
     random_boxes: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 < self.spacing < 1e4:
+            raise InputError(f"A grid of {self.spacing} mm is none: give a spacing in mm.")
         if self.window is not None:  # a list, when it comes from JSON
-            low, high = self.window
-            object.__setattr__(self, "window", (float(low), float(high)))
+            low, high = (float(bound) for bound in self.window)
+            if not -math.inf < low < high < math.inf:
+                raise InputError(f"The window {(low, high)} is empty: give its lower bound first, as in (-200, 250).")
+            object.__setattr__(self, "window", (low, high))
 
 
 @dataclass

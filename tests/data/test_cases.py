@@ -128,6 +128,8 @@ def test_listed_files_must_be_there_once_and_inside(tmp_path: Path) -> None:
         "download",
     )
     fails(decathlon(tmp_path, {"training": [entry("a"), entry("a")]}, *files("a")), "lists a twice")
+    for name in ("x" * 5000, "\ud800.nii", "two\nlines.nii"):
+        fails(decathlon(tmp_path, {"training": [{"image": name}]}), "dataset.json", "missing")
     fill(tmp_path, "outside.nii")
     for name in ("../outside.nii", str(tmp_path / "outside.nii"), "imagesTr\\..\\..\\outside.nii", "a\0b"):
         content = {"training": [{"image": name}]}

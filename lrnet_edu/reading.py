@@ -1,0 +1,32 @@
+"""JSON from files that others may have written or damaged, and its words in a message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds.
+
+    Raises:
+        ValueError: if it is something else.
+        OSError: if it cannot be read.
+    """
+    return parse_json(path.read_text("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says; ValueError if it is none, or nested deeper than any real one."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def shortened(names: Sequence[Any], most: int = 5) -> str:
+    """Names from a file as they may stand in a sentence: in one line, not too long and not too many."""
+    texts = [str(name)[:60] for name in names[:most]]
+    return ", ".join(text if text.isprintable() else repr(text) for text in texts)
