@@ -21,25 +21,22 @@ def rows(size: Size) -> Iterator[Row]:
     shape = (32, 96, 96) if size.quick else SCAN
     name = " x ".join(map(str, shape[::-1]))
     for content, mask in (("30 lesions", lesions(shape, 30)), ("a whole liver", liver(shape))):
-        output = 4.0 * mask.size  # float32
         for kind in KINDS:
             yield from row(f"{kind}, {name}, {content}", lambda mask=mask, kind=kind: distance_map(mask, kind),
-                           output, mask.size, "bytes/voxel of the scan", 3)  # fmt: skip
+                           mask.size, "bytes/voxel of the scan", 3)  # fmt: skip
         p = predicted(mask)
         box = math.prod(int(np.ptp(axis)) + 1 for axis in np.nonzero(p | mask))
         yield from row(f"seven criteria, {name}, {content}", lambda p=p, r=mask: case_scores(p, r, SPACING),
-                       0, box, "bytes/voxel of the objects' box")  # fmt: skip
+                       box, "bytes/voxel of the objects' box")  # fmt: skip
     p, r = labels(shape, 30)
     box = math.prod(int(np.ptp(axis)) + 1 for axis in np.nonzero(p | r))
     yield from row(f"challenge, {name}, 30 lesions", lambda: challenge_scores([(p, r, SPACING)]),
-                   0, box, "bytes/voxel of the livers' box")  # fmt: skip
+                   box, "bytes/voxel of the livers' box")  # fmt: skip
 
 
-def row(
-    work: str, call: Callable[[], Any], output: float, voxels: int, unit: str, most: float | None = None
-) -> Iterator[Row]:
+def row(work: str, call: Callable[[], Any], voxels: int, unit: str, most: float | None = None) -> Iterator[Row]:
     peak = peak_memory(call)
     if peak is None:
         return
-    found = Row(work, max(0.0, peak - output) / voxels, unit=unit)
+    found = Row(work, peak / voxels, unit=unit)
     yield found if most is None else found.limit(most)

@@ -144,17 +144,29 @@ def largest_difference(a: Any, b: Any) -> float:
 
 
 def peak_memory(work: Callable[[], Any]) -> float | None:
-    """Bytes that a call needs at its peak beyond what is there before; None where the system does not tell."""
-    with suppress(OSError, AttributeError):  # what earlier calls freed goes back, or it would be used unseen
-        ctypes.CDLL(None).malloc_trim(0)
+    """Bytes that a call needs at its peak beyond its inputs and its result; None where the system does not tell.
+
+    The result counts with the pages that were written to: zeros that nobody wrote take no memory.
+    """
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
+        work()  # what a first call loads is no part of it
+        give_back()
         clear.write_text("5", encoding="utf-8")  # the high-water mark starts anew
-        before = _kilobytes(status, "VmRSS")
-        work()
-        return 1024.0 * max(0, _kilobytes(status, "VmHWM") - before)
+        result = work()
+        peak = _kilobytes(status, "VmHWM")
+        give_back()
+        with_result = _kilobytes(status, "VmRSS")
+        del result
+        return 1024.0 * (peak - with_result)
     except OSError:
         return None
+
+
+def give_back() -> None:
+    """Return what was freed to the system, or the next call would use it unseen."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _kilobytes(status: Path, key: str) -> int:

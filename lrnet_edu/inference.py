@@ -52,7 +52,7 @@ def predict_probabilities(
             total[(slice(None), *box)] += patch * weight
             weights[box] += weight
     assert total is not None
-    return (total / weights).numpy()
+    return total.div_(weights).numpy()
 
 
 def _starts(size: int, window: int, overlap: float) -> list[int]:

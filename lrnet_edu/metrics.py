@@ -277,8 +277,8 @@ def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np
         rivals = tree.query_ball_point(sample, about_as_near, return_length=True).mean()
         if len(points) * (SEARCH_COST + rivals) < voxels:
             return tree.query(points * spacing)[0]
-    elsewhere = np.ones(shape, bool)
-    elsewhere[tuple((targets - low).T)] = False  # edt measures from every True to the nearest False
+    elsewhere = np.ones(shape, np.uint8)  # as bool it would take twice as long
+    elsewhere[tuple((targets - low).T)] = 0  # edt measures from every 1 to the nearest 0
     to_target = edt.edt(elsewhere, anisotropy=tuple(spacing.tolist()), black_border=False)  # (D, H, W)
     return to_target[tuple((points - low).T)].astype(float)
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
-from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import InstanceNorm, PointwiseConv3d
 from lrnet_edu.reading import shortened
 
+# Its keys are distance_maps.KINDS, whose module loads SciPy: that would slow the import down.
 ACTIVATION_OF_KIND = {"O-DM": "relu", "I-DM": "relu", "NI-DM": "relu", "SNI-DM": "tanh"}  # section 3.1
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 NORMS: dict[str | None, Callable[[int], nn.Module]] = {
@@ -35,8 +35,8 @@ def output_activation(kind: str, activation: str | None = None) -> str:
     Raises:
         InputError: if there is no such kind or activation.
     """
-    if kind not in KINDS:
-        raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(KINDS)}.")
+    if kind not in ACTIVATION_OF_KIND:
+        raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(ACTIVATION_OF_KIND)}.")
     if activation not in (None, *ACTIVATIONS):
         raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
     return activation or ACTIVATION_OF_KIND[kind]

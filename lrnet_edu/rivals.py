@@ -36,8 +36,8 @@ def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
     maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
     for one, out in zip(classes, maps, strict=True):
         for c in range(number + 1):
-            inside = np.ascontiguousarray(one == c)
-            signed = edt.edt(inside, black_border=False) - edt.edt(~inside, black_border=False)
+            inside = (one == c).astype(np.uint8)  # as bool it would take twice as long
+            signed = edt.edt(inside, black_border=False) - edt.edt(1 - inside, black_border=False)
             out[c] = np.clip(signed / CLIP, -1, 1)  # infinite where one side is empty
     return maps
 

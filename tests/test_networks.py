@@ -75,6 +75,10 @@ def test_an_output_voxel_sees_31_voxels_along_each_axis(place: tuple[int, int, i
     assert seen.sum() == 31**3
 
 
+def test_every_kind_of_map_has_its_output_layer() -> None:
+    assert tuple(networks.ACTIVATION_OF_KIND) == KINDS
+
+
 @pytest.mark.parametrize(("kind", "activation"), [*SHIPPED, ("NI-DM", "tanh")])
 def test_output_layer_by_kind_of_map(kind: str, activation: str | None) -> None:
     torch.manual_seed(0)

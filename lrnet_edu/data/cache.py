@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 from filelock import Timeout
@@ -32,6 +33,14 @@ from lrnet_edu.processes import run_jobs
 from lrnet_edu.writing import locked, reason, unlocked
 
 _FORMAT = 1  # raise it when the content of a case's folder changes its meaning
+
+
+class OpenCase(NamedTuple):
+    """The memory maps of a prepared case; see :class:`CachedCase` for their content."""
+
+    image: np.ndarray
+    classes: np.ndarray
+    foreground: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,10 @@ class CachedCase:
         """Per class 1..K the indices (z, y, x) of its voxels, int32 (n, 3), memory-mapped; n may be 0."""
         files = sorted(self.folder.glob("foreground-*.npy"))
         return [np.load(file, mmap_mode="r") for file in files]
+
+    def open(self) -> OpenCase:
+        """All three, for whoever reads them often: opening takes longer than reading a patch."""
+        return OpenCase(self.image, self.classes, self.foreground)
 
     @property
     def affine(self) -> np.ndarray:

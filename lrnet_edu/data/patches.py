@@ -7,16 +7,18 @@ longer the map of what the network sees, because the component's maximum M_C cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.cache import CachedCase, OpenCase
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
+
+MOST_OPEN = 128  # cases at a time: each takes a file handle for every array
 
 
 class Batch(NamedTuple):
@@ -65,15 +67,26 @@ class PatchBatches(Dataset[Batch]):
         self.patch_size, self.batch_size = patch_size, batch_size
         self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length
         self.share = share
+        self._opened: dict[CachedCase, OpenCase] = {}  # opened once, since that takes as long as all the rest
 
     def __len__(self) -> int:
         return self.length
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}}  # a worker process opens the files itself
+
+    def _open(self, case: CachedCase) -> OpenCase:
+        if case not in self._opened:
+            if len(self._opened) >= MOST_OPEN:
+                self._opened.clear()
+            self._opened[case] = case.open()
+        return self._opened[case]
 
     def __getitem__(self, index: int) -> Batch:
         first, processes = self.share
         rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(first, self.batch_size, processes)]
         cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
-        patches = [self._patch(case, rng) for case, rng in zip(cases, rngs, strict=True)]
+        patches = [self._patch(self._open(case), rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
         maps = {kind: maps_of_classes(classes, self.classes, kind) for kind in self.kinds}
         return Batch(
@@ -83,7 +96,7 @@ class PatchBatches(Dataset[Batch]):
             [case.name for case in cases],
         )
 
-    def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _patch(self, case: OpenCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         corner = self._corner(case, rng)
         image = cut(case.image, corner, self.patch_size, mode="edge").astype(np.float32)
         classes = cut(case.classes, corner, self.patch_size, mode="constant")
@@ -93,7 +106,7 @@ class PatchBatches(Dataset[Batch]):
             image = image * np.float32(rng.uniform(0.9, 1.1)) + np.float32(rng.uniform(-0.05, 0.05))
         return np.ascontiguousarray(image), np.ascontiguousarray(classes)
 
-    def _corner(self, case: CachedCase, rng: np.random.Generator) -> np.ndarray:
+    def _corner(self, case: OpenCase, rng: np.random.Generator) -> np.ndarray:
         """First voxel of the patch, (3,); negative where the volume is smaller than the patch."""
         shape, size = np.array(case.image.shape), np.array(self.patch_size)
         room = shape - size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from lrnet_edu.data import patches
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches, cut, maps_of_classes
 from lrnet_edu.distance_maps import KINDS, distance_map
@@ -95,6 +97,20 @@ def test_a_batch_depends_on_seed_and_number_alone(cases: list[CachedCase], worke
         assert_equal_batches(forwards[i], again[i])
     longer = PatchBatches(cases, **{**SETTINGS, "length": 100})
     assert_equal_batches(forwards[2], longer[2])
+
+
+def test_opened_cases_stay_few_and_at_home(cases: list[CachedCase], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a process has opened, nothing goes to another with the batches, and no more stays open than may be."""
+    batches = PatchBatches(cases, **SETTINGS)
+    size = len(pickle.dumps(batches))
+    all_open = [batches[i] for i in range(6)]
+    assert len(batches._opened) > 1
+    assert len(pickle.dumps(batches)) == size
+    monkeypatch.setattr(patches, "MOST_OPEN", 1)
+    again = PatchBatches(cases, **SETTINGS)
+    for i, batch in enumerate(all_open):
+        assert_equal_batches(again[i], batch)
+        assert len(again._opened) == 1
 
 
 def test_other_numbers_and_other_seeds_give_other_batches(cases: list[CachedCase]) -> None:
