@@ -29,6 +29,7 @@ from lrnet_edu.pretraining import (
     LesionError,
     LRNetQuality,
     MaskBatches,
+    cubes_alike_error,
     held_out_shapes,
     lrnet_quality,
     map_heights,
@@ -184,12 +185,37 @@ def test_the_loss_first_weighs_lesion_and_background_alike() -> None:
     assert float(weighted_error(target, target, 0.5)) == 0
 
 
+def test_a_small_lesion_s_cube_can_weigh_as_much_as_a_large_one_s() -> None:
+    target = torch.zeros(2, 1, 2, 2, 2)
+    target[0, 0, 0, 0, 0] = 1.0  # one voxel in the first cube
+    target[1, 0, 0] = 0.5  # four in the second
+    maps = target.clone()
+    maps[0, 0, 0, 0, 0] = 0.6
+    maps[1, 0, 0] = 0.7
+    assert float(cubes_alike_error(maps, target, 0.0)) == pytest.approx(0.5 * (0.4 + 0.2) / 2)
+    maps[1, 0, 1, 1, 1] = -0.8  # one of the 16 voxels, outside
+    expected = 0.5 * (0.4 + 0.2) / 2 + pretraining.LESION_WEIGHT * 0.8 / 16
+    assert float(cubes_alike_error(maps, target, 1.0)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_training_takes_the_loss_that_its_settings_name(alike: bool) -> None:
+    task = pretraining_task(replace(TINY, cubes_alike=alike), random_shapes, [two_lesions()])
+    batch = task.batches[0]
+    error = cubes_alike_error if alike else weighted_error
+    with torch.no_grad():
+        assert torch.equal(task.loss(batch, 2), error(lrnet_of(task)(batch.probabilities), batch.maps, 2 / TINY.steps))
+
+
+@pytest.mark.parametrize("error", [weighted_error, cubes_alike_error])
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_batch_without_lesion_or_without_background_has_a_loss(value: float, share: float) -> None:
+def test_a_batch_without_lesion_or_without_background_has_a_loss(
+    error: Callable[..., torch.Tensor], value: float, share: float
+) -> None:
     """Cubes inside a large organ hold nothing else."""
     target = torch.full((2, 1, 4, 4, 4), value)
-    loss = weighted_error(torch.full_like(target, 0.5), target, share)
+    loss = error(torch.full_like(target, 0.5), target, share)
     assert torch.isfinite(loss)
     assert loss > 0
 
