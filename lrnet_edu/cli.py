@@ -311,7 +311,10 @@ def reproduce(
     steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
     window: Window = None,
     random_boxes: RandomBoxes = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each GPU when left out.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes, on a CPU one core each; left out, one for each GPU, or one."),
+    ] = None,
     device: Device = None,
 ) -> None:
     """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""

@@ -17,7 +17,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -82,7 +83,7 @@ def reproduce(
         out: folder for everything: ``scores/``, ``runs/`` and ``TABLE.json``, ``.csv``, ``.md`` and ``.png``.
         config: what all rows share; its method, map and seed do not matter.
         seeds: how many, from 0 on.
-        workers: processes that share the runs; None takes one for each GPU, or one.
+        workers: processes that share the runs, on a CPU each with one core; None takes one for each GPU, or one.
         device: as for a training; None takes the best there is.
         command: how this was called, for the record.
         say: where the progress goes, a line at a time.
@@ -194,9 +195,10 @@ def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, 
     """Train and test one run; returns its title, seconds, and what went wrong, for a run that failed."""
     folder = run_folder(out, run)
     try:
-        state = train_run(study, run.config, folder, device=device, resume=True)
-        started = time.perf_counter()
-        cases = score_test_cases(study, load_mnet(folder), choose_device(device))
+        with one_thread(choose_device(device)):
+            state = train_run(study, run.config, folder, device=device, resume=True)
+            started = time.perf_counter()
+            cases = score_test_cases(study, load_mnet(folder), choose_device(device))
     except InputError as error:
         return run.title, 0.0, str(error)
     seconds = {"training": round(state.seconds, 1), "test": round(time.perf_counter() - started, 1)}
@@ -253,6 +255,19 @@ def schedule(config: Config) -> str:
 # ---- processes and machines ---------------------------------------------------------------------------------------
 
 
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU one thread for each run: several add numbers up in another order, and then the weights differ in their
+    last digits with the number of workers and of cores. ``workers`` is what uses the cores."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _start_worker(threads: int, places: SimpleQueue[str]) -> None:
     """In a new process: its share of the cores, its own GPU, and no progress bars."""
     if place := places.get():
@@ -279,7 +294,7 @@ def device_name(name: str | None) -> str:
     device = choose_device(name)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores)"
+    return f"{device.type} ({platform.machine()}, 1 of {os.cpu_count()} cores)"
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,95 @@
+"""The same seed gives the same weights on a CPU, whatever ran before and however many workers help.
+
+``reproduce`` with one and with two workers: tests/test_experiments.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scans import lits
+from torch.utils.data import DataLoader, Subset
+
+from lrnet_edu import training
+from lrnet_edu.config import Config, PretrainConfig
+from lrnet_edu.data.cache import cache_cases
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.preprocessing import Preprocessing
+from lrnet_edu.pretraining import pretrain_run
+from lrnet_edu.segmentation import Study, open_study, train_run
+
+TINY = Config(method="unfrozen-lrnet", features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, warmup_steps=1,
+              validate_every=2, max_voxels=40_000)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return open_study(lits(tmp_path_factory.mktemp("scans"), range(5)), TINY)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "best.safetensors").read_bytes()
+
+
+def disturb(seed: int) -> None:
+    """What other work of the same process would leave behind."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    torch.rand(seed)
+
+
+@pytest.mark.parametrize("method", ["unfrozen-lrnet", "mapdice+lrnet", "cascaded", "multi-branch"])
+def test_two_trainings_give_the_same_weights_and_another_seed_others(study: Study, tmp_path: Path, method: str) -> None:
+    config = replace(TINY, method=method)
+    for number, seed in enumerate((0, 0, 1)):
+        disturb(number + 5)
+        train_run(study, replace(config, seed=seed), tmp_path / str(number), device="cpu")
+    assert weights(tmp_path / "0") == weights(tmp_path / "1")
+    assert weights(tmp_path / "0") != weights(tmp_path / "2")
+
+
+def test_two_pretrainings_give_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    for number, seed in enumerate((0, 0, 1)):
+        disturb(number + 5)
+        config = PretrainConfig(steps=3, validate_every=3, soft=0.5, seed=seed)
+        pretrain_run(tmp_path / str(number), config=config, device="cpu")
+    assert weights(tmp_path / "0") == weights(tmp_path / "1")
+    assert weights(tmp_path / "0") != weights(tmp_path / "2")
+
+
+def test_the_weights_do_not_depend_on_who_prepares_the_batches(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worker processes prepare them on a GPU; here they do on the CPU."""
+    asked = []
+
+    def by(workers: int) -> None:
+        def loader(batches: object, first: int, last: int, device: torch.device) -> DataLoader:
+            asked.append(workers)
+            return DataLoader(Subset(batches, range(first, last)), batch_size=None, num_workers=workers)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(training, "loader", loader)
+
+    for workers in (0, 1, 2):
+        by(workers)
+        train_run(study, TINY, tmp_path / str(workers), device="cpu")
+    assert asked == [0, 1, 2]
+    assert weights(tmp_path / "0") == weights(tmp_path / "1") == weights(tmp_path / "2")
+
+
+def test_prepared_cases_do_not_depend_on_who_prepares_them(study: Study, tmp_path: Path) -> None:
+    """One process with all its threads, or two with one thread each."""
+    found = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        cache_cases(find_cases(study.data), Preprocessing(1.3, (-200.0, 250.0)), ((1,),), folder=folder,
+                    workers=workers, progress=False)  # fmt: skip
+        found.append({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert len(found[0]) == 5 * 4  # image, classes, foreground, facts
+    assert found[0] == found[1]
