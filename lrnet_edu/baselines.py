@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -22,35 +22,36 @@ def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase],
     ``train`` or none of ``others`` is left.
     """
     scores = []
-    masks = [[_coarse(case.classes) for case in part] for part in (train, others)]  # (D, H, W) each
     for c in range(1, classes + 1):
-        training, other = ([mask == c for mask in part if np.any(mask == c)] for part in masks)
-        if not training or not other:
+        average = np.zeros((GRID,) * 3, np.float32)
+        for mask in _masks(train, c):
+            average += _stretch(mask, average.shape) / len(train)
+        if not average.any():
             scores.append(float("nan"))
             continue
-        average = np.sum([_stretch(mask, (GRID,) * 3) for mask in training], axis=0) / len(train)
-        dice = _mean_dice(average, THRESHOLDS, training)
-        best = float(np.median(THRESHOLDS[dice >= dice.max() - 1e-9]))  # the middle of a plateau
-        scores.append(float(_mean_dice(average, np.array([best]), other)[0]))
+        dice = _mean_dice(average, THRESHOLDS, _masks(train, c))
+        best = np.median(THRESHOLDS[dice >= dice.max() - 1e-9])  # the middle of a plateau
+        scores.append(float(_mean_dice(average, np.array([best]), _masks(others, c))[0]))
     return scores
 
 
-def _mean_dice(
-    average: np.ndarray, thresholds: Sequence[float] | np.ndarray, masks: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Mean Dice over the masks (D, H, W) at each threshold."""
-    dice = np.zeros((len(masks), len(thresholds)))
-    for row, truth in zip(dice, masks, strict=True):
+def _mean_dice(average: np.ndarray, thresholds: np.ndarray, masks: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean Dice over the masks (D, H, W) at each threshold; NaN without a mask."""
+    dice = []
+    for truth in masks:
         guess = _stretch(average, truth.shape)
-        for i, threshold in enumerate(thresholds):
-            found = guess > threshold
-            row[i] = 2 * np.sum(found & truth) / (np.sum(found) + np.sum(truth))
-    return dice.mean(axis=0)
+        found = [guess > threshold for threshold in thresholds]
+        dice.append([2 * np.sum(one & truth) / (np.sum(one) + np.sum(truth)) for one in found])
+    return np.mean(dice, axis=0) if dice else np.full(len(thresholds), np.nan)
 
 
-def _coarse(classes: np.ndarray) -> np.ndarray:
-    step = max(1, round((classes.size / MOST_VOXELS) ** (1 / 3)))
-    return np.array(classes[::step, ::step, ::step])
+def _masks(cases: Sequence[CachedCase], c: int) -> Iterator[np.ndarray]:
+    """The masks (D, H, W) of the cases that hold class c, large ones coarsely, one in memory at a time."""
+    for case in cases:
+        step = max(1, round((case.classes.size / MOST_VOXELS) ** (1 / 3)))
+        mask = np.array(case.classes[::step, ::step, ::step]) == c
+        if mask.any():
+            yield mask
 
 
 def _stretch(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
