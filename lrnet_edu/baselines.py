@@ -46,12 +46,16 @@ def _mean_dice(average: np.ndarray, thresholds: np.ndarray, masks: Iterable[np.n
 
 
 def _masks(cases: Sequence[CachedCase], c: int) -> Iterator[np.ndarray]:
-    """The masks (D, H, W) of the cases that hold class c, large ones coarsely, one in memory at a time."""
+    """The masks (D, H, W) of the cases that hold class c, one in memory at a time."""
     for case in cases:
-        step = max(1, round((case.classes.size / MOST_VOXELS) ** (1 / 3)))
-        mask = np.array(case.classes[::step, ::step, ::step]) == c
+        mask = _coarse(case.classes) == c
         if mask.any():
             yield mask
+
+
+def _coarse(classes: np.ndarray) -> np.ndarray:
+    step = max(1, round((classes.size / MOST_VOXELS) ** (1 / 3)))
+    return np.array(classes[::step, ::step, ::step])
 
 
 def _stretch(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
