@@ -13,6 +13,7 @@ from generated import masks, paddings, pairs, spacings, symmetries
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrnet_edu import metrics
 from lrnet_edu.challenge import challenge_scores
 from lrnet_edu.lesions import lesion_scores
 from lrnet_edu.metrics import case_scores, score_table
@@ -160,3 +161,13 @@ def test_the_board_gives_the_reference_itself_full_marks(
 def test_numpy_and_torch_agree(pair: Pair, spacing: Spacing) -> None:
     tensors = [torch.from_numpy(mask.copy()) for mask in pair]
     assert_same(asdict(case_scores(*tensors, spacing)), asdict(case_scores(*pair, spacing)))
+
+
+@given(pair=pairs(), spacing=spacings)
+def test_search_tree_and_distance_transform_agree(pair: Pair, spacing: Spacing) -> None:
+    """The small volumes of these tests take the transform by themselves."""
+    expected = asdict(case_scores(*pair, spacing))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "CROWDED", math.inf)
+        patch.setattr(metrics, "SEARCH_COST", -math.inf)
+        assert_same(asdict(case_scores(*pair, spacing)), expected)
