@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from lrnet_edu.components import connected_components
+from lrnet_edu.cropping import occupied_box
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.labels import Labels, encode
 from lrnet_edu.data.nifti import Volume, read_grid, read_image, spacing_of
@@ -31,6 +33,9 @@ from lrnet_edu.errors import InputError
 
 CT_WINDOW = (-200.0, 250.0)
 """The default window in HU: liver, its lesions and other soft tissue."""
+
+Grid = tuple[tuple[int, ...], np.ndarray]
+"""Shape (x, y, z) and affine, as TorchIO takes it for a target."""
 
 _AIR = -500.0  # HU: below is air, above is body
 _MARGIN = 5.0  # mm kept around the body
@@ -160,8 +165,8 @@ def prepare(
     if mask is not None and labels is not None:
         classes = encode(mask.data, labels)
         subject.add_image(tio.LabelMap(tensor=_to_torchio(classes), affine=image.affine), "classes")
-    subject = tio.ToCanonical(copy=False)(subject)
     subject = _crop_to_body(subject, is_ct=settings.window is not None)
+    subject = tio.ToCanonical(copy=False)(subject)  # copies, so after the crop
     grid = _isotropic_grid(subject["image"].spatial_shape, subject["image"].affine, settings.spacing)
     classes_there = None
     if "classes" in subject:
@@ -186,12 +191,18 @@ def _from_torchio(image: Any) -> np.ndarray:
 
 
 def _crop_to_body(subject: Any, is_ct: bool) -> Any:
+    """Cut a subject, its axes still as in the file, to the box that is found along RAS+ axes."""
     import torchio as tio
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-    data = _from_torchio(subject["image"])
-    box = effective_range(data, spacing_of(subject["image"].affine), is_ct)
-    ends = [(part.start, n - part.stop) for part, n in zip(box, data.shape, strict=True)]
-    bounds = [cut for pair in ends[::-1] for cut in pair]  # x first
+    data, affine = subject["image"].numpy()[0], subject["image"].affine  # (X, Y, Z) of the file
+    turn = io_orientation(affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
+    turned = apply_orientation(data, turn).T  # (D, H, W), a view
+    box = effective_range(turned, spacing_of(affine @ inv_ornt_aff(turn, data.shape)), is_ct)[::-1]  # x first
+    bounds = []
+    for (axis, sign), n in zip(turn.astype(int), data.shape, strict=True):
+        ends = (box[axis].start, n - box[axis].stop)
+        bounds += ends[::sign]
     return tio.Crop(bounds, copy=False)(subject) if any(bounds) else subject
 
 
@@ -229,7 +240,7 @@ def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_c
     return box[0], box[1], box[2]
 
 
-def _isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing: float) -> tuple[tuple[int, ...], np.ndarray]:
+def _isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing: float) -> Grid:
     """Shape (x, y, z) and affine of the grid with the same centre and directions that covers the volume.
 
     One voxel more than fits is taken where the division leaves a rest. Its centre still lies inside the
@@ -244,31 +255,57 @@ def _isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing: float) ->
     return tuple(int(n) for n in new), affine @ to_old
 
 
-def _resample_classes(classes: Any, grid: tuple[tuple[int, ...], np.ndarray], count: int) -> np.ndarray:
-    """Linear interpolation class by class, then the largest share; on a tie the first object wins."""
+def _resample_classes(classes: Any, grid: Grid, count: int) -> np.ndarray:
+    """Linear interpolation class by class, then the largest share; on a tie the first object wins.
+
+    Beyond two voxels around the objects every share is 0, so the work is done in their box alone.
+    """
     import torchio as tio
 
-    resample = tio.Resample(grid, copy=False)
-    shape = grid[0][::-1]
-    winner, best, rest = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    winner = np.zeros(grid[0][::-1], np.uint8)  # (D, H, W)
+    to_new = np.linalg.inv(grid[1]) @ classes.affine
+    box = occupied_box(_from_torchio(classes), margin=2)
+    ends = [(side.start, n - side.stop) for side, n in zip(box, classes.spatial_shape[::-1], strict=True)]
+    classes = tio.Crop([cut for pair in ends[::-1] for cut in pair], copy=False)(classes)  # x first
+    place, part_of_grid = _part_of_grid(grid, classes)
+    resample = tio.Resample(part_of_grid, copy=False)
+    part = winner[place]
+    best, rest = np.zeros(part.shape, np.float32), np.ones(part.shape, np.float32)
     for k in range(1, count + 1):
         object_k = (classes.data == k).float()  # (1, X, Y, Z)
         share = _from_torchio(resample(tio.ScalarImage(tensor=object_k, affine=classes.affine)))
-        winner[share > best + _TIE] = k
+        part[share > best + _TIE] = k
         np.maximum(best, share, out=best)
         rest -= share
-    winner[rest > best + _TIE] = 0
-    to_new = np.linalg.inv(grid[1]) @ classes.affine
+    part[rest > best + _TIE] = 0
+    first = np.array([side.start for side in box])
     for k in range(1, count + 1):
-        _keep_small_parts(winner, k, _from_torchio(classes) == k, to_new)
+        _keep_small_parts(winner, k, _from_torchio(classes) == k, first, to_new)
     return winner
 
 
-def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, to_new: np.ndarray) -> None:
-    """Give each connected part of the mask that left no voxel in the new classes the one at its centre."""
-    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+def _part_of_grid(grid: Grid, image: Any) -> tuple[tuple[slice, slice, slice], Grid]:
+    """The part of a grid that covers an image whose axes run along it: its place (z, y, x), and it as a grid."""
+    shape, affine = grid
+    to_grid = np.linalg.inv(affine) @ image.affine
+    ends = np.stack(([-0.5] * 3, np.array(image.spatial_shape) - 0.5), axis=1)  # (3, 2), the image's outer faces
+    reach = to_grid[:3, :3].diagonal()[:, None] * ends + to_grid[:3, 3:]  # the same on the grid, x first
+    low = np.floor(reach[:, 0]).astype(int).clip(0, np.array(shape) - 1)
+    high = (np.ceil(reach[:, 1]).astype(int) + 1).clip(low + 1, shape)
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ low
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
+    return (z, y, x), (tuple(int(n) for n in high - low), moved)
+
+
+def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, first: np.ndarray, to_new: np.ndarray) -> None:
+    """Give each connected part of the mask that left no voxel in the new classes the one at its centre.
+
+    ``first`` is where the mask's first voxel lies on the old grid (z, y, x), ``to_new`` leads from there to the new.
+    """
+    parts, count = connected_components(mask, 26)
     part_of = parts[mask]  # (n,)
-    places = np.argwhere(mask) * to_new.diagonal()[2::-1] + to_new[2::-1, 3]  # (n, 3), new indices (z, y, x)
+    places = (np.argwhere(mask) + first) * to_new.diagonal()[2::-1] + to_new[2::-1, 3]  # (n, 3), new indices (z, y, x)
     nearest = np.rint(places).astype(int).clip(0, np.array(classes.shape) - 1)
     voxels_left = np.bincount(part_of, classes[tuple(nearest.T)] == k, count + 1)
     for part in np.flatnonzero(voxels_left[1:] == 0) + 1:

@@ -13,6 +13,7 @@ import pytest
 from nibabel import orientations
 from scipy import ndimage
 
+from lrnet_edu.data import preprocessing
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.nifti import Volume, same_grid, write
 from lrnet_edu.data.preprocessing import (
@@ -359,3 +360,24 @@ def test_nibabel_agrees_on_the_orientation_of_the_prepared_grid() -> None:
     image, _ = scan(OBLIQUE)
     prepared = prepare(reoriented(image, (2, 0, 1), (-1, 1, -1)), MR)
     assert orientations.aff2axcodes(prepared.affine) == ("R", "A", "S")
+
+
+@pytest.mark.parametrize("spacing", [1.0, 1.7, 0.6])
+def test_masks_are_resampled_in_the_objects_box_as_in_the_whole(
+    monkeypatch: pytest.MonkeyPatch, spacing: float
+) -> None:
+    affine = make_affine((1.5, 0.8, 0.9))
+    masks = np.zeros((3, 14, 24, 22), np.uint8)
+    masks[0, 5:9, 7:12, 6:10], masks[0, 6:8, 12:15, 8:13] = 1, 2
+    masks[1, 9:, 20:, :5], masks[1, 8:10, 18:23, 3:9] = 2, 1  # at the border
+    masks[2, 3, 4, 5], masks[2, 0, 23, 0] = 1, 2  # single voxels
+    for mask in [*masks, np.zeros_like(masks[0])]:
+        image = Volume(np.random.default_rng(0).random(mask.shape).astype(np.float32), affine)
+        found = [prepare(image, Preprocessing(spacing, None), Volume(mask, affine), ((1,), (2,))).classes]
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                preprocessing, "occupied_box", lambda volume, margin: tuple(map(slice, [0] * 3, volume.shape))
+            )
+            found += [prepare(image, Preprocessing(spacing, None), Volume(mask, affine), ((1,), (2,))).classes]
+        np.testing.assert_array_equal(*found)
+        assert set(np.unique(found[0])) == set(np.unique(mask))
