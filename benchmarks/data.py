@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,16 +12,21 @@ import numpy as np
 import torch
 
 from benchmarks import timing
+from benchmarks.maps import recipe, with_scipy
 from benchmarks.scans import SPACING, lesions
 from benchmarks.timing import Row, Size, compared, installed
-from lrnet_edu import distance_map, find_cases
+from lrnet_edu import find_cases
+from lrnet_edu.config import preset
 from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.nifti import Volume
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.layers import lay_out
 from lrnet_edu.samples import sample_folder
+from lrnet_edu.segmentation import build_model, total_loss
 
 WINDOW = (-200.0, 250.0)
+Finish = Callable[[torch.Tensor], torch.Tensor]  # what becomes of a batch of masks, (B, 1, D, H, W)
 
 
 def scan(shape: tuple[int, int, int]) -> tuple[Volume, Volume]:
@@ -83,37 +89,64 @@ def rows(size: Size) -> Iterator[Row]:
 
 
 def patch_rows(size: Size, folder: Path) -> Iterator[Row]:
-    """Lesion-centred and random patches mixed, flipped, brightened, with the NI-DM of each."""
+    """Lesion-centred and random patches mixed, flipped, brightened, without and with the NI-DM of each."""
     found = find_cases(sample_folder())[: 2 if size.quick else 6]
     cases = cache_cases(found, Preprocessing(3.0, WINDOW), ((2,),), folder=folder, workers=1, progress=False)
     patch, number = (16, 32, 32), 16 if size.quick else 128
-    loaders: dict[str, Callable[[], Any] | None] = {
-        "TorchIO": lambda: torchio_patches(cases, patch, number),
-        "MONAI": (lambda: monai_patches(cases, patch, number)) if installed("monai") else None,
-    }
-    row = Row(
-        f"patches of {' x '.join(map(str, patch))}, with map",
-        number / rate(lambda: our_patches(cases, patch, number)),
-        {name: work and number / rate(work) for name, work in loaders.items()},
-        unit="1/s",
-        note="One process each. Every loader's masks get the same NI-DM by ours, so that the loaders are compared; "
-        "volumes lie in memory for the peers, in the memory-mapped cache for ours. Patches are random: no result of "
-        "one can be held against another's.",
-    )
-    yield row.aim({"TorchIO": 3, "MONAI": 3})
+    monai = installed("monai")
+    for maps in (False, True):
+        finish = with_maps if maps else masks_alone
+        loaders: dict[str, Callable[[], Any] | None] = {
+            "TorchIO": lambda finish=finish: torchio_patches(cases, patch, number, finish),
+            "MONAI": (lambda finish=finish: monai_patches(cases, patch, number, finish)) if monai else None,
+        }
+        row = Row(
+            f"patches of {' x '.join(map(str, patch))}, {'with map' if maps else 'without map'}",
+            number / rate(lambda maps=maps: our_patches(cases, patch, number, ["NI-DM"] if maps else [])),
+            {name: work and number / rate(work) for name, work in loaders.items()},
+            unit="1/s",
+            note="One process each; volumes lie in memory for the peers, in the memory-mapped cache for ours. The "
+            "peers have no such map: theirs is SciPy's recipe. Patches are random: no result of one can be held "
+            "against another's.",
+        )
+        yield row.aim({"TorchIO": 3, "MONAI": 3})
+    yield waiting_row(cases, size)
+
+
+def waiting_row(cases: Sequence[CachedCase], size: Size) -> Row:
+    """How much of a step of preset cpu its process waits for the batch, where no other process prepares it."""
+    config = preset("cpu", method="dice+lrnet")
+    patch, steps = (16, 16, 16) if size.quick else config.patch_size, 2 if size.quick else 8
+    model = build_model(config, 1)
+    batches = PatchBatches(cases, kinds=["NI-DM"], classes=1, patch_size=patch, batch_size=2, object_share=0.67,
+                           augment=True, seed=[0], length=steps)  # fmt: skip
+    loss = total_loss(replace(config, warmup_steps=0), model)
+    optimizer = torch.optim.Adam([weight for weight in lay_out(model).parameters() if weight.requires_grad])
+    waited = whole = 0.0
+    for i in range(steps):
+        started = timing.clock()
+        batch = batches[i]
+        waited += timing.clock() - started
+        optimizer.zero_grad()
+        loss(batch, i).backward()
+        optimizer.step()
+        whole += timing.clock() - started
+    row = Row(f"waiting for batches, share of a step in tandem, preset cpu, 2 x {' x '.join(map(str, patch))}",
+              100 * waited / whole, unit="%")  # fmt: skip
+    return row.limit(10)
 
 
 def rate(work: Callable[[], Any]) -> float:
     return timing.timed(work, 3)[1]
 
 
-def our_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int) -> int:
-    batches = PatchBatches(cases, kinds=["NI-DM"], classes=1, patch_size=patch, batch_size=2, object_share=0.67,
+def our_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int, kinds: list[str]) -> int:
+    batches = PatchBatches(cases, kinds=kinds, classes=1, patch_size=patch, batch_size=2, object_share=0.67,
                            augment=True, seed=[0], length=number // 2)  # fmt: skip
     return sum(len(batches[i].image) for i in range(number // 2))
 
 
-def torchio_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int) -> int:
+def torchio_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int, finish: Finish) -> int:
     """Queue and LabelSampler: two patches of three around the object."""
     import torchio as tio
 
@@ -135,13 +168,13 @@ def torchio_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], nu
     )
     made = 0
     for batch in tio.SubjectsLoader(queue, batch_size=2):
-        made += len(with_maps(batch["mask"][tio.DATA]))
+        made += len(finish(batch["mask"][tio.DATA]))
         if made >= number:
             break
     return made
 
 
-def monai_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int) -> int:
+def monai_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int, finish: Finish) -> int:
     """CacheDataset and RandCropByPosNegLabeld."""
     from monai.data import CacheDataset, DataLoader
     from monai.transforms import Compose, RandCropByPosNegLabeld, RandFlipd, RandScaleIntensityd, RandShiftIntensityd
@@ -159,12 +192,17 @@ def monai_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], numb
     made = 0
     while made < number:
         for batch in loader:
-            made += len(with_maps(torch.as_tensor(batch["mask"])))
+            made += len(finish(torch.as_tensor(batch["mask"])))
     return made
 
 
+def masks_alone(masks: torch.Tensor) -> torch.Tensor:
+    return masks
+
+
 def with_maps(masks: torch.Tensor) -> torch.Tensor:
-    return distance_map(masks.contiguous())  # (B, 1, D, H, W)
+    maps = [recipe(mask, "NI-DM", with_scipy) for mask in masks[:, 0].numpy() > 0]
+    return torch.from_numpy(np.stack(maps))[:, None]  # (B, 1, D, H, W)
 
 
 def brighten(image: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ def lay_out(network: nn.Module) -> nn.Module:
     """Put a network's weights into the layout that is fastest on its device; their values stay as they are."""
     for weight in network.parameters():
         if weight.ndim == 5 and weight.device.type != "mps":  # which knows only the usual layout
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+            weight.data = weight.data.to(memory_format=torch.channels_last_3d)
     return network
 
 

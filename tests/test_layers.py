@@ -54,7 +54,7 @@ def test_a_network_computes_the_same_in_both_layouts() -> None:
     mnet, image = MNet(features=(4, 8), blocks=(1,)).double(), torch.randn(2, 1, 8, 9, 10, dtype=torch.float64)
     usual = mnet(image)
     torch.testing.assert_close(lay_out(mnet)(image), usual)
-    assert mnet.stem[0][0].weight.is_contiguous(memory_format=SIDE_BY_SIDE)
+    assert mnet.stem[0][0].weight.stride(1) == 1  # even of one channel, or the convolution's output lies otherwise
 
 
 def test_a_network_can_be_trained_after_a_prediction() -> None:

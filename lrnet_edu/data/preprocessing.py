@@ -199,7 +199,7 @@ def _crop_to_body(subject: Any, is_ct: bool) -> Any:
     turn = io_orientation(affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
     turned = apply_orientation(data, turn).T  # (D, H, W), a view
     box = effective_range(turned, spacing_of(affine @ inv_ornt_aff(turn, data.shape)), is_ct)[::-1]  # x first
-    bounds = []
+    bounds: list[int] = []
     for (axis, sign), n in zip(turn.astype(int), data.shape, strict=True):
         ends = (box[axis].start, n - box[axis].stop)
         bounds += ends[::sign]
