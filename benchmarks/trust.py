@@ -67,7 +67,7 @@ def run(name: str) -> tuple[str, bool]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}", "-o", "junit_family=xunit1"]
         code = subprocess.run(command, cwd=RESULTS.parent, check=False).returncode
         cases = list(ElementTree.parse(report).iter("testcase"))  # our own pytest's file
     skipped = [case for case in cases if case.find("skipped") is not None]

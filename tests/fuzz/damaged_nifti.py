@@ -21,13 +21,22 @@ ODD_FLOATS = [0.0, -1.0, 1e-45, 1e-3, 5e3, 1e30, 3.4e38, np.nan, np.inf, -np.inf
 ODD_SIZES = [-32768, -1, 0, 1, 2, 255, 32767]
 
 
-def healthy(rng: Rng) -> np.ndarray:
-    """A mask or a CT (x, y, z) of a type that scanners and programs write."""
+def ball() -> np.ndarray:
+    """A mask (x, y, z)."""
     place = np.indices(SHAPE_XYZ) - np.array([4, 5, 3])[:, None, None, None]
-    mask = (place**2).sum(0) < 9
+    return (place**2).sum(0) < 9
+
+
+def ct(rng: Rng) -> np.ndarray:
+    """The ball in some air and soft tissue, int16."""
+    return np.where(ball(), 100, -1000 * (rng.random(SHAPE_XYZ) < 0.3)).astype("<i2")
+
+
+def healthy(rng: Rng) -> np.ndarray:
+    """A mask or a CT of a type that scanners and programs write."""
     if rng.random() < 0.5:
-        return mask.astype(rng.choice(["u1", "<i2", "<f4", "<f8", ">i2"]))
-    return np.where(mask, 100, -1000 * (rng.random(SHAPE_XYZ) < 0.3)).astype(rng.choice(["<i2", "<f4", "<i4"]))
+        return ball().astype(rng.choice(["u1", "<i2", "<f4", "<f8", ">i2"]))
+    return ct(rng).astype(rng.choice(["<i2", "<f4", "<i4"]))
 
 
 def file_of(data: np.ndarray, affine: np.ndarray = AFFINE, version: int = 1) -> bytearray:

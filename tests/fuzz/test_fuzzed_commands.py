@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bounds import assert_sentence, files_in, limits
-from damaged_nifti import FAULTS, damaged
-from scans import checkpoint, lits
+from damaged_nifti import FAULTS, ball, ct, damaged, file_of
+from scans import checkpoint
 
 from lrnet_edu.cli import main
 
@@ -22,8 +23,8 @@ Arguments = list[str]
 def commands(folder: Path, bad: Path) -> dict[str, Arguments]:
     """Every command that reads scans or masks, with the bad file in the place of one of them."""
     data, out = folder / "data", folder / "out"
-    shutil.copy(bad, data / "volume-2.nii.gz")  # what a file is, its content says
-    shutil.copy(bad, folder / "masks" / "segmentation-1.nii.gz")
+    shutil.copy(bad, data / "volume-2.nii")  # what a file is, its content says
+    shutil.copy(bad, folder / "masks" / "segmentation-1.nii")
     run = ["--label", "1", "--method", "dice", "--device", "cpu", "--out", str(out / "run")]
     return {
         "maps": ["maps", str(bad), str(out / "map.nii.gz")],
@@ -39,8 +40,11 @@ def run_all(
     """Every command on every file; how often each gave which exit code."""
     monkeypatch.setenv("LRNET_EDU_FAST", "1")
     checkpoint(folder / "m.safetensors")
-    lits(folder / "data", [1, 2, 3])
+    (folder / "data").mkdir()
     (folder / "masks").mkdir()
+    for number in (1, 2, 3):  # on the grid of the damaged files, so that an intact one fits
+        (folder / "data" / f"volume-{number}.nii").write_bytes(file_of(ct(np.random.default_rng(number))))
+        (folder / "data" / f"segmentation-{number}.nii").write_bytes(file_of(ball().astype("u1")))
     codes: Counter[str] = Counter()
     for seed in seeds:
         fault, content = damaged(seed)
@@ -73,7 +77,9 @@ def test_a_sample_of_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     codes = run_all(tmp_path, range(1, 2 * len(FAULTS), 3), monkeypatch, capfd)
-    assert codes["maps: exit code 2"] > 5
+    for command in ("maps", "predict", "evaluate", "train"):
+        assert codes[f"{command}: exit code 0"] > 0
+        assert codes[f"{command}: exit code 2"] > 5
 
 
 @pytest.mark.slow
