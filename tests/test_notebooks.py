@@ -147,6 +147,7 @@ def test_links_lead_to_notebooks_of_the_course(name: str) -> None:
 
 def test_notebook_07_shows_every_table_in_results() -> None:
     shown = "".join(o.get("data", {}).get("text/markdown", "") for c in code_cells(TABLES_07) for o in c.outputs)
+    shown = shown.replace("\u00a0", " ")
     found = sorted((ROOT / "results").glob("**/table[12].json"))
     assert found
     for path in found:

@@ -673,7 +673,7 @@ for title, one in zip(titles[1:], compared, strict=True):
 # %% [markdown]
 # Read the interval, not only the verdict. One that holds 0 and leaves out the paper's gain has taught us something: here
 # the method gives *less* than it gave the paper. One that holds both has taught us nothing yet. And one that leaves out
-# both says that there is a gain, and of another size.
+# both says that there is a gain, or a loss, and of another size.
 #
 # Keep section 7 in mind: *for these four networks, on these phantoms*, after the same number of steps (a step with the
 # LR-Net takes longer). About the *methods* it takes several trainings of each row to say anything.
@@ -722,17 +722,25 @@ print(f"{len(outcomes)} verdicts: " + ", ".join(f"{outcomes.count(one)} {one}" f
 # Now the tables themselves, ours with the spread over the seeds, the paper's figure in parentheses. In each picture look
 # for three things: does the bar (95 %) leave 0 out, how far do the seeds (|) lie apart, and does it hold the paper's
 # diamond?
+#
+# **Question.** The paper is about *small* tumours. In which column of the last table would a method have to shine?
 
 # %%
 from IPython.display import Markdown
 
 from lrnet_edu.figures.tables import comparison_figure
 
+
+def whole(text):
+    """Markdown in which a number and its spread stay on one line."""
+    return Markdown(text.replace(" ± ", "\u00a0±\u00a0").replace("< 0", "<\u00a00"))
+
+
 for name, table in tables.items():
     numbers = tables_text.grid(table) if table["table"] == "table1" else tables_text.rows_by_criteria(table)
-    display(Markdown(f"### {name}\n\n{tables_text.introduction(table)}\n\n{numbers}"))
+    display(whole(f"### {name}\n\n{tables_text.introduction(table)}\n\n{numbers}"))
     display(comparison_figure(table))
-    display(Markdown(tables_text.comparisons(table)))
+    display(whole(f"{tables_text.comparisons(table)}\n\n**By size of the lesion**\n\n{tables_text.lesions(table)}"))
 
 # %% [markdown]
 # ## Summary
