@@ -206,6 +206,8 @@ def _table(label: str, scores: dict[str, Any]) -> str:
         "",
         *overall,
     ]
+    if all(case["rvd"] in (None, -1.0) for case in scores["cases"]):
+        lines.append(f"No prediction holds label {label}: was the run trained on another label?")
     if any(undefined.values()):
         lines += [
             "Undefined (-), because a mask is empty, and then no part of the mean: a missed",

@@ -25,11 +25,13 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
         introduction(result),
         "## Ours, and the paper's in parentheses",
         grid(result) if result["table"] == "table1" else rows_by_criteria(result),
-        "\n".join(undefined_notes(result)),
+        "\n\n".join(reading_notes(result)),
         "## Against M-Net + Dice",
         comparisons(result),
         f"![{alt}]({picture})",
         "## What the paper claims, and what held here",
+        'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
+        "These comparisons are corrected together, apart from those above, so a p may differ between the two lists.",
         "\n".join(claim_in_words(claim) for claim in result["claims"]),
         "## By size of the lesion",
         lesions(result),
@@ -101,13 +103,21 @@ def probability(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def undefined_notes(result: Mapping[str, Any]) -> list[str]:
-    """Which means leave cases out: where nothing was predicted there is no distance."""
+def reading_notes(result: Mapping[str, Any]) -> list[str]:
+    """How to read the numbers, and which means leave cases out: where nothing was predicted there is no distance."""
+    notes = [
+        "Distances are long where something is found far from every lesion: one such voxel decides MSD, and the "
+        "number of false lesions stands in the table by size. α: the default by kind of map; in Table 1 a row "
+        "without α has α = 1."
+    ]
     missed = [row for row in result["rows"] if row["undefined"]["ASSD"]]
     if not missed:
-        return []
+        return notes
     listed = "; ".join(f"{' '.join((row['title'], row['map'])).strip()} {row['undefined']['ASSD']}" for row in missed)
-    return [f"Nothing was predicted, so that no distance is defined, in this many cases of all seeds: {listed}."]
+    return [
+        *notes,
+        f"Nothing was predicted, so that no distance is defined, in this many cases of all seeds: {listed}.",
+    ]
 
 
 def comparisons(result: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from scans import AFFINE, SHAPE, checkpoint, lits, load, lrnet_checkpoint, mask, scan, store
 
+from lrnet_edu._version import __version__
 from lrnet_edu.cli import main
 from lrnet_edu.config import METHODS
 
@@ -424,3 +425,7 @@ def test_a_name_that_the_terminal_cannot_write_ends_no_command(tmp_path: Path) -
     done = subprocess.run(line, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert b"?.nii.gz to " in done.stdout
+
+
+def test_the_version(command: Command) -> None:
+    assert command("--version")[:2] == (0, f"lrnet_edu {__version__}\n")

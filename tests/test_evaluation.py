@@ -197,3 +197,15 @@ def test_the_table_fits_80_columns(folders: tuple[Path, Path]) -> None:
     assert "mm" in lines[0]
     widths = {len(line) for line in lines if line.startswith(("case", "segmentation", "mean", "undef", ".."))}
     assert len(widths) == 1
+
+
+def test_predictions_of_another_label_are_noticed(tmp_path: Path) -> None:
+    store(tmp_path / "r/a.nii.gz", voxels((5, 5, 5)))
+    store(tmp_path / "r/b.nii.gz", voxels((5, 5, 5)))
+    store(tmp_path / "p/a.nii.gz", voxels())
+    texts = []
+    for found in (voxels(), voxels((5, 5, 5))):
+        store(tmp_path / "p/b.nii.gz", found)
+        texts.append(scores_as_text(evaluate_folders(tmp_path / "p", tmp_path / "r", label="2"), "2"))
+    assert "No prediction holds label 2" in texts[0]
+    assert "No prediction" not in texts[1]

@@ -8,7 +8,8 @@
 # **Afterwards you can**
 # - train the LR-Net to the Dice of 0.99 that section 2.2 reports, in about a minute,
 # - say why that Dice alone proves little, and what to measure beside it,
-# - read the error of φ against the size of a lesion, and explain it by the receptive field,
+# - read the error of φ against the size of a lesion, and tell what no training can mend (the receptive field) from what
+#   this one has not learnt,
 # - say what is left of map and gradient where a probability is not 1,
 # - recognise a dead ReLU output and revive it.
 #
@@ -309,7 +310,7 @@ figure.finish(
 )
 
 # %% [markdown]
-# There is no cliff at 15 voxels. Well before, the window of a voxel near the rim no longer reaches the opposite side, and
+# There is no cliff at 15 voxels, the limit that no training can move. Well before, the window of a voxel near the rim no longer reaches the opposite side, and
 # the network must read the depth off the curvature of the surface, which gets harder to tell as a ball grows. Beyond 15
 # the voxels in the middle see no border at all.
 #

@@ -317,8 +317,8 @@ figure.finish(
 
 # %% [markdown]
 # Dice says the same to every voxel of a lesion, even to those that are right, and the same to every voxel outside. It is
-# a vote. The push of the map's error has a **place**: it is silent where the shape is right and gathers where $p$
-# leaves the contour, with both signs side by side. That is what the paper means by "a minor mismatch ... can exert large
+# a vote. The push of the map's error has a **place**: most of the lesion hears little, and it gathers where shape and map
+# disagree (plainest at the right edge, where $p$ leaves the contour), with both signs side by side. That is what the paper means by "a minor mismatch ... can exert large
 # penalty".
 #
 # Scroll through it. **Question.** Find a voxel outside all lesions that the map's error pushes *up*. Why might it?
@@ -442,7 +442,7 @@ figure.finish(
 )
 
 # %% [markdown]
-# The map's error says nothing at 0.05, is loudest as soon as it speaks, and falls silent again where the LR-Net reads a
+# On this lesion the map's error says nothing at 0.05 (notebook 03 counted voxels of many shapes, some of which still heard), is loudest as soon as it speaks, and falls silent again where the LR-Net reads a
 # finished lesion. Dice speaks at every $q$, with the arch of $q\,(1 - q)$. So the map's error has a window: a lesion must
 # be seen a little to be helped.
 #
@@ -472,7 +472,7 @@ for kind in KINDS:
     print(f"{kind:6}  an empty output costs {cost:.4f}; default alpha {default:4.1f}, together {default * cost:.3f}")
 
 # %% [markdown]
-# A third of a hundredth, beside a Dice term of 1: Table 1's rows without $\alpha$, that is with $\alpha = 1$, should hardly
+# 0.3 % of a Dice term of 1: Table 1's rows without $\alpha$, that is with $\alpha = 1$, should hardly
 # differ from their segmentation loss alone. And between the kinds of map the cost differs by a factor of fifty, so one
 # $\alpha$ for all columns compares loudness, not maps. The package's `DEFAULT_ALPHA` gives every kind the same say on
 # this ball.
@@ -795,6 +795,8 @@ figure.finish(
 )
 
 # %% [markdown]
+# (Every step has other patches, so the curves wander; look at the gap between them, not at their slope.)
+#
 # The unfrozen tandem has the lower loss, and its LR-Net has forgotten what a distance map is. Both networks please each
 # other: the LR-Net learns to put out the right map for the M-Net's *wrong* probabilities, so that these mistakes cost
 # nothing any more. A teacher who may change the marks. When the LR-Net is thrown away, what it has put right goes with

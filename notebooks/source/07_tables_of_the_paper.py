@@ -441,7 +441,7 @@ exercises.check_7_3(answer)
 #
 # Our patients are computed, so we can have more: phantoms with new seeds, which no network has seen.
 #
-# **Question.** By how much should the interval shrink from 4 cases to 16?
+# **Question.** By how much should the interval shrink if there are five times as many cases?
 
 # %%
 from lrnet_edu.data.nifti import Volume
@@ -577,6 +577,10 @@ for title, mean, ends in (
 print(f"one patient's Dice moves from seed to seed by {np.sqrt(by_seed.var(axis=0, ddof=1).mean()):.2f}")
 
 # %% [markdown]
+# **Look back.** If the means of the three seeds lie farther apart than the two methods do within a seed, the seed has
+# more to say than the loss; and an interval over one seed's patients knows nothing of the other seeds, so it may well miss
+# their mean.
+#
 # **Question.** The networks of sections 5 and 6 are the same two methods, trained longer or as long. Is the one that is
 # ahead here ahead there, by as much?
 
@@ -588,8 +592,9 @@ for what, steps, lead in (
     print(f"{what:26} {steps:4} steps each: Dice with the LR-Net minus Dice without {lead:+.3f}")
 
 # %% [markdown]
-# Who is ahead after a short training need not end ahead, and a lead need not keep its size. A comparison has to say how
-# long each method was trained.
+# Who is ahead after a short training need not end ahead, and a lead need not keep its size (nor do these two rows speak
+# of the same patients). A comparison has to say how long each method was trained, on how many scans, and on whom it was
+# tested: section 9's runs learn from three times as many phantoms.
 #
 # ## 8 · The best of many
 #
