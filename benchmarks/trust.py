@@ -23,7 +23,7 @@ from benchmarks.__main__ import RESULTS, device, version
 # Name of a section: what it proves, in a sentence, and pytest's arguments.
 SECTIONS = {
     "properties": (
-        "Maps, criteria, losses and readers keep their properties on 300 random examples for each test.",
+        "Maps, criteria, losses and readers keep their properties on 1000 random examples for each test.",
         ["tests/properties", "--hypothesis-profile=many"],
     ),
     "fuzz": (
