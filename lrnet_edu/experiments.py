@@ -40,7 +40,8 @@ from lrnet_edu.lesions import lesion_scores
 from lrnet_edu.metrics import case_scores
 from lrnet_edu.paper_tables import TABLES, Row
 from lrnet_edu.processes import run_jobs
-from lrnet_edu.reading import read_json
+from lrnet_edu.reading import read_json, shortened
+from lrnet_edu.records import check_record
 from lrnet_edu.segmentation import PARTS, Study, TrainedMNet, load_mnet, open_study, read_split, train_run
 from lrnet_edu.tables import number_or_none, write_table
 from lrnet_edu.training import choose_device
@@ -104,7 +105,8 @@ def reproduce(
     say(study.describe())
     with alone(out), alone(out / "scores"):
         pin_split(out, study)
-        todo = [run for run in runs if read_record(out, run) is None]
+        test = study.split["test"]
+        todo = [run for run in runs if read_record(out, run, test) is None]
         for run in runs:
             if run not in todo:  # stopped just then, it may have been kept
                 (run_folder(out, run) / "last.safetensors").unlink(missing_ok=True)
@@ -112,7 +114,7 @@ def reproduce(
             failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
-            records = [record for run in runs if (record := read_record(out, run)) is not None]
+            records = [record for run in runs if (record := read_record(out, run, test)) is not None]
             result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed, the first with: {failed[0]}")
@@ -146,8 +148,8 @@ def run_folder(out: Path, run: Run) -> Path:
     return out / "runs" / run.row.key / f"seed-{run.config.seed}"
 
 
-def read_record(out: Path, run: Run) -> dict[str, Any] | None:
-    """What a finished run wrote, None if it is not finished.
+def read_record(out: Path, run: Run, cases: Sequence[str]) -> dict[str, Any] | None:
+    """What a finished run wrote about these test cases, None if it is not finished.
 
     Raises:
         InputError: if it was run with other settings, or its file is damaged.
@@ -158,11 +160,12 @@ def read_record(out: Path, run: Run) -> dict[str, Any] | None:
     try:
         record = read_json(path)
         before = dict(record["config"])
-    except (OSError, ValueError, KeyError, TypeError):
+        check_record(record, run.row.key, run.config.seed, cases)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} is damaged; remove it, and the run is done again.") from None
     now = json.loads(json.dumps(asdict(run.config)))
     if changed := [name for name, value in before.items() if now.get(name) != value]:
-        raise InputError(f"{path} was run with other settings ({', '.join(changed)}); name another folder.")
+        raise InputError(f"{path} was run with other settings ({shortened(changed)}); name another folder.")
     return record
 
 

@@ -159,8 +159,10 @@ def lesions(result: Mapping[str, Any]) -> str:
     heads = ["row", "map", *names, "false lesions a case", "the same in cases without an object"]
     lines = []
     for row in result["rows"]:
-        bins = [row["lesions"]["by_size"][name] for name in names]
-        cells = [f"{b['found']:.2f} / {b['dice']:.3f} (n = {b['lesions'] // len(row['seeds'])})" for b in bins]
+        bins = [row["lesions"]["by_size"].get(name) for name in names]  # None only if somebody edited the scores
+        cells = [
+            f"{b['found']:.2f} / {b['dice']:.3f} (n = {b['lesions'] // len(row['seeds'])})" if b else "" for b in bins
+        ]
         false = [number(row[part]["false_per_case"], 2) for part in ("lesions", "without_object")]
         lines.append([row["title"], row["map"], *cells, *false])
     how = "Share of the lesions of which at least one voxel was found / mean Dice of each with all that touches it."
