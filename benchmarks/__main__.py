@@ -28,7 +28,7 @@ import torch
 from benchmarks import timing
 from benchmarks.timing import DisagreementError, Row, Size
 
-FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer")
+FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer", "limits")
 PACKAGES = ("lrnet_edu", "torch", "numpy", "scipy", "edt", "connected-components-3d", "torchio", "monai", "medpy",
             "surface-distance", "simpleitk")  # fmt: skip
 RESULTS = Path(__file__).parents[1] / "results"

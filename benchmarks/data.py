@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from benchmarks.timing import Row, Size, compared, installed
 from lrnet_edu import find_cases
 from lrnet_edu.config import preset
 from lrnet_edu.data.cache import CachedCase, cache_cases
-from lrnet_edu.data.nifti import Volume
+from lrnet_edu.data.nifti import Volume, write
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.layers import lay_out
@@ -45,8 +46,8 @@ def preprocess_with_torchio(image: Volume, mask: Volume, spacing: float) -> np.n
     import torchio as tio
 
     subject = tio.Subject(
-        image=tio.ScalarImage(tensor=torch.from_numpy(image.data.T[None].copy()), affine=image.affine),
-        mask=tio.LabelMap(tensor=torch.from_numpy(mask.data.T[None].copy()), affine=mask.affine),
+        image=tio.ScalarImage(tensor=torch.from_numpy(image.data.T[None]), affine=image.affine),
+        mask=tio.LabelMap(tensor=torch.from_numpy(mask.data.T[None]), affine=mask.affine),
     )
     chain = tio.Compose([
         tio.ToCanonical(),
@@ -84,8 +85,30 @@ def rows(size: Size) -> Iterator[Row]:
         "the lesions' volume and mean are compared, as a share."
     )
     yield row.aim({"TorchIO": 2})
+    if timing.clock is time.perf_counter and torch.get_num_threads() > 1:
+        yield cores_row(image, mask, spacing)
     with TemporaryDirectory() as folder:
         yield from patch_rows(size, Path(folder))
+
+
+def cores_row(image: Volume, mask: Volume, spacing: float) -> Row:
+    """A folder of scans by one process, and by one for each thread that the benchmark may use."""
+    number = torch.get_num_threads()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for i in range(3 * number):
+            write(folder / f"volume-{i}.nii", image.data.astype(np.int16), image.affine)
+            write(folder / f"segmentation-{i}.nii", mask.data, mask.affine)
+        cases, seconds = find_cases(folder), []
+        for workers in (1, number):
+            started = timing.clock()
+            cache_cases(cases, Preprocessing(spacing, WINDOW), ((1,),), folder=folder / f"by-{workers}",
+                        workers=workers, progress=False)  # fmt: skip
+            seconds.append(timing.clock() - started)
+    row = Row(f"preprocessing of {3 * number} such scans, from files to the cache, by {number} processes", seconds[1],
+              {"one process": seconds[0]})  # fmt: skip
+    row.note = f"One process has {number} threads, each of {number} has one; their start counts as well."
+    return row
 
 
 def patch_rows(size: Size, folder: Path) -> Iterator[Row]:

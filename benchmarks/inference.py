@@ -62,16 +62,25 @@ def rows(size: Size) -> Iterator[Row]:
     row.note = "TorchIO's weights sink further towards a window's edge than ours, so the results differ a little."
     yield row
 
-    overlaps = {"8": 0.0, "27": 0.5, "125": 0.75}  # windows -> how far they overlap
-    memory = [peak_memory(lambda share=share: run(network, image, window, share)) for share in overlaps.values()]
-    if None not in memory:
-        row = Row("prediction, peak memory with 125 windows over that with 8", memory[-1] / memory[0], unit="times")
-        row.note = (
-            f"Beyond the volume and its probabilities: {', '.join(f'{peak / 2**20:.0f} MB' for peak in memory)} with "
-            f"{', '.join(overlaps)} windows, nearly all of it one forward pass."
-        )
-        yield row.limit(1.1)
+    yield from memory_row(network, image, window)
     yield growth_row(network, (2, 3, 4, 5) if size.quick else (8, 16, 24, 32))
+
+
+def memory_row(network: nn.Module, image: np.ndarray, window: tuple[int, int, int]) -> Iterator[Row]:
+    """Nothing where the system does not tell a process its peak."""
+    overlaps = {"8": 0.0, "27": 0.5, "125": 0.75}  # windows -> how far they overlap
+    rounds = [[peak_memory(lambda share=share: run(network, image, window, share)) for share in overlaps.values()]
+              for _ in range(5)]  # fmt: skip
+    if None in rounds[0]:
+        return
+    memory = np.min(np.array(rounds, float), axis=0)  # what a call needs: torn free memory only adds to it
+    row = Row("prediction, peak memory with 125 windows over that with 8", memory[-1] / memory[0], unit="times")
+    row.note = (
+        f"Beyond the volume and its probabilities, the least of five calls: "
+        f"{', '.join(f'{peak / 2**20:.0f} MB' for peak in memory)} with {', '.join(overlaps)} windows, nearly all of "
+        "it one forward pass."
+    )
+    yield row.limit(1.1)
 
 
 def growth_row(network: nn.Module, heights: Sequence[int]) -> Row:

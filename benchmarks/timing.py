@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 clock: Callable[[], float] = time.perf_counter  # time.process_time under --cpu-seconds
 SLOW = 5.0  # seconds: a call this long is not repeated, its first run counts
@@ -161,6 +162,18 @@ def peak_memory(work: Callable[[], Any]) -> float | None:
         return 1024.0 * (peak - with_result)
     except OSError:
         return None
+
+
+def operations_per_second() -> float:
+    """What this machine reaches in a product of two matrices, float32, with the threads that torch has."""
+    matrix = torch.rand(1024, 1024)
+    return float(2 * 1024**3 / timed(lambda: matrix @ matrix)[1])
+
+
+def bytes_per_second() -> float:
+    """Its memory's speed, read and written bytes together, in a copy between two blocks that are there already."""
+    block, other = torch.rand(2**25), torch.empty(2**25)
+    return float(2 * block.nbytes / timed(lambda: other.copy_(block))[1])
 
 
 def give_back() -> None:

@@ -19,7 +19,15 @@ from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import timing
-from benchmarks.timing import DisagreementError, Row, Size, installed, timed, timed_in_turns
+from benchmarks.timing import (
+    DisagreementError,
+    Row,
+    Size,
+    bytes_per_second,
+    installed,
+    operations_per_second,
+    timed_in_turns,
+)
 from lrnet_edu import DiceLoss, find_cases, training
 from lrnet_edu.config import Schedule, preset, pretrain_config
 from lrnet_edu.data.cache import cache_cases
@@ -171,23 +179,9 @@ def monai_loop(features: Sequence[int], batches: SameBatch) -> list[Tensor]:
 def lrnet_rows(lrnet: nn.Module, shape: tuple[int, int, int], added: float) -> Iterator[Row]:
     """What the LR-Net's operations and bytes ask of this machine, and what it takes."""
     pair = torch.rand(2, 2, *shape, requires_grad=True)  # (B, 2, D, H, W)
-    moved = 0
-
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal moved
-        moved += 4 * (sum(tensor.numel() for tensor in inputs) + output.numel())
-
-    hooks = [part.register_forward_hook(count) for part in lrnet.modules() if not list(part.children())]
-    with FlopCounterMode(display=False) as counter:
-        lrnet(pair).sum().backward()
-    for hook in hooks:
-        hook.remove()
-    operations, moved = counter.get_total_flops(), 2 * moved  # the way back reads and writes as much again
-
-    matrix, block = torch.rand(1024, 1024), torch.rand(2**25)
-    peak = 2 * 1024**3 / timed(lambda: matrix @ matrix)[1]
-    bandwidth = 2 * block.nbytes / timed(lambda: block.clone())[1]
-    least = operations / peak + moved / bandwidth
+    operations, moved = counted(lrnet, lambda: lrnet(pair).sum().backward())
+    peak, speed = operations_per_second(), bytes_per_second()
+    least = operations / peak + moved / speed
     row = Row(
         f"the frozen LR-Net in that step: {operations / 1e9:.1f} G operations, {moved / 1e6:.0f} MB moved",
         added,
@@ -196,10 +190,26 @@ def lrnet_rows(lrnet: nn.Module, shape: tuple[int, int, int], added: float) -> I
         reached=added <= 1.3 * least,
     )
     row.note = (
-        f"Measured here: {peak / 1e9:.0f} G operations a second in a matrix product, {bandwidth / 1e9:.1f} GB/s in a "
+        f"Measured here: {peak / 1e9:.0f} G operations a second in a matrix product, {speed / 1e9:.1f} GB/s in a "
         "copy. What operations and bytes take is added up, as if neither could hide behind the other."
     )
     yield row
+
+
+def counted(network: nn.Module, step: Callable[[], Any]) -> tuple[int, int]:
+    """Operations of a call forward and backward, and bytes that the network's layers read and write in it."""
+    moved = 0
+
+    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal moved
+        moved += 4 * (sum(tensor.numel() for tensor in inputs) + output.numel())
+
+    hooks = [part.register_forward_hook(count) for part in network.modules() if not list(part.children())]
+    with FlopCounterMode(display=False) as counter:
+        step()
+    for hook in hooks:
+        hook.remove()
+    return counter.get_total_flops(), 2 * moved  # the way back reads and writes as much again
 
 
 def pretraining_rows(size: Size) -> Iterator[Row]:

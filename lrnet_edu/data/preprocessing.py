@@ -161,25 +161,33 @@ def prepare(
     """
     import torchio as tio
 
-    subject = tio.Subject(image=tio.ScalarImage(tensor=_to_torchio(image.data), affine=image.affine))
+    data, affine = _to_ras(image)
+    box = effective_range(data, spacing_of(affine), is_ct=settings.window is not None)
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box[::-1]]
+    scan = tio.ScalarImage(tensor=_to_torchio(data[box]), affine=affine)
+    grid = _isotropic_grid(scan.spatial_shape, affine, settings.spacing)
+    classes = None
     if mask is not None and labels is not None:
-        classes = encode(mask.data, labels)
-        subject.add_image(tio.LabelMap(tensor=_to_torchio(classes), affine=image.affine), "classes")
-    subject = _crop_to_body(subject, is_ct=settings.window is not None)
-    subject = tio.ToCanonical(copy=False)(subject)  # copies, so after the crop
-    grid = _isotropic_grid(subject["image"].spatial_shape, subject["image"].affine, settings.spacing)
-    classes_there = None
-    if "classes" in subject:
-        classes_there = _resample_classes(subject["classes"], grid, count=len(labels or ()))
-        subject.remove_image("classes")
+        stored = encode(mask.data, labels)
+        there = tio.LabelMap(tensor=_to_torchio(_to_ras(Volume(stored, image.affine))[0][box]), affine=affine)
+        classes = _resample_classes(there, grid, count=len(labels))
     # ITK's smoothing needs four voxels along every axis; thinner volumes go without.
-    antialias = min(subject["image"].spatial_shape) >= 4
-    values = _from_torchio(tio.Resample(grid, antialias=antialias, copy=False)(subject)["image"])
-    return Prepared(_normalise(values, settings.window), classes_there, grid[1])
+    antialias = min(scan.spatial_shape) >= 4
+    values = _from_torchio(tio.Resample(grid, antialias=antialias, copy=False)(scan))
+    return Prepared(_normalise(values, settings.window), classes, grid[1])
+
+
+def _to_ras(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """A volume's array with its axes along RAS+, a view that is still (D, H, W), and the affine that belongs to it."""
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    stored = volume.data.T  # (X, Y, Z) of the file
+    turn = io_orientation(volume.affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
+    return apply_orientation(stored, turn).T, volume.affine @ inv_ornt_aff(turn, stored.shape)
 
 
 def _to_torchio(data: np.ndarray) -> Any:
-    """(D, H, W) to TorchIO's (channel, x, y, z), as a view."""
+    """(D, H, W) to TorchIO's (channel, x, y, z): a view, whose memory is laid out as ITK wants it."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(data).T[None])
@@ -188,22 +196,6 @@ def _to_torchio(data: np.ndarray) -> Any:
 def _from_torchio(image: Any) -> np.ndarray:
     """TorchIO's (channel, x, y, z) to (D, H, W), as a view."""
     return image.numpy()[0].T
-
-
-def _crop_to_body(subject: Any, is_ct: bool) -> Any:
-    """Cut a subject, its axes still as in the file, to the box that is found along RAS+ axes."""
-    import torchio as tio
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-    data, affine = subject["image"].numpy()[0], subject["image"].affine  # (X, Y, Z) of the file
-    turn = io_orientation(affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
-    turned = apply_orientation(data, turn).T  # (D, H, W), a view
-    box = effective_range(turned, spacing_of(affine @ inv_ornt_aff(turn, data.shape)), is_ct)[::-1]  # x first
-    bounds: list[int] = []
-    for (axis, sign), n in zip(turn.astype(int), data.shape, strict=True):
-        ends = (box[axis].start, n - box[axis].stop)
-        bounds += ends[::sign]
-    return tio.Crop(bounds, copy=False)(subject) if any(bounds) else subject
 
 
 def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> tuple[slice, slice, slice]:
