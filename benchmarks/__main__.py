@@ -28,7 +28,7 @@ import torch
 from benchmarks import timing
 from benchmarks.timing import DisagreementError, Row, Size
 
-FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer", "limits")
+FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer", "limits", "gpu")
 PACKAGES = ("lrnet_edu", "torch", "numpy", "scipy", "edt", "connected-components-3d", "torchio", "monai", "medpy",
             "surface-distance", "simpleitk")  # fmt: skip
 RESULTS = Path(__file__).parents[1] / "results"
@@ -56,7 +56,7 @@ def main() -> None:
             record = run(family, Size(given.quick, given.tall))
         except DisagreementError as error:
             sys.exit(f"The results do not agree, so no time counts. {error}")
-        if out is not None:
+        if out is not None and record["rows"]:
             write(out, family, record)
 
 

@@ -164,10 +164,18 @@ def peak_memory(work: Callable[[], Any]) -> float | None:
         return None
 
 
-def operations_per_second() -> float:
-    """What this machine reaches in a product of two matrices, float32, with the threads that torch has."""
-    matrix = torch.rand(1024, 1024)
-    return float(2 * 1024**3 / timed(lambda: matrix @ matrix)[1])
+def operations_per_second(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """What a device reaches in a product of two matrices, on the CPU with the threads that torch has."""
+    edge = 8192 if device == "cuda" else 1024
+    matrix = torch.rand(edge, edge, dtype=dtype, device=device)
+    return float(2 * edge**3 / timed(lambda: finished(matrix @ matrix))[1])
+
+
+def finished(result: Any) -> Any:
+    """The result, once a GPU has computed it."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result
 
 
 def bytes_per_second() -> float:

@@ -31,6 +31,7 @@ from scipy import ndimage
 from lrnet_edu.components import connected_components
 from lrnet_edu.cropping import occupied_box
 from lrnet_edu.errors import InputError
+from lrnet_edu.gpu_maps import map_by_torch
 
 KINDS = ("O-DM", "I-DM", "NI-DM", "SNI-DM")
 
@@ -73,7 +74,8 @@ def distance_map(
 
     Args:
         mask: bool, integer or float; the object is every voxel != 0. A NumPy array (H, W) or (D, H, W), or a
-            tensor (H, W), (D, H, W) or (B, 1, D, H, W) on any device (the work is done on the CPU).
+            tensor (H, W), (D, H, W) or (B, 1, D, H, W) on any device; on a CUDA GPU the
+            work is done there (``gpu_maps``), for other devices on the CPU.
         kind: one of ``KINDS``.
         spacing: mm per voxel in the order of the axes, (z, y, x) or (y, x); O-DM and I-DM are then in mm.
             None means unit voxels, and maps in voxels: Eq. 1 as it stands. With anisotropic spacing only
@@ -106,6 +108,8 @@ def distance_map(
 
     if isinstance(mask, np.ndarray):
         return _map_of(mask, kind, steps, neighbours, outside)
+    if mask.device.type == "cuda":
+        return map_by_torch(mask, kind, steps, neighbours, outside)
     maps = []
     for sample in mask[:, 0] if mask.ndim == 5 else [mask]:  # (D, H, W) or (H, W)
         inside = sample.bool().contiguous().cpu().numpy()  # bools: a quarter of what floats would move

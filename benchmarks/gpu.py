@@ -1,0 +1,101 @@
+"""On a GPU: maps of a batch where it lies, and training steps with and without what makes them fast.
+
+Nothing is measured without a GPU; ``--quick`` runs the same code at a small size wherever it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.scans import lesions
+from benchmarks.timing import Row, Size, compared, finished, largest_difference, operations_per_second, timed
+from benchmarks.training import SameBatch, counted, step_loss
+from lrnet_edu import distance_map
+from lrnet_edu.config import preset
+from lrnet_edu.data.patches import Batch
+from lrnet_edu.gpu_maps import map_by_torch
+from lrnet_edu.layers import lay_out
+from lrnet_edu.segmentation import build_model
+
+BFLOAT16 = "bfloat16 where autocast sees fit"
+CHANNELS_LAST = "channels last"
+COMPILED = "compiled"
+WAYS = [(), (BFLOAT16,), (BFLOAT16, CHANNELS_LAST), (BFLOAT16, CHANNELS_LAST, COMPILED)]  # the third is the trainer's
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Maps, then steps of the preset paper in tandem."""
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    if here == "cpu" and not size.quick:
+        return
+    for number, *shape in [(2, 16, 32, 32)] if size.quick else [(2, 48, 256, 256), (8, 64, 64, 64)]:
+        yield map_row(number, (shape[0], shape[1], shape[2]), here)
+    yield from step_rows((16, 32, 32) if size.quick else (48, 256, 256), here)
+
+
+def masks_of_batch(number: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    masks = [lesions(shape, 4, share=0.02, seed=seed) for seed in range(number)]
+    return torch.from_numpy(np.stack(masks))[:, None]  # (B, 1, D, H, W)
+
+
+def map_row(number: int, shape: tuple[int, int, int], here: str) -> Row:
+    """There, against the CPU's way with the transfer to it and back."""
+    masks = masks_of_batch(number, shape).to(here)
+    row = compared(
+        f"NI-DM of a batch, {' x '.join(map(str, masks.shape))}, on the GPU",
+        lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")).cpu(),
+        {"by the CPU": lambda: finished(distance_map(masks.cpu()).to(here)).cpu()},
+        difference=largest_difference,
+        tolerance=1e-5,
+    )
+    row.note = "Labelling included; both results are fetched, to be compared."
+    return row
+
+
+def step_rows(shape: tuple[int, int, int], here: str) -> Iterator[Row]:
+    """Voxels a second, share of the peak and memory of each way; what the map takes of the fastest step."""
+    config = preset("paper" if here == "cuda" else "cpu", method="dice+lrnet")
+    patches = f"2 x {' x '.join(map(str, shape))}"
+    batch = SameBatch(shape, 1).batch.to(torch.device(here))
+    voxels, seconds = batch.image.numel(), []
+    model = build_model(config, 1).to(here)
+    operations, _ = counted(model, lambda: step_loss(model, batch).backward())
+    for way in WAYS if here == "cuda" else WAYS[:-1]:  # compiling needs a C++ compiler
+        seconds.append(seconds_of_step(build_model(config, 1).to(here), batch, way))
+        title = f"a step in tandem, {patches}, {', '.join(way) or 'float32'}"
+        yield Row(f"{title}: voxels", voxels / seconds[-1], {"float32": voxels / seconds[0]}, unit="1/s")
+        peak = operations_per_second(here, torch.bfloat16 if BFLOAT16 in way else torch.float32)
+        yield Row(f"{title}: share of the peak", 100 * operations / seconds[-1] / peak, unit="%")
+        if here == "cuda":
+            yield Row(f"{title}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GB")
+    masks = masks_of_batch(2, shape).to(here)
+    map_seconds = timed(lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")), 10)[1]
+    row = Row(f"NI-DM of {patches}, share of the fastest of these steps", 100 * map_seconds / min(seconds), unit="%")
+    yield row.limit(5)
+
+
+def seconds_of_step(model: nn.Module, batch: Batch, way: Sequence[str]) -> float:
+    """Median seconds of a step that goes this way."""
+    here = batch.image.device.type
+    if CHANNELS_LAST in way:
+        lay_out(model)
+    if COMPILED in way:
+        for network in model.children():
+            network.compile()
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-3)
+
+    def step() -> None:
+        with torch.autocast(here, dtype=torch.bfloat16, enabled=BFLOAT16 in way):
+            loss = step_loss(model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        finished(loss)
+
+    if here == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    return timed(step, 10)[1]

@@ -1,0 +1,106 @@
+"""The maps in PyTorch's operations alone, against those of ``distance_maps`` and SciPy; here on the CPU as well."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from lrnet_edu import distance_map
+from lrnet_edu.distance_maps import KINDS
+from lrnet_edu.gpu_maps import components, distances_to, map_by_torch
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.8, 0.7)]
+
+
+def random_masks(seed: int, shape: tuple[int, ...] = (9, 14, 12)) -> torch.Tensor:
+    """Bool (5, D, H, W): noise, blobs, nothing, everything, all but one voxel."""
+    rng = np.random.default_rng(seed)
+    noise = rng.random(shape) < rng.uniform(0.05, 0.9)
+    blobs = ndimage.gaussian_filter(rng.normal(size=shape), 1.5) > rng.uniform(-0.05, 0.1)
+    hole = np.ones(shape, bool)
+    hole[tuple(rng.integers(shape))] = False
+    return torch.from_numpy(np.stack([noise, blobs, np.zeros(shape, bool), np.ones(shape, bool), hole]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("kind", "outside"), [*((kind, "distance") for kind in KINDS), ("SNI-DM", "inverse")])
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_the_same_maps_as_on_the_cpu(kind: str, outside: str, spacing: tuple[float, ...], device: str) -> None:
+    for seed, connectivity in itertools.product(range(3), (6, 18, 26)):
+        masks = random_masks(seed)
+        maps = map_by_torch(masks[:, None].to(device), kind, spacing, connectivity, outside)[:, 0].cpu()
+        assert maps.dtype == torch.float32
+        for mask, one in zip(masks, maps, strict=True):
+            expected = distance_map(mask, kind, spacing=spacing, connectivity=connectivity, outside=outside)
+            torch.testing.assert_close(one, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_images(connectivity: int, device: str) -> None:
+    for seed, spacing, kind in itertools.product(range(2), [(1.0, 1.0), (0.7, 1.9)], KINDS):
+        for mask in random_masks(seed, (17, 23)):
+            found = map_by_torch(mask.to(device), kind, spacing, connectivity, "distance").cpu()
+            expected = distance_map(mask, kind, spacing=spacing, connectivity=connectivity)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
+def test_one_volume_alone_and_in_a_batch(dtype: torch.dtype, device: str) -> None:
+    masks = random_masks(0).to(device, dtype) * 3
+    together = map_by_torch(masks[:, None], "NI-DM", (1.0, 1.0, 1.0), 26, "distance")
+    assert together.shape == masks[:, None].shape
+    assert together.device.type == device
+    for mask, one in zip(masks, together, strict=True):
+        assert torch.equal(map_by_torch(mask, "NI-DM", (1.0, 1.0, 1.0), 26, "distance"), one[0])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("share", [0.0003, 0.01, 0.3, 0.999])
+def test_distances_are_scipys(share: float, spacing: tuple[float, ...], device: str) -> None:
+    target = np.random.default_rng(0).random((2, 20, 30, 25)) < share
+    target[:, 3, 4, 5] = True
+    found = distances_to(torch.from_numpy(target).to(device), spacing).cpu()
+    for one, mask in zip(found, target, strict=True):
+        np.testing.assert_allclose(one, ndimage.distance_transform_edt(~mask, sampling=spacing), atol=1e-5)
+
+
+def test_no_target_is_infinitely_far() -> None:
+    assert (distances_to(torch.zeros(1, 3, 4, 5, dtype=torch.bool), (1.0, 1.0, 1.0)) == torch.inf).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([6, 18, 26]))
+def test_components_are_scipys(seed: int, connectivity: int) -> None:
+    masks = random_masks(seed)
+    found = components(masks, connectivity)
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    for mask, labels in zip(masks, found, strict=True):
+        expected, count = ndimage.label(mask, structure)
+        pairs = np.unique(np.stack([expected[mask], labels[mask]]), axis=1)  # of numbers that meet
+        assert pairs.shape[1] == count == len(np.unique(pairs[1]))
+        assert (labels[~mask] == 0).all()
+
+
+def test_a_winding_component_is_one() -> None:
+    """One line through every other row of a square: numbers have 500 voxels to travel, in leaps."""
+    snake = torch.zeros(1, 1, 31, 31, dtype=torch.bool)
+    snake[..., ::2, :] = True
+    for row in range(1, 31, 2):
+        snake[..., row, 30 if row % 4 == 1 else 0] = True
+    labels = components(snake, 6)
+    assert len(labels[snake].unique()) == 1
+
+
+def test_samples_of_a_batch_do_not_meet() -> None:
+    ends = torch.zeros(2, 3, 3, 3, dtype=torch.bool)
+    ends[0, 2], ends[1, 0] = True, True
+    assert set(components(ends, 26)[0].unique().tolist()).isdisjoint(components(ends, 26)[1][ends[1]].unique().tolist())
