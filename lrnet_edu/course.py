@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import lrnet_edu
 from lrnet_edu.errors import InputError
-from lrnet_edu.writing import write_atomically
+from lrnet_edu.writing import alone, write_atomically
 
 NOTEBOOKS = Path(lrnet_edu.__file__).parents[1] / "notebooks"
 NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
@@ -46,10 +46,11 @@ def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Pa
     if not sources:
         raise InputError(f"There are no notebooks in {notebooks}: run this in a clone of the repository.")
     _check_own(out)
-    titles = {source.stem: _title(_read(source)) for source in sources}
-    pages = {source.stem: _page(source, titles) for source in sources}
-    for name, page in [("index", _index(sources, titles)), *pages.items()]:  # the index marks the folder as our own
-        write_atomically(out / f"{name}.html", page.encode())
+    with alone(out):
+        titles = {source.stem: _title(_read(source)) for source in sources}
+        pages = {source.stem: _page(source, titles) for source in sources}
+        for name, page in [("index", _index(sources, titles)), *pages.items()]:  # the index marks the folder as ours
+            write_atomically(out / f"{name}.html", page.encode())
     return [out / f"{name}.html" for name in pages]
 
 
@@ -58,7 +59,7 @@ def _check_own(out: Path) -> None:
     index = out / "index.html"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder to write to.")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         own = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
         if not own:
             raise InputError(f"{out} holds other files: give a new or an empty folder.")

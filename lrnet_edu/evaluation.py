@@ -20,7 +20,7 @@ from lrnet_edu.errors import InputError
 from lrnet_edu.files import absent_label, check_stems_differ, check_writable, nifti_files, progress, stem
 from lrnet_edu.metrics import CaseScores, case_scores, score_table
 from lrnet_edu.reading import read_json
-from lrnet_edu.writing import write_atomically
+from lrnet_edu.writing import alone, write_atomically
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
 _CRITERIA = ("dice", "voe", "rvd", "assd", "msd", "rmsd")
@@ -77,7 +77,9 @@ def evaluate_folders(
     if board is not None:
         result["challenge"] = _board_as_json(board)
     if json_file is not None:
-        write_atomically(Path(json_file), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+        path, text = Path(json_file), json.dumps(result, indent=2, allow_nan=False) + "\n"
+        with alone(path.parent, path.name, wait=True):
+            write_atomically(path, text.encode())
     return result
 
 

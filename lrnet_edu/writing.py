@@ -31,18 +31,19 @@ def replacing(path: Path) -> Iterator[BufferedWriter]:
         InputError: if it cannot be written; an older file is still there then.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({reason(error)}); choose another output folder.") from error
-    finally:
-        with suppress(OSError):  # there is none if all went well, or if the folder could not be made
-            partial.unlink()
+    with _unless_empty(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({reason(error)}); choose another output folder.") from error
+        finally:
+            with suppress(OSError):  # there is none if all went well, or if the folder could not be made
+                partial.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -63,29 +64,42 @@ def alone(folder: Path, *names: str, wait: bool = False) -> Iterator[None]:
     The operating system holds the lock and frees it when the process ends, however it ends.
 
     Args:
-        folder: made if it is missing; the folders in it are not meant.
+        folder: made if it is missing, and then removed if it is empty in the end; the folders in it are not meant.
         names: of the files in it that are meant, if not all of them.
         wait: for the other process to end, instead of refusing.
 
     Raises:
         InputError: if another process is at work there, or the folder cannot be written.
     """
+    with _unless_empty(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = locked(folder / (f".{names[0]}.lock" if names else ".lock"), wait=wait)
+        except Timeout:
+            place = folder.joinpath(*names[:1])
+            raise InputError(
+                f"Another process is writing to {place}; wait until it has ended, or name another output."
+            ) from None
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written ({reason(error)}); choose another output folder.") from error
+        try:
+            if lock is not None:
+                _remove_leftovers(folder, names)
+            yield
+        finally:
+            unlocked(lock)
+
+
+@contextmanager
+def _unless_empty(folder: Path) -> Iterator[None]:
+    """A folder made meanwhile, and those above it, go again if nothing came to be in them."""
+    new = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(folder / (f".{names[0]}.lock" if names else ".lock"), wait=wait)
-    except Timeout:
-        place = folder.joinpath(*names[:1])
-        raise InputError(
-            f"Another process is writing to {place}; wait until it has ended, or name another output."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({reason(error)}); choose another output folder.") from error
-    try:
-        if lock is not None:
-            _remove_leftovers(folder, names)
         yield
     finally:
-        unlocked(lock)
+        for place in new:
+            with suppress(OSError):  # it is not empty, as it should be
+                place.rmdir()
 
 
 def locked(path: Path, *, wait: bool) -> FileLock | None:

@@ -19,6 +19,7 @@ pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
 from lrnet_edu.cli import main  # noqa: E402
 from lrnet_edu.course import NOTEBOOKS, export_course, mathml  # noqa: E402
 from lrnet_edu.errors import InputError  # noqa: E402
+from lrnet_edu.writing import alone  # noqa: E402
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 each = pytest.mark.parametrize("name", NAMES)
@@ -261,6 +262,14 @@ def test_its_own_folder_is_written_again_and_an_empty_one_is_used(tmp_path: Path
     (tmp_path / "out").mkdir()
     assert "first" in exported(tmp_path, "# 01 · A\n\nfirst").prose
     assert "second" in exported(tmp_path, "# 01 · A\n\nsecond").prose
+
+
+def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
+    with alone(tmp_path / "out"):
+        with pytest.raises(InputError, match="Another process is writing to"):
+            exported(tmp_path, "# 01 · A")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("file", ["thesis.txt", "index.html"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from scans import AFFINE, SHAPE, load, store
 
 from lrnet_edu.errors import InputError
 from lrnet_edu.evaluation import evaluate_folders, scores_as_text
+from lrnet_edu.writing import alone
 
 STEP = 1.5  # mm between two voxels along x, see AFFINE
 
@@ -182,6 +184,20 @@ def test_json_replaces_scores_only(folders: tuple[Path, Path], tmp_path: Path) -
         assert target.read_text() == foreign
     with pytest.raises(InputError):
         evaluate_folders(*folders, label="2", json_file=tmp_path)
+
+
+def test_two_at_once_write_their_scores_in_turn(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Only the writing waits; what a killed process left goes."""
+    out = tmp_path / "scores" / "a.json"
+    with ThreadPoolExecutor() as other:
+        with alone(out.parent, out.name):
+            (out.parent / ".a.json.4711.part").write_text("{")
+            done = other.submit(evaluate_folders, *folders, label="2", json_file=out)
+            with pytest.raises(TimeoutError):
+                done.result(timeout=0.5)
+            assert not out.exists()
+        assert done.result() == json.loads(out.read_text())
+    assert [path.name for path in out.parent.iterdir()] == ["a.json"]
 
 
 def test_the_table_fits_80_columns(folders: tuple[Path, Path]) -> None:

@@ -85,6 +85,17 @@ def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert len(names(inner)) == 6  # somebody else may be at work there
 
 
+def test_a_folder_in_which_nothing_came_to_be_goes_again(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for folder in (tmp_path / "new" / "run", tmp_path / "old"):
+        with pytest.raises(InputError, match="no"), alone(folder):
+            raise InputError("no")
+    assert names(tmp_path) == ["old"]
+    with alone(tmp_path / "new" / "run"):
+        write_atomically(tmp_path / "new" / "run" / "a.json", b"{}")
+    assert names(tmp_path / "new" / "run") == ["a.json"]
+
+
 def test_waiting(tmp_path: Path) -> None:
     order, holding = [], threading.Event()
 
@@ -263,7 +274,7 @@ def test_a_training_on_a_full_disk_keeps_its_last_state_and_goes_on(
             works["train"](small_disk / "run")
         for path in (small_disk / "run").glob("*.safetensors"):
             assert load_checkpoint(path)
-        assert not [name for name in names(small_disk / "run") if name.startswith(".")]
+        assert not list(small_disk.rglob(".*"))
         filler.unlink()
     works["train"](small_disk / "run")
     folders = (tmp_path / "whole", small_disk / "run")
