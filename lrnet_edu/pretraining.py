@@ -7,7 +7,6 @@ whether the map is right; for O-DM and I-DM, which are not normalised, it is div
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,7 @@ from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
 from lrnet_edu.parallel import processes
 from lrnet_edu.segmentation import open_study
-from lrnet_edu.training import Task, choose_device, fit, open_run
-from lrnet_edu.writing import alone, write_atomically
+from lrnet_edu.training import Task, choose_device, fit, opened_run
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]  # -> a cube with a lesion, bool
 
@@ -322,9 +320,6 @@ def pretrain_on(
     if processes() > 1:
         raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
     task = pretraining_task(config, draw, held_out, start)
-    with alone(out):
-        open_run(out, config, resume=resume, more=about)
-        if split:
-            write_atomically(out / "split.json", json.dumps(split, indent=2).encode())
+    with opened_run(out, config, resume=resume, more=about or {}, split=split):
         fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

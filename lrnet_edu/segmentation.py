@@ -7,9 +7,7 @@ LR-Net start with Dice alone (the warm-up, counted in their steps): from a fresh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +38,10 @@ from lrnet_edu.training import (
     choose_device,
     estimate,
     fit,
-    open_run,
+    opened_run,
     summary_writer,
     what_fills_memory,
 )
-from lrnet_edu.writing import alone, write_atomically
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
 PENALTY_KIND = "NI-DM"  # MapDice's map in every row; the other kinds leave [0, 1]
@@ -323,10 +320,7 @@ def train_run(
     task = segmentation_task(config, study.cached["train"], study.cached["validation"], facts, classes)
     if tensorboard:
         summary_writer()
-    with alone(folder) if rank() == 0 else nullcontext():
-        if rank() == 0:
-            open_run(folder, config, resume=resume, more=about)
-            write_atomically(folder / "split.json", json.dumps(study.split, indent=2).encode())
+    with opened_run(folder, config, resume=resume, more=about, split=study.split):
         if say:
             with enough_memory(place, f"lower {what_fills_memory(config)}"):
                 seconds, memory = estimate(task, place)

@@ -12,8 +12,10 @@ import csv
 import io
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,9 @@ from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
 from lrnet_edu.parallel import rank, shared
-from lrnet_edu.reading import read_json
+from lrnet_edu.reading import read_json, shortened
 from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
-from lrnet_edu.writing import write_atomically
+from lrnet_edu.writing import alone, reason, write_atomically
 
 
 @dataclass
@@ -267,9 +269,12 @@ class Log:
             return
         write_atomically(self.path, text.getvalue().encode())
         if self.writer:
-            for name, value in rows[-1].items():
-                self.writer.add_scalar(name, value, int(rows[-1]["step"]))
-            self.writer.flush()
+            try:
+                for name, value in rows[-1].items():
+                    self.writer.add_scalar(name, value, int(rows[-1]["step"]))
+                self.writer.flush()
+            except OSError as error:
+                raise InputError(f"TensorBoard cannot write its events ({reason(error)}); leave it out.") from error
 
 
 def summary_writer() -> Any:
@@ -285,22 +290,50 @@ def check_run(folder: Path, *, resume: bool) -> bool:
     """True if the folder holds a run to resume, False if a new one may begin there; before any slow work.
 
     Raises:
-        InputError: if the folder holds a run already and ``resume`` is off, or is a file.
+        InputError: if the folder holds a run already and ``resume`` is off, holds something else, or is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the run.")
     exists = (folder / "config.json").exists()
     if exists and not resume:
         raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
+    if folder.is_dir() and not exists and (other := [p.name for p in folder.iterdir() if not p.name.startswith(".")]):
+        raise InputError(f"{folder} holds other files ({shortened(sorted(other))}); name a new or an empty folder.")
     return exists
+
+
+@contextmanager
+def opened_run(
+    folder: Path, config: Schedule, *, resume: bool, more: dict[str, Any], split: dict[str, list[str]] | None
+) -> Iterator[None]:
+    """Train in a run folder, alone; what fails before the first checkpoint of a new run leaves nothing in it.
+
+    The next attempt, with what was wrong put right, then needs no other folder.
+    """
+    if rank() > 0:
+        yield
+        return
+    with alone(folder):
+        new = not check_run(folder, resume=resume)
+        try:
+            open_run(folder, config, resume=resume, more=more)
+            if split:
+                write_atomically(folder / "split.json", json.dumps(split, indent=2).encode())
+            yield
+        except BaseException:
+            if new and not any(folder.glob("*.safetensors")):
+                shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+                for name in ("split.json", "config.json"):  # the one that makes it a run goes last
+                    (folder / name).unlink(missing_ok=True)
+            raise
 
 
 def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, Any] | None = None) -> None:
     """Make a run folder with its ``config.json``, or check that the one to resume was started alike.
 
     Raises:
-        InputError: if the folder holds a run already and ``resume`` is off, holds a run of another configuration,
-            or is a file.
+        InputError: if the folder holds a run already and ``resume`` is off, holds a run of another configuration or
+            something else, or is a file.
     """
     settings = json.loads(json.dumps({**asdict(config), **(more or {})}))
     path = folder / "config.json"

@@ -39,7 +39,7 @@ from lrnet_edu.pretraining import (
     soften,
     weighted_error,
 )
-from lrnet_edu.training import Task, fit
+from lrnet_edu.training import Task, fit, open_run
 
 CPU = torch.device("cpu")
 CUBES = ((12, 3), (16, 2))
@@ -453,6 +453,7 @@ def test_a_resumed_pretraining_is_the_same_bit_for_bit(tmp_path: Path) -> None:
         return original(batch, step)
 
     task.loss = dying
+    open_run(tmp_path / "killed", TINY, resume=False)
     with pytest.raises(KeyboardInterrupt):
         fit(task, TINY, tmp_path / "killed", CPU)
     pretrain_on(random_shapes, held_out, tmp_path / "killed", TINY, device="cpu", resume=True)

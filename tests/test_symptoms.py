@@ -199,13 +199,18 @@ def test_a_full_memory_names_what_to_lower(tmp_path: Path, error: RuntimeError, 
 def test_a_full_memory_is_told_before_the_first_step_and_while_predicting(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_run(study, replace(TINY, method="dice", steps=1), tmp_path / "run", device="cpu")
+    one_step = replace(TINY, method="dice", steps=1)
+    train_run(study, one_step, tmp_path / "run", device="cpu")
     monkeypatch.setattr(MNet, "forward", full)
     with pytest.raises(InputError, match=r"memory of cpu is full.*lower patch_size or batch_size"):
         train_run(study, TINY, tmp_path / "other", device="cpu", say=lambda text: None)
+    assert not (tmp_path / "other").exists()  # with a smaller patch size it may be used
+    with pytest.raises(InputError, match=r"memory of cpu is full"):
+        train_run(study, one_step, tmp_path / "run", device="cpu", resume=True, say=lambda text: None)
+    assert {"config.json", "best.safetensors"} <= {path.name for path in (tmp_path / "run").iterdir()}
     with pytest.raises(InputError, match=r"memory of cpu is full.*--device cpu"):
         predict_files(tmp_path / "run", study.data, tmp_path / "predictions", device="cpu")
-    assert list((tmp_path / "predictions").iterdir()) == []
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_other_errors_are_left_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from lrnet_edu import training
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Config, Schedule
 from lrnet_edu.errors import InputError
-from lrnet_edu.training import Task, choose_device, estimate, fit, open_run
+from lrnet_edu.training import Task, check_run, choose_device, estimate, fit, open_run, opened_run
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(steps=8, validate_every=2, learning_rate=0.05, plateau_patience=0)
@@ -481,6 +482,41 @@ def test_a_run_cannot_be_written_into_a_file(tmp_path: Path, place: str) -> None
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt(), ValueError("a bug")])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: BaseException, resume: bool) -> None:
+    split = {"train": ["a"], "validation": ["b"], "test": ["c"]}
+    for folder in (tmp_path / "new" / "run", tmp_path):
+
+        def fail(folder: Path = folder) -> None:
+            with opened_run(folder, SCHEDULE, resume=resume, more={}, split=split):
+                assert json.loads((folder / "split.json").read_text()) == split
+                (folder / "tensorboard").mkdir()
+                raise error
+
+        with pytest.raises(type(error)):
+            fail()
+        assert list(tmp_path.iterdir()) == []
+    with opened_run(tmp_path, SCHEDULE, resume=resume, more={}, split=split):
+        (tmp_path / "best.safetensors").touch()
+    for schedule in (SCHEDULE, replace(SCHEDULE, steps=9)):  # gone on with; refused
+        with pytest.raises((type(error), InputError)), opened_run(tmp_path, schedule, resume=True, more={}, split=None):
+            raise error
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "config.json", "split.json"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_of_something_else_is_no_place_for_a_run(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / ".DS_Store").touch()
+    assert not check_run(tmp_path, resume=resume)
+    for name in ("thesis.tex", "Pictures"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(InputError, match=rf"holds other files \(.*{name}.*\); name a new or an empty") as error:
+            open_run(tmp_path, SCHEDULE, resume=resume)
+        assert one_sentence(error)
+    assert not (tmp_path / "config.json").exists()
+
+
 # ---- device, estimate, TensorBoard ------------------------------------------------------------------------------
 
 
@@ -535,3 +571,11 @@ def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch:
     fit(toy_task(), SCHEDULE, tmp_path, CPU, tensorboard=True)
     expected = [(name, value, row["step"]) for row in rows_of(tmp_path) for name, value in row.items()]
     assert written == expected
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Writer, "flush", full)
+    with pytest.raises(InputError, match=r"TensorBoard cannot write its events \(No space left on device\)") as error:
+        fit(toy_task(), SCHEDULE, tmp_path, CPU, tensorboard=True)
+    assert one_sentence(error)

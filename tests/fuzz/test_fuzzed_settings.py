@@ -54,10 +54,10 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder, self.run = folder, folder / "run"
         self.data = lits(folder / "data", [1, 2])
-        self.mnet = checkpoint(self.run / "best.safetensors").read_bytes()
         self.lrnet = lrnet_checkpoint(folder / "lrnet.safetensors", "NI-DM").read_bytes()
         self.config = pretrain_config()
         open_run(self.run, self.config, resume=False)
+        self.mnet = checkpoint(self.run / "best.safetensors").read_bytes()
         self.settings = json.loads((self.run / "config.json").read_text("utf-8"))
         rows = [{"step": 1, "seconds": 1.0, "lr": 0.01, "train_loss": 1.0, "val_loss": 1.0, "score": 0.5}]
         save_state(*training(folder), self.run, State(step=1, best_step=1, best_score=0.5, rows=rows))
