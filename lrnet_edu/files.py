@@ -124,8 +124,8 @@ def predict_files(
         written as its first number), the grid and affine of the input.
 
     Raises:
-        InputError: if the checkpoint or a scan cannot be used, or an output cannot be written or is a file
-            that this command did not write; nothing has been written then.
+        InputError: if the checkpoint or a scan cannot be used (a segmentation is none), or an output cannot be written
+            or is a file that this command did not write; nothing has been written then.
     """
     from lrnet_edu.segmentation import load_mnet
     from lrnet_edu.symptoms import enough_memory
@@ -163,7 +163,15 @@ def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
 
     image = nifti.read_image(path)
     check_growth(path, image, trained.preprocessing)
+    if is_segmentation(image.data):
+        raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
     return image
+
+
+def is_segmentation(data: np.ndarray) -> bool:
+    """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
+    low, high = data.min(), data.max()
+    return bool(0 <= low < high <= 9 and (data == np.rint(data)).all())
 
 
 def _segment(trained: TrainedMNet, job: Job) -> None:

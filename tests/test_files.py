@@ -14,7 +14,9 @@ from scans import AFFINE, SHAPE, checkpoint, lits, load, mask, scan, store
 from lrnet_edu.data import nifti
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.errors import InputError
-from lrnet_edu.files import predict_files, write_map
+from lrnet_edu.files import is_segmentation, predict_files, write_map
+
+SAMPLES = Path(__file__).parents[1] / "data_samples"
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +277,26 @@ def test_voxels_too_coarse_for_the_network_are_refused(run: Path, tmp_path: Path
     with pytest.raises(InputError, match=r"volume-2\.nii\.gz has voxels of 90 x 90 x 90 mm.*too coarse"):
         predict_files(run, source, tmp_path / out)
     assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0, 1, 2], [1, 9]])
+def test_a_segmentation_is_no_scan(run: Path, tmp_path: Path, values: list[int]) -> None:
+    """Neither alone nor among the scans of a folder; what is made before that goes."""
+    data = lits(tmp_path / "data", [1])
+    store(data / "volume-2.nii.gz", np.resize(np.array(values, np.uint8), SHAPE))
+    for source, out in ((data, "new/out"), (data / "volume-2.nii.gz", "new/out.nii.gz")):
+        with pytest.raises(InputError, match=r"volume-2\.nii\.gz is a segmentation, .*: give its scan\."):
+            predict_files(run, source, tmp_path / out, device="cpu")
+        assert not (tmp_path / "new").exists()
+
+
+def test_no_scan_is_taken_for_a_segmentation() -> None:
+    """Neither a CT nor an MR, nor an empty field of view."""
+    for number in (0, 3, 5):
+        for name, expected in (("volume", False), ("segmentation", True)):
+            assert is_segmentation(nifti.read_image(SAMPLES / f"{name}-{number}.nii.gz").data) is expected
+    for values in ([0], [7], [-1, 0, 1], [0, 10], [0, 0.5], [0, 100, 200], [-1024, 3071]):
+        assert not is_segmentation(np.resize(np.array(values, np.float32), SHAPE))
 
 
 def test_a_row_of_voxels_takes_little_memory(run: Path, tmp_path: Path) -> None:
