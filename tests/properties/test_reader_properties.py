@@ -74,7 +74,8 @@ def test_image_and_mask_are_what_nibabel_reads(
     for volume, kind in ((image, "f"), (mask, "u")):
         assert volume.data.dtype.kind == kind
         np.testing.assert_array_equal(volume.data, np.asanyarray(theirs.dataobj).T)
-        np.testing.assert_allclose(volume.affine, theirs.affine, rtol=0, atol=1e-12)
+        # Below 1e-12 mm the reader takes a number of the affine for 0, on purpose: ITK does not bear them.
+        np.testing.assert_array_equal(volume.affine, np.where(np.abs(theirs.affine) < 1e-12, 0, theirs.affine))
         np.testing.assert_allclose(volume.spacing, theirs.header.get_zooms()[::-1], rtol=1e-4)
     assert nifti.same_grid(image, mask)
     shape, grid = nifti.read_grid(path)
