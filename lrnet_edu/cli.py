@@ -366,4 +366,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a pipe on Windows may know no α; a name is not worth a run
-    app(prog_name="lrnet-edu")
+    try:
+        app(prog_name="lrnet-edu")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.echo("lrnet-edu: the output has no room on its disk; finished work is kept.", err=True)
+        sys.exit(2)

@@ -8,7 +8,7 @@ import lrnet_edu
 from lrnet_edu._version import __version__
 from lrnet_edu.data.cache import cache_root
 from lrnet_edu.errors import InputError
-from lrnet_edu.writing import alone
+from lrnet_edu.writing import alone, write_atomically
 
 PACKAGE = Path(lrnet_edu.__file__).parent
 
@@ -25,7 +25,7 @@ def sample_folder() -> Path:
         with alone(cached, wait=True):
             if not (cached / "complete").exists():
                 write_samples(cached)
-                (cached / "complete").touch()
+                write_atomically(cached / "complete", b"")
     return cached
 
 
