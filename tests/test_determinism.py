@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_two_pretrainings_give_the_same_weights_and_another_seed_others(tmp_path
 def test_the_weights_do_not_depend_on_who_prepares_the_batches(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Worker processes prepare them on a GPU; here they do on the CPU."""
+    """Worker processes prepare them on a GPU; here they do on the CPU. Where they are spawned, batches are pickled."""
     asked = []
 
     def by(workers: int) -> None:
@@ -81,7 +82,14 @@ def test_the_weights_do_not_depend_on_who_prepares_the_batches(
         by(workers)
         train_run(study, TINY, tmp_path / str(workers), device="cpu")
     assert asked == [0, 1, 2]
-    assert weights(tmp_path / "0") == weights(tmp_path / "1") == weights(tmp_path / "2")
+
+    def sent(batches: object, first: int, last: int, device: torch.device) -> list[object]:
+        received = pickle.loads(pickle.dumps(batches))
+        return [received[i] for i in range(first, last)]
+
+    monkeypatch.setattr(training, "loader", sent)
+    train_run(study, TINY, tmp_path / "sent", device="cpu")
+    assert weights(tmp_path / "0") == weights(tmp_path / "1") == weights(tmp_path / "2") == weights(tmp_path / "sent")
 
 
 def test_prepared_cases_do_not_depend_on_who_prepares_them(study: Study, tmp_path: Path) -> None:

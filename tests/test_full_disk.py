@@ -149,10 +149,8 @@ def test_scores(desk: Desk, place: Path, name: str) -> None:
     check(work, place / name, place, least=5)
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_course(desk: Desk, place: Path, old: bool, tmp_path: Path) -> None:
-    if old:
-        export_course(place / "out", write_notebook(tmp_path / "old", "01_a", "# 01 · Old"))
+def test_course(desk: Desk, place: Path, tmp_path: Path) -> None:
+    export_course(place / "out", write_notebook(tmp_path / "old", "01_a", "# 01 · Old"))
     check(lambda out: export_course(out, desk.notebooks), place / "out", place, least=9)
 
 

@@ -20,7 +20,7 @@ from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.files import predict_files
 from lrnet_edu.segmentation import open_study, train_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 
 Note = Callable[[str, object], None]
 LIMIT = 8.0  # MB that may come between the first fifth and the end; a result kept every time would be 12 and more
@@ -79,6 +79,7 @@ def test_the_measurement_sees_a_leak() -> None:
         memory.check(lambda name, value: None, "")
 
 
+@pytest.mark.slow
 def test_two_hundred_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Note) -> None:
     """An epoch is what lies between two validations."""
     study, memory = open_study(folder_of_scans(tmp_path / "scans", 5, (24, 40, 36)), CONFIG), Memory(200)
@@ -94,15 +95,17 @@ def test_two_hundred_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rec
     memory.check(record_property, "200 epochs of training")
 
 
-def test_a_thousand_maps(record_property: Note) -> None:
-    memory, rng = Memory(1000), np.random.default_rng(0)
+@pytest.mark.parametrize("number", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_maps(number: int, record_property: Note) -> None:
+    memory, rng = Memory(number), np.random.default_rng(0)
     shapes = [rng.random((48, 48, 48)) < 0.2 for _ in range(5)]
-    for n in range(1000):
+    for n in range(number):
         distance_map(shapes[n % 5], ("O-DM", "I-DM", "NI-DM", "SNI-DM")[n % 4])
         memory()
-    memory.check(record_property, "1000 maps of 48 x 48 x 48 voxels")
+    memory.check(record_property, f"{number} maps of 48 x 48 x 48 voxels")
 
 
+@pytest.mark.slow
 def test_two_hundred_predicted_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Note) -> None:
     from lrnet_edu import files
 
@@ -119,18 +122,20 @@ def test_two_hundred_predicted_volumes(tmp_path: Path, monkeypatch: pytest.Monke
     memory.check(record_property, "200 predicted volumes")
 
 
-def test_two_hundred_viewer_outputs(record_property: Note) -> None:
-    memory, shape = Memory(200), (40, 48, 48)
+@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_viewer_outputs(number: int, record_property: Note) -> None:
+    memory, shape = Memory(number), (40, 48, 48)
     truth = mask(shape)
-    for n in range(200):
+    for n in range(number):
         image = scan(shape, seed=n)
         viewer = SliceViewer(image, overlays={"truth": truth}, heat={"NI-DM": distance_map(truth)})
         assert len(viewer._repr_mimebundle_()["text/html"]) > 50_000
         viewer.render()
         memory()
-    memory.check(record_property, "200 viewer outputs")
+    memory.check(record_property, f"{number} viewer outputs")
 
 
+@pytest.mark.slow
 def test_two_thousand_cases(tmp_path: Path, record_property: Note) -> None:
     """Found, prepared, opened again and cut into patches; ten times as many cases need hardly more memory."""
     peaks = {}

@@ -10,6 +10,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,6 +107,24 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
         assert failed == 0
         tried += examples
     assert tried >= 10
+
+
+PITFALLS = r"os\.(fork|system|getuid)|\bSIGKILL|shell=True|[\"']/(tmp|dev|proc)\b|import (fcntl|resource|pwd)\b"
+PITFALLS += r"|multiprocessing\.(Pool|Process|Queue)\(|get_context\((?!\"spawn\"\))"
+
+
+@pytest.mark.parametrize("line", ["os.fork()", 'Path("/tmp/a")', 'get_context("fork")', "multiprocessing.Pool(2)"])
+def test_a_pitfall_of_another_system_is_seen(line: str) -> None:
+    assert re.search(PITFALLS, line)
+    assert not re.search(PITFALLS, 'multiprocessing.get_context("spawn").Pool(2)')
+
+
+def test_nothing_counts_on_linux() -> None:
+    """Windows and macOS have no fork and no /tmp, and a user there has no shell for scripts."""
+    package = Path(lrnet_edu.__file__).parent
+    lines = [line for path in package.rglob("*.py") for line in path.read_text("utf-8").splitlines()]
+    assert len(lines) > 5000
+    assert [line for line in lines if re.search(PITFALLS, line)] == []
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
