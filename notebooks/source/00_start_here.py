@@ -10,7 +10,7 @@
 # - say what each notebook gives you and how long it takes here,
 # - trust your installation, and know whether a GPU is at work.
 #
-# **Takes** 15 minutes; the cells run in half a minute on a CPU.
+# **Takes** 25 minutes; the cells run in half a minute on a CPU.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -21,8 +21,8 @@ REPEATS = 1 if FAST else 5  # of the timing below
 # %% [markdown]
 # ## 1 · How small is small?
 #
-# The course comes with 20 phantom CTs of livers, some with tumours. **Question.** Which share of a scan's voxels is
-# tumour, do you think? A tenth, a hundredth, a thousandth?
+# The course comes with 20 phantom CTs (computed, no patient's) of livers, most with tumours. **Question.** Which
+# share of a scan's voxels is tumour, do you think? A tenth, a hundredth, a thousandth?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import find_cases
@@ -42,14 +42,16 @@ print(f"in the others from {100 * with_tumour[0]:.2f} % to {100 * with_tumour[-1
 # the **distance map** of the mask, and a small network that computes it, the **LR-Net**.
 #
 # 1. A distance map knows about shape and border; a mask knows only about classes (section 2.1).
-# 2. The LR-Net learns "mask → map" from masks alone, with a Dice "around 0.99" (section 2.2).
+# 2. The LR-Net learns "mask → map" from masks alone, with a Dice "around 0.99" (section 2.2). **Dice** is twice the
+#    overlap of two masks over the sum of their sizes: 1 for equal masks, 0 for masks that share no voxel.
 # 3. Frozen behind the segmentation network, the **M-Net**, it passes its error back: a map that is wrong teaches the
 #    M-Net a better mask. For a new patient it is not needed (section 2.2, Fig. 1).
 # 4. The map also serves as a weight in a Dice loss, **MapDice** (Eq. 2). Both together segment small tumours better than
 #    five losses made for imbalance (Table 2).
 #
-# Here is Fig. 1, drawn from the course's own networks. **Question.** Which of the two networks do you need in the
-# clinic?
+# Here is Fig. 1, drawn from the course's own networks. A box is a level: its features (channels), the size
+# (z × y × x) that a patch of 32 × 64 × 64 voxels has there, its convolutions or residual blocks. NI-DM is one kind of
+# distance map, and φ stands for its values. **Question.** Which of the two networks do you need in the clinic?
 
 # %%
 from lrnet_edu import LRNet, MNet
@@ -90,7 +92,8 @@ exercises.check_0_1(answer)
 
 # %% [markdown]
 # ### Exercise 0.2 · The claim in one number
-# Three rows of the paper's Table 2 (its clinical data set of 137 scans). **DC** is the Dice per case.
+# Three rows of the paper's Table 2 (its clinical data set of 137 scans). **DC** is the Dice per case; the other
+# columns wait for notebook 06.
 #
 # | method | DC | DG | VOE | ASSD (mm) |
 # |---|---|---|---|---|
@@ -142,22 +145,23 @@ exercises.check_0_3(answer)
 #
 # | notebook | you can afterwards | to read and try | cells on a CPU | GPU |
 # |---|---|---|---|---|
-# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps by hand, repair Eq. 1 | 40 min | 1 min | no |
+# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps by hand, repair Eq. 1 | 45 min | 1 min | no |
 # | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | read, window, resample and cut a CT, measure the imbalance | 40 min | 1 min | no |
-# | [03 · LR-Net pretraining](03_lrnet_pretraining.ipynb) | train the LR-Net and say what its Dice of 0.99 proves | 45 min | 2 min | helps |
+# | [03 · LR-Net pretraining](03_lrnet_pretraining.ipynb) | train the LR-Net and say what its Dice of 0.99 proves | 55 min | 2 min | helps |
 # | [04 · M-Net and losses](04_mnet_and_losses.ipynb) | train the M-Net, see what MapDice really minimises | 50 min | 3 min | helps |
-# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | follow the gradient through the frozen LR-Net, choose α | 50 min | 3 min | helps |
+# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | follow the gradient through the frozen LR-Net, choose α | 60 min | 3 min | helps |
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | predict whole volumes, read the seven criteria | 50 min | 1 min | no |
-# | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | judge which of the paper's claims held here | 50 min | 5 min | helps |
-# | [08 · Your own data and network](08_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 45 min | 2 min | helps |
+# | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | judge which of the paper's claims held here | 60 min | 5 min | helps |
+# | [08 · Your own data and network](08_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 50 min | 2 min | helps |
 #
 # No time? 01, 05 and 06 carry the idea.
 
 # %% [markdown]
 # ## 4 · Does it run here?
 #
-# A distance map, and one training step of both networks, timed. **Question.** The LR-Net has a fraction of a per cent
-# of the M-Net's weights. Which share of the time do you expect it to take?
+# Two distance maps of one row of voxels: **O-DM**, how far the background is, and **NI-DM**, turned over and scaled
+# so that the border is 1. Then one training step of both networks, timed. **Question.** The LR-Net has a fraction of
+# a per cent of the M-Net's weights. Which share of the time do you expect it to take?
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -196,15 +200,16 @@ if device.type == "cpu":
     print("There is no GPU at work: everything still runs, the trainings on a smaller scale.")
 
 # %% [markdown]
-# Surprised? Weights are not work: the LR-Net has few channels, but it works on full-size volumes, where convolutions
-# are dear. Most of the M-Net's weights sit at its lowest level, where a patch has shrunk to a few voxels.
+# Surprised that it is so much? Weights are not work: the LR-Net has few channels, but it works on full-size volumes,
+# where convolutions are dear. Most of the M-Net's weights sit at its lowest level, where a patch has shrunk to a few
+# voxels.
 
 # %% [markdown]
 # ## 5 · What you will work with
 #
-# A phantom CT, its lesions, and their NI-DM, the paper's favourite map: once computed exactly, once by the LR-Net that
-# ships with the course, which saw nothing but the mask. Scroll (slider, arrow keys, wheel). **Question.** Where is the
-# map bright, where is it dark? And can you tell which of the two was computed by a network?
+# A phantom CT, its lesions, and their NI-DM, the paper's favourite map: once computed exactly, once by the LR-Net
+# that ships with the course, which saw nothing but the mask. Scroll (slider, arrow keys, wheel). **Question.** Where
+# is the map bright, where is it dark? And where does the network's map differ from the exact one?
 
 # %%
 from lrnet_edu import load_pretrained_lrnet
@@ -239,8 +244,9 @@ at_rim = (phi[lesions] == 1).mean()
 print(f"NI-DM is 1 at {100 * at_rim:.0f} % of the lesion voxels, and {phi[lesions].min():.2f} at the deepest")
 
 # %% [markdown]
-# Every lesion is bright at its border and darker inside; small ones are all border. That is the ground truth the paper
-# trains with. How well the LR-Net does, and where it must fail, is the matter of notebook 03.
+# Every lesion is bright at its border and darker inside; small ones are all border. That is the ground truth the
+# paper trains with. The network's map agrees at the borders and stays too bright deep inside the large lesions. How
+# well it does, and where it must fail, is the matter of notebook 03.
 #
 # ## Summary
 #

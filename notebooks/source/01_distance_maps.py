@@ -10,7 +10,7 @@
 # - say what is misprinted in Eq. 1, and repair it,
 # - say what a crop, a merge of two lesions and anisotropic voxels do to a map.
 #
-# **Takes** 40 minutes to read and try; the cells run in half a minute on a CPU and need no GPU.
+# **Takes** 45 minutes to read and try; the cells run in half a minute on a CPU and need no GPU.
 
 # %% [markdown]
 # The one choice that depends on the size of the run: how many balls are looked at near the end.
@@ -168,8 +168,9 @@ show_numbers(
 )
 
 # %% [markdown]
-# That is the point of the normalisation: **every lesion peaks at 1, whatever its size**, and it peaks at its border. A
-# loss that is weighted by $\varphi$ hears a lesion of one voxel as loudly, per voxel, as the rim of a large one.
+# A lesion of a single voxel has $D = M_C = 1$, so its $\varphi$ is 1, too. That is the point of the normalisation:
+# **every lesion peaks at 1, whatever its size**, and it peaks at its border. A loss that is weighted by $\varphi$
+# hears a lesion of one voxel as loudly, per voxel, as the rim of a large one.
 #
 # ### Why $B$ is the background
 #
@@ -269,13 +270,15 @@ pierced[5, 5] = False  # one voxel is missing
 
 for name, changed in (("as it was", mask), ("with a bridge", bridged), ("pierced", pierced)):
     phi = distance_map(changed, "NI-DM")
-    print(f"{name:14} phi in the middle of the small lesion {phi[5, 12]:.2f}, beside the large one's {phi[5, 4]:.2f}")
+    in_small, in_large = phi[5, 12], phi[5, 4]  # in the middle; one voxel beside the middle
+    print(f"{name:14} phi: small lesion, middle {in_small:.2f}; large one, beside its middle {in_large:.2f}")
 
 # %% [markdown]
 # Two voxels of a bridge make one component of two, whose $M_C$ is the larger one: the small lesion is suddenly
-# shallow. One missing voxel lifts $\varphi$ around it to 1. "Touching" is one lesion, for corners count. **$\varphi$
-# is not local**: it depends on the deepest voxel of the component, wherever that is. Remember this in notebook 03,
-# where a network that sees 31 voxels has to guess it.
+# shallow. One missing voxel lifts $\varphi$ around it to 1. "Touching" is one lesion, for corners count. And where
+# the image cuts a lesion, there is no rim: the next section says why. **$\varphi$ is not local**: it depends on the
+# deepest voxel of the component, wherever that is. Remember this in notebook 03, where a network that sees 31 voxels
+# has to guess it.
 
 # %% [markdown]
 # ## 6 · The crop
@@ -311,7 +314,8 @@ panels = {
 for axes, (title, (plane, colours, low)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
     shown = axes.imshow(plane, cmap=colours, vmin=low, vmax=-low or 1)
     axes.set(title=title, xlabel="x (voxels)")
-    figure.colorbar(shown, ax=axes, orientation="horizontal", label="φ (no unit)")
+    label = "difference of φ (no unit)" if low else "φ (no unit)"
+    figure.colorbar(shown, ax=axes, orientation="horizontal", label=label)
 figure.axes[0].set_ylabel("y (voxels)")
 figure.finish(
     "Left, the NI-DM of the whole ball, cropped; middle, the NI-DM of the cropped ball, darker inside; right, their "

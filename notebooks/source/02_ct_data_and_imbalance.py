@@ -201,7 +201,9 @@ exercises.check_2_2(answer)
 # ## 5 · Preprocessing, step by step
 #
 # The paper names four steps without numbers: spacing interpolation, window transform, effective range extraction,
-# sub-image generation. Ours, with the choices made from the training set:
+# sub-image generation. Ours come in another order (the box first, so that less is interpolated). The grid is chosen
+# from the scans: their own resolution, made coarser until a typical one fits into `max_voxels`. (A training looks at
+# its training cases only.)
 
 # %%
 from lrnet_edu.data.preprocessing import choose_preprocessing
@@ -228,9 +230,10 @@ print(f"lesion: {100 * lesion.mean():.2f} % of the scan, {100 * body.mean():.2f}
 # %% [markdown]
 # ### Spacing interpolation: cubes
 #
-# In section 7 of notebook 01 anisotropic voxels left most of a lesion's rim below $\varphi = 1$; and a
-# convolution should look equally far in all directions. So the scan is interpolated to cubes. **Question.** A mask of
-# zeros and ones is interpolated too. Are its values still zeros and ones?
+# In section 7 of notebook 01 anisotropic voxels left most of a lesion's rim below $\varphi = 1$; and a convolution
+# should look equally far in all directions. So the scan is interpolated to cubes, here of a round 3 mm. **Question.**
+# A mask of zeros and ones is interpolated too. Between a 0 and a 1 that gives one half. Yet what comes out must be a
+# mask again: what would you do?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.data.labels import parse_labels
@@ -245,9 +248,9 @@ print(f"classes {prepared.classes.shape}: {np.unique(prepared.classes).tolist()}
 print(f"lesions: {before:.0f} ml in the file, {after:.0f} ml on the grid of 3 mm")
 
 # %% [markdown]
-# They are not, so each class is interpolated on its own and every voxel takes the class with the largest share. The
-# lesions keep their volume to within a few per cent. (A lesion too small for the grid would vanish; it keeps one
-# voxel.)
+# Each class is interpolated on its own, which gives fractions, and then every voxel takes the class with the largest
+# share: whole numbers again. The lesions keep their volume to within a few per cent. (A lesion too small for the grid
+# would vanish; it keeps one voxel.)
 #
 # ### Exercise 2.3 · Voxels and millilitres
 # A lesion of 10 ml is resampled from 5 × 2.7 × 2.7 mm to cubes of 3 mm. How many voxels has it afterwards, about?
@@ -348,9 +351,9 @@ medians = ", ".join(f"{100 * share:.2f} %" for share in np.median(table, axis=0)
 figure.finish(f"The lesion's share of the voxels after each step, one line a case; the medians are {medians}.")
 
 # %% [markdown]
-# Choosing the patch gains most of what can be had: knowing the liver would gain more, but that is a segmentation of its
-# own. And the cases differ by far, so no single class weight fits all. Some patients have no lesion at all: then Dice is
-# 0 / 0, and an evaluation has to say what it does (notebook 06).
+# Of the steps that a training can take, choosing the patch gains by far the most. Knowing the liver would gain more
+# still, but that is a segmentation of its own. And the cases differ by far, so no single class weight fits all. Some
+# patients have no lesion at all: then Dice is 0 / 0, and an evaluation has to say what it does (notebook 06).
 #
 # ## 7 · Small lesions are all rim
 #

@@ -13,7 +13,7 @@
 # - say what is left of map and gradient where a probability is not 1,
 # - recognise a dead ReLU output and revive it.
 #
-# **Takes** 45 minutes to read and try; the cells run in 2 minutes on a CPU with two cores. On a GPU the training
+# **Takes** 55 minutes to read and try; the cells run in 2 minutes on a CPU with two cores. On a GPU the training
 # below takes more steps by itself; its time was not measured.
 
 # %% tags=["parameters"]
@@ -271,9 +271,10 @@ figure.finish(
 )
 
 # %% [markdown]
-# The mask is the same in everything that the voxel sees, so the answers are the same, to the last bit, and at least one
-# of them is wrong. No training mends this. The paper's "rigorous mapping" is rigorous for lesions that fit into the
-# window; beyond, the network can only guess $M_C$.
+# (The dot is the voxel, and the dashed lines enclose all that it sees.) The mask is the same in everything that the
+# voxel sees, so the answers are the same, to the last bit, and at least one of them is wrong. No training mends this.
+# The paper's "rigorous mapping" is rigorous for lesions that fit into the window; beyond, the network can only guess
+# $M_C$.
 #
 # ## 5 · Error against size
 #
@@ -310,9 +311,9 @@ figure.finish(
 )
 
 # %% [markdown]
-# There is no cliff at 15 voxels, the limit that no training can move. Well before, the window of a voxel near the rim no longer reaches the opposite side, and
-# the network must read the depth off the curvature of the surface, which gets harder to tell as a ball grows. Beyond 15
-# the voxels in the middle see no border at all.
+# There is no cliff at 15 voxels, the limit that no training can move. Well before, the window of a voxel near the rim
+# no longer reaches the opposite side, and the network must read the depth off the curvature of the surface, which
+# gets harder to tell as a ball grows. Beyond 15 the voxels in the middle see no border at all.
 #
 # Look at it from inside: a cut through the middle of a ball, where the grey band is what the middle voxel sees.
 

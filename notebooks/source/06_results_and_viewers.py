@@ -122,10 +122,10 @@ figure.finish(
 )
 
 # %% [markdown]
-# Two reasons. A real scan does not fit into a GPU's memory. And this M-Net has **instance normalisation**: it divides by
-# the mean and spread of *what it sees*, and those of a whole scan are not those of a patch. So it is shown windows of
-# the size it was trained on. Near a window's edge half of the surroundings are missing; hence the overlap, and a
-# bell-shaped weight that lets every window's middle count most.
+# (In orange the true lesions.) Two reasons. A real scan does not fit into a GPU's memory. And this M-Net has
+# **instance normalisation**: it divides by the mean and spread of *what it sees*, and those of a whole scan are not
+# those of a patch. So it is shown windows of the size it was trained on. Near a window's edge half of the
+# surroundings are missing; hence the overlap, and a bell-shaped weight that lets every window's middle count most.
 #
 # The probabilities then go back onto the file's own grid, and only there the larger class is taken. That is all that
 # `lrnet-edu predict` does. **Question.** Will its file hold the same voxels as ours?
@@ -235,9 +235,9 @@ for radius in (2, 4, 8, 16):
     print(f"{radius:6} {scores.dice:7.2f} {scores.assd:8.1f}")
 
 # %% [markdown]
-# The ASSD is about the same for all: it says what happened. Dice says how large the lesion was. A mean Dice of two hospitals compares their
-# patients as much as their networks. **VOE** adds nothing: for every single case it is $1 - D / (2 - D)$, Dice in other
-# numbers.
+# The ASSD is about the same for all: it says what happened. Dice says how large the lesion was. A mean Dice of two
+# hospitals compares their patients as much as their networks. **VOE** adds nothing: for every single case it is
+# $1 - D / (2 - D)$, Dice in other numbers.
 #
 # ### MSD: one voxel decides
 #
@@ -342,8 +342,8 @@ for who, scores in (("A", [good, good, bad]), ("B", [good, good, missed])):
     )
 
 # %% [markdown]
-# By ASSD B wins, and it wins by missing a lesion. So beside every mean stands in how many cases it was undefined, and a penalty can be asked for.
-# **Compare those counts before you compare the means.**
+# By ASSD B wins, and it wins by missing a lesion. So beside every mean stands in how many cases it was undefined, and
+# a penalty can be asked for. **Compare those counts before you compare the means.**
 #
 # ### DG: one large tumour carries all
 #

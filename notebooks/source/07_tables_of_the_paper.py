@@ -10,7 +10,7 @@
 # - put an interval on a difference, paired and over cases, and say what it leaves out,
 # - say what seeds, few cases and many comparisons do to the best number of a table.
 #
-# **Takes** 50 minutes to read and try; the cells run in about 5 minutes on two CPU cores. On a GPU they look at more
+# **Takes** 60 minutes to read and try; the cells run in about 5 minutes on two CPU cores. On a GPU they look at more
 # patients and train longer; that time was not measured.
 
 # %% tags=["parameters"]
@@ -147,7 +147,7 @@ for method, dice, voe in zip(methods, DC, VOE, strict=True):
 # ## 3 · Table 1, and the claims by their own numbers
 #
 # DC on the LiTS validation set for five maps (columns) and five ways to train (rows); $\alpha$ weighs the LR-Net's
-# loss (section 2.3). The baselines stand in the text of section 3.1.
+# loss (section 2.3), and rows without it have $\alpha = 1$. The baselines stand in the text of section 3.1.
 
 # %%
 from lrnet_edu.paper_tables import COLUMNS, TRAININGS
@@ -389,9 +389,10 @@ for n in (4, 10, 30, 137):
     print(f"{n:3} cases: the 95 % interval holds the truth in {100 * held:.0f} % of 500 studies")
 
 # %% [markdown]
-# With four cases it is wrong about one time in five. And no test helps: if two methods are equally good, each
-# patient's difference is as likely to be + as −. The **sign-flip test** tries all patterns of signs and counts how
-# many give a mean at least as far from 0 as the observed one: that share is the p-value.
+# (500 studies pin each share down to about ± 2 %.) With four cases it is wrong about one time in five. And no test
+# helps: if two methods are equally good, each patient's difference is as likely to be + as −. The **sign-flip test**
+# tries all patterns of signs and counts how many give a mean at least as far from 0 as the observed one: that share
+# is the p-value.
 
 
 # %% tags=["nbval-check-output"]
@@ -488,8 +489,8 @@ for place in (1, 2, 3):
     print(f"{titles[place]:26} s = {spread:.2f}, ρ = {rho:.2f}; SE unpaired {unpaired:.3f}, paired {paired:.3f}")
 
 # %% [markdown]
-# Four times as many patients halve the standard error. Pairing is free and does more: it needs no other patients, only that
-# one keeps the scores per case.
+# Five times as many patients divide the standard error by $\sqrt 5$, that is by 2.2. Pairing is free and does more:
+# it needs no other patients, only that one keeps the scores per case.
 #
 # Is the question settled where an interval leaves 0 out? It says: *these two networks* differ on such patients. It
 # does not say that the two *methods* do. Each network is one throw of the dice.
@@ -724,9 +725,9 @@ print(f"{len(outcomes)} verdicts: " + ", ".join(f"{outcomes.count(one)} {one}" f
 # data like these. It can neither prove nor refute what another training, a hundred times as long, does on a clinic's own
 # patients; it says how far one gets when one asks here.
 #
-# Now the tables themselves, ours with the spread over the seeds, the paper's figure in parentheses. In each picture look
-# for three things: does the bar (95 %) leave 0 out, how far do the seeds (|) lie apart, and does it hold the paper's
-# diamond?
+# Now the tables themselves, ours with the spread over the seeds, the paper's figure in parentheses. In each picture
+# look for three things: does the bar (95 %) leave 0 out, how far do the seeds (|) lie apart, and does it hold the
+# paper's diamond? A dot is filled where the bar leaves 0 out *and* the corrected p is below 0.05.
 #
 # **Question.** The paper is about *small* tumours. In which column of the last table would a method have to shine?
 
@@ -748,6 +749,8 @@ for name, table in tables.items():
     display(whole(f"{tables_text.comparisons(table)}\n\n**By size of the lesion**\n\n{tables_text.lesions(table)}"))
 
 # %% [markdown]
+# In the columns at the left: there are the small lesions.
+#
 # ## Summary
 #
 # - Most of the paper's arrows point its way in its own tables; "in all the evaluation metrics" does not hold, a bold

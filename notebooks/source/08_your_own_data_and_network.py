@@ -10,7 +10,7 @@
 # - choose label, grid and $\alpha$ for your objects,
 # - put the paper's loss behind any segmentation network, with MONAI's UNet and Lightning's trainer as examples.
 #
-# **Takes** 45 minutes to read and try; the cells run in about 2 minutes on two CPU cores. On a GPU they train longer;
+# **Takes** 50 minutes to read and try; the cells run in about 2 minutes on two CPU cores. On a GPU they train longer;
 # that time was not measured.
 
 # %% tags=["parameters"]
@@ -208,8 +208,9 @@ handle = display(shown(slider.value), raw=True, display_id=True)
 slider.observe(lambda change: handle.update(shown(change.new), raw=True), names="value")
 
 # %% [markdown]
-# The package proposes a grid from the training scans: their own resolution (the cube root of a voxel's volume), made
-# coarser until a typical scan fits into what the preset allows.
+# At 3 mm one lesion is too small and none too large; finer cubes would gain that one and cost time. The package
+# proposes a grid from the training scans: their own resolution (the cube root of a voxel's volume), made coarser
+# until a typical scan fits into what the preset allows.
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.config import PRESETS, Config
@@ -411,8 +412,11 @@ figure.finish(
 )
 
 # %% [markdown]
-# Two lines: one makes the loss, one adds it. Did the gradient arrive, and did the LR-Net stay as it was? And is this
-# the same as the package's own `Tandem` of notebook 05?
+# Two lines: one makes the loss, one adds it. (What so few steps teach is another matter: the term with the map falls
+# first, and Dice waits, as in section 7 of notebook 05. More on that below.)
+#
+# Did the gradient arrive, and did the LR-Net stay as it was? And is this the same as the package's own `Tandem` of
+# notebook 05?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import Tandem
