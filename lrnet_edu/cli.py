@@ -112,6 +112,10 @@ RandomBoxes = Annotated[
         "the scans were cropped around the object.",
     ),
 ]
+WarmUp = Annotated[
+    int | None,
+    typer.Option(min=0, help="Of the steps, those of Dice alone before an LR-Net takes part; a quarter when left out."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")]
 
 
@@ -233,6 +237,7 @@ def train(
     ] = None,
     lrnet: Annotated[Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, warm-up included.")] = None,
+    warmup_steps: WarmUp = None,
     seed: Seed = 0,
     window: Window = None,
     split: Annotated[Path | None, typer.Option(help="A split.json to use instead of a random split.")] = None,
@@ -250,7 +255,7 @@ def train(
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
-        lrnet=str(lrnet) if lrnet else None, steps=steps, seed=seed, window=window,
+        lrnet=str(lrnet) if lrnet else None, steps=steps, warmup_steps=warmup_steps, seed=seed, window=window,
     )  # fmt: skip
     if out.resolve() == data.resolve():
         raise InputError(f"{out} holds your scans; name another folder for the run.")
@@ -326,6 +331,7 @@ def reproduce(
         str, typer.Option(help="cpu (a minute a run), colab (a GPU), paper (the paper's sizes).")
     ] = "cpu",
     steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
+    warmup_steps: WarmUp = None,
     window: Window = None,
     random_boxes: RandomBoxes = None,
     workers: Annotated[
@@ -340,7 +346,7 @@ def reproduce(
     from lrnet_edu.files import check_writable
     from lrnet_edu.tables_text import claim_in_words
 
-    config = short_preset(preset, label=label, steps=steps, window=window)
+    config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
     check_writable(out)
     config = replace(config, random_boxes=_boxes(random_boxes, data, label, typer.echo))
     command = shlex.join(["lrnet-edu", *sys.argv[1:]])

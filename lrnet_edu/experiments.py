@@ -130,7 +130,7 @@ def run_config(config: Config, row: Row, seed: int) -> Config:
     """The settings of one run. No run ends before its steps are used up: every row gets the same number."""
     return replace(
         config, method=row.method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
-        convergence_patience=config.steps,
+        warmup_steps=config.warmup_steps if METHODS[row.method].lrnet else None, convergence_patience=config.steps,
     )  # fmt: skip
 
 

@@ -222,8 +222,8 @@ def cure_for_background(config: Config) -> str:
     if METHODS[config.method].lrnet is None:
         return "give it more steps, centre more patches on objects, or look whether label and window show the object"
     if METHODS[config.method].segmentation_loss is None:
-        return "add a segmentation loss to the LR-Net's (method mapdice+lrnet), or give the warm-up more steps"
-    return "give the warm-up more steps, or lower alpha"
+        return "add a segmentation loss (method mapdice+lrnet), or give the warm-up more steps (--warmup-steps)"
+    return "give the warm-up more steps (--warmup-steps), or lower alpha"
 
 
 def case_dice(mnet: nn.Module, case: CachedCase, window: Sequence[int], classes: int) -> list[float]:

@@ -62,6 +62,8 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
         ({"method": "magic"}, "mapdice\\+lrnet"),
         ({"steps": 0}, "at least one step"),
         ({"patch_size": (4, 64, 64)}, "at least 8"),
+        ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
+        ({"warmup_steps": -1}, "-1 of"),
         *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"))),
     ],
 )

@@ -111,6 +111,12 @@ def test_every_row_is_trained_as_long_on_the_same_patches() -> None:
         assert ("LR-Net" in schedule(config)) == bool(METHODS[config.method].lrnet)
 
 
+@pytest.mark.parametrize("row", paper_tables.TABLE_2_ROWS, ids=lambda row: row.key)
+def test_another_warm_up_is_another_training_for_rows_with_a_light_network_alone(row: paper_tables.Row) -> None:
+    usual, longer = (run_config(replace(TINY, warmup_steps=steps), row, 0) for steps in (None, 1))
+    assert (usual == longer) == (not METHODS[row.method].lrnet)
+
+
 # ---- runs -------------------------------------------------------------------------------------------------------
 
 

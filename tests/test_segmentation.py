@@ -304,8 +304,8 @@ def test_mapdice_weighs_by_ni_dm_whatever_the_light_network_regresses(study: Stu
 def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(
     study: Study, lrnet: Path, method: str
 ) -> None:
-    config = tiny(method, lrnet, warmup_steps=100)
-    model, batch = untrained(method, lrnet, warmup_steps=100), one_batch(study, "NI-DM")
+    config = tiny(method, lrnet, warmup_steps=1)
+    model, batch = untrained(method, lrnet, warmup_steps=1), one_batch(study, "NI-DM")
     name = METHODS[method].segmentation_loss
     assert name is not None
     target = batch.maps["NI-DM"] if name == "MapDiceLoss" else batch.classes
