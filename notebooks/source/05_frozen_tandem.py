@@ -11,8 +11,8 @@
 # - choose $\alpha$, and say why the map's error must not train a fresh M-Net alone,
 # - say what unfreezing does.
 #
-# **Takes** 60 minutes to read and try; the cells run in about 3 minutes on two CPU cores. They need no GPU; where there
-# is one, the four short trainings at the end take ten times as many steps (their time was not measured).
+# **Takes** 60 minutes to read and try; the cells run in about 3 minutes on two CPU cores. They need no GPU; where
+# there is one, the four short trainings at the end take ten times as many steps (their time was not measured).
 
 # %% [markdown]
 # Only the short trainings near the end depend on the size of the run. Everything else uses weights that ship.
@@ -316,9 +316,10 @@ figure.finish(
 )
 
 # %% [markdown]
-# Dice says the same to every voxel of a lesion, even to those that are right, and the same to every voxel outside. It is
-# a vote. The push of the map's error has a **place**: most of the lesion hears little, and it gathers where shape and map
-# disagree (plainest at the right edge, where $p$ leaves the contour), with both signs side by side. That is what the paper means by "a minor mismatch ... can exert large
+# (The contours are those of the true lesions.) Dice says the same to every voxel of a lesion, even to those that are
+# right, and the same to every voxel outside. It is a vote. The push of the map's error has a **place**: most of the
+# lesion hears little, and it gathers where shape and map disagree (plainest at the right edge, where $p$ leaves the
+# contour), with both signs side by side. That is what the paper means by "a minor mismatch ... can exert large
 # penalty".
 #
 # Scroll through it. **Question.** Find a voxel outside all lesions that the map's error pushes *up*. Why might it?
@@ -442,9 +443,10 @@ figure.finish(
 )
 
 # %% [markdown]
-# On this lesion the map's error says nothing at 0.05 (notebook 03 counted voxels of many shapes, some of which still heard), is loudest as soon as it speaks, and falls silent again where the LR-Net reads a
-# finished lesion. Dice speaks at every $q$, with the arch of $q\,(1 - q)$. So the map's error has a window: a lesion must
-# be seen a little to be helped.
+# On this lesion the map's error says nothing at 0.05 (notebook 03 counted voxels of many shapes, some of which still
+# heard), is loudest as soon as it speaks, and falls silent again where the LR-Net reads a finished lesion. Dice
+# speaks at every $q$, with the arch of $q\,(1 - q)$. So the map's error has a window: a lesion must be seen a little
+# to be helped.
 #
 # Section 6 of notebook 03 has the darker half of the story: an LR-Net that has seen masks of 0 and 1 only, as in the
 # paper, passes hardly any gradient on to a lesion below $p = 0.2$. The one that ships has seen softened masks, too. The
@@ -678,7 +680,7 @@ def train(tandem, total, batches, *, rate):
     """A step of Adam for each batch with the loss total(probabilities, maps, batch); what it saw on the way."""
     tandem.to(device).train()
     optimizer = torch.optim.Adam([weight for weight in tandem.parameters() if weight.requires_grad], lr=rate)
-    seen = {MAP_ERROR: [], "p in lesions": [], "p outside": []}
+    seen = {MAP_ERROR: [], "Dice loss": [], "p in lesions": [], "p outside": []}
     for i in range(len(batches)):
         batch = batches[i].to(device)
         probabilities, maps = tandem(batch.image)  # (B, 2, D, H, W), (B, 1, D, H, W)
@@ -687,6 +689,7 @@ def train(tandem, total, batches, *, rate):
         optimizer.step()
         p, there = probabilities.detach()[:, 1], batch.classes == 1  # (B, D, H, W) both
         seen[MAP_ERROR].append(map_regression_loss(maps.detach(), batch.maps["NI-DM"]).item())
+        seen["Dice loss"].append(DiceLoss()(probabilities.detach(), batch.classes).item())
         seen["p in lesions"].append(p[there].mean().item())
         seen["p outside"].append(p[~there].mean().item())
     return seen
@@ -705,10 +708,12 @@ from_scratch = {
     name: train(Tandem(fresh_mnet(), deepcopy(lrnet)), total, small, rate=6e-3)
     for name, total in (("Dice alone", dice_alone), ("map's error alone", map_alone))
 }
-print("mean of the last ten steps   p in lesions   outside")
 for name, seen in from_scratch.items():
-    last = {key: np.mean(values[-10:]) for key, values in seen.items()}
-    print(f"{name:28} {last['p in lesions']:12.2f} {last['p outside']:9.2f}")
+    print(f"{name:20} p in lesions   outside   Dice loss   (means over quarters of the steps)")
+    columns = np.array([seen[key] for key in ("p in lesions", "p outside", "Dice loss")])  # (3, steps)
+    for steps in np.array_split(np.arange(SCRATCH_STEPS), min(4, SCRATCH_STEPS)):
+        within, outside, loss = columns[:, steps].mean(axis=1)
+        print(f"  steps {steps[0] + 1:3} to {steps[-1] + 1:3} {within:14.2f} {outside:9.2f} {loss:11.2f}")
 
 # %%
 figure = Picture(3.7)
@@ -729,9 +734,14 @@ figure.finish(
 )
 
 # %% [markdown]
-# Dice tells lesions from the rest within a few steps. The map's error first wants to be rid of one enormous map, and the
-# cheapest way is **less lesion, everywhere**: $p$ sinks in the lesions as it does outside. That was the hard pull of
-# section 6, and it is a detour that leads towards "all background", an answer that costs 0.003.
+# Dice tells lesions from the rest within a few steps. (Each step has other patches, hence the zigzag.) Then $p$ in
+# the lesions sinks again, and yet the Dice loss goes on falling: for each voxel of a lesion there are many outside,
+# so clearing the outside gains more than is lost with those lesion voxels that this young network cannot tell from
+# it.
+#
+# The map's error first wants to be rid of one enormous map, and the cheapest way is **less lesion, everywhere**: $p$
+# sinks in the lesions as it does outside. That was the hard pull of section 6, and it is a detour that leads towards
+# "all background", an answer that costs 0.003.
 #
 # Here it turns round: while $p$ is still at some tenths the LR-Net answers, and its error calls the lesions back, long
 # after Dice had them. Nothing guarantees that. A lesion that sinks below some hundredths on the way is called back by
