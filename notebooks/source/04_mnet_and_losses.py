@@ -134,6 +134,9 @@ from lrnet_edu.figures import learning_curves_figure
 learning_curves_figure({METHODS[method].title: state.rows for method, state in states.items()})
 
 # %% [markdown]
+# "Location alone", in the lines above, is what a segmenter would score that never looks at the image and marks the
+# place where the training cases have their lesions: the bar to clear.
+#
 # The losses' heights are not to be compared: they are different functions, and MapDice, as you will see, cannot even reach
 # 0. Dice per case (DC) can. Now the test cases. The LR-Net has no part here, one M-Net each, patch by patch over the
 # whole scan:
@@ -245,7 +248,7 @@ def hollowed(t):
         axes.set(title=title, xlabel="x (voxels)")
     left.set_ylabel("y (voxels)")
     right.plot(grid, curve, color=METHOD_COLORS["mapdice"], lw=2.5)
-    right.axvline((1 - curve.min()) / 2, color=GREY, ls="--", lw=2, label="half the best ratio")
+    right.axvline((1 - curve.min()) / 2, color=GREY, ls="--", lw=2, label="best N / 2S")
     right.plot(t, loss, "o", color=BLACK, ms=10, label=f"here: {loss:.4f}")
     right.set(xlabel="t: φ above it is kept", ylabel="MapDice (no unit)", xlim=(0, 0.8), ylim=(0.09, 0.22))
     right.legend(loc="upper left")
@@ -265,6 +268,8 @@ picture = display(HTML(hollowed(t.value).to_html()), display_id=True)
 t.observe(lambda change: picture.update(HTML(hollowed(change.new).to_html())), names="value")
 
 # %% [markdown]
+# The lowest point lies where the formula says, at half of the best ratio (dashed).
+#
 # ### Exercise 4.1 · Which voxels go?
 # On some lesion the best ratio $N / S$ that MapDice can reach is 0.88. Below which φ does it want a voxel to be
 # background?
@@ -475,6 +480,8 @@ figure.finish(
 )
 
 # %% [markdown]
+# (Dice, MapDice and GDS lie on top of each other, and both Tverskys just below them.)
+#
 # And for your own lesion: **which loss still hears it?** Let the lesion shrink, let the network become surer of its
 # miss, then give it some false alarms (`background` up). (The sliders need a running kernel.)
 
