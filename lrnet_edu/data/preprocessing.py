@@ -187,10 +187,10 @@ def _to_ras(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _to_torchio(data: np.ndarray) -> Any:
-    """(D, H, W) to TorchIO's (channel, x, y, z): a view, whose memory is laid out as ITK wants it."""
+    """(D, H, W) to TorchIO's (channel, x, y, z): a copy, flipped axes made straight, in the layout that ITK wants."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(data).T[None])
+    return torch.from_numpy(data.copy().T[None])
 
 
 def _from_torchio(image: Any) -> np.ndarray:

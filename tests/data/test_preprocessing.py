@@ -296,7 +296,9 @@ def test_the_way_back_is_linear_interpolation() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_thin_volumes(depth: int) -> None:
-    image, mask = scan(make_affine(SPACING), (depth, 30, 36))
+    """Also with axes that run the other way: of one with a single voxel NumPy keeps the negative stride."""
+    turned = [reoriented(one, (0, 1, 2), (-1, -1, -1)) for one in scan(make_affine(SPACING), (depth, 30, 36))]
+    image, mask = (Volume(one.data.copy(), one.affine) for one in turned)
     prepared = prepare(image, MR, mask, ((1,),))
     assert prepared.image.shape[0] == 2 * depth
     assert np.isfinite(prepared.image).all()
