@@ -74,7 +74,8 @@ def memory_row(network: nn.Module, image: np.ndarray, window: tuple[int, int, in
     if None in rounds[0]:
         return
     memory = np.min(np.array(rounds, float), axis=0)  # what a call needs: torn free memory only adds to it
-    row = Row("prediction, peak memory with 125 windows over that with 8", memory[-1] / memory[0], unit="times")
+    ratio = float(memory[-1] / memory[0])
+    row = Row("prediction, peak memory with 125 windows over that with 8", ratio, unit="times")
     row.note = (
         f"Beyond the volume and its probabilities, the least of five calls: "
         f"{', '.join(f'{peak / 2**20:.0f} MB' for peak in memory)} with {', '.join(overlaps)} windows, nearly all of "

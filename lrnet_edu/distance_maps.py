@@ -39,6 +39,8 @@ KINDS = ("O-DM", "I-DM", "NI-DM", "SNI-DM")
 # for the map sinks to 1 / M_C in the middle of a component.
 HARD_THRESHOLD = {"NI-DM": 0.05, "O-DM": 0.5, "I-DM": 0.5, "SNI-DM": 0.0}
 
+SMALL_BOX = 4096  # voxels, see _distances
+
 Mask = TypeVar("Mask", np.ndarray, torch.Tensor)
 Spacing = tuple[float, ...]
 
@@ -208,8 +210,12 @@ def _full_distances(shape: tuple[int, ...], spacing: Spacing) -> np.ndarray:
 def _distances(inside: np.ndarray, spacing: Spacing) -> np.ndarray:
     """Distance to the nearest voxel that is False, 0 where it is False itself; the image border is none.
 
-    The library takes two to three times as long for the type bool as for the same bytes as numbers.
+    SciPy's transform is the slower one for each voxel and the faster one to start: up to twice as fast in the box of a
+    small lesion, which training patches are full of. The other library takes two to three times as long for the type
+    bool as for the same bytes as numbers.
     """
+    if inside.size < SMALL_BOX:
+        return ndimage.distance_transform_edt(inside, sampling=spacing).astype(np.float32)
     threads = torch.get_num_threads() if inside.size > 2**20 else 1  # not worth starting for small boxes
     return edt.edt(inside.view(np.uint8), anisotropy=spacing, black_border=False, parallel=threads)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from lrnet_edu import distance_maps
 from lrnet_edu.distance_maps import HARD_THRESHOLD, KINDS, distance_map
 from lrnet_edu.errors import InputError
 
@@ -424,3 +425,18 @@ def test_mistakes_raise_input_error(mask, options, said):
     with pytest.raises(InputError, match=said) as caught:
         distance_map(mask, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spacing", [None, (2.5, 0.8, 0.7)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_transforms_give_the_same_maps(kind, spacing, monkeypatch):
+    """SciPy's serves small boxes, the other library's large ones; in unit voxels they agree to the last bit."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        shape = tuple(rng.integers(1, 20, 3))
+        mask = ndimage.gaussian_filter(rng.normal(size=shape), 1) > rng.uniform(-0.3, 0.3)
+        maps = []
+        for size in (0, 10**9):
+            monkeypatch.setattr(distance_maps, "SMALL_BOX", size)
+            maps.append(distance_map(mask, kind, spacing=spacing))
+        np.testing.assert_allclose(*maps, rtol=0, atol=0 if spacing is None else 1e-5)

@@ -11,13 +11,16 @@ from lrnet_edu.figures.picture import Picture, colour_of, styled
 from lrnet_edu.palette import BLACK, GREY
 from lrnet_edu.paper_tables import BASELINE, TABLES
 
+LEFT_END = -0.45  # of the axis, in DC, unless a row's mean lies further out
+
 
 @styled
 def comparison_figure(result: Mapping[str, Any]) -> Picture:
     """Difference in DC to M-Net + Dice of every row: mean, 95 % interval, each seed, and the paper's own.
 
     Left of the line a row is worse than M-Net + Dice, right of it better. A filled mark says that the corrected test
-    and the interval both tell the row from M-Net + Dice; an open one says that they do not.
+    and the interval both tell the row from M-Net + Dice; an open one says that they do not. A bar that would take
+    the others' room ends in an arrow with its end's value.
 
     Args:
         result: what :func:`lrnet_edu.tables.build_table` returned.
@@ -36,14 +39,24 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
         face = colour if c["verdict"] != "not distinguishable" else "white"
         axes.plot(c["difference"], y, "o", ms=8, mfc=face, mec=colour, mew=2, zorder=3)
         axes.plot(row["paper"]["DC"] - printed, y, "D", ms=6, mfc="none", mec=BLACK, mew=1.2)
+    left = max(axes.get_xlim()[0], min([LEFT_END, *(row["comparison"]["difference"] - 0.05 for row in rows)]))
+    axes.set_xlim(left=left)
+    for y, row in enumerate(rows):
+        if (low := row["comparison"]["low"]) < left:
+            axes.annotate(f"\u25c4 \u2212{-low:.2f}", (left, y), xytext=(3, 8), textcoords="offset points", va="center")
     labels = [f"{row['title']}{f', {name}' if (name := row['map']) else ''}" for row in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.3, -0.7)
     axes.set_xlabel("Difference in DC to M-Net + Dice (no unit), right is better")
     axes.grid(axis="x", color=GREY, alpha=0.3)
-    for style, label in (("o", "mean of all seeds, 95 % interval"), ("|", "one seed"), ("D", "the paper's difference")):
-        axes.plot([], [], style, mfc="none", mec=GREY if style == "|" else BLACK, color=BLACK, label=label)
-    figure.legend(loc="outside upper center", ncols=3, handlelength=1)
+    for style, face, label in (
+        ("o", "none", "mean of all seeds, 95 % interval"),
+        ("o", BLACK, "the same, told from M-Net + Dice"),
+        ("|", "none", "one seed"),
+        ("D", "none", "the paper's difference"),
+    ):
+        axes.plot([], [], style, mfc=face, mec=GREY if style == "|" else BLACK, color=BLACK, label=label)
+    figure.legend(loc="outside upper center", ncols=2, handlelength=1)
     return figure.finish(alt_text(result, rows))
 
 
