@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.data import WINDOW, scan
@@ -20,6 +21,7 @@ from lrnet_edu import MNet, case_scores, distance_map
 from lrnet_edu.config import preset
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.layers import lay_out
 from lrnet_edu.segmentation import build_model
 
 
@@ -61,7 +63,14 @@ def rows(size: Size) -> Iterator[Row]:
     yield row("prediction, 27 windows", lambda: predict_probabilities(network, volume, window=window),
               3 * volume.nbytes, operations)  # fmt: skip
 
-    batches = SameBatch((16, 16, 16) if size.quick else PATCHES["cpu"], 1)
+    patches = (16, 16, 16) if size.quick else PATCHES["cpu"]
+    for features in (8, 32):
+        layer = lay_out(nn.Conv3d(features, features, 3, padding=1)).requires_grad_(False)
+        x = torch.rand(2, features, *patches).contiguous(memory_format=torch.channels_last_3d)  # (B, C, D, H, W)
+        operations = 2 * 27 * features * x.numel()
+        yield row(f"a convolution of size 3, {features} features, 2 x {' x '.join(map(str, patches))}",
+                  lambda layer=layer, x=x: layer(x), 2 * x.nbytes, operations)  # fmt: skip
+    batches = SameBatch(patches, 1)
     for method in ("dice", "dice+lrnet"):
         model = build_model(preset("cpu", method=method), 1)
         operations, moved = counted(model, lambda model=model: step_loss(model, batches.batch).backward())
