@@ -116,8 +116,8 @@ class Config(Schedule):
         output_activation(self.kind, self.activation)  # refuses what does not exist
         if self.alpha is not None and not 0 <= self.alpha < math.inf:
             raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
-        if self.warmup_steps is not None and not 0 <= self.warmup_steps < self.steps:
-            raise InputError(f"The warm-up has {self.warmup_steps} of {self.steps} steps; give fewer than all of them.")
+        if METHODS[self.method].lrnet and not 0 <= self.warmup < self.steps:
+            raise InputError(f"The warm-up has {self.warmup} of {self.steps} steps; give fewer than all of them.")
         if min(self.patch_size) < 8:
             raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
 

@@ -99,7 +99,7 @@ class Background(MNet):
 
 
 @pytest.mark.parametrize(("method", "cure"), [
-    ("mapdice+lrnet", "warm-up more steps, or lower alpha"),
+    ("mapdice+lrnet", "warm-up more steps (--warmup-steps), or lower alpha"),
     ("lrnet", "mapdice+lrnet"),
     ("dice", "label and window"),
 ])  # fmt: skip
