@@ -117,7 +117,7 @@ class Config(Schedule):
         if self.alpha is not None and not 0 <= self.alpha < math.inf:
             raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
         if METHODS[self.method].lrnet and not 0 <= self.warmup < self.steps:
-            raise InputError(f"The warm-up has {self.warmup} of {self.steps} steps; give fewer than all of them.")
+            raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
         if min(self.patch_size) < 8:
             raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
 

@@ -159,19 +159,12 @@ def predict_files(
 
 
 def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
-    from lrnet_edu.data.preprocessing import check_growth
+    from lrnet_edu.data.preprocessing import check_growth, check_scan
 
     image = nifti.read_image(path)
     check_growth(path, image, trained.preprocessing)
-    if is_segmentation(image.data):
-        raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
+    check_scan(path, image)
     return image
-
-
-def is_segmentation(data: np.ndarray) -> bool:
-    """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
-    low, high = data.min(), data.max()
-    return bool(0 <= low < high <= 9 and (data == np.rint(data)).all())
 
 
 def _segment(trained: TrainedMNet, job: Job) -> None:

@@ -222,7 +222,8 @@ much in one case hides too little in another, hence |RVD| beside it. The last th
 the surfaces, and a lesion that was missed altogether has none: those cases are left out of the mean and
 counted as undefined. Read the count before the mean.</p>"""
 
-RUN = "<p>What it takes to get these numbers again. On the CPU the same seed gives the same weights.</p>"
+RUN = """<p>What it takes to get these numbers again. On the CPU the same seed and number of threads give the same
+weights.</p>"""
 
 HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">

@@ -12,9 +12,10 @@ import pytest
 from scans import AFFINE, SHAPE, checkpoint, lits, load, mask, scan, store
 
 from lrnet_edu.data import nifti
+from lrnet_edu.data.preprocessing import is_segmentation
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.errors import InputError
-from lrnet_edu.files import is_segmentation, predict_files, write_map
+from lrnet_edu.files import predict_files, write_map
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 

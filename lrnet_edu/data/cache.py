@@ -27,7 +27,7 @@ from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.labels import Labels, format_labels
 from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
-from lrnet_edu.data.preprocessing import Preprocessing, check_growth, prepare
+from lrnet_edu.data.preprocessing import Preprocessing, check_growth, check_scan, prepare
 from lrnet_edu.errors import InputError
 from lrnet_edu.processes import run_jobs
 from lrnet_edu.writing import locked, reason, unlocked
@@ -181,6 +181,7 @@ def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
     assert case.mask is not None
     image, mask = read_image(case.image), read_mask(case.mask)
     check_same_grid(image, mask, case.image, case.mask)
+    check_scan(case.image, image)
     check_growth(case.image, image, settings)
     if settings.random_boxes:
         image, mask = random_box(image, mask, case.name)

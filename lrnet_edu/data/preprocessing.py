@@ -143,6 +143,18 @@ def check_growth(path: str | Path, image: Volume, settings: Preprocessing) -> No
         )
 
 
+def check_scan(path: str | Path, image: Volume) -> None:
+    """Raise InputError if what was given as a scan is a segmentation."""
+    if is_segmentation(image.data):
+        raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
+
+
+def is_segmentation(data: np.ndarray) -> bool:
+    """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
+    low, high = data.min(), data.max()
+    return bool(0 <= low < high <= 9 and (data == np.rint(data)).all())
+
+
 def prepare(
     image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels | None = None
 ) -> Prepared:

@@ -723,8 +723,8 @@ outcomes = [
 print(f"{len(outcomes)} verdicts: " + ", ".join(f"{outcomes.count(one)} {one}" for one in dict.fromkeys(outcomes)))
 
 # %% [markdown]
-# *Held* and *failed* need every comparison behind a claim, or one against it, to be told from chance; *held in part*
-# means that some were and none went against it. Whatever stands above: it is true of trainings as short as these and of
+# *Held*: every comparison behind the claim is told from chance. *Failed*: one that goes against it is. *Held in part*:
+# some are, and none goes against it. Whatever stands above: it is true of trainings as short as these and of
 # data like these. It can neither prove nor refute what another training, a hundred times as long, does on a clinic's own
 # patients; it says how far one gets when one asks here.
 #
@@ -732,7 +732,8 @@ print(f"{len(outcomes)} verdicts: " + ", ".join(f"{outcomes.count(one)} {one}" f
 # look for three things: does the bar (95 %) leave 0 out, how far do the seeds (|) lie apart, and does it hold the
 # paper's diamond? A dot is filled where the bar leaves 0 out *and* the corrected p is below 0.05.
 #
-# **Question.** The paper is about *small* tumours. In which column of the last table would a method have to shine?
+# **Question.** The paper is about *small* tumours. In which columns of "By size of the lesion", on the phantoms, would a
+# method have to shine?
 
 # %%
 from IPython.display import Markdown
@@ -756,7 +757,8 @@ for name, table in tables.items():
 #
 # ### A claim that failed, pursued
 #
-# M-Net + LR-Net, the regression loss alone, is the paper's second best row. In our tables it falls behind Dice. Every
+# M-Net + LR-Net, the regression loss alone, is the paper's second best row. On the phantoms and the hippocampus ours
+# falls behind Dice. Every
 # row with an LR-Net begins with Dice alone, its **warm-up**, for a quarter of its steps (notebook 05 shows why). The
 # paper says "trained from scratch"; its first author's scripts start the tandem from a *trained* M-Net.
 #
@@ -780,12 +782,12 @@ for name, table in later.items():
 
 # %% [markdown]
 # After half of the steps the failed row becomes the best one on the phantoms, and a frozen LR-Net beats an unfrozen
-# one, both as in the paper: where the tandem starts decides. On the hippocampus it does not help. Either way, each row
-# had the same number of steps as Dice.
+# one, both as in the paper: where the tandem starts decides. (That the unfrozen one beats Dice as well is not.) On the
+# hippocampus it does not help. Either way, each row had the same number of steps as Dice.
 #
 # Is it the map, though? When Dice goes, the optimiser Adam begins anew, and that alone could help. So we trained
-# M-Net + Dice with Adam begun anew at the same step: that gave 0.572 in place of 0.542, a quarter of the gain; the rest is
-# the map's. (All of it, trial by trial: `results/NOTES.md`.) Look for the dull explanation before the exciting one.
+# M-Net + Dice with Adam begun anew at the same step: 0.572 in place of 0.542, a quarter of the gain; the rest is the
+# map's (`results/NOTES.md`). Look for the dull explanation before the exciting one.
 #
 # ## Summary
 #
