@@ -261,7 +261,7 @@ class Study:
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
             listed = ", ".join(
-                f"{score:.3f} (label {'+'.join(map(str, numbers))})"
+                f"{'no case holds it' if np.isnan(score) else f'{score:.3f}'} (label {'+'.join(map(str, numbers))})"
                 for score, numbers in zip(scores, self.labels, strict=True)
             )
             lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {listed}")

@@ -609,3 +609,9 @@ def test_a_missing_tensorboard_leaves_nothing_behind(
     with pytest.raises(InputError, match="pip install tensorboard"):
         train_run(study, replace(TINY, method="dice"), tmp_path / "run", device="cpu", tensorboard=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_without_the_object_is_told_in_words(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation, "location_baseline", lambda *_: np.array([np.nan]))
+    assert "test DC: no case holds it (label " in study.describe()
+    assert "nan" not in study.describe()
