@@ -13,7 +13,7 @@
 # - say what is left of map and gradient where a probability is not 1,
 # - recognise a dead ReLU output and revive it.
 #
-# **Takes** 55 minutes to read and try; the cells run in 2 minutes on a CPU with two cores. On a GPU the training
+# **Takes** 55 minutes to read and try; the cells run in about a minute on a CPU with two cores. On a GPU the training
 # below takes more steps by itself; its time was not measured.
 
 # %% tags=["parameters"]

@@ -10,7 +10,7 @@
 # - show on one ball that the mask is not what minimises MapDice, and mend it,
 # - say what every imbalance loss of Table 2 does for a small lesion that is being missed.
 #
-# **Takes** 50 minutes to read and try; the cells run in 3 minutes on a CPU with two cores. On a GPU the trainings
+# **Takes** 50 minutes to read and try; the cells run in about a minute on a CPU with two cores. On a GPU the trainings
 # take more steps by themselves; their time was not measured.
 
 # %% tags=["parameters"]

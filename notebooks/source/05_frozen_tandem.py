@@ -11,7 +11,7 @@
 # - choose $\alpha$, and say why the map's error must not train a fresh M-Net alone,
 # - say what unfreezing does.
 #
-# **Takes** 60 minutes to read and try; the cells run in about 3 minutes on two CPU cores. They need no GPU; where
+# **Takes** 60 minutes to read and try; the cells run in about a minute on two CPU cores. They need no GPU; where
 # there is one, the four short trainings at the end take ten times as many steps (their time was not measured).
 
 # %% [markdown]

@@ -10,7 +10,7 @@
 # - put an interval on a difference, paired and over cases, and say what it leaves out,
 # - say what seeds, few cases and many comparisons do to the best number of a table.
 #
-# **Takes** 60 minutes to read and try; the cells run in about 5 minutes on two CPU cores. On a GPU they look at more
+# **Takes** 60 minutes to read and try; the cells run in about 2 minutes on two CPU cores. On a GPU they look at more
 # patients and train longer; that time was not measured.
 
 # %% tags=["parameters"]

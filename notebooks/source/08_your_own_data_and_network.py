@@ -10,7 +10,7 @@
 # - choose label, grid and $\alpha$ for your objects,
 # - put the paper's loss behind any segmentation network, with MONAI's UNet and Lightning's trainer as examples.
 #
-# **Takes** 50 minutes to read and try; the cells run in about 2 minutes on two CPU cores. On a GPU they train longer;
+# **Takes** 50 minutes to read and try; the cells run in about a minute on two CPU cores. On a GPU they train longer;
 # that time was not measured.
 
 # %% tags=["parameters"]
