@@ -258,6 +258,16 @@ def test_the_figure_draws_every_comparison() -> None:
     assert "Worse: Generalised Dice -0." in figure.alt
 
 
+@pytest.mark.parametrize(("low", "arrows"), [(-0.9, 1), (-0.3, 0)])
+def test_a_bar_that_leaves_the_picture_ends_in_an_arrow(low: float, arrows: int) -> None:
+    result = table_2({"wce": 0.1, "gds": -0.1})
+    comparisons = {row["row"]: row["comparison"] for row in result["rows"]}
+    comparisons["gds"]["low"] = low
+    axes = comparison_figure(result).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["\u25c4 \u22120.90"] * arrows
+    assert axes.get_xlim()[0] < min(c["difference"] for c in comparisons.values() if c)
+
+
 def test_a_figure_of_the_baseline_alone() -> None:
     result = build_table("table2", [record(TABLE_2_ROWS[0], 0, [0.5, 0.6])], seeds=[0], facts=FACTS)
     assert "no row to compare" in comparison_figure(result).alt

@@ -203,6 +203,13 @@ def test_a_label_must_occur_somewhere(data: Path, prepared: list[str]) -> None:
     assert len(run(data, labels=((5,),))) == 3  # in one case is enough
 
 
+def test_a_segmentation_is_no_scan_to_train_on(data: Path, prepared: list[str]) -> None:
+    (data / "volume-1.nii.gz").write_bytes((data / "segmentation-1.nii.gz").read_bytes())
+    with pytest.raises(InputError, match=r"volume-1\.nii\.gz is a segmentation"):
+        run(data)
+    assert not prepared
+
+
 def test_bad_cases(data: Path) -> None:
     (data / "segmentation-2.nii.gz").rename(data / "kept.nii.gz")
     with pytest.raises(InputError, match=r"volume-2\.nii\.gz has no segmentation"):
