@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.scans import lesions
+from benchmarks.maps import batch_of_masks
 from benchmarks.timing import Row, Size, compared, finished, largest_difference, operations_per_second, timed
 from benchmarks.training import SameBatch, counted, step_loss
 from lrnet_edu import distance_map
@@ -37,16 +36,11 @@ def rows(size: Size) -> Iterator[Row]:
     yield from step_rows((16, 32, 32) if size.quick else (48, 256, 256), here)
 
 
-def masks_of_batch(number: int, shape: tuple[int, int, int]) -> torch.Tensor:
-    masks = [lesions(shape, 4, share=0.02, seed=seed) for seed in range(number)]
-    return torch.from_numpy(np.stack(masks))[:, None]  # (B, 1, D, H, W)
-
-
 def map_row(number: int, shape: tuple[int, int, int], here: str) -> Row:
     """There, against the CPU's way with the transfer to it and back."""
-    masks = masks_of_batch(number, shape).to(here)
+    masks = batch_of_masks(number, shape).to(here)
     row = compared(
-        f"NI-DM of a batch, {' x '.join(map(str, masks.shape))}, on the GPU",
+        f"NI-DM of a batch, {' x '.join(map(str, masks.shape))}, on {here}",
         lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")).cpu(),
         {"by the CPU": lambda: finished(distance_map(masks.cpu()).to(here)).cpu()},
         difference=largest_difference,
@@ -72,7 +66,7 @@ def step_rows(shape: tuple[int, int, int], here: str) -> Iterator[Row]:
         yield Row(f"{title}: share of the peak", 100 * operations / seconds[-1] / peak, unit="%")
         if here == "cuda":
             yield Row(f"{title}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GB")
-    masks = masks_of_batch(2, shape).to(here)
+    masks = batch_of_masks(2, shape).to(here)
     map_seconds = timed(lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")), 10)[1]
     row = Row(f"NI-DM of {patches}, share of the fastest of these steps", 100 * map_seconds / min(seconds), unit="%")
     yield row.limit(5)

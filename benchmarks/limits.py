@@ -14,10 +14,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.data import WINDOW, scan
+from benchmarks.inference import network_and_volume
 from benchmarks.scans import SCAN, SPACING, lesions, liver, predicted
 from benchmarks.timing import Row, Size, bytes_per_second, operations_per_second, timed
 from benchmarks.training import PATCHES, SameBatch, counted, plain_loop, step_loss
-from lrnet_edu import MNet, case_scores, distance_map
+from lrnet_edu import case_scores, distance_map
 from lrnet_edu.config import preset
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.inference import predict_probabilities
@@ -54,9 +55,7 @@ def rows(size: Size) -> Iterator[Row]:
     moved = image.data.nbytes + labels.data.nbytes + 5 * prepare(image, settings).image.size  # float32 and uint8
     yield row("preprocessing of a scan", lambda: prepare(image, settings, labels, ((1,),)), moved)
 
-    window = (16, 32, 32) if size.quick else (32, 64, 64)
-    network = MNet(features=(8, 16, 32, 64), blocks=(1, 1, 1)).eval()
-    volume = np.zeros([2 * n for n in window], np.float32)
+    network, window, volume = network_and_volume(size)
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(2, 1, *window))  # two of the 27 windows
     operations = 27 / 2 * counter.get_total_flops()

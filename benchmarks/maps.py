@@ -78,12 +78,17 @@ def scan_rows(shape: tuple[int, int, int]) -> Iterator[Row]:
             yield row.aim(aims)
 
 
+def batch_of_masks(number: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Bool (B, 1, D, H, W), four lesions each."""
+    masks = [lesions(shape, 4, share=0.02, seed=seed) for seed in range(number)]
+    return torch.from_numpy(np.stack(masks))[:, None]
+
+
 def batch_rows(size: Size) -> Iterator[Row]:
     """What a training step asks for: torch in, torch out."""
     shapes = [(2, 16, 48, 48)] if size.quick else [(2, 48, 256, 256), (8, 64, 64, 64)]
     for number, *shape in shapes:
-        masks = np.stack([lesions(tuple(shape), 4, share=0.02, seed=seed) for seed in range(number)])
-        batch = torch.from_numpy(masks)[:, None]  # (B, 1, D, H, W)
+        batch = batch_of_masks(number, (shape[0], shape[1], shape[2]))
 
         def through_numpy(transform: Transform, batch: torch.Tensor = batch) -> torch.Tensor:
             maps = [recipe(mask, "NI-DM", transform) for mask in batch[:, 0].numpy()]
