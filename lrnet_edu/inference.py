@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrnet_edu.allocator import keep_freed_memory
 from lrnet_edu.layers import lay_out
 
-BATCH = 2  # windows at a time; PyTorch's CPU convolution takes a slow path, 7 times slower, for a batch of one
+BATCH = 2  # windows at a time; a batch of one takes PyTorch's slow path on a CPU
 
 
 @torch.inference_mode()
@@ -32,6 +33,7 @@ def predict_probabilities(
     Returns:
         (classes, D, H, W) float32, summing to 1 at every voxel.
     """
+    keep_freed_memory()
     device = next(lay_out(mnet).parameters()).device
     size = tuple(min(w, s) for w, s in zip(window, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]

@@ -1,9 +1,9 @@
-"""Two bricks that PyTorch computes slowly on a CPU, computed otherwise there: the same values in less time.
+"""Three bricks that PyTorch computes slowly on a CPU, computed otherwise there: the same values in less time.
 
 In training the features of a voxel lie side by side in memory (``channels_last_3d``), as convolutions like it best.
 PyTorch's instance normalisation and its convolutions of size 1 leave that layout, and half a dozen copies at full
-resolution follow each of them. The ones below stay in it, which saves about a sixth of a step (the row "PyTorch's own
-layers" of ``results/benchmarks.md``). In any other layout, and on a GPU, they are PyTorch's own.
+resolution follow each of them; its convolutions of few features use half of the processor. The ones below do neither
+(the row "PyTorch's own layers" of ``results/benchmarks.md``). In any other layout, and on a GPU, they are PyTorch's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 @torch.inference_mode(False)  # else the weights could not be trained afterwards
@@ -20,14 +19,103 @@ def lay_out(network: nn.Module) -> nn.Module:
     """Put a network's weights into the layout that is fastest on its device; their values stay as they are."""
     for weight in network.parameters():
         if weight.ndim == 5 and weight.device.type != "mps":  # which knows only the usual layout
-            weight.data = weight.data.to(memory_format=torch.channels_last_3d)
+            weight.data = weight.data.to(memory_format=SIDE_BY_SIDE)
     return network
 
 
 def features_side_by_side(x: Tensor) -> bool:
     """True for a batch (B, C, D, H, W) on a CPU whose features, more than one, are its fastest axis in memory."""
     on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return on_cpu and x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+    side_by_side = x.is_contiguous(memory_format=SIDE_BY_SIDE) and not x.is_contiguous()
+    return on_cpu and side_by_side and not torch.is_autocast_enabled("cpu")
+
+
+# Numbers in a vector register of this processor, if PyTorch's convolutions are oneDNN's.
+REGISTER = {"AVX2": 8, "AVX512": 16}.get(torch.backends.cpu.get_cpu_capability(), 1)
+ONEDNN = torch.backends.mkldnn.is_available()
+SIDE_BY_SIDE = torch.channels_last_3d
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution of size 3 whose result is as large as what went in, or half of it with a stride of 2.
+
+    PyTorch's kernels (oneDNN's) take the output features of one voxel into a vector register. Eight of them leave half
+    of a register of sixteen empty. So two neighbours along x are computed as one voxel of twice the features: windows
+    of 3 x 3 x 4 move by two. A quarter of the products is then with zeros, and it takes two thirds of the time. And
+    PyTorch does not use those kernels for a batch of one and few features, which takes ten times as long.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        on_cpu = ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        laid_out = self.weight.stride(1) == 1  # by lay_out, one input channel included
+        if not on_cpu or not laid_out or self.stride != (1, 1, 1):
+            return super().forward(x)
+        if len(x) > 1 and max(_neighbours(channels, x) for channels in self.weight.shape[:2]) == 1:
+            return super().forward(x)
+        return _Convolved.apply(x.contiguous(memory_format=SIDE_BY_SIDE), self.weight, self.bias)
+
+
+class _Convolved(torch.autograd.Function):
+    """The convolution, and its derivative: with respect to x that is one with the weights the other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _convolved(x, weight, bias).data  # no view, so that a ReLU can change it in place
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _convolved(gradient, weight.flip(2, 3, 4).transpose(0, 1))
+        if any(ctx.needs_input_grad[1:]):
+            n = _neighbours(len(weight), x)
+            windows = _windows(weight, n)
+            _, of_windows, of_bias = torch.ops.aten.convolution_backward(
+                _joined(gradient, n), x, windows, [len(windows)], [1, 1, n], [1] * 3, [1] * 3, False, [0] * 3, 1,
+                [False, True, True],
+            )  # fmt: skip
+            of_weight, of_bias = _places(of_windows, n).sum(0), of_bias.view(n, -1).sum(0)
+        return of_x, of_weight, of_bias
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    n = _neighbours(len(weight), x)
+    biases = None if bias is None else torch.cat([bias] * n)
+    y = torch.mkldnn_convolution(x, _windows(weight, n), biases, [1] * 3, [1, 1, n], [1] * 3, 1)
+    return _joined(y, 1 / n)  # (B, outputs, D, H, W)
+
+
+def _neighbours(outputs: int, x: Tensor) -> int:
+    """How many neighbours along x are computed together."""
+    return next((n for n in (4, 2) if n * outputs <= REGISTER and x.shape[-1] % n == 0), 1)
+
+
+def _windows(weight: Tensor, n: int) -> Tensor:
+    """(outputs, C, 3, 3, 3) -> (n * outputs, C, 3, 3, 2 + n): the weights at n places, next to each other."""
+    if n == 1:
+        return weight
+    windows = torch.empty(n * len(weight), *weight.shape[1:4], 2 + n, memory_format=SIDE_BY_SIDE).zero_()
+    _places(windows, n).copy_(weight)
+    return windows
+
+
+def _places(windows: Tensor, n: int) -> Tensor:
+    """The weights in the windows, (n, outputs, C, 3, 3, 3), the same memory: at the next place one voxel later."""
+    outputs = len(windows) // n
+    first, *strides = windows.stride()
+    shape = (n, outputs, *windows.shape[1:4], 3)
+    return windows.as_strided(shape, (outputs * first + strides[-1], first, *strides))
+
+
+def _joined(x: Tensor, n: float) -> Tensor:
+    """(B, C, D, H, W) -> (B, n * C, D, H, W / n): n neighbours as one voxel, without a copy."""
+    b, c, d, h, w = x.shape
+    return x.movedim(1, -1).reshape(b, d, h, round(w / n), round(n * c)).movedim(-1, 1)
 
 
 class PointwiseConv3d(nn.Conv3d):
@@ -37,9 +125,38 @@ class PointwiseConv3d(nn.Conv3d):
         super().__init__(inputs, outputs, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not features_side_by_side(x):
-            return super().forward(x)
-        return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)  # (B, outputs, D, H, W)
+        return _Mixed.apply(x, self.weight, self.bias) if features_side_by_side(x) else super().forward(x)
+
+
+class _Mixed(torch.autograd.Function):
+    """The product with that matrix, and its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        mixed = (_voxels(x) @ weight.flatten(1).T).add_(bias)  # a bias within the product would be slower
+        return _batch(mixed, x).data  # no view, so that a ReLU can change it in place
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        g = _voxels(gradient)
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _batch(g @ weight.flatten(1), x)
+        if any(ctx.needs_input_grad[1:]):
+            of_weight, of_bias = (g.T @ _voxels(x)).view_as(weight), g.sum(0)
+        return of_x, of_weight, of_bias
+
+
+def _voxels(x: Tensor) -> Tensor:
+    """(B, C, D, H, W) -> (B * D * H * W, C), without a copy where features lie side by side."""
+    return x.movedim(1, -1).flatten(0, -2)
+
+
+def _batch(voxels: Tensor, like: Tensor) -> Tensor:
+    b, _, d, h, w = like.shape
+    return voxels.view(b, d, h, w, -1).movedim(-1, 1)  # (B, C, D, H, W)
 
 
 class InstanceNorm(nn.InstanceNorm3d):

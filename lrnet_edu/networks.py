@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.errors import InputError
-from lrnet_edu.layers import InstanceNorm, PointwiseConv3d
+from lrnet_edu.layers import Conv3d, InstanceNorm, PointwiseConv3d
 from lrnet_edu.reading import shortened
 
 # Its keys are distance_maps.KINDS, whose module loads SciPy: that would slow the import down.
@@ -45,7 +45,7 @@ def output_activation(kind: str, activation: str | None = None) -> str:
 def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, normalisation, ReLU: the one brick of both networks."""
     return nn.Sequential(
-        PointwiseConv3d(inputs, outputs) if size == 1 else nn.Conv3d(inputs, outputs, size, stride, size // 2),
+        PointwiseConv3d(inputs, outputs) if size == 1 else Conv3d(inputs, outputs, stride),
         NORMS[norm](outputs),
         nn.ReLU(inplace=True),
     )
@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             *convolution(inputs, outputs, norm),
-            nn.Conv3d(outputs, outputs, 3, padding=1),
+            Conv3d(outputs, outputs),
             NORMS[norm](outputs),
         )
         self.shortcut = (
@@ -68,7 +68,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+        return F.relu(self.body(x).add_(self.shortcut(x)), inplace=True)
 
 
 def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None) -> nn.Sequential:

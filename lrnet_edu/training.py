@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from lrnet_edu.allocator import keep_freed_memory
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
@@ -99,6 +100,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
         InputError: if a loss is not finite (names the step and the cases), the memory does not suffice (names what
             to lower), or ``resume`` finds another run.
     """
+    keep_freed_memory()
     model = lay_out(task.model.to(device))
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=config.learning_rate)

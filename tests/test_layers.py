@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from lrnet_edu import layers
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.layers import InstanceNorm, PointwiseConv3d, lay_out
+from lrnet_edu.layers import Conv3d, InstanceNorm, PointwiseConv3d, lay_out
 from lrnet_edu.networks import MNet
 
 SIDE_BY_SIDE = torch.channels_last_3d
@@ -35,6 +38,62 @@ def test_values_and_gradients_are_pytorchs_and_the_layout_stays(
         torch.testing.assert_close(one, another)
     assert found.is_contiguous(memory_format=layout)
     assert gradients[0].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("register", [1, 8, 16])  # processors without, with AVX2, with AVX-512
+@pytest.mark.parametrize("shape", [(2, 4, 6, 8), (2, 3, 5, 6), (1, 4, 4, 7)])  # 4, 2 and 1 neighbours at a time
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 8), (2, 4), (4, 2), (8, 8), (16, 8), (3, 20)])
+def test_narrow_convolution_is_pytorchs_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch, register: int, shape: tuple[int, ...], inputs: int, outputs: int
+) -> None:
+    monkeypatch.setattr(layers, "REGISTER", register)
+    torch.manual_seed(0)
+    ours, theirs = lay_out(Conv3d(inputs, outputs)), nn.Conv3d(inputs, outputs, 3, padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    image = torch.randn(shape[0], inputs, *shape[1:])
+    mine, other = image.clone().requires_grad_(), image.double().requires_grad_()
+    found, expected = ours(mine), theirs.double()(other)
+    wanted = torch.randn_like(expected)
+    close: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-4, "check_dtype": False}
+    torch.testing.assert_close(found, expected, **close)
+    assert found.is_contiguous(memory_format=SIDE_BY_SIDE)
+    gradients = torch.autograd.grad(found, [mine, *ours.parameters()], wanted.float())
+    for one, another in zip(
+        gradients, torch.autograd.grad(expected, [other, *theirs.parameters()], wanted), strict=True
+    ):
+        torch.testing.assert_close(one, another, **close)
+
+
+@pytest.mark.parametrize("layer", [Conv3d(8, 8), PointwiseConv3d(8, 8)])
+@pytest.mark.parametrize("trained", [[], ["bias"], ["weight"], ["weight", "bias"]])
+def test_gradients_reach_what_is_trained_and_a_relu_in_place_does_no_harm(layer: nn.Module, trained: list[str]) -> None:
+    for name, parameter in lay_out(layer).named_parameters():
+        parameter.requires_grad_(name in trained)
+        parameter.grad = None
+    image = torch.randn(2, 8, 4, 4, 4).to(memory_format=SIDE_BY_SIDE).requires_grad_()
+    torch.relu_(layer(image)).sum().backward()
+    again, weight, bias = (one.detach().requires_grad_() for one in (image, layer.weight, layer.bias))
+    torch.relu(nn.functional.conv3d(again, weight, bias, padding=weight.shape[-1] // 2)).sum().backward()
+    torch.testing.assert_close(image.grad, again.grad)
+    for name, expected in (("weight", weight.grad), ("bias", bias.grad)):
+        found = layer.get_parameter(name).grad
+        torch.testing.assert_close(found, expected if name in trained else None)
+
+
+def test_narrow_convolution_leaves_the_rest_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "REGISTER", 16)
+    image = torch.randn(2, 8, 4, 4, 4)
+
+    def own(layer: nn.Module, x: torch.Tensor) -> bool:
+        return "Convolved" in layer(x).grad_fn.name()
+
+    assert own(lay_out(Conv3d(8, 8)), image)
+    assert not own(Conv3d(8, 8), image)  # nobody laid its weights out
+    assert not own(lay_out(Conv3d(8, 8, stride=2)), image)
+    assert not own(lay_out(Conv3d(8, 8)).double(), image.double())
+    assert not own(lay_out(Conv3d(32, 32)), torch.randn(2, 32, 4, 4, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not own(lay_out(Conv3d(8, 8)), image)
 
 
 def test_norm_has_the_derivative_of_its_values() -> None:
