@@ -34,9 +34,9 @@ from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.patches import Batch
 from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.layers import InstanceNorm, PointwiseConv3d
+from lrnet_edu.layers import Conv3d, InstanceNorm, PointwiseConv3d
 from lrnet_edu.losses import map_regression_loss
-from lrnet_edu.networks import load_lrnet, regress_maps
+from lrnet_edu.networks import ResidualBlock, load_lrnet, regress_maps
 from lrnet_edu.pretraining import held_out_shapes, lrnet_quality, pretraining_task
 from lrnet_edu.samples import sample_folder
 from lrnet_edu.segmentation import build_model
@@ -111,8 +111,9 @@ def with_pytorchs_layers(model: nn.Module) -> nn.Module:
         for name, layer in list(part.named_children()):
             if isinstance(layer, InstanceNorm):
                 setattr(part, name, nn.InstanceNorm3d(layer.num_features))
-            elif isinstance(layer, PointwiseConv3d):
-                own = nn.Conv3d(layer.in_channels, layer.out_channels, 1)
+            elif isinstance(layer, Conv3d | PointwiseConv3d):
+                size, stride, padding = layer.kernel_size, layer.stride, layer.padding
+                own = nn.Conv3d(layer.in_channels, layer.out_channels, size, stride, padding)  # type: ignore[arg-type]
                 own.load_state_dict(layer.state_dict())
                 setattr(part, name, own.requires_grad_(layer.weight.requires_grad))
     return model
@@ -197,19 +198,34 @@ def lrnet_rows(lrnet: nn.Module, shape: tuple[int, int, int], added: float) -> I
 
 
 def counted(network: nn.Module, step: Callable[[], Any]) -> tuple[int, int]:
-    """Operations of a call forward and backward, and bytes that the network's layers read and write in it."""
-    moved = 0
+    """Operations of a call forward and backward, and bytes that the network's layers read and write in it.
+
+    A layer reads what goes in and writes what comes out, and as much again on the way back. There a ReLU reads two,
+    the gradient and its own result. A residual block sums two and has a ReLU behind it; back, two gradients meet.
+    """
+    moved = 0  # numbers of four bytes
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal moved
-        moved += 4 * (sum(tensor.numel() for tensor in inputs) + output.numel())
+        if isinstance(module, ResidualBlock):
+            moved += (3 + 2 + 3 + 3) * output.numel()
+        elif isinstance(module, nn.ReLU):
+            moved += (2 + 3) * output.numel()
+        elif not isinstance(module, nn.Identity) and not list(module.children()):
+            moved += 2 * (sum(tensor.numel() for tensor in inputs) + output.numel())
 
-    hooks = [part.register_forward_hook(count) for part in network.modules() if not list(part.children())]
-    with FlopCounterMode(display=False) as counter:
+    def concatenated(tensors: Sequence[Tensor], dim: int = 0, cat: Callable[..., Tensor] = torch.cat) -> Tensor:
+        nonlocal moved
+        result = cat(tensors, dim)
+        moved += 2 * 2 * result.numel()
+        return result
+
+    hooks = [part.register_forward_hook(count) for part in network.modules()]
+    with FlopCounterMode(display=False) as counter, patch.object(torch, "cat", concatenated):
         step()
     for hook in hooks:
         hook.remove()
-    return counter.get_total_flops(), 2 * moved  # the way back reads and writes as much again
+    return counter.get_total_flops(), 4 * moved
 
 
 def pretraining_rows(size: Size) -> Iterator[Row]:

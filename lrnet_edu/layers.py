@@ -134,8 +134,9 @@ class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        mixed = (_voxels(x) @ weight.flatten(1).T).add_(bias)  # a bias within the product would be slower
-        return _batch(mixed, x).data  # no view, so that a ReLU can change it in place
+        mixed = _batch(_voxels(x) @ weight.flatten(1).T, x)
+        _rows(mixed).add_(bias.repeat(x.shape[-1]))  # within the product, or in short rows, it would be slower
+        return mixed.data  # no view, so that a ReLU can change it in place
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
