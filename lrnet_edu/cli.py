@@ -248,6 +248,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
 ) -> None:
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
+    from lrnet_edu.config import METHODS
     from lrnet_edu.config import preset as preset_config
     from lrnet_edu.files import check_writable
     from lrnet_edu.parallel import first_alone_first, joined, local_device, rank
@@ -258,6 +259,13 @@ def train(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
         lrnet=str(lrnet) if lrnet else None, steps=steps, warmup_steps=warmup_steps, seed=seed, window=window,
     )  # fmt: skip
+    given = {"--lrnet": lrnet, "--activation": activation, "--alpha": alpha, "--warmup-steps": warmup_steps}
+    idle = [option for option, value in given.items() if value is not None]
+    if idle and METHODS[method].lrnet is None:
+        raise InputError(
+            f"Method {method} has no LR-Net, and {', '.join(idle)} speaks of one; leave that out, or choose a method "
+            "with an LR-Net, such as dice+lrnet."
+        )
     if out.resolve() == data.resolve():
         raise InputError(f"{out} holds your scans; name another folder for the run.")
     check_writable(out)

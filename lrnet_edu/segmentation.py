@@ -281,6 +281,12 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
     cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
     by_name = {case.name: case for case in cached}
     by_part = {part: [by_name[name] for name in parts[part]] for part in PARTS}
+    if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
+        low, high = chosen.window
+        raise InputError(
+            f"Between {low:g} and {high:g} HU the scans are of one grey; choose a window in which the object differs "
+            "from what surrounds it (--window), such as -200 250 for the liver."
+        )
     return Study(data, labels, parts, chosen, by_part, tuple(case.name for case in found if case.mask is None))
 
 

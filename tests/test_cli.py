@@ -275,6 +275,14 @@ def test_labels_that_occur_nowhere(refused: Callable[..., None], tmp_path: Path)
         refused("label", "maps", data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz", "--label", nonsense)
 
 
+def test_options_that_would_do_nothing(refused: Callable[..., None], tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1, 2, 3])
+    train = ("train", "--data", data, "--label", 1, "--out", tmp_path / "run", "--method", "mapdice")
+    for option, value in (("--alpha", 1), ("--warmup-steps", 2), ("--activation", "relu"), ("--lrnet", "mine")):
+        refused(f"mapdice has no LR-Net, and {option}", *train, option, value)
+    refused("Between 3000 and 4000 HU .* one grey", *train, "--window", 3000, 4000)
+
+
 def test_empty_and_missing_folders(refused: Callable[..., None], tmp_path: Path) -> None:
     trained = checkpoint(tmp_path / "m.safetensors")
     empty = tmp_path / "empty"
