@@ -24,7 +24,10 @@ def lay_out(network: nn.Module) -> nn.Module:
 
 
 def features_side_by_side(x: Tensor) -> bool:
-    """True for a batch (B, C, D, H, W) on a CPU whose features, more than one, are its fastest axis in memory."""
+    """True for a batch (B, C, D, H, W) on a CPU whose features, more than one, are its fastest axis in memory.
+
+    Never under autocast, which knows PyTorch's layers only.
+    """
     on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     side_by_side = x.is_contiguous(memory_format=SIDE_BY_SIDE) and not x.is_contiguous()
     return on_cpu and side_by_side and not torch.is_autocast_enabled("cpu")
