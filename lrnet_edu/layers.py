@@ -37,6 +37,7 @@ def features_side_by_side(x: Tensor) -> bool:
 REGISTER = {"AVX2": 8, "AVX512": 16}.get(torch.backends.cpu.get_cpu_capability(), 1)
 ONEDNN = torch.backends.mkldnn.is_available()
 SIDE_BY_SIDE = torch.channels_last_3d
+ENOUGH = 20_000  # voxels of a batch; with fewer, the calls around a kernel take longer than it saves
 
 
 class Conv3d(nn.Conv3d):
@@ -56,7 +57,8 @@ class Conv3d(nn.Conv3d):
         laid_out = self.weight.stride(1) == 1  # by lay_out, one input channel included
         if not on_cpu or not laid_out or self.stride != (1, 1, 1):
             return super().forward(x)
-        if len(x) > 1 and max(_neighbours(channels, x) for channels in self.weight.shape[:2]) == 1:
+        together = max(_neighbours(channels, x) for channels in self.weight.shape[:2])
+        if len(x) > 1 and (together == 1 or x[:, 0].numel() < ENOUGH):
             return super().forward(x)
         return _Convolved.apply(x.contiguous(memory_format=SIDE_BY_SIDE), self.weight, self.bias)
 
