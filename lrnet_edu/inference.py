@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu.allocator import keep_freed_memory
-from lrnet_edu.layers import lay_out
+from lrnet_edu.layers import Conv3d, lay_out
 
-BATCH = 2  # windows at a time; a batch of one takes PyTorch's slow path on a CPU
+BATCH = 2  # windows at a time
 
 
 @torch.inference_mode()
@@ -22,7 +22,7 @@ def predict_probabilities(
     """Softmax probabilities of a whole volume by overlapping windows, averaged with a bell-shaped weight.
 
     A voxel near a window's edge was seen with half of its surroundings missing, so windows overlap and their
-    middles count most.
+    middles count most. The process keeps freed memory from then on (``allocator``).
 
     Args:
         mnet: image (1, 1, d, h, w) -> logits (1, classes, d, h, w); used on the device and in the mode it is in.
@@ -42,11 +42,13 @@ def predict_probabilities(
     total: Tensor | None = None
     weights = torch.zeros(image.shape)
     corners = list(product(*starts))
+    # On a CPU PyTorch's convolutions take a slow path for a batch of one, ours do not.
+    least = 1 if any(isinstance(part, Conv3d) for part in mnet.modules()) else BATCH
     for first in range(0, len(corners), BATCH):
         boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
                  for corner in corners[first : first + BATCH]]  # fmt: skip
         patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
-        patches = patches.expand(max(BATCH, len(boxes)), -1, -1, -1, -1) if len(boxes) == 1 else patches
+        patches = patches.expand(max(least, len(boxes)), -1, -1, -1, -1)
         probabilities = torch.softmax(mnet(patches.to(device)).float(), dim=1).cpu()  # (b, classes, d, h, w)
         if total is None:
             total = torch.zeros((probabilities.shape[1], *image.shape))

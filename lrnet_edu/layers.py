@@ -3,7 +3,8 @@
 In training the features of a voxel lie side by side in memory (``channels_last_3d``), as convolutions like it best.
 PyTorch's instance normalisation and its convolutions of size 1 leave that layout, and half a dozen copies at full
 resolution follow each of them; its convolutions of few features use half of the processor. The ones below do neither
-(the row "PyTorch's own layers" of ``results/benchmarks.md``). In any other layout, and on a GPU, they are PyTorch's.
+(the row "PyTorch's own layers" of ``results/benchmarks.md``). In a network that nobody has laid out (:func:`lay_out`),
+on a GPU, under autocast and where PyTorch compiles or traces, they are PyTorch's.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ def lay_out(network: nn.Module) -> nn.Module:
     return network
 
 
+def own_way(x: Tensor) -> bool:
+    """True for a batch (B, C, D, H, W) on a CPU, unless PyTorch wants its own layers: under autocast, or to trace."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return x.device.type == "cpu" and x.ndim == 5 and not traced and not torch.is_autocast_enabled("cpu")
+
+
 def features_side_by_side(x: Tensor) -> bool:
-    """True for a batch (B, C, D, H, W) on a CPU whose features, more than one, are its fastest axis in memory.
-
-    Never under autocast, which knows PyTorch's layers only.
-    """
-    on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    side_by_side = x.is_contiguous(memory_format=SIDE_BY_SIDE) and not x.is_contiguous()
-    return on_cpu and side_by_side and not torch.is_autocast_enabled("cpu")
+    """True for a batch whose features, more than one, are its fastest axis in memory, where we go our own way."""
+    single_or_double = x.dtype in (torch.float32, torch.float64)
+    side_by_side = single_or_double and x.is_contiguous(memory_format=SIDE_BY_SIDE) and not x.is_contiguous()
+    return side_by_side and own_way(x)
 
 
-# Numbers in a vector register of this processor, if PyTorch's convolutions are oneDNN's.
+# Numbers in a vector register of this processor.
 REGISTER = {"AVX2": 8, "AVX512": 16}.get(torch.backends.cpu.get_cpu_capability(), 1)
-ONEDNN = torch.backends.mkldnn.is_available()
 SIDE_BY_SIDE = torch.channels_last_3d
 ENOUGH = 20_000  # voxels of a batch; with fewer, the calls around a kernel take longer than it saves
 
@@ -53,9 +56,9 @@ class Conv3d(nn.Conv3d):
         super().__init__(inputs, outputs, kernel_size=3, stride=stride, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        on_cpu = ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        laid_out = self.weight.stride(1) == 1  # by lay_out, one input channel included
-        if not on_cpu or not laid_out or self.stride != (1, 1, 1):
+        laid_out = self.weight.stride(1) == 1  # of one input channel, too
+        by_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled and x.dtype == torch.float32
+        if not (laid_out and by_onednn and self.stride == (1, 1, 1) and own_way(x)):
             return super().forward(x)
         together = max(_neighbours(channels, x) for channels in self.weight.shape[:2])
         if len(x) > 1 and (together == 1 or x[:, 0].numel() < ENOUGH):
@@ -67,9 +70,12 @@ class _Convolved(torch.autograd.Function):
     """The convolution, and its derivative: with respect to x that is one with the weights the other way round."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return _convolved(x, weight, bias).data  # no view, so that a ReLU can change it in place
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -78,10 +84,12 @@ class _Convolved(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _convolved(gradient, weight.flip(2, 3, 4).transpose(0, 1))
         if any(ctx.needs_input_grad[1:]):
+            if len(x) == 1:  # which PyTorch's slow kernel would get
+                x, gradient = x.expand(2, -1, -1, -1, -1), torch.cat((gradient, torch.zeros_like(gradient)))
             n = _neighbours(len(weight), x)
             windows = _windows(weight, n)
             _, of_windows, of_bias = torch.ops.aten.convolution_backward(
-                _joined(gradient, n), x, windows, [len(windows)], [1, 1, n], [1] * 3, [1] * 3, False, [0] * 3, 1,
+                _regrouped(gradient, n), x, windows, [len(windows)], [1, 1, n], [1] * 3, [1] * 3, False, [0] * 3, 1,
                 [False, True, True],
             )  # fmt: skip
             of_weight, of_bias = _places(of_windows, n).sum(0), of_bias.view(n, -1).sum(0)
@@ -92,7 +100,7 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     n = _neighbours(len(weight), x)
     biases = None if bias is None else torch.cat([bias] * n)
     y = torch.mkldnn_convolution(x, _windows(weight, n), biases, [1] * 3, [1, 1, n], [1] * 3, 1)
-    return _joined(y, 1 / n)  # (B, outputs, D, H, W)
+    return _regrouped(y, 1 / n)  # (B, outputs, D, H, W)
 
 
 def _neighbours(outputs: int, x: Tensor) -> int:
@@ -104,7 +112,8 @@ def _windows(weight: Tensor, n: int) -> Tensor:
     """(outputs, C, 3, 3, 3) -> (n * outputs, C, 3, 3, 2 + n): the weights at n places, next to each other."""
     if n == 1:
         return weight
-    windows = torch.empty(n * len(weight), *weight.shape[1:4], 2 + n, memory_format=SIDE_BY_SIDE).zero_()
+    shape = (n * len(weight), *weight.shape[1:4], 2 + n)
+    windows = torch.empty(shape, dtype=weight.dtype, device=weight.device, memory_format=SIDE_BY_SIDE).zero_()
     _places(windows, n).copy_(weight)
     return windows
 
@@ -117,8 +126,8 @@ def _places(windows: Tensor, n: int) -> Tensor:
     return windows.as_strided(shape, (outputs * first + strides[-1], first, *strides))
 
 
-def _joined(x: Tensor, n: float) -> Tensor:
-    """(B, C, D, H, W) -> (B, n * C, D, H, W / n): n neighbours as one voxel, without a copy."""
+def _regrouped(x: Tensor, n: float) -> Tensor:
+    """(B, C, D, H, W) -> (B, n * C, D, H, W / n), n neighbours as one voxel: the same memory, features side by side."""
     b, c, d, h, w = x.shape
     return x.movedim(1, -1).reshape(b, d, h, round(w / n), round(n * c)).movedim(-1, 1)
 
@@ -137,11 +146,14 @@ class _Mixed(torch.autograd.Function):
     """The product with that matrix, and its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         mixed = _batch(_voxels(x) @ weight.flatten(1).T, x)
         _rows(mixed).add_(bias.repeat(x.shape[-1]))  # within the product, or in short rows, it would be slower
         return mixed.data  # no view, so that a ReLU can change it in place
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

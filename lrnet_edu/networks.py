@@ -68,7 +68,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x).add_(self.shortcut(x)), inplace=True)
+        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
 
 
 def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None) -> nn.Sequential:

@@ -25,6 +25,7 @@ from lrnet_edu.data.patches import cut
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.distance_maps import HARD_THRESHOLD, distance_map
 from lrnet_edu.errors import InputError
+from lrnet_edu.layers import lay_out
 from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
 from lrnet_edu.parallel import processes
@@ -146,15 +147,14 @@ class LRNetQuality:
 @torch.inference_mode()
 def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
     """Judge an LR-Net on masks (D, H, W), whole, without cropping them around the lesions."""
-    device = next(lrnet.parameters()).device
+    device = next(lay_out(lrnet).parameters()).device
     intersection = size = 0
     lesions = []
     for mask in masks:
         mask = np.asarray(mask) != 0
         truth = distance_map(mask, lrnet.kind)
         inputs = pair(torch.from_numpy(mask.astype(np.float32))[None].to(device))
-        twice = inputs.expand(2, -1, -1, -1, -1)  # a batch of one takes PyTorch's slow path on a CPU
-        output = lrnet(twice)[0, 0].float().cpu().numpy()  # (D, H, W)
+        output = lrnet(inputs)[0, 0].float().cpu().numpy()  # (D, H, W)
         hard = output > HARD_THRESHOLD[lrnet.kind]
         intersection += int((hard & mask).sum())
         size += int(hard.sum()) + int(mask.sum())

@@ -96,6 +96,8 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
         tensorboard: bool = False, title: str = "training") -> State:  # fmt: skip
     """Train until the validation loss has converged or the steps are used up; returns where it ended.
 
+    The process keeps freed memory from then on (``allocator``).
+
     Raises:
         InputError: if a loss is not finite (names the step and the cases), the memory does not suffice (names what
             to lower), or ``resume`` finds another run.

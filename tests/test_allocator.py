@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -24,12 +25,14 @@ print(held() - before)
 """
 
 
-def megabytes_held_after_a_step(what: str) -> float:
-    run = subprocess.run([sys.executable, "-c", STEP, what], capture_output=True, check=True, text=True)
-    return float(run.stdout)
+def megabytes_held_after_a_step(what: str, **settings: str) -> float:
+    clean = {name: value for name, value in os.environ.items() if "MALLOC" not in name and name != "GLIBC_TUNABLES"}
+    command, environment = [sys.executable, "-c", STEP, what], clean | settings
+    return float(subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     assert megabytes_held_after_a_step("leave") < 40
     assert megabytes_held_after_a_step("keep") > 120
+    assert megabytes_held_after_a_step("keep", MALLOC_ARENA_MAX="4") < 40  # the user has set glibc up

@@ -12,9 +12,10 @@ from torch import nn
 from lrnet_edu import layers
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.layers import Conv3d, InstanceNorm, PointwiseConv3d, lay_out
-from lrnet_edu.networks import MNet
+from lrnet_edu.networks import MNet, load_pretrained_lrnet
 
 SIDE_BY_SIDE = torch.channels_last_3d
+ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch's convolutions are not oneDNN's")
 PAIRS = [(PointwiseConv3d(6, 3), nn.Conv3d(6, 3, 1)), (InstanceNorm(6), nn.InstanceNorm3d(6))]
 
 
@@ -40,6 +41,7 @@ def test_values_and_gradients_are_pytorchs_and_the_layout_stays(
     assert gradients[0].is_contiguous(memory_format=layout)
 
 
+@ONEDNN
 @pytest.mark.parametrize("register", [1, 8, 16])  # processors without, with AVX2, with AVX-512
 @pytest.mark.parametrize("shape", [(2, 4, 6, 8), (2, 3, 5, 6), (1, 4, 4, 7)])  # 4, 2 and 1 neighbours at a time
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 8), (2, 4), (4, 2), (8, 8), (16, 8), (3, 20)])
@@ -81,22 +83,70 @@ def test_gradients_reach_what_is_trained_and_a_relu_in_place_does_no_harm(layer:
         torch.testing.assert_close(found, expected if name in trained else None)
 
 
-def test_narrow_convolution_leaves_the_rest_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+@ONEDNN
+def test_the_rest_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "REGISTER", 16)
-    image = torch.randn(2, 8, 4, 50, 50)
+    image = torch.randn(2, 8, 4, 50, 50).to(memory_format=SIDE_BY_SIDE)
 
     def own(layer: nn.Module, x: torch.Tensor) -> bool:
-        return "Convolved" in type(layer(x).grad_fn).__name__
+        return type(layer(x.requires_grad_()).grad_fn).__name__ in (
+            "_ConvolvedBackward",
+            "_MixedBackward",
+            "_NormalisedBackward",
+        )
 
-    assert own(lay_out(Conv3d(8, 8)), image)
+    narrow = lay_out(Conv3d(8, 8))
+    others = [PointwiseConv3d(8, 8), InstanceNorm(8)]
+    assert all(own(layer, image) for layer in [narrow, *others])
     assert not own(Conv3d(8, 8), image)  # nobody laid its weights out
     assert not own(lay_out(Conv3d(8, 8, stride=2)), image)
     assert not own(lay_out(Conv3d(8, 8)).double(), image.double())
     assert not own(lay_out(Conv3d(32, 32)), torch.randn(2, 32, 4, 50, 50))
-    assert not own(lay_out(Conv3d(8, 8)), image[..., :48])
-    assert own(lay_out(Conv3d(8, 8)), image[:1])  # whatever its size, PyTorch's kernel for one is slow
+    assert not own(narrow, image[..., :48].detach())
+    assert own(narrow, image[:1].detach())  # whatever its size, PyTorch's kernel for one is slow
     with torch.autocast("cpu", torch.bfloat16):
-        assert not own(lay_out(Conv3d(8, 8)), image)
+        assert not any(own(layer, image) for layer in [narrow, *others])
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not own(narrow, image)
+
+
+def pairs_of_probabilities() -> torch.Tensor:
+    p = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.cat((1 - p, p), dim=1)  # (B, 2, D, H, W)
+
+
+def test_a_laid_out_network_can_be_compiled_and_traced() -> None:
+    lrnet, x = lay_out(load_pretrained_lrnet()), pairs_of_probabilities()
+    expected = lrnet(x)
+    torch.testing.assert_close(torch.compile(lrnet, backend="aot_eager")(x), expected)
+    torch.testing.assert_close(torch.jit.trace(lrnet, x, check_trace=False)(x), expected)
+
+
+def test_pytorchs_defaults_do_not_matter() -> None:
+    lrnet, x = lay_out(load_pretrained_lrnet()), pairs_of_probabilities()
+    expected = lrnet(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.testing.assert_close(lrnet(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        torch.testing.assert_close(lrnet(x), expected)
+
+
+def test_hooks_and_functional_gradients_work_as_in_any_network() -> None:
+    lrnet, x = lay_out(load_pretrained_lrnet()), pairs_of_probabilities()
+    again = x.clone().requires_grad_()
+    lrnet(again).sum().backward()
+    torch.testing.assert_close(torch.func.grad(lambda p: lrnet(p).sum())(x), again.grad)
+    kept = []
+    body = lrnet.merge[0].body
+    body.register_forward_hook(lambda module, inputs, output: kept.append((inputs[0].detach().clone(), output)))
+    body.register_full_backward_hook(lambda module, inputs, outputs: None)
+    lrnet(x.clone().requires_grad_()).sum().backward()
+    into, came_out = kept[0]
+    lrnet.merge[0].body._forward_hooks.clear()
+    torch.testing.assert_close(came_out, body(into))
 
 
 def test_norm_has_the_derivative_of_its_values() -> None:

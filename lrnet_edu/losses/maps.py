@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.layers import lay_out
 from lrnet_edu.losses._shared import at_least_float32, class_sums, foreground_and_maps, over_processes, ratio
 from lrnet_edu.networks import regress_maps
 
@@ -121,6 +122,8 @@ class DistanceRegressionLoss(nn.Module):
                 f"The LR-Net is on {weight.device} and the probabilities are on {probabilities.device}; move "
                 f"the loss there with loss.to({str(probabilities.device)!r})."
             )
+        if weight.device.type == "cpu" and weight.ndim == 5 and weight.stride(1) != 1:
+            lay_out(self.lrnet)  # once; a batch of one then takes a tenth of the time
         maps = regress_maps(self.lrnet, at_least_float32(probabilities))  # (B, classes - 1, D, H, W)
         return self.alpha * map_regression_loss(maps, target)
 
