@@ -22,7 +22,7 @@ from lrnet_edu import case_scores, distance_map
 from lrnet_edu.config import preset
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.layers import lay_out
+from lrnet_edu.layers import Conv3d, lay_out
 from lrnet_edu.segmentation import build_model
 
 
@@ -63,11 +63,14 @@ def rows(size: Size) -> Iterator[Row]:
               3 * volume.nbytes, operations)  # fmt: skip
 
     patches = (16, 16, 16) if size.quick else PATCHES["cpu"]
-    for features in (8, 32):
-        layer = lay_out(nn.Conv3d(features, features, 3, padding=1)).requires_grad_(False)
+    layers = {"8 features, PyTorch's": nn.Conv3d(8, 8, 3, padding=1), "8 features, ours": Conv3d(8, 8),
+              "32 features, PyTorch's and ours": nn.Conv3d(32, 32, 3, padding=1)}  # fmt: skip
+    for name, layer in layers.items():
+        lay_out(layer).requires_grad_(False)
+        features = layer.in_channels
         x = torch.rand(2, features, *patches).contiguous(memory_format=torch.channels_last_3d)  # (B, C, D, H, W)
         operations = 2 * 27 * features * x.numel()
-        yield row(f"a convolution of size 3, {features} features, 2 x {' x '.join(map(str, patches))}",
+        yield row(f"a convolution of size 3, 2 x {' x '.join(map(str, patches))}, {name}",
                   lambda layer=layer, x=x: layer(x), 2 * x.nbytes, operations)  # fmt: skip
     batches = SameBatch(patches, 1)
     for method in ("dice", "dice+lrnet"):

@@ -419,6 +419,14 @@ class TestTheMinimiserOfMapDice:
 
 
 class TestDistanceRegression:
+    def test_the_lrnet_is_laid_out_by_the_first_call_and_says_the_same(self) -> None:
+        torch.manual_seed(0)
+        lrnet = LRNet("NI-DM")
+        p, phi = torch.softmax(torch.randn(1, 2, 8, 8, 8), dim=1), torch.rand(1, 1, 8, 8, 8)
+        expected = F.smooth_l1_loss(lrnet(p), phi)
+        torch.testing.assert_close(DistanceRegressionLoss(lrnet, alpha=1)(p, phi), expected)
+        assert next(lrnet.parameters()).stride(1) == 1
+
     def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it(self) -> None:
         lrnet = PointwiseLRNet()
         loss = DistanceRegressionLoss(lrnet, alpha=1)
