@@ -97,18 +97,6 @@ def timed(work: Callable[[], Any], repeats: int = 5) -> tuple[Any, float]:
     return result, statistics.median(seconds[1:] or seconds)
 
 
-def timed_in_turns(works: Sequence[Callable[[], Any]], turns: int = 3) -> tuple[list[Any], list[float]]:
-    """As :func:`timed`, for calls whose times lie close together: they take turns on the same machine."""
-    results = [work() for work in works]
-    seconds: list[list[float]] = [[] for _ in works]
-    for _ in range(turns):
-        for times, work in zip(seconds, works, strict=True):
-            started = clock()
-            work()
-            times.append(clock() - started)
-    return results, [statistics.median(times) for times in seconds]
-
-
 def compared(
     work: str,
     ours: Callable[[], Any],

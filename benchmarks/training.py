@@ -7,6 +7,7 @@ import io
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +27,6 @@ from benchmarks.timing import (
     bytes_per_second,
     installed,
     operations_per_second,
-    timed_in_turns,
 )
 from lrnet_edu import DiceLoss, find_cases, layers, training
 from lrnet_edu.config import Schedule, preset, pretrain_config
@@ -43,6 +43,7 @@ from lrnet_edu.segmentation import build_model
 from lrnet_edu.training import Task, fit
 
 CPU = torch.device("cpu")
+Loss = Callable[[nn.Module, Batch], Tensor]
 PATCHES = {"cpu": (32, 48, 48), "paper": (48, 96, 96)}  # voxels (z, y, x)
 
 
@@ -72,7 +73,7 @@ def step_loss(model: nn.Module, batch: Batch) -> Tensor:
     return loss + 10 * map_regression_loss(maps, batch.maps["NI-DM"])
 
 
-def plain_loop(model: nn.Module, batches: SameBatch, loss: Callable[[nn.Module, Batch], Tensor]) -> list[Tensor]:
+def plain_loop(model: nn.Module, batches: SameBatch, loss: Loss) -> list[Tensor]:
     """The loop of every tutorial; the weights afterwards."""
     model = model.to(memory_format=torch.channels_last_3d).train()  # as ours: the loops are compared, not the layouts
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -85,7 +86,7 @@ def plain_loop(model: nn.Module, batches: SameBatch, loss: Callable[[nn.Module, 
     return [weight.detach() for weight in weights]
 
 
-def our_loop(model: nn.Module, batches: SameBatch, checkpoints: list[float]) -> list[Tensor]:
+def our_loop(model: nn.Module, batches: SameBatch, loss: Loss, checkpoints: list[float]) -> list[Tensor]:
     """The same by :func:`lrnet_edu.training.fit`; the seconds of its checkpoint at the end go to the list."""
 
     def timed_save(save: Callable[..., None], *given: Any) -> None:
@@ -95,7 +96,7 @@ def our_loop(model: nn.Module, batches: SameBatch, checkpoints: list[float]) -> 
 
     checkpoints.append(0.0)
     saves = {name: partial(timed_save, getattr(training, name)) for name in ("save_best", "save_state")}
-    task = Task(model, batches, lambda batch, step: step_loss(model, batch),
+    task = Task(model, batches, lambda batch, step: loss(model, batch),
                 lambda: {"val_loss": 0.0, "score": 0.0}, {}, "mnet.")  # fmt: skip
     steps = len(batches)
     schedule = Schedule(steps=steps, validate_every=steps)
@@ -128,45 +129,68 @@ def rows(size: Size) -> Iterator[Row]:
 
 def step_rows(size: Size, name: str) -> Iterator[Row]:
     """One step of a preset's networks; of the preset paper on a patch that a CPU finishes in a minute."""
-    steps, turns = (2, 1) if size.quick else (8, 5) if name == "cpu" else (2, 5)
-    shape = (16, 16, 16) if size.quick else PATCHES[name]
+    steps, turns = (2, 1) if size.quick else (9, 5) if name == "cpu" else (4, 4)
+    shape = (32, 32, 32) if size.quick else PATCHES[name]
     batches, title = SameBatch(shape, steps), f"preset {name}, 2 x {' x '.join(map(str, shape))}"
     checkpoints: list[float] = []
     alone, tandem = (preset(name, method=method) for method in ("dice", "dice+lrnet"))
     loops = [
-        lambda: our_loop(build_model(alone, 1), batches, checkpoints),
-        lambda: plain_loop(build_model(alone, 1), batches, step_loss),
-        lambda: plain_loop(with_pytorchs_layers(build_model(alone, 1)), batches, step_loss),
-        lambda: plain_loop(build_model(tandem, 1), batches, step_loss),
+        lambda watch: our_loop(build_model(alone, 1), batches, watch(step_loss), checkpoints),
+        lambda watch: plain_loop(build_model(alone, 1), batches, watch(step_loss)),
+        lambda watch: plain_loop(with_pytorchs_layers(build_model(alone, 1)), batches, watch(step_loss)),
+        lambda watch: our_loop(build_model(tandem, 1), batches, watch(step_loss), []),
     ]
     if installed("monai"):
-        loops.append(lambda: monai_loop(alone.features, batches))
-    results, seconds = timed_in_turns(loops, turns)
-    ours, plain, own, both, *monai = (one / steps for one in seconds)
-    checkpoint = statistics.median(checkpoints)
-    ours += checkpoint / alone.validate_every - checkpoint / steps  # as often as in a run
+        loops.append(lambda watch: monai_loop(alone.features, batches, watch))
+    results, (ours, plain, own, both, *monai) = steps_in_turns(loops, turns)
     apart = max(float((a - b).abs().max()) for a, b in zip(results[0], results[1], strict=True))
     if apart > 1e-6:
         raise DisagreementError(f"After {steps} steps our loop's weights differ from the plain loop's by {apart:g}.")
+    trained = ours + statistics.median(checkpoints) / alone.validate_every  # as often as in a run
     row = Row(
         f"one step of the M-Net alone, {title}",
-        ours,
+        trained,
         {"plain loop": plain, "PyTorch's own layers": own, "MONAI UNet": monai[0] if monai else None},
         agreement=f"{apart:.1e} (limit 1e-06), the weights",
         target="within 3 % of the plain loop",
-        reached=ours <= 1.03 * plain,
+        reached=trained <= 1.03 * plain,
     )
     row.note = (
-        "The loops take turns. Plain loop: the same network without our trainer, of which its share of a checkpoint "
-        "counts as well; PyTorch's own layers: the plain loop with them. MONAI's UNet of the same widths with two "
-        "residual units a level is another network."
+        "The loops take turns; the median of all steps but each loop's first. Plain loop: the same network without our "
+        "trainer, of which its share of a checkpoint counts as well; PyTorch's own layers: the plain loop with them. "
+        "MONAI's UNet of the same widths with two residual units a level is another network."
     )
     yield row
-    yield Row(f"one step in tandem, {title}", both, {"M-Net alone": plain})
-    yield from lrnet_rows(build_model(tandem, 1).get_submodule("lrnet"), shape, both - plain)
+    yield Row(f"one step in tandem, {title}", both, {"M-Net alone": ours})
+    yield from lrnet_rows(build_model(tandem, 1).get_submodule("lrnet"), shape, both - ours)
 
 
-def monai_loop(features: Sequence[int], batches: SameBatch) -> list[Tensor]:
+def steps_in_turns(
+    loops: Sequence[Callable[[Callable[[Loss], Loss]], list[Tensor]]], turns: int
+) -> tuple[list[list[Tensor]], list[float]]:
+    """What each loop returns, and the median seconds from one call of its loss to the next; the loops take turns."""
+    results: list[list[Tensor]] = []
+    seconds: list[list[float]] = [[] for _ in loops]
+    for turn in range(turns):
+        for loop, times in zip(loops, seconds, strict=True):
+            calls: list[float] = []
+            result = loop(partial(watched, calls))
+            results += [result] if turn == 0 else []
+            times += [later - earlier for earlier, later in pairwise(calls)]
+    return results, [statistics.median(times) for times in seconds]
+
+
+def watched(calls: list[float], loss: Loss) -> Loss:
+    """The loss, which notes when it is called."""
+
+    def noting(model: nn.Module, batch: Batch) -> Tensor:
+        calls.append(timing.clock())
+        return loss(model, batch)
+
+    return noting
+
+
+def monai_loop(features: Sequence[int], batches: SameBatch, watch: Callable[[Loss], Loss]) -> list[Tensor]:
     from monai.networks.nets import UNet
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -174,7 +198,7 @@ def monai_loop(features: Sequence[int], batches: SameBatch) -> list[Tensor]:
 
     network = UNet(spatial_dims=3, in_channels=1, out_channels=2, channels=features, strides=[2] * (len(features) - 1),
                    num_res_units=2)  # fmt: skip
-    return plain_loop(network, batches, loss)
+    return plain_loop(network, batches, watch(loss))
 
 
 def lrnet_rows(lrnet: nn.Module, shape: tuple[int, int, int], added: float) -> Iterator[Row]:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrnet_edu.allocator import keep_freed_memory
 from lrnet_edu.layers import Conv3d, lay_out
 
 BATCH = 2  # windows at a time
@@ -22,7 +21,7 @@ def predict_probabilities(
     """Softmax probabilities of a whole volume by overlapping windows, averaged with a bell-shaped weight.
 
     A voxel near a window's edge was seen with half of its surroundings missing, so windows overlap and their
-    middles count most. The process keeps freed memory from then on (``allocator``).
+    middles count most.
 
     Args:
         mnet: image (1, 1, d, h, w) -> logits (1, classes, d, h, w); used on the device and in the mode it is in.
@@ -33,7 +32,6 @@ def predict_probabilities(
     Returns:
         (classes, D, H, W) float32, summing to 1 at every voxel.
     """
-    keep_freed_memory()
     device = next(lay_out(mnet).parameters()).device
     size = tuple(min(w, s) for w, s in zip(window, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from lrnet_edu.allocator import keep_freed_memory
+from lrnet_edu.allocator import freed_memory_kept
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts, save_checkpoint
 from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
@@ -96,13 +96,10 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
         tensorboard: bool = False, title: str = "training") -> State:  # fmt: skip
     """Train until the validation loss has converged or the steps are used up; returns where it ended.
 
-    The process keeps freed memory from then on (``allocator``).
-
     Raises:
         InputError: if a loss is not finite (names the step and the cases), the memory does not suffice (names what
             to lower), or ``resume`` finds another run.
     """
-    keep_freed_memory()
     model = lay_out(task.model.to(device))
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=config.learning_rate)
@@ -113,7 +110,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
     log = Log(folder, tensorboard)
     loss_of = shared(model, task.loss)
     started, losses = time.perf_counter() - state.seconds, []
-    with enough_memory(device, f"lower {what_fills_memory(config)}"), tqdm(
+    with freed_memory_kept(), enough_memory(device, f"lower {what_fills_memory(config)}"), tqdm(
         total=config.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True, disable=rank() > 0
     ) as bar:  # fmt: skip
         for batch in loader(task.batches, state.step, config.steps, device):
