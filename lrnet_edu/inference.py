@@ -40,8 +40,9 @@ def predict_probabilities(
     total: Tensor | None = None
     weights = torch.zeros(image.shape)
     corners = list(product(*starts))
-    # On a CPU PyTorch's convolutions take a slow path for a batch of one, ours do not.
-    least = 1 if any(isinstance(part, Conv3d) for part in mnet.modules()) else BATCH
+    # For a batch of one PyTorch's convolutions are slow on a CPU, ours are not. The last of many keeps their shape.
+    ours = any(isinstance(part, Conv3d) for part in mnet.modules())
+    least = 1 if ours and len(corners) == 1 else BATCH
     for first in range(0, len(corners), BATCH):
         boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
                  for corner in corners[first : first + BATCH]]  # fmt: skip
