@@ -514,7 +514,7 @@ figure.finish(
 
 # %% [markdown]
 # Trained on masks of 0 and 1 alone, the LR-Net never had to answer for anything in between. What it makes of 0.6 and 0.2
-# is left to chance (train it from another seed, and the table changes). But at 0.05, and here at 0.2 already, it is
+# is left to chance (train it from another seed, and the table changes). But at 0.05, and mostly at 0.2 already, it is
 # **blind to what is nearly missed**: the output is 0, the ReLU is off, and with it the gradient. The loss says "there is a
 # lesion missing", and nobody hears it. With a quarter of the training masks blurred and scaled (`soft=0.25`) the output
 # sinks about in proportion, and down to 0.2 every voxel keeps its gradient. The paper trains on masks only and is silent
