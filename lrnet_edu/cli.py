@@ -102,7 +102,7 @@ Activation = Annotated[
     typer.Option(help="Output layer of the LR-Net: relu, sigmoid or tanh; by kind when left out."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write; it may not hold another run.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the weights and of every random patch.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; found by itself when left out.")]
 Window = Annotated[tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
 RandomBoxes = Annotated[
@@ -259,7 +259,8 @@ def train(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
         lrnet=str(lrnet) if lrnet else None, steps=steps, warmup_steps=warmup_steps, seed=seed, window=window,
     )  # fmt: skip
-    given = {"--lrnet": lrnet, "--activation": activation, "--alpha": alpha, "--warmup-steps": warmup_steps}
+    given = {"--lrnet": lrnet, "--activation": activation, "--alpha": alpha, "--warmup-steps": warmup_steps,
+             "--kind": None if kind == "NI-DM" else kind}  # fmt: skip
     idle = [option for option, value in given.items() if value is not None]
     if idle and METHODS[method].lrnet is None:
         raise InputError(

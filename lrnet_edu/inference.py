@@ -38,7 +38,6 @@ def predict_probabilities(
     weight = _bell(size)  # (d, h, w)
     volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
     total: Tensor | None = None
-    weights = torch.zeros(image.shape)
     corners = list(product(*starts))
     # For a batch of one PyTorch's convolutions are slow on a CPU, ours are not. The last of many keeps their shape.
     ours = any(isinstance(part, Conv3d) for part in mnet.modules())
@@ -53,9 +52,13 @@ def predict_probabilities(
             total = torch.zeros((probabilities.shape[1], *image.shape))
         for box, patch in zip(boxes, probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
-            weights[box] += weight
     assert total is not None
-    return total.div_(weights).numpy()
+    for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
+        weights = torch.zeros(image.shape[axis])
+        for first in starts[axis]:
+            weights[first : first + size[axis]] += _bell_along(size[axis])
+        total.div_(weights.view([-1 if axis == other else 1 for other in range(3)]))
+    return total.numpy()
 
 
 def _starts(size: int, window: int, overlap: float) -> list[int]:
@@ -67,5 +70,9 @@ def _starts(size: int, window: int, overlap: float) -> list[int]:
 
 def _bell(size: Sequence[int]) -> Tensor:
     """Product of Hann-like bells, largest in the middle and never zero: (d, h, w)."""
-    bells = [torch.hann_window(s + 2, periodic=False)[1:-1].clamp(min=0.02) for s in size]
-    return bells[0][:, None, None] * bells[1][:, None] * bells[2]
+    z, y, x = map(_bell_along, size)
+    return z[:, None, None] * y[:, None] * x
+
+
+def _bell_along(length: int) -> Tensor:
+    return torch.hann_window(length + 2, periodic=False)[1:-1].clamp(min=0.02)

@@ -33,8 +33,7 @@ def own_way(x: Tensor) -> bool:
 def features_side_by_side(x: Tensor) -> bool:
     """True for a batch whose features, more than one, are its fastest axis in memory, where we go our own way."""
     single_or_double = x.dtype in (torch.float32, torch.float64)
-    side_by_side = single_or_double and x.is_contiguous(memory_format=SIDE_BY_SIDE) and not x.is_contiguous()
-    return side_by_side and own_way(x)
+    return own_way(x) and single_or_double and x.is_contiguous(memory_format=SIDE_BY_SIDE) and not x.is_contiguous()
 
 
 # Numbers in a vector register of this processor.
@@ -56,9 +55,9 @@ class Conv3d(nn.Conv3d):
         super().__init__(inputs, outputs, kernel_size=3, stride=stride, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        laid_out = self.weight.stride(1) == 1  # of one input channel, too
-        by_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled and x.dtype == torch.float32
-        if not (laid_out and by_onednn and self.stride == (1, 1, 1) and own_way(x)):
+        if not own_way(x) or self.stride != (1, 1, 1) or self.weight.stride(1) != 1:  # nobody has laid it out
+            return super().forward(x)
+        if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
             return super().forward(x)
         together = max(_neighbours(channels, x) for channels in self.weight.shape[:2])
         if len(x) > 1 and (together == 1 or x[:, 0].numel() < ENOUGH):

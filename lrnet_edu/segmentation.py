@@ -297,11 +297,25 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
     return depth, height, width
 
 
+def check_same_study(study: Study, config: Config) -> None:
+    """InputError unless the study was opened for the labels, window and boxes of this configuration."""
+    chosen = study.preprocessing
+    differ = {
+        "label": study.labels != parse_labels(config.label),
+        "window": config.window is not None and chosen.window != tuple(config.window),
+        "random_boxes": config.random_boxes != chosen.random_boxes,
+    }
+    if any(differ.values()):
+        names = " and ".join(name for name, different in differ.items() if different)
+        raise InputError(f"The study was opened with another {names}; call open_study with the settings of this run.")
+
+
 def train_run(
     study: Study, config: Config, folder: Path, *, device: str | None = None, resume: bool = False,
     tensorboard: bool = False, say: Callable[[str], None] | None = None,
 ) -> State:  # fmt: skip
     """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts."""
+    check_same_study(study, config)
     classes, place = len(study.labels), choose_device(device)
     if processes() > config.batch_size:
         raise InputError(

@@ -278,7 +278,13 @@ def test_labels_that_occur_nowhere(refused: Callable[..., None], tmp_path: Path)
 def test_options_that_would_do_nothing(refused: Callable[..., None], tmp_path: Path) -> None:
     data = lits(tmp_path / "data", [1, 2, 3])
     train = ("train", "--data", data, "--label", 1, "--out", tmp_path / "run", "--method", "mapdice")
-    for option, value in (("--alpha", 1), ("--warmup-steps", 2), ("--activation", "relu"), ("--lrnet", "mine")):
+    for option, value in (
+        ("--alpha", 1),
+        ("--warmup-steps", 2),
+        ("--activation", "relu"),
+        ("--lrnet", "mine"),
+        ("--kind", "O-DM"),
+    ):
         refused(f"mapdice has no LR-Net, and {option}", *train, option, value)
     refused("Between 3000 and 4000 HU .* one grey", *train, "--window", 3000, 4000)
 

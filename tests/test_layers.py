@@ -118,7 +118,7 @@ def pairs_of_probabilities() -> torch.Tensor:
 def test_a_laid_out_network_can_be_compiled_and_traced() -> None:
     lrnet, x = lay_out(load_pretrained_lrnet()), pairs_of_probabilities()
     expected = lrnet(x)
-    torch.testing.assert_close(torch.compile(lrnet, backend="aot_eager")(x), expected)
+    torch.testing.assert_close(torch.compile(lrnet, backend="aot_eager", fullgraph=True)(x), expected)
     torch.testing.assert_close(torch.jit.trace(lrnet, x, check_trace=False)(x), expected)
 
 

@@ -615,3 +615,11 @@ def test_a_part_without_the_object_is_told_in_words(study: Study, monkeypatch: p
     monkeypatch.setattr(segmentation, "location_baseline", lambda *_: np.array([np.nan]))
     assert "test DC: no case holds it (label " in study.describe()
     assert "nan" not in study.describe()
+
+
+def test_a_study_of_another_label_or_window_is_refused(study: Study, lrnet: Path, tmp_path: Path) -> None:
+    for name, value in (("label", "2"), ("window", (-30.0, 180.0)), ("random_boxes", True)):
+        with pytest.raises(InputError, match=f"opened with another {name};") as error:
+            train_run(study, tiny("dice", lrnet, **{name: value}), tmp_path / "run", device="cpu")
+        assert one_sentence(error)
+        assert not (tmp_path / "run").exists()
