@@ -60,7 +60,7 @@ figure.finish(
 )
 
 # %% [markdown]
-# Its input are the two channels of a softmax, background and lesion, because that is what the M-Net will hand over.
+# Its inputs are the two channels of a softmax, background and lesion, because that is what the M-Net will hand over.
 # For a mask they are simply $1 - g$ and $g$:
 
 # %% tags=["nbval-check-output"]
@@ -470,7 +470,7 @@ for where, voxels_there in (
 # gradient get back to the lesion**, so that the regression loss can win it back?
 #
 # **Question.** Our `trained_here` has seen nothing but zeros and ones. What will it make of a lesion at $p = 0.2$? And
-# what is the gradient where the output ReLU is off? (Now move the slider `p` above.)
+# what is the gradient where the output ReLU is off? (The slider `p` above asks the one that ships.)
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.pretraining import soft_response
