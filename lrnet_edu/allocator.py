@@ -17,7 +17,7 @@ def freed_memory_kept() -> Iterator[None]:
     """Keep freed memory in the process for a while, instead of asking the system for it again in every step.
 
     glibc, the C library of most Linux systems, hands large blocks back as soon as they are free, and memory that is
-    asked for again comes page by page: up to a tenth of a training step. Here blocks of up to 32 MB stay until the end.
+    asked for again comes page by page, in every training step. Here blocks of up to 32 MB stay until the end.
     Other systems are left alone, and so is one whose user has set glibc up (``MALLOC_...``, ``GLIBC_TUNABLES``).
     """
     by_the_user = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)

@@ -47,8 +47,8 @@ class Conv3d(nn.Conv3d):
 
     PyTorch's kernels (oneDNN's) take the output features of one voxel into a vector register. Eight of them leave half
     of a register of sixteen empty. So two neighbours along x are computed as one voxel of twice the features: windows
-    of 3 x 3 x 4 move by two. A quarter of the products is then with zeros, and it takes two thirds of the time. And
-    PyTorch does not use those kernels for a batch of one and few features, which takes ten times as long.
+    of 3 x 3 x 4 move by two. A quarter of the products is then with zeros, and it takes less time all the same (family
+    ``limits`` of the benchmarks). And for a batch of one and few features PyTorch takes other, far slower kernels.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:

@@ -123,7 +123,7 @@ class DistanceRegressionLoss(nn.Module):
                 f"the loss there with loss.to({str(probabilities.device)!r})."
             )
         if weight.device.type == "cpu" and weight.ndim == 5 and weight.stride(1) != 1:
-            lay_out(self.lrnet)  # once; a batch of one then takes a tenth of the time
+            lay_out(self.lrnet)  # once; a batch of one is slow otherwise
         maps = regress_maps(self.lrnet, at_least_float32(probabilities))  # (B, classes - 1, D, H, W)
         return self.alpha * map_regression_loss(maps, target)
 
