@@ -14,7 +14,7 @@ from lrnet_edu.networks import load_lrnet
 from lrnet_edu.samples import sample_folder
 from lrnet_edu.segmentation import load_mnet
 
-CASE = "16"  # a test case with many lesions
+CASE = "2"  # the test case of the demo's report
 
 
 def main(demo: Path) -> None:

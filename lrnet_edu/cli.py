@@ -37,7 +37,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             _fail(
                 "stopped; finished work is kept (train and pretrain go on from their last validation with --resume, "
-                "reproduce as it is).",
+                "demo and reproduce as they are).",
                 130,
             )
 
@@ -60,6 +60,12 @@ def _boxes(asked: bool | None, data: Path, label: str, say: Callable[[str], None
     say("The object lies in the very middle of every scan: each is cropped or padded at random, so that its position "
         "tells nothing (--no-random-boxes leaves the scans as they are).")  # fmt: skip
     return True
+
+
+def _say_where_it_goes_on(out: Path, resume: bool, say: Callable[[str], None]) -> None:
+    """A run that was stopped before its first validation has nothing to go on with."""
+    if resume and not (out / "last.safetensors").exists():
+        say(f"{out} holds no training to go on with; it begins at step 0.")
 
 
 app = typer.Typer(
@@ -208,12 +214,14 @@ def pretrain(
 
     if synthetic == (data is not None):
         raise InputError("Give either --data with --label, or --synthetic.")
+    if synthetic and label is not None:
+        raise InputError("Random shapes have no label; leave --label out, or give --data instead of --synthetic.")
     if data is not None and label is None:
         raise InputError("--data needs --label, the object's number in the masks (in LiTS 2 is the tumour).")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
     check_writable(out)
-    if not check_run(out, resume=resume) and resume:
-        typer.echo(f"{out} holds no run yet; a new one begins.")
+    check_run(out, resume=resume)
+    _say_where_it_goes_on(out, resume, typer.echo)
     quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
@@ -271,15 +279,16 @@ def train(
         raise InputError(f"{out} holds your scans; name another folder for the run.")
     check_writable(out)
     place, say = local_device(choose_device(device)), typer.echo if rank() == 0 else _say_nothing
-    exists = check_run(out, resume=resume)
-    if resume and not exists:
-        say(f"{out} holds no run yet; a new one begins.")
+    check_run(out, resume=resume)
+    _say_where_it_goes_on(out, resume, say)
     lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
     config = replace(config, random_boxes=_boxes(random_boxes, data, label, say))
     with joined(place):
         study = first_alone_first(lambda: open_study(data, config, split=split))
         say(study.describe())
         state = train_run(study, config, out, device=str(place), resume=resume, tensorboard=tensorboard, say=say)
+    if state.converged and state.step < config.steps:
+        say(f"Ended before its {config.steps} steps: the validation loss has stopped falling.")
     follow = shlex.join(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
     say(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 

@@ -7,6 +7,9 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
+from lrnet_edu.data.labels import parse_labels
 from lrnet_edu.errors import InputError
 from lrnet_edu.networks import output_activation
 
@@ -52,8 +55,9 @@ class Schedule:
     max_gradient_norm: float | None = None  # longer gradients are shortened to this; None: as they are
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.validate_every < 1:
-            raise InputError("A training needs at least one step; raise --steps.")
+        for name in ("steps", "validate_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,13 @@ class Config(Schedule):
             raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
         if METHODS[self.method].lrnet and not 0 <= self.warmup < self.steps:
             raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
-        if min(self.patch_size) < 8:
-            raise InputError(f"Patches of {self.patch_size} voxels are too small; use at least 8 on every axis.")
+        if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
+            raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
+        if not 0 <= self.object_share <= 1:
+            raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
+        parse_labels(self.label)
 
     @property
     def warmup(self) -> int:

@@ -52,6 +52,7 @@ def predict_probabilities(
             total = torch.zeros((probabilities.shape[1], *image.shape))
         for box, patch in zip(boxes, probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
+        del patches, probabilities, patch  # the next pass needs their memory
     assert total is not None
     for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
         weights = torch.zeros(image.shape[axis])

@@ -212,8 +212,8 @@ same for all; the weights of each best point are kept.</p>"""
 PANEL = """\
 <p class="where">Section 3.1, Fig. 3</p>
 <p>One case that no training saw, in slices that show its lesions large and small, seen as a radiologist
-sees them. Where only the wide line of the ground truth is left, a method missed something; where only the
-thin line of the prediction is, it saw a lesion that is none.</p>"""
+sees them. A contour of the ground truth with nothing in it is a lesion that a method missed; a tint outside every
+contour is a lesion that is none.</p>"""
 
 CRITERIA = """\
 <p class="where">Section 3, evaluation criteria; columns of Table 2</p>

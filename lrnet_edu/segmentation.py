@@ -256,8 +256,9 @@ class Study:
         scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
         lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
         if self.without_mask:
-            few = ", ".join(self.without_mask[:5]) + (", ..." if len(self.without_mask) > 5 else "")
-            lines.append(f"Without a mask and therefore left out: {few} ({len(self.without_mask)}).")
+            more = len(self.without_mask) - 5
+            few = ", ".join(self.without_mask[:5]) + (f" and {more} more" if more > 0 else "")
+            lines.append(f"Left out, as they have no mask: {few}.")
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
             listed = ", ".join(
@@ -316,6 +317,7 @@ def train_run(
 ) -> State:  # fmt: skip
     """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts."""
     check_same_study(study, config)
+    folder = Path(folder)
     classes, place = len(study.labels), choose_device(device)
     if processes() > config.batch_size:
         raise InputError(

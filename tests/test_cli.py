@@ -20,6 +20,7 @@ from scans import AFFINE, SHAPE, checkpoint, lits, load, lrnet_checkpoint, mask,
 from lrnet_edu._version import __version__
 from lrnet_edu.cli import main
 from lrnet_edu.config import METHODS
+from lrnet_edu.training import State
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -337,6 +338,22 @@ def test_outputs_that_cannot_be_written(refused: Callable[..., None], tmp_path: 
     refused("is a file", "demo", "--out", tmp_path / "file")
 
 
+def test_random_shapes_have_no_label(refused: Callable[..., None], tmp_path: Path) -> None:
+    refused("leave --label out", "pretrain", "--synthetic", "--label", 2, "--out", tmp_path / "run")
+
+
+def test_a_run_that_ended_early_says_so(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRNET_EDU_FAST", "1")
+    ended = State(step=4, best_score=0.5, best_step=2, converged=True)
+    monkeypatch.setattr("lrnet_edu.segmentation.train_run", lambda *given, **options: ended)
+    data = lits(tmp_path / "data", [1, 2, 3, 4])
+    given = ("train", "--data", str(data), "--label", "1", "--method", "dice", "--out", str(tmp_path / "run"))
+    for steps, said in (("8", True), ("4", False)):
+        code, out, _ = command(*given, "--steps", steps)
+        assert code == 0
+        assert (f"before its {steps} steps" in out) == said
+
+
 def test_a_run_is_looked_at_before_the_scans_are_prepared(refused: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
@@ -350,11 +367,14 @@ def test_resuming_nothing_says_that_a_new_run_begins(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LRNET_EDU_FAST", "1")
-    for expected in ("holds no run yet", "Held-out masks"):
-        code, out, _ = command("pretrain", "--synthetic", "--out", str(tmp_path / "run"), "--resume")
+    run = tmp_path / "run"
+    for begins in (True, False, True):
+        code, out, _ = command("pretrain", "--synthetic", "--out", str(run), "--resume")
         assert code == 0
-        assert expected in out
-    assert "holds no run yet" not in out
+        assert ("begins at step 0" in out) == begins
+        assert "Held-out masks" in out
+        if not begins:
+            (run / "last.safetensors").unlink()
 
 
 def test_a_scan_is_no_segmentation(refused: Callable[..., None], tmp_path: Path) -> None:

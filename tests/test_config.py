@@ -60,8 +60,14 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
     ("settings", "match"),
     [
         ({"method": "magic"}, "mapdice\\+lrnet"),
-        ({"steps": 0}, "at least one step"),
+        ({"steps": 0}, "steps is 0; .* at least 1"),
+        ({"steps": 3.5}, "whole number"),
         ({"patch_size": (4, 64, 64)}, "at least 8"),
+        ({"patch_size": (16, 64)}, r"\(z, y, x\)"),
+        ({"patch_size": 64}, r"\(z, y, x\)"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"object_share": 67}, "0 to 1"),
+        ({"label": 2}, '2 is no choice of labels: write one number \\("2"\\)'),
         ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
         ({"warmup_steps": -1}, "-1 of"),
         *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"))),
@@ -76,7 +82,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], match: str) -> None:
 
 def test_schedules_of_every_stage_need_a_step() -> None:
     for make in (Schedule, PretrainConfig, Config):
-        with pytest.raises(InputError, match="at least one step"):
+        with pytest.raises(InputError, match="steps is -1"):
             make(steps=-1)
 
 

@@ -211,6 +211,7 @@ def test_the_table_fits_80_columns(folders: tuple[Path, Path]) -> None:
     assert rows["undefined"] == ["0", "0", "1", "1", "1", "1"]
     assert any(name.startswith("..") and name.endswith("long-7") for name in rows)
     assert "mm" in lines[0]
+    assert "Without label 2: 1 of the 4 references." in "\n".join(lines)
     widths = {len(line) for line in lines if line.startswith(("case", "segmentation", "mean", "undef", ".."))}
     assert len(widths) == 1
 

@@ -12,6 +12,8 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from PIL import Image
 
+from lrnet_edu.config import METHODS
+from lrnet_edu.demo import DEMO_METHODS
 from lrnet_edu.distance_maps import KINDS, distance_map
 from lrnet_edu.errors import InputError
 from lrnet_edu.figures import (
@@ -25,6 +27,7 @@ from lrnet_edu.figures import (
 )
 from lrnet_edu.figures.curves import HALF_SIGHT, running_mean
 from lrnet_edu.figures.picture import LETTERS, colour_of
+from lrnet_edu.figures.volumes import TINT
 from lrnet_edu.metrics import case_scores
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.palette import METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
@@ -73,6 +76,7 @@ def all_figures() -> dict[str, Picture]:
     predictions = {"M-Net + Dice": mask, "M-Net + MapDice + LR-Net": np.roll(mask, 1, axis=2)}
     curves = {title: rows([0.1, 0.5, 0.4]) for title in predictions}
     lrnet = LRNet()
+    titles = [METHODS[method].title for method in DEMO_METHODS]
     return {
         "architecture": architecture_figure(MNet(features=(4, 8), blocks=(1,)), lrnet, (8, 16, 16)),
         "deep architecture": architecture_figure(
@@ -84,6 +88,7 @@ def all_figures() -> dict[str, Picture]:
         "quality": lrnet_quality_figure(quality()),
         "quality and training": lrnet_quality_figure(quality(), rows([0.9, 0.99])),
         "results": results_figure(image, mask, predictions, SPACING, [4, 9]),
+        "results of four": results_figure(image, mask, dict.fromkeys(titles, mask), SPACING, [3, 4, 9]),
     }
 
 
@@ -116,10 +121,10 @@ def test_every_letter_is_large_enough(figures: dict[str, Picture]) -> None:
 def test_nothing_is_cut_off_or_lies_over_another_panel(figures: dict[str, Picture]) -> None:
     for name, figure in figures.items():
         drawn = figure.get_tightbbox()  # inches
-        assert drawn.x0 > -0.02, name
-        assert drawn.y0 > -0.02, name
-        assert drawn.x1 < figure.get_figwidth() + 0.02, name
-        assert drawn.y1 < figure.get_figheight() + 0.02, name
+        assert drawn.x0 >= 0, name
+        assert drawn.y0 >= 0, name
+        assert drawn.x1 <= figure.get_figwidth(), name
+        assert drawn.y1 <= figure.get_figheight(), name
         boxes = [axes.get_tightbbox() for axes in figure.axes]
         for i, one in enumerate(boxes):
             for other in boxes[:i]:
@@ -259,12 +264,13 @@ def test_maps_figure_says_what_is_wrong(arguments: dict, words: str) -> None:
 # ---- Fig. 3 ------------------------------------------------------------------------------------------
 
 
-def contour_centres(axes: plt.Axes, colour: str) -> list[tuple[float, float]]:
-    """Middle (x, y) of every closed contour of this colour."""
-    wanted = plt.matplotlib.colors.to_rgba(colour)
+def contour_centres(axes: plt.Axes, colour: str, *, tint: float | None = None) -> list[tuple[float, float]]:
+    """Middle (x, y) of every closed contour of this colour, or of every area in a tint of it."""
+    wanted = plt.matplotlib.colors.to_rgba(colour, tint)
     found = []
     for artist in axes.collections:
-        if tuple(artist.get_edgecolor()[0]) == wanted:
+        colours = artist.get_facecolor() if tint else artist.get_edgecolor()
+        if len(colours) and tuple(colours[0]) == wanted:
             for path in artist.get_paths():
                 for polygon in path.to_polygons(closed_only=False):
                     low, high = polygon.min(axis=0), polygon.max(axis=0)
@@ -285,6 +291,7 @@ def test_contours_lie_on_their_voxels() -> None:
         y, x = (indices.mean() + 0.5 for indices in np.nonzero(picture == value))
         [centre] = contour_centres(axes, colour)
         assert centre == pytest.approx((x * 3.0, y * 2.0))
+    assert contour_centres(method, PREDICTION_COLOR, tint=TINT) == contour_centres(method, PREDICTION_COLOR)
     assert contour_centres(method, REFERENCE_COLOR)  # to see what is missed
     assert not contour_centres(truth, PREDICTION_COLOR)
 
@@ -308,7 +315,7 @@ def test_what_a_method_marks_outside_the_view_is_counted() -> None:
     far = mask.copy()
     far[1, 190:193, 190:199] = True
     figure = results_figure(image, mask, {"near": mask, "far": far}, (1, 1, 1), [1])
-    assert [text for text in texts(figure) if "elsewhere" in text] == ["elsewhere: 27"]
+    assert [text for text in texts(figure) if "elsewhere" in text] == ["27 voxels elsewhere"]
 
 
 def test_results_figure_says_what_is_wrong() -> None:

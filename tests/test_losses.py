@@ -291,6 +291,8 @@ class TestEveryLoss:
             loss(logits.softmax(1)[:, :1], target)
         with pytest.raises(InputError, match=r"\(B, classes, D, H, W\)"):
             loss(logits.softmax(1)[0, 0], target)
+        with pytest.raises(InputError, match="probabilities are of type ndarray"):
+            loss(logits.softmax(1).detach().numpy(), target)
 
     def test_wrong_target(self, loss: nn.Module) -> None:
         logits, target = random_case(loss)
@@ -298,6 +300,8 @@ class TestEveryLoss:
             loss(logits.softmax(1), target[..., :-1])
         with pytest.raises(InputError, match="give"):
             loss(logits.softmax(1), target[:1])
+        with pytest.raises(InputError, match="of type ndarray; give a tensor"):
+            loss(logits.softmax(1), target.numpy())
 
 
 @pytest.mark.parametrize("loss", MASK_LOSSES, ids=name)

@@ -229,13 +229,15 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(study: Study) -> Non
     assert "mask" not in said
 
 
-@pytest.mark.parametrize(("masks", "said"), [(4, "left out: volume-5 (1)."), (3, "left out: volume-4, volume-5 (2).")])
+@pytest.mark.parametrize(("masks", "said"), [(4, "no mask: volume-5."), (3, "no mask: volume-4, volume-5.")])
 def test_scans_without_a_mask_are_named(tmp_path: Path, masks: int, said: str) -> None:
     data = lits(tmp_path, [1, 2, 3, 4, 5])
     for number in range(masks + 1, 6):
         (data / f"segmentation-{number}.nii.gz").unlink()
     study = open_study(data, TINY)
     assert said in study.describe()
+    study = replace(study, without_mask=tuple("abcdefg"))
+    assert "no mask: a, b, c, d, e and 2 more." in study.describe()
     assert sum(map(len, study.split.values())) == masks
 
 

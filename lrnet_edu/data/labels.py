@@ -33,8 +33,8 @@ def parse_labels(text: str) -> Labels:
         InputError: for any other text, for numbers outside 1..255 and for a number given twice.
     """
     advice = 'write one number ("2"), a union as one object ("1+2") or several objects ("1,2")'
-    if not _GRAMMAR.fullmatch(text):
-        raise InputError(f'"{text}" is no choice of labels: {advice}.')
+    if not isinstance(text, str) or not _GRAMMAR.fullmatch(text):
+        raise InputError(f"{text!r} is no choice of labels: {advice}.")
     labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))
     numbers = [number for group in labels for number in group]
     if max(numbers) > 255:

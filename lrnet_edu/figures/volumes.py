@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from lrnet_edu.components import connected_components
 from lrnet_edu.data.preprocessing import CT_WINDOW
@@ -34,6 +36,7 @@ FORMULAS = {  # mathematical text for the titles; {m} is 1 in voxels, the smalle
     "SNI-DM": "$-D'/M'$ outside",
 }
 LEAST_VIEW = 100.0  # mm: a scan is not zoomed in further than that
+TINT = 0.6  # how opaque a prediction lies on the scan
 SURROUNDINGS = 0.35  # of the object's longer side, shown on either side of it
 
 
@@ -58,12 +61,15 @@ class View(NamedTuple):
         height, width = self.extent_of(plane)
         return axes.imshow(self.of(plane), extent=(0, width, height, 0), **{"interpolation": "nearest", **settings})
 
-    def outline(self, axes: Axes, plane: np.ndarray, colour: str, width: float) -> None:
-        """Draw the contours of a mask (H, W), closed where the view cuts it."""
+    def outline(self, axes: Axes, plane: np.ndarray, colour: str, width: float, *, filled: bool = False) -> None:
+        """Draw the contours of a mask (H, W), closed where the view cuts it, and what lies within them in a tint."""
         shown = np.pad(self.of(plane).astype(float), 1)
-        if shown.any():
-            y, x = ((np.arange(n) - 0.5) * step for n, step in zip(shown.shape, self.spacing, strict=True))
-            axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
+        if not shown.any():
+            return
+        y, x = ((np.arange(n) - 0.5) * step for n, step in zip(shown.shape, self.spacing, strict=True))
+        if filled:
+            axes.contourf(x, y, shown, levels=[0.5, 1], colors=[colour], alpha=TINT)
+        axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
 
 
 def view_around(plane: np.ndarray, spacing: tuple[float, float], *, least: float = 0.0, turned: bool = True) -> View:
@@ -179,28 +185,33 @@ def results_figure(
     height, width = view.extent_of(truth[0])
 
     panel = 8.8 / len(masks)  # inches
-    figure = Picture(len(chosen) * panel * height / width + 1.6)
+    figure = Picture(len(chosen) * (panel * height / width + 0.1) + 2.0)  # titles of three lines, and the legend
     grid = figure.subplots(len(chosen), len(masks), squeeze=False, sharex=True, sharey=True)
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks.values(), strict=True):
             view.show(axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear")
-            view.outline(axes, truth[k], REFERENCE_COLOR, 1.8 if mask is truth else 3.0)
             if mask is not truth:
-                view.outline(axes, mask[k], PREDICTION_COLOR, 1.5)
+                view.outline(axes, mask[k], PREDICTION_COLOR, 1.0, filled=True)
+            view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
             if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
-                note = f"elsewhere: {unseen}"
+                note = f"{unseen} voxels elsewhere"
                 axes.text(0.03, 0.05, note, transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 2})
     for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
         axes.set_title(f"{two_lines(title)}" + (f"\nDice {_dice(mask, truth)}" if mask is not truth else ""))
     for axes in grid[-1]:
         axes.set_xlabel("mm")
-    handles = [Line2D([], [], color=REFERENCE_COLOR, lw=3), Line2D([], [], color=PREDICTION_COLOR, lw=3)]
-    figure.legend(handles, ["ground truth", "prediction"], loc="outside lower center", ncols=2)
+    area = Patch(facecolor=to_rgba(PREDICTION_COLOR, TINT), edgecolor=PREDICTION_COLOR)
+    figure.legend(
+        [Line2D([], [], color=REFERENCE_COLOR, lw=3), area],
+        ["ground truth", "prediction"],
+        loc="outside lower center",
+        ncols=2,
+    )
     found = "; ".join(f"{title} {_dice(mask, truth)}" for title, mask in masks.items() if mask is not truth)
     return figure.finish(
-        f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the contours of the ground truth and "
-        f"of each method's prediction. Dice of the whole case: {found or 'no predictions'}."
+        f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the ground truth's contours and what "
+        f"each method found, in a tint. Dice of the whole case: {found or 'no predictions'}."
     )
 
 

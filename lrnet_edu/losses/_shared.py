@@ -42,6 +42,7 @@ def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Te
     """Checked probabilities p and one-hot labels g, (B, C, D, H, W) both."""
     p = checked_probabilities(probabilities)
     batch, classes, *space = p.shape
+    _check_tensor(target, "labels")
     if target.is_floating_point() or target.is_complex():
         raise InputError(f"The labels are {target.dtype}; give whole numbers, for example labels.long().")
     if target.shape not in ((batch, *space), (batch, 1, *space)):
@@ -61,6 +62,7 @@ def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Te
 def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Checked foreground probabilities p and maps phi, (B, classes - 1, D, H, W) both."""
     p = checked_probabilities(probabilities)[:, 1:]
+    _check_tensor(target, "maps")
     if target.shape != p.shape:
         raise InputError(
             f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
@@ -71,6 +73,7 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
 
 def checked_probabilities(probabilities: Tensor) -> Tensor:
     """The probabilities in at least float32. Values are checked on the CPU only: a GPU would have to wait."""
+    _check_tensor(probabilities, "probabilities")
     shape = tuple(probabilities.shape)
     if len(shape) not in (4, 5) or shape[1] < 2 or 0 in shape:
         raise InputError(
@@ -82,3 +85,8 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
     if probabilities.device.type == "cpu" and (probabilities.min() < 0 or probabilities.max() > 1.001):
         raise InputError("The probabilities leave [0, 1], as logits do; apply torch.softmax(logits, dim=1).")
     return at_least_float32(probabilities)
+
+
+def _check_tensor(x: object, name: str) -> None:
+    if not isinstance(x, Tensor):
+        raise InputError(f"The {name} are of type {type(x).__name__}; give a tensor, torch.as_tensor(...).")
