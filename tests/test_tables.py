@@ -268,6 +268,14 @@ def test_a_bar_that_leaves_the_picture_ends_in_an_arrow(low: float, arrows: int)
     assert axes.get_xlim()[0] < min(c["difference"] for c in comparisons.values() if c)
 
 
+def test_seeds_out_of_the_picture_are_counted() -> None:
+    result = table_2({"wce": 0.1, "gds": -0.1})
+    by_seed = next(row["by_seed"]["DC"] for row in result["rows"] if row["row"] == "gds")
+    for seed, said in enumerate(("\u25c4 1 seed", "\u25c4 2 seeds")):
+        by_seed[seed] -= 1.0
+        assert [text.get_text() for text in comparison_figure(result).axes[0].texts] == [said]
+
+
 def test_a_figure_of_the_baseline_alone() -> None:
     result = build_table("table2", [record(TABLE_2_ROWS[0], 0, [0.5, 0.6])], seeds=[0], facts=FACTS)
     assert "no row to compare" in comparison_figure(result).alt

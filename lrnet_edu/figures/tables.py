@@ -20,7 +20,7 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
 
     Left of the line a row is worse than M-Net + Dice, right of it better. A filled mark says that the corrected test
     and the interval both tell the row from M-Net + Dice; an open one says that they do not. A bar that would take
-    the others' room ends in an arrow with its end's value.
+    the others' room ends in an arrow with its end's value and the number of seeds out there.
 
     Args:
         result: what :func:`lrnet_edu.tables.build_table` returned.
@@ -42,8 +42,12 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
     left = max(axes.get_xlim()[0], min([LEFT_END, *(row["comparison"]["difference"] - 0.05 for row in rows)]))
     axes.set_xlim(left=left)
     for y, row in enumerate(rows):
-        if (low := row["comparison"]["low"]) < left:
-            axes.annotate(f"\u25c4 \u2212{-low:.2f}", (left, y), xytext=(3, 8), textcoords="offset points", va="center")
+        low, out = row["comparison"]["low"], sum(d < left for d in seed_differences(row, baseline))
+        hidden = [f"\u2212{-low:.2f}"] if low < left else []
+        hidden += [f"{out} seed{'s' if out > 1 else ''}"] if out else []
+        if hidden:
+            text = f"\u25c4 {', '.join(hidden)}"
+            axes.annotate(text, (left, y), xytext=(3, 8), textcoords="offset points", va="center")
     labels = [f"{row['title']}{f', {name}' if (name := row['map']) else ''}" for row in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.3, -0.7)
@@ -51,7 +55,7 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
     axes.grid(axis="x", color=GREY, alpha=0.3)
     for style, face, label in (
         ("o", "none", "mean of all seeds, 95 % interval"),
-        ("o", BLACK, "the same, told from M-Net + Dice"),
+        ("o", BLACK, "the same, distinguishable from M-Net + Dice"),
         ("|", "none", "one seed"),
         ("D", "none", "the paper's difference"),
     ):

@@ -723,7 +723,7 @@ outcomes = [
 print(f"{len(outcomes)} verdicts: " + ", ".join(f"{outcomes.count(one)} {one}" for one in dict.fromkeys(outcomes)))
 
 # %% [markdown]
-# *Held*: every comparison behind the claim is told from chance. *Failed*: one that goes against it is. *Held in part*:
+# *Held*: every comparison behind the claim is distinguishable from chance. *Failed*: one that goes against it is. *Held in part*:
 # some are, and none goes against it. Whatever stands above: it is true of trainings as short as these and of
 # data like these. It can neither prove nor refute what another training, a hundred times as long, does on a clinic's own
 # patients; it says how far one gets when one asks here.
