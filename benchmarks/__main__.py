@@ -31,6 +31,7 @@ from benchmarks.timing import DisagreementError, Row, Size
 FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer", "limits", "gpu")
 PACKAGES = ("lrnet_edu", "torch", "numpy", "scipy", "edt", "connected-components-3d", "torchio", "monai", "medpy",
             "surface-distance", "simpleitk")  # fmt: skip
+REACHED = {True: "yes", False: "NO", None: ""}
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -139,14 +140,12 @@ def write(folder: Path, family: str, record: dict[str, Any]) -> None:
         notes = []
         for values in one["rows"]:
             row = Row(**{key: value for key, value in values.items() if key != "ratios"})
-            reached = {True: "yes", False: "NO", None: ""}[row.reached]
             mark = ""
             if row.note:
                 notes += [row.note] if row.note not in notes else []
                 mark = f" ({notes.index(row.note) + 1})"
-            text.append(
-                f"| {row.work}{mark} | {ours(row)} | {peers(row)} | {row.agreement} | {row.target} | {reached} |"
-            )
+            cells = (row.work + mark, ours(row), peers(row), row.agreement, row.target, REACHED[row.reached])
+            text.append(f"| {' | '.join(cells)} |")
         text += [f"\n({number}) {note}" for number, note in enumerate(notes, start=1)]
     (folder / "benchmarks.md").write_text("\n".join(text) + "\n", "utf-8")
 
@@ -169,7 +168,7 @@ def figure(value: float, unit: str) -> str:
 
 
 def target(row: Row) -> str:
-    return f"{row.target}: {'reached' if row.reached else 'NOT reached'}" if row.target else ""
+    return f"{row.target}: {REACHED[row.reached] or 'not measured'}" if row.target else ""
 
 
 if __name__ == "__main__":

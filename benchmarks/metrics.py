@@ -98,8 +98,6 @@ def rows(size: Size) -> Iterator[Row]:
     libraries = warm_libraries()
     for content, (p, r) in pairs.items():
         peers = {peer: work and (lambda p=p, r=r, work=work: work(p, r)) for peer, work in libraries.items()}
-        if content == "1 lesion":
-            del peers["medpy"]  # it looks at the whole volume and so takes as long as with 30
         row = compared(f"seven criteria, {name}, {content}", lambda p=p, r=r: case_scores(p, r, SPACING),
                        peers, difference=apart, tolerance=1e-4)  # fmt: skip
         row.note = (

@@ -64,10 +64,10 @@ class Row:
         return self.ours / theirs if self.unit == "1/s" else theirs / self.ours
 
     def aim(self, least: Mapping[str, float]) -> Row:
-        """Set the target "at least so many times better than these peers"; installed ones decide."""
+        """Set the target "at least so many times better than these peers"; unknown while one was not measured."""
         self.target = ", ".join(f"{factor:g} x {name}" for name, factor in least.items())
         known = [self.ratio(name) >= factor for name, factor in least.items() if self.peers.get(name) is not None]
-        self.reached = all(known) if known else None
+        self.reached = False if not all(known) else True if len(known) == len(least) else None
         return self
 
     def limit(self, most: float) -> Row:
