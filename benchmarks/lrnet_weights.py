@@ -144,10 +144,8 @@ def write_table(records: list[dict], sets: dict[str, list[np.ndarray]]) -> None:
     lines = [
         "# The LR-Nets that ship with the package",
         "",
-        "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
-        f"Recipe, two stages (of I-DM three): {json.dumps(first['recipe'])} (steps: see the table; O-DM and "
-        "I-DM: half the others' learning rates in the first two). "
-        f"Device: {first['device']}; versions: "
+        "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan, in the stages at the "
+        f"end of this page. Device: {first['device']}; versions: "
         f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
@@ -183,7 +181,32 @@ def write_table(records: list[dict], sets: dict[str, list[np.ndarray]]) -> None:
     for record in records:
         cells = " | ".join(f"{r['output']:.2f} ({r['with_gradient']:.0%})" for r in record["soft"])
         lines.append(f"| {record['name']} | {record['soft'][0]['truth']:.2f} | {cells} |")
+    lines += recipes(records)
     (ROOT / "results" / "lrnet.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def recipes(records: list[dict]) -> list[str]:
+    """A table of every LR-Net's stages."""
+    lines = [
+        "",
+        "## How they were trained",
+        "",
+        "Each stage goes on from the weights that were best in the one before. Its batches take the sets of cubes in "
+        "turn, written as number x edge in voxels; a share of the cubes is soft, blurred and scaled as an M-Net's "
+        "uncertain output is.",
+        "",
+        "| LR-Net | stage | steps | learning rate | cubes | soft | longest gradient |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        for number, stage in enumerate(record["recipe"], start=1):
+            cubes = ", ".join(f"{many} x {edge}" for edge, many in stage["cubes"])
+            alike = "; small lesions weigh as much as large ones" if stage.get("cubes_alike") else ""
+            lines.append(
+                f"| {record['name']} | {number} | {stage['steps']} | {stage['learning_rate']:g} | {cubes}{alike} "
+                f"| {stage['soft']:.0%} | {stage['max_gradient_norm'] or 'any'} |"
+            )
+    return lines
 
 
 def main() -> None:
