@@ -80,7 +80,7 @@ def _lower_envelope(squared: Tensor, axis: int, step: float, reach: float) -> Te
     """At every voxel the least of ``squared`` k voxels away plus (k step)^2, for all k step up to the reach."""
     n = squared.shape[axis]
     least = squared.clone()
-    for k in range(1, n if reach == math.inf else min(n, int(reach / step) + 1)):
+    for k in range(1, n if reach == math.inf else min(n, math.ceil(reach / step) + 1)):  # one more, for rounding
         for to, source in ((0, k), (k, 0)):
             there = least.narrow(axis, to, n - k)  # a view
             torch.minimum(there, squared.narrow(axis, source, n - k) + (k * step) ** 2, out=there)

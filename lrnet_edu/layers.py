@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 @torch.inference_mode(False)  # else the weights could not be trained afterwards
@@ -103,8 +104,9 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _neighbours(outputs: int, x: Tensor) -> int:
-    """How many neighbours along x are computed together."""
-    return next((n for n in (4, 2) if n * outputs <= REGISTER and x.shape[-1] % n == 0), 1)
+    """How many neighbours along x are computed together; of a row they leave more than one group."""
+    wide = x.shape[-1]  # for one feature, a single group might lie either way in memory, and oneDNN takes the wrong one
+    return next((n for n in (4, 2) if n * outputs <= REGISTER and wide % n == 0 and wide > n), 1)
 
 
 def _windows(weight: Tensor, n: int) -> Tensor:
@@ -177,31 +179,49 @@ def _batch(voxels: Tensor, like: Tensor) -> Tensor:
 
 
 class InstanceNorm(nn.InstanceNorm3d):
-    """Mean 0 and deviation 1 of every feature of every sample."""
+    """Mean 0 and deviation 1 of every feature of every sample, without weights."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Normalised.apply(x, self.eps) if features_side_by_side(x) else super().forward(x)
+        if features_side_by_side(x):
+            return _Normalised.apply(x, self.eps)[0]
+        y = super().forward(x)
+        if len(x) == 1 and own_way(x) and y.requires_grad:
+            # PyTorch's derivative for a batch of one is wrong where features of the gradient lie side by side.
+            y.register_hook(lambda gradient: gradient.contiguous())
+        return y
 
 
 class _Normalised(torch.autograd.Function):
     """y = (x - mean) r with r = 1 / sqrt(var + eps), and its derivative, in as few passes as there can be.
 
     With g the gradient of y and means over the voxels of one feature of one sample, that of x is
-    r (g - mean(g)) - r^3 (x - mean(x)) mean(g (x - mean(x))).
+    r (g - mean(g)) - r^3 (x - mean(x)) mean(g (x - mean(x))). Beside y it returns x - mean and r, which the
+    derivative needs; a second derivative is refused.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+    def forward(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         rows = _rows(x)
         centred = rows - _spread(_mean(rows, x), x)
         r = torch.rsqrt(_mean(centred * centred, x) + eps)  # (B, C)
-        ctx.save_for_backward(centred, r)
         result = torch.empty_like(x)
         torch.mul(centred, _spread(r, x), out=_rows(result))
-        return result
+        return result, centred, r
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+        ctx.set_materialize_grads(False)  # or zeros are made for x - mean and r
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, None]:
+        if gradient is None:
+            return None, None
         centred, r = ctx.saved_tensors
         g, like = _rows(gradient), gradient
         slope = _mean(g * centred, like)  # (B, C)

@@ -37,7 +37,7 @@ def lesion_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> 
     predicted, wanted = (
         connected_components(volume != 0, connectivity=26) for volume in cropped_pair(prediction, reference)
     )
-    p, r = predicted[0].ravel().astype(np.int64), wanted[0].ravel()
+    p, r = (labels.ravel().astype(np.int64) for labels, _ in (predicted, wanted))
     ml = math.prod(voxel_size(spacing).tolist()) / 1000
     shape = (wanted[1] + 1, predicted[1] + 1)
     shared = np.bincount(r * shape[1] + p, minlength=math.prod(shape)).reshape(shape)  # voxels, row 0 = background

@@ -16,7 +16,7 @@ from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.gpu_maps import components, distances_to, map_by_torch
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
-SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.8, 0.7)]
+SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.8, 0.7), (0.9, 3.27, 9.0)]
 
 
 def random_masks(seed: int, shape: tuple[int, ...] = (9, 14, 12)) -> torch.Tensor:
@@ -39,7 +39,18 @@ def test_the_same_maps_as_on_the_cpu(kind: str, outside: str, spacing: tuple[flo
         assert maps.dtype == torch.float32
         for mask, one in zip(masks, maps, strict=True):
             expected = distance_map(mask, kind, spacing=spacing, connectivity=connectivity, outside=outside)
-            torch.testing.assert_close(one, expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(one, expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("step", [0.3, 0.7, 0.9, 1.4, 2.3, 3.27])
+def test_a_slab_is_as_thick_as_its_steps(step: float, device: str) -> None:
+    """Its deepest voxels are a whole number of steps from the outside, and rounded that is less or more."""
+    for thickness in range(1, 14):
+        mask = torch.zeros(thickness + 4, 4, 4, dtype=torch.bool)
+        mask[2 : thickness + 2] = True
+        found = map_by_torch(mask.to(device), "O-DM", (step, 9.0, 9.0), 26, "distance").cpu()
+        torch.testing.assert_close(found, distance_map(mask, "O-DM", spacing=(step, 9.0, 9.0)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,44 @@ def test_hooks_and_functional_gradients_work_as_in_any_network() -> None:
     into, came_out = kept[0]
     lrnet.merge[0].body._forward_hooks.clear()
     torch.testing.assert_close(came_out, body(into))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_laid_out_mnet_has_the_derivatives_of_one_that_is_not(number: int) -> None:
+    torch.manual_seed(0)
+    mnet, image = MNet(features=(4, 8, 16), blocks=(1, 1)), torch.randn(number, 1, 16, 24, 24)
+    by_layout = []
+    for network in (mnet, lay_out(copy.deepcopy(mnet))):
+        (network(image).softmax(1)[:, 1] ** 2).mean().backward()
+        by_layout.append(torch.cat([weight.grad.flatten() for weight in network.parameters()]))
+    usual, laid_out = by_layout
+    assert (laid_out - usual).norm() < 1e-4 * usual.norm()
+
+
+def test_a_laid_out_mnet_has_functional_gradients() -> None:
+    torch.manual_seed(0)
+    mnet, image = lay_out(MNet(features=(4, 8), blocks=(1,))), torch.randn(2, 1, 8, 8, 8)
+    again = image.clone().requires_grad_()
+    (mnet(again) ** 2).mean().backward()
+    found = torch.func.grad(lambda x: (mnet(x) ** 2).mean())(image)
+    torch.testing.assert_close(found, again.grad)
+
+
+def test_a_second_derivative_of_the_norm_is_refused_and_not_wrong() -> None:
+    image = torch.randn(2, 3, 4, 4, 4).to(memory_format=SIDE_BY_SIDE).requires_grad_()
+    [first] = torch.autograd.grad((InstanceNorm(3)(image) ** 3).sum(), image, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("channels", [(1, 2), (1, 4), (2, 1), (4, 4)])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6, 8])
+def test_narrow_images_have_the_convolution_of_wide_ones(channels: tuple[int, int], width: int) -> None:
+    torch.manual_seed(0)
+    layer, image = Conv3d(*channels), torch.randn(2, channels[0], 40, 80, width)  # enough voxels for our way
+    expected = nn.functional.conv3d(image, layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(lay_out(layer)(image), expected)
+    torch.testing.assert_close(layer(image[:1]), expected[:1])
 
 
 def test_norm_has_the_derivative_of_its_values() -> None:

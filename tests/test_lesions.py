@@ -42,6 +42,15 @@ def test_random_components_against_loops(share: float) -> None:
         assert_same(lesion_scores(prediction, reference, (3.0, 2.0, 1.0)), plain(prediction, reference, 0.006))
 
 
+def test_hundreds_of_lesions() -> None:
+    mask = np.zeros((20, 40, 40), np.uint8)
+    mask[::2, ::4, ::4] = 1
+    scores = lesion_scores(mask, mask, (1, 1, 1))
+    assert len(scores["lesions"]) == 1000
+    assert {lesion["dice"] for lesion in scores["lesions"]} == {1}
+    assert scores["false_lesions"] == []
+
+
 def test_found_missed_merged_and_false() -> None:
     reference, prediction = np.zeros((2, 12, 30, 30), np.uint8)
     reference[1:3, 1:3, 1:3] = 1  # missed
