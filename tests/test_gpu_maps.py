@@ -39,7 +39,8 @@ def test_the_same_maps_as_on_the_cpu(kind: str, outside: str, spacing: tuple[flo
         assert maps.dtype == torch.float32
         for mask, one in zip(masks, maps, strict=True):
             expected = distance_map(mask, kind, spacing=spacing, connectivity=connectivity, outside=outside)
-            torch.testing.assert_close(one, expected, rtol=1e-6, atol=1e-5)
+            allowed = max(1e-5, 1e-6 * float(expected.max()))  # of I-DM's M + m - D the parts are large
+            torch.testing.assert_close(one, expected, rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("device", DEVICES)
