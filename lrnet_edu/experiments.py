@@ -17,7 +17,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,12 +26,13 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lrnet_edu._version import __version__
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.labels import encode
+from lrnet_edu.data.labels import encode, format_labels
 from lrnet_edu.data.nifti import read_mask
 from lrnet_edu.data.preprocessing import back_to_original
 from lrnet_edu.errors import InputError
@@ -94,7 +95,7 @@ def reproduce(
 
     Raises:
         InputError: if there is no such table, the label names several objects, the folder holds runs of other
-            settings or cases, or a run failed; the other runs are finished first.
+            settings, cases or scans, no test case holds the object, or a run failed; the other runs are finished first.
     """
     if table not in TABLES:
         raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
@@ -103,10 +104,17 @@ def reproduce(
     runs = planned_runs(table, config, seeds)
     study = open_study(data, config)
     say(study.describe())
+    voxels = object_voxels(study)
+
+    def finished(run: Run) -> dict[str, Any] | None:
+        record = read_record(out, run, study.split["test"])
+        if record is not None:
+            check_same_scans(record, study, voxels, out)
+        return record
+
     with alone(out), alone(out / "scores"):
         pin_split(out, study)
-        test = study.split["test"]
-        todo = [run for run in runs if read_record(out, run, test) is None]
+        todo = [run for run in runs if finished(run) is None]
         for run in runs:
             if run not in todo:  # stopped just then, it may have been kept
                 (run_folder(out, run) / "last.safetensors").unlink(missing_ok=True)
@@ -114,7 +122,7 @@ def reproduce(
             failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
-            records = [record for run in runs if (record := read_record(out, run, test)) is not None]
+            records = [record for run in runs if (record := finished(run)) is not None]
             result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed, the first with: {failed[0]}")
@@ -141,6 +149,34 @@ def pin_split(out: Path, study: Study) -> None:
         write_atomically(path, json.dumps(study.split, indent=2).encode())
     elif read_split(path, [name for part in study.split.values() for name in part]) != study.split:
         raise InputError(f"{out} holds runs on other cases; name another folder.")
+
+
+def object_voxels(study: Study) -> dict[str, int]:
+    """How many voxels of the object each test case's mask holds.
+
+    Raises:
+        InputError: if none holds any, for then there is nothing to compare.
+    """
+    masks = {case.name: case.mask for case in find_cases(study.data)}
+    voxels = {}
+    for name in study.split["test"]:
+        mask = masks[name]
+        assert mask is not None
+        voxels[name] = int(np.count_nonzero(encode(read_mask(mask).data, study.labels)))
+    if not any(voxels.values()):
+        raise InputError(
+            f"No test case ({shortened(list(voxels))}) holds label {format_labels(study.labels)}, so there is nothing "
+            "to compare; add cases that hold it."
+        )
+    return voxels
+
+
+def check_same_scans(record: Mapping[str, Any], study: Study, voxels: Mapping[str, int], out: Path) -> None:
+    """InputError unless a finished run saw these scans: other data may have cases of the same names."""
+    grid = json.loads(json.dumps(asdict(study.preprocessing)))
+    if record["preprocessing"] != grid or any(case["reference_voxels"] != voxels[case["case"]]
+                                              for case in record["cases"]):  # fmt: skip
+        raise InputError(f"{out} holds runs on other scans; name another folder.")
 
 
 def run_folder(out: Path, run: Run) -> Path:

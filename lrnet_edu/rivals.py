@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.layers import PointwiseConv3d
+from lrnet_edu.losses._shared import mean_over_processes
 from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
 
 SIGNED_DISTANCES = "signed distances"  # the map's name in a batch, beside the four kinds of section 2.1
@@ -84,7 +85,7 @@ class MultiBranch(nn.Module):
             maps: :func:`signed_distances`, (B, classes, D, H, W).
         """
         logits, regressed = self(image)
-        losses = torch.stack((F.cross_entropy(logits, classes), F.l1_loss(regressed.float(), maps)))
+        losses = torch.stack((cross_entropy(logits, classes), map_error(regressed, maps)))
         return (losses * torch.exp(-2 * self.log_sigmas) + self.log_sigmas).sum()
 
 
@@ -112,4 +113,14 @@ class CascadedMNet(MNet):
     def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
         """Negative log likelihood + MAP_WEIGHT * L1 of the map; arguments as :meth:`MultiBranch.loss`."""
         logits, regressed = self.logits_and_maps(image)
-        return F.cross_entropy(logits, classes) + MAP_WEIGHT * F.l1_loss(regressed.float(), maps)
+        return cross_entropy(logits, classes) + MAP_WEIGHT * map_error(regressed, maps)
+
+
+def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Mean over the voxels of logits (B, classes, D, H, W) and labels (B, D, H, W), of all processes."""
+    return mean_over_processes(F.cross_entropy(logits, classes, reduction="sum"), classes.numel())
+
+
+def map_error(regressed: Tensor, maps: Tensor) -> Tensor:
+    """Mean absolute error of maps (B, classes, D, H, W), over the voxels of all processes."""
+    return mean_over_processes((regressed.float() - maps).abs().sum(), maps.numel())

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scans import lits
+from scans import AFFINE, lits, mask, scan, store
+from scipy import ndimage
 
 from lrnet_edu import experiments, paper_tables
 from lrnet_edu.cli import main
@@ -21,7 +22,7 @@ from lrnet_edu.evaluation import evaluate_folders
 from lrnet_edu.experiments import Run, duration, planned_runs, reproduce, run_config, schedule, visible_gpus
 from lrnet_edu.files import predict_files
 from lrnet_edu.paper_tables import CRITERIA, TABLES, Row
-from lrnet_edu.segmentation import case_dice
+from lrnet_edu.segmentation import case_dice, split_cases
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=2, validate_every=1, max_voxels=40_000)
 ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("cascaded", paper={"DC": 0.65}))
@@ -298,6 +299,30 @@ def test_other_cases_are_refused(whole: Path, tmp_path: Path) -> None:
     other = lits(tmp_path / "other", range(7))
     with pytest.raises(InputError, match=r"other cases|does not hold"):
         table(other, whole)
+
+
+def test_other_scans_of_the_same_names_are_refused(whole: Path, tmp_path: Path, trained: list[str]) -> None:
+    larger, coarser = lits(tmp_path / "larger", range(8)), tmp_path / "coarser"
+    for number in range(8):
+        store(larger / f"segmentation-{number}.nii.gz", ndimage.binary_dilation(mask()).astype(np.uint8))
+        store(coarser / f"volume-{number}.nii.gz", scan(seed=number), 3 * AFFINE)
+        store(coarser / f"segmentation-{number}.nii.gz", mask(), 3 * AFFINE)
+    for other in (larger, coarser):
+        with pytest.raises(InputError, match="holds runs on other scans; name another folder"):
+            table(other, whole)
+    assert trained == []
+
+
+def test_a_test_part_without_the_object_is_refused_before_anything_is_trained(
+    scans: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    test = split_cases([f"volume-{number}" for number in range(8)])["test"]
+    shutil.copytree(scans, tmp_path / "scans")
+    for name in test:
+        store(tmp_path / "scans" / f"{name.replace('volume', 'segmentation')}.nii.gz", mask(label=2))
+    with pytest.raises(InputError, match=rf"No test case \({', '.join(test)}\) holds label 1"):
+        table(tmp_path / "scans", tmp_path / "out")
+    assert trained == []
 
 
 def test_damaged_scores_are_named(whole: Path, scans: Path, tmp_path: Path) -> None:

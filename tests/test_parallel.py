@@ -24,7 +24,7 @@ from lrnet_edu.segmentation import open_study, segmentation_task, train_run
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), batch_size=3, steps=4, max_voxels=40_000,
               warmup_steps=0)  # fmt: skip
-ROWS = ("dice", "mapdice+lrnet", "unfrozen-lrnet", "wce", "gds", "explog")
+ROWS = ("dice", "mapdice+lrnet", "unfrozen-lrnet", "wce", "gds", "explog", "multi-branch", "cascaded")
 
 
 def torchrun(arguments: Sequence[str], folder: Path, **options: object) -> subprocess.Popen[str]:

@@ -1,8 +1,8 @@
 """Prepared cases on disk: computed once, in parallel, then read piece by piece through memory maps.
 
 Every case has a folder of its own, named by a hash of all that its content depends on: the files (path, size,
-time of last change), the preprocessing, the labels. Changed settings therefore lead to another folder, and a
-folder that exists is complete: it is written under another name and renamed as the last step.
+time of last change), TorchIO's version, the preprocessing, the labels. Changed settings therefore lead to another
+folder, and a folder that exists is complete: it is written under another name and renamed as the last step.
 Reading a cache needs neither TorchIO nor nibabel.
 """
 
@@ -15,6 +15,8 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -222,8 +224,11 @@ def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
         except OSError as error:
             raise InputError(f"{path} cannot be found: check the data folder.") from error
         files.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    content = [_FORMAT, files, asdict(settings), format_labels(labels)]
+    content = [_FORMAT, _installed("torchio"), files, asdict(settings), format_labels(labels)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+_installed = cache(version)  # of a package
 
 
 def _read_facts(place: Path) -> dict:

@@ -30,6 +30,12 @@ def over_processes(sums: Tensor) -> Tensor:
     return total + distributed.get_world_size() * (sums - sums.detach())
 
 
+def mean_over_processes(total: Tensor, number: int) -> Tensor:
+    """The mean of numbers that lie in all processes, of which this one has so many that add up to ``total``."""
+    total, number_of_all = over_processes(torch.stack((total, total.new_full((), number))))
+    return total / number_of_all
+
+
 def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:
     return (numerator + eps) / (denominator + eps)
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
-from lrnet_edu.losses._shared import at_least_float32, class_sums, foreground_and_maps, over_processes, ratio
+from lrnet_edu.losses._shared import at_least_float32, class_sums, foreground_and_maps, mean_over_processes, ratio
 from lrnet_edu.networks import regress_maps
 
 # What finding nothing costs (`cost_of_empty_output`) differs fifty-fold between the kinds of map. The default
@@ -142,8 +142,7 @@ def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
         )
     maps = at_least_float32(maps)
     errors = F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum")
-    total, voxels = over_processes(torch.stack((errors, errors.new_full((), maps.numel()))))
-    return total / voxels
+    return mean_over_processes(errors, maps.numel())
 
 
 def cost_of_empty_output(target: Tensor, kind: str) -> float:
