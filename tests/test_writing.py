@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from scans import lits
 
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
@@ -31,7 +32,7 @@ from lrnet_edu.experiments import reproduce
 from lrnet_edu.files import predict_files, write_map
 from lrnet_edu.pretraining import pretrain_run
 from lrnet_edu.segmentation import open_study, train_run
-from lrnet_edu.writing import alone, write_atomically
+from lrnet_edu.writing import alone, locked, unlocked, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -68,6 +69,32 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
     with alone(tmp_path):
         assert names(tmp_path) == [".lock"]
     assert names(tmp_path) == []
+
+
+def hold_again_and_again(folder: Path) -> tuple[int, int]:
+    """For two seconds; how often this process held the lock, and how often another one held it as well."""
+    held = shared = 0
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            lock = locked(folder / "a.lock", wait=False)
+        except Timeout:
+            continue
+        held += 1
+        try:
+            (folder / "held").touch(exist_ok=False)
+            (folder / "held").unlink()
+        except OSError:
+            shared += 1
+        unlocked(lock)
+    return held, shared
+
+
+def test_a_lock_whose_file_comes_and_goes_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    with get_context("spawn").Pool(2) as pool:
+        counts = pool.map(hold_again_and_again, [tmp_path] * 2, chunksize=1)
+    assert min(held for held, _ in counts) > 100
+    assert [shared for _, shared in counts] == [0, 0]
 
 
 def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
