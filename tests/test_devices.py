@@ -22,6 +22,8 @@ from lrnet_edu.segmentation import build_model, total_loss
 
 ELSEWHERE = torch.device("lazy")  # a device that needs no library of its own as long as nothing is computed
 SHAPE = (8, 16, 16)
+OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
+pytestmark = pytest.mark.skipif(OLD, reason="tensors without values cannot pose as another device's before torch 2.13")
 
 
 @pytest.fixture(autouse=True)
@@ -71,5 +73,5 @@ def test_a_prediction_comes_back_to_the_cpu() -> None:
 
 
 def test_a_map_left_behind_would_be_noticed() -> None:
-    with FakeTensorMode(), pytest.raises(RuntimeError, match="same device"):
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="device"):
         map_regression_loss(torch.zeros(2, 1, *SHAPE, device=ELSEWHERE), torch.zeros(2, 1, *SHAPE))
