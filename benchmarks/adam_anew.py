@@ -32,7 +32,7 @@ def main(data: str, *seeds: str) -> None:
         study, cpu = open_study(Path(data), config), choose_device("cpu")
 
         def task(*given: Any, half: int = config.steps // 2, **named: Any) -> Task:
-            return Task(*given, **{**named, "restart": half})
+            return Task(*given, **{**named, "warmup": half, "restart": True})
 
         with TemporaryDirectory() as folder, patch.object(segmentation, "Task", task), one_thread(cpu):
             train_run(study, config, Path(folder) / "run", device="cpu")

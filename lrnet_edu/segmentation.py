@@ -213,8 +213,9 @@ def segmentation_task(
         return {"val_loss": float(mean), "score": float(dice.mean()), **per_class}
 
     train_batches = batches(train, augment=True, seed=0, length=config.steps, share=(rank(), processes()))
-    restart = 0 if method.segmentation_loss else config.warmup  # the map's gradients are far smaller than Dice's
-    return Task(model, train_batches, training_loss, validate, facts, kept="mnet.", restart=restart)
+    restart = bool(method.lrnet) and not method.segmentation_loss  # the map's gradients are far smaller than Dice's
+    return Task(model, train_batches, training_loss, validate, facts, kept="mnet.", warmup=config.warmup,
+                restart=restart)  # fmt: skip
 
 
 def cure_for_background(config: Config) -> str:

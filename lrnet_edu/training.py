@@ -48,7 +48,9 @@ class Task:
             ``score`` (higher is better) chooses ``best.safetensors``.
         facts: what must be known to build the network again; stored in both checkpoints.
         kept: prefix of the weights that ``best.safetensors`` holds.
-        restart: the step at which the loss becomes another one, so that Adam begins anew; 0 for never.
+        warmup: steps of another loss at the beginning. What was best in them is kept until the first validation
+            after them; learning rate and convergence count only those after them.
+        restart: whether Adam begins anew after the warm-up.
     """
 
     model: nn.Module
@@ -57,7 +59,8 @@ class Task:
     validate: Callable[[], dict[str, float]]
     facts: dict[str, Any]
     kept: str
-    restart: int = 0
+    warmup: int = 0
+    restart: bool = False
 
 
 @dataclass
@@ -119,7 +122,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
             model.train()
             if config.one_cycle:
                 optimizer.param_groups[0]["lr"] = config.learning_rate * one_cycle(state.step / config.steps)
-            if task.restart and state.step == task.restart:
+            if task.restart and state.step == task.warmup:
                 optimizer.state.clear()  # Adam's moments speak of the loss before
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(batch.to(device), state.step)
@@ -136,7 +139,8 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
             model.eval()
             figures = task.validate()
             check_finite(figures["val_loss"], "validation loss", f"step {state.step} (the validation cases)")
-            if not config.one_cycle:
+            warm = state.step > task.warmup
+            if not config.one_cycle and warm:
                 plateau.step(figures["val_loss"])
             state.seconds = time.perf_counter() - started
             row = {"step": state.step, "seconds": round(state.seconds, 2), "lr": optimizer.param_groups[0]["lr"],
@@ -145,8 +149,9 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
             state.rows.append(row)
             if rank() == 0 and (sentence := never_moved(state.rows)):
                 tell(sentence)
-            state.converged = not config.one_cycle and converged(state.rows, config.convergence_patience)
-            if figures["score"] > state.best_score:
+            counted = [row for row in state.rows if row["step"] > task.warmup]
+            state.converged = not config.one_cycle and warm and converged(counted, config.convergence_patience)
+            if figures["score"] > state.best_score or (warm and state.best_step <= task.warmup):
                 state.best_score, state.best_step = figures["score"], state.step
                 save_best(task, folder)
             log.write(state.rows)

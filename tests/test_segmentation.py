@@ -465,7 +465,8 @@ def test_it_learns(run: Callable[..., State]) -> None:
 def test_adam_forgets_the_warm_up_where_dice_is_no_part_of_what_follows(study: Study, lrnet: Path, method: str) -> None:
     config = tiny(method, lrnet, warmup_steps=2)
     task = segmentation_task(config, study.cached["train"], study.cached["validation"], {}, classes=1)
-    assert task.restart == (2 if method in ("lrnet", "unfrozen-lrnet") else 0)
+    assert task.restart == (method in ("lrnet", "unfrozen-lrnet"))
+    assert task.warmup == (2 if METHODS[method].lrnet else 0)
 
 
 @pytest.mark.parametrize(("method", "killed_at"), [("mapdice+lrnet", 1), ("mapdice+lrnet", 5), ("unfrozen-lrnet", 3)])

@@ -228,16 +228,16 @@ def test_a_long_gradient_is_shortened(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_adam_begins_anew_where_the_loss_changes(tmp_path: Path) -> None:
     """Adam divides by the gradients it has seen, so a scale is felt only beside gradients of another one."""
 
-    def weights_after(scale: float, restart: int) -> Tensor:
-        task = replace(toy_task(), restart=restart)
+    def weights_after(scale: float, restart: bool) -> Tensor:
+        task = replace(toy_task(), warmup=4, restart=restart)
         before = task.loss
         task.loss = lambda batch, step: before(batch, step) * (scale if step >= 4 else 1.0)
         schedule = Schedule(steps=8, validate_every=8, learning_rate=0.05, one_cycle=True)
         fit(task, schedule, tmp_path / f"{scale}-{restart}", CPU)
         return line(task).weight.detach()
 
-    torch.testing.assert_close(weights_after(1e-3, restart=4), weights_after(1.0, restart=4), rtol=0, atol=1e-5)
-    assert (weights_after(1e-3, restart=0) - weights_after(1.0, restart=0)).abs().max() > 1e-3
+    torch.testing.assert_close(weights_after(1e-3, restart=True), weights_after(1.0, restart=True), rtol=0, atol=1e-5)
+    assert (weights_after(1e-3, restart=False) - weights_after(1.0, restart=False)).abs().max() > 1e-3
 
 
 def test_it_ends_once_the_validation_loss_has_converged(tmp_path: Path) -> None:
@@ -252,6 +252,23 @@ def test_it_ends_once_the_validation_loss_has_converged(tmp_path: Path) -> None:
     again = fit(toy_task(validation), schedule, tmp_path, CPU, resume=True)
     assert again == state
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files
+
+
+def test_the_warm_up_chooses_no_weights_and_ends_no_run(tmp_path: Path) -> None:
+    """Another loss is trained in it, so that its validations say nothing of what comes after."""
+    schedule = Schedule(steps=40, validate_every=2, plateau_patience=0, convergence_patience=3)
+
+    def validation(number: int) -> dict[str, float]:  # 1 to 5 in the warm-up; the best after it is the seventh
+        return {"val_loss": number if number <= 5 else 20.0 + abs(number - 7), "score": -number}
+
+    state = fit(replace(toy_task(validation), warmup=10), schedule, tmp_path / "whole", CPU)
+    assert (state.step, state.converged) == (20, True)
+    assert (state.best_step, state.best_score) == (12, -6)
+    rates = [row["lr"] for row in state.rows]
+    assert len(set(rates[:7])) == 1
+    assert rates[-1] < rates[6]
+    fit(replace(toy_task(validation), warmup=10), replace(schedule, steps=8), tmp_path / "stopped", CPU)
+    assert (tmp_path / "stopped" / "best.safetensors").exists()
 
 
 def test_a_run_that_has_used_up_its_steps_is_not_trained_on(tmp_path: Path) -> None:
