@@ -213,7 +213,7 @@ def _table(label: str, scores: dict[str, Any]) -> str:
             f"Without label {label}: {empty} of the {len(scores['cases'])} references. Dice there is 1 if nothing",
             "was found, else 0, and counts in DC.",
         ]
-    if all(case["rvd"] in (None, -1.0) for case in scores["cases"]):
+    if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in scores["cases"]):
         lines.append(f"No prediction holds label {label}: was the run trained on another label?")
     if any(undefined.values()):
         lines += [

@@ -220,9 +220,16 @@ def test_predictions_of_another_label_are_noticed(tmp_path: Path) -> None:
     store(tmp_path / "r/a.nii.gz", voxels((5, 5, 5)))
     store(tmp_path / "r/b.nii.gz", voxels((5, 5, 5)))
     store(tmp_path / "p/a.nii.gz", voxels())
-    texts = []
-    for found in (voxels(), voxels((5, 5, 5))):
-        store(tmp_path / "p/b.nii.gz", found)
-        texts.append(scores_as_text(evaluate_folders(tmp_path / "p", tmp_path / "r", label="2"), "2"))
-    assert "No prediction holds label 2" in texts[0]
-    assert "No prediction" not in texts[1]
+    for name in "pr":
+        store(tmp_path / name / "c.nii.gz", voxels())
+
+    def said(**found: Any) -> bool:
+        for name, data in found.items():
+            store(tmp_path / f"p/{name}.nii.gz", data)
+        text = scores_as_text(evaluate_folders(tmp_path / "p", tmp_path / "r", label="2"), "2")
+        assert "Without label 2: 1 of the 3 references." in text
+        return "No prediction holds label 2" in text
+
+    assert said(b=voxels())
+    assert not said(b=voxels((5, 5, 5)))
+    assert not said(b=voxels(), c=voxels((5, 5, 5)))

@@ -37,6 +37,14 @@ def zero_outside_forgotten(D: np.ndarray) -> np.ndarray:
     return (D.max() + D[D > 0].min() - D) / D.max()
 
 
+def bone_black(hu: np.ndarray) -> np.ndarray:
+    return np.where((hu < -200) | (hu > 250), 0, (hu + 200) / 450)
+
+
+def no_numbers(lrnet: torch.nn.Module) -> None:
+    torch.nn.init.constant_(lrnet.head[-1].weight, torch.nan)
+
+
 def overdose(lrnet: torch.nn.Module) -> None:
     torch.nn.init.constant_(lrnet.head[-1].bias, 100)
 
@@ -103,9 +111,12 @@ WRONG: dict[str, list[Any]] = {
     "check_0_3": [15_717 / 4_286_466, 2.0, "many"],
     "check_1_1": [0.5, 0.25, 1.0],
     "check_1_2": [-(0.8 - 4 / 6), 0.8, 0.0],
-    "check_1_3": [bare_plus_one, zero_outside_forgotten, lambda D: D[0], lambda D: D["mm"]],
+    "check_1_3": [bare_plus_one, zero_outside_forgotten, lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan],
     "check_1_4": [0.05, 5, 19],
-    "check_2_1": [lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5],
+    "check_2_1": [
+        *(lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5, bone_black),
+        lambda hu: np.where(abs(hu - 25) > 225, np.nan, (hu + 200) / 450),
+    ],
     "check_2_2": [lesion_share(1), (1 - lesion_share(0)) / lesion_share(0)],
     "check_2_3": [274, 37, 10 / 27, 3333],
     "check_5_1": [
@@ -114,6 +125,7 @@ WRONG: dict[str, list[Any]] = {
         gradient_turned,
         lambda lrnet, p, true_map: (lrnet(p) - true_map).abs().mean(),
         lambda lrnet, p, true_map: (lrnet(p) - true_map).expand_as(p),
+        lambda lrnet, p, true_map: p * torch.nan,
     ],
     "check_5_2": [50, 0.0396, 2],
     "check_5_3": [10, 9.6, 77, 0.03],
@@ -129,7 +141,7 @@ WRONG: dict[str, list[Any]] = {
     "check_3_1": [0.925, 0.0128, 0.333, 1],
     "check_3_2": [31, 33, 35, 8],
     "check_3_3": [45 / 31, 1 / 3, 1.5],
-    "check_3_4": [lambda lrnet: lrnet.train(), overdose, all_anew],
+    "check_3_4": [lambda lrnet: lrnet.train(), overdose, all_anew, no_numbers],
     "check_4_1": [0.88, 0.12, 0.94],
     "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
     "check_4_3": [minus_slope_of_dice, lambda p, g: -2 * g / (p.sum() + g.sum()), lambda p, g: p - g, lambda p: p],
@@ -179,6 +191,15 @@ def test_solution_is_right(name: str) -> None:
     exec(SOLUTIONS[name], namespace)
     verdict = getattr(exercises, name)(namespace["answer"])
     assert verdict.right is True, verdict.text
+
+
+@pytest.mark.parametrize("answer", [np.array([20]), np.float32(20), torch.tensor(20.0, requires_grad=True), "20"])
+def test_a_number_may_come_in_any_type(answer: Any) -> None:
+    assert exercises.check_1_4(answer).right is True
+
+
+def test_probabilities_may_be_double() -> None:
+    assert exercises.check_8_3(lambda z: torch.sigmoid(torch.cat((-z, z), dim=1).double())).right is True
 
 
 @pytest.mark.parametrize(("name", "answer"), [(name, answer) for name in CHECKS for answer in WRONG.get(name, [])])

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from tqdm import tqdm
 
@@ -124,10 +125,18 @@ def _receive(url: str, part: Path, start: int) -> bool:
             part.open("ab" if start else "wb") as file,
             tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True) as progress,
         ):
-            while block := answer.read(_BLOCK):
+            while block := _received(answer):
                 file.write(block)
                 progress.update(len(block))
             return total is None or file.tell() == total
+
+
+def _received(answer: Any) -> bytes:
+    """The next block; whatever the network says is a broken connection, and the disk has no part in it."""
+    try:
+        return answer.read(_BLOCK)
+    except OSError as error:
+        raise ConnectionError(str(error.strerror or error)) from error
 
 
 def _check_room(part: Path, total: int | None, start: int) -> None:

@@ -40,9 +40,9 @@ def check_1_3(answer: Any) -> str | None:
         yours = np.asarray(answer(distances.copy()), dtype=float)
         if yours.shape != distances.shape:
             return f"The map should keep the shape {distances.shape} of D; yours has {yours.shape}."
-        if np.abs(yours[~ball]).max() > 1e-6:
+        if not np.abs(yours[~ball]).max() <= 1e-6:  # nor if it is no number
             return "Outside the object, where D is 0, phi has to be 0."
-        if np.abs(yours - distance_map(ball, "NI-DM", spacing=spacing)).max() > 1e-4:
+        if not np.abs(yours - distance_map(ball, "NI-DM", spacing=spacing)).max() <= 1e-4:
             return f"At {spacing} mm it goes wrong: phi reaches {yours.max():.3f}. What should stand in for the 1?"
     return None
 

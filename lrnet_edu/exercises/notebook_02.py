@@ -20,9 +20,10 @@ def check_2_1(answer: Any) -> str | None:
         return f"The function should keep the shape {hu.shape} of the image; yours gives {yours.shape}."
     if not (close(yours[0, 1], 0, 1e-3) and close(yours[1, 1], 1, 1e-3)):
         return f"-200 HU should become 0 and 250 HU 1; yours gives {yours[0, 1]:.3f} and {yours[1, 1]:.3f}."
-    if yours.min() < 0 or yours.max() > 1:
-        return f"Inside the window it is right, but air becomes {yours.min():.2f} and bone {yours.max():.2f}."
-    return None if close(yours[1, 0], 2 / 3, 1e-3) else "The ends are right; between them it should be a straight line."
+    if not (close(yours[0, 0], 0, 1e-3) and close(yours[1, 2], 1, 1e-3)):
+        return f"The ends are right, but air becomes {yours[0, 0]:.2f} and bone {yours[1, 2]:.2f}, not 0 and 1."
+    between = close(yours[0, 2], 0.5, 1e-3) and close(yours[1, 0], 2 / 3, 1e-3)
+    return None if between else "The ends are right; between them it should be a straight line."
 
 
 @check("A loss that counts voxels hears the background that many times before it hears the lesion once.")

@@ -64,6 +64,8 @@ def check_3_4(answer: Any) -> str | None:
     lesion = torch.zeros(1, 12, 12, 12)
     lesion[:, 4:8, 4:8, 4:8] = 1
     output = lrnet(torch.stack((1 - lesion, lesion), dim=1))  # (1, 1, D, H, W)
+    if not output.isfinite().all():
+        return "Its output holds what is no number (NaN or infinite): look at the values that you gave the layer."
     if output.max() <= 0:
         return "It is still dead: the output is 0 everywhere. Which layer decides whether the ReLU is on?"
     if output.max() > LARGEST_SENSIBLE_OUTPUT:

@@ -32,7 +32,7 @@ def check_5_1(answer: Any) -> str | None:
         return f"The gradient on p has p's shape {tuple(pair.shape)}; yours has {tuple(yours.shape)}."
     if (yours + wanted).abs().max() < 1e-3 * wanted.abs().max():
         return "That is the push, with its sign turned. Asked is the gradient itself."
-    if (yours - wanted).abs().max() > 1e-3 * wanted.abs().max():
+    if not (yours - wanted).abs().max() <= 1e-3 * wanted.abs().max():  # nor if it is no number
         return "The shape is right, the values are not. Is it the map's error, without alpha, that you differentiate?"
     if any(weight.grad is not None for weight in lrnet.parameters()):
         return "The gradient is right, but the LR-Net's weights have got one, too: it is not frozen."

@@ -47,7 +47,7 @@ def check_8_3(answer: Any) -> str | None:
     logits = torch.linspace(-3, 4, 2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5)  # (B, 1, D, H, W)
     p = torch.sigmoid(logits)
     right = torch.cat((1 - p, p), dim=1)  # (B, 2, D, H, W)
-    yours = answer(logits.clone())
+    yours = answer(logits.clone()).float()
     if tuple(yours.shape) != tuple(right.shape):
         return f"Logits {tuple(logits.shape)} should become {tuple(right.shape)}; yours are {tuple(yours.shape)}."
     if torch.allclose(yours, right.flip(1), atol=1e-5):

@@ -61,5 +61,6 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
 
 
 def close(answer: Any, value: float, tolerance: float) -> bool:
-    """Whether a number is right up to ``tolerance``, which allows for rounding."""
-    return abs(float(answer) - value) <= tolerance
+    """Whether a number is right up to ``tolerance``, which allows for rounding; it may be an array's only one."""
+    number = answer.item() if hasattr(answer, "item") else answer
+    return abs(float(number) - value) <= tolerance

@@ -40,10 +40,11 @@ async function startSlices(root, meta) {
 
   const kept = (globalThis.lrnetEduKept ??= {}); // a viewer drawn anew by the kernel goes on where it was
   const before = meta.keep && kept[meta.keep];
-  const state = before && String(before.shape) === String(meta.shape)
+  const like = String([meta.shape, meta.level, meta.width]); // another kernel's viewer may have the same name
+  const state = before && before.like === like
     ? before
     : {
-      shape: meta.shape, axis: "axial", index: { ...meta.index }, level: meta.level, width: meta.width,
+      like, axis: "axial", index: { ...meta.index }, level: meta.level, width: meta.width,
       overlay: true };
   if (meta.keep) kept[meta.keep] = state;
   let pointer = null; // {row, col} of the voxel under the pointer
@@ -70,8 +71,11 @@ async function startSlices(root, meta) {
   const slice = slider("slice", "lrnet-slice", 0, 0, 1);
   const range = meta.image.high - meta.image.low;
   const grey = range / (meta.image.levels - 1);
-  const level = slider(`window level in ${meta.unit}`, "lrnet-level", meta.image.low, meta.image.high, grey);
-  const width = slider(`window width in ${meta.unit}`, "lrnet-width", grey, 2 * range, grey);
+  const lowest = Math.min(meta.image.low, meta.level); // the window may lie beside the image's values
+  const highest = Math.max(meta.image.high, meta.level);
+  const widest = Math.max(2 * range, meta.width);
+  const level = slider(`window level in ${meta.unit}`, "lrnet-level", lowest, highest, grey);
+  const width = slider(`window width in ${meta.unit}`, "lrnet-width", grey, widest, grey);
   const reset = make("button", {
     type: "button", textContent: "reset window",
     onclick: () => { state.level = meta.level; state.width = meta.width; changed(); } }, tools);
@@ -316,7 +320,7 @@ async function startSlices(root, meta) {
 
   let turned = 0;
   panelBox.addEventListener("wheel", (event) => { // at either end the page scrolls on
-    if (event.target.tagName !== "CANVAS" || event.ctrlKey) return;
+    if (event.target.tagName !== "CANVAS" || event.ctrlKey || !event.deltaY) return;
     const next = state.index[state.axis] + Math.sign(event.deltaY);
     if (next < 0 || next >= view().count) return;
     event.preventDefault();
@@ -343,9 +347,9 @@ async function startSlices(root, meta) {
       if (from && event.pointerType === "touch") { // a finger moves through the slices, sideways
         go(from.index + Math.round((event.clientX - from.x) / 6));
       } else if (from) { // a mouse moves the window: sideways its width, up and down its level
-        state.width = Math.max(grey, Math.min(2 * range, from.width + ((event.clientX - from.x) * range) / 300));
+        state.width = Math.max(grey, Math.min(widest, from.width + ((event.clientX - from.x) * range) / 300));
         const wanted = from.level + ((from.y - event.clientY) * range) / 300;
-        state.level = Math.max(meta.image.low, Math.min(meta.image.high, wanted));
+        state.level = Math.max(lowest, Math.min(highest, wanted));
         changed();
       } else redraw();
     });

@@ -174,6 +174,30 @@ def test_window_and_level_change_the_picture_and_can_be_reset(open_offline, tmp_
     assert float(page.locator(".lrnet-level").input_value()) < 60
 
 
+def test_a_window_beside_the_values_stays_until_it_is_moved(open_offline, tmp_path):
+    narrow = np.random.default_rng(1).uniform(90, 130, SHAPE).astype(np.float32)
+    page = open_offline(page_of(tmp_path / "v.html", html_of(SliceViewer(narrow, window=(60, 400))))).page
+    area = page.locator("canvas").first.bounding_box()
+    page.mouse.move(area["x"] + 100, area["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(area["x"] + 101, area["y"] + 100)
+    page.mouse.up()
+    page.locator(".lrnet-level").focus()
+    press(page, "ArrowLeft")
+    assert float(page.locator(".lrnet-width").input_value()) == pytest.approx(400, abs=1)
+    assert float(page.locator(".lrnet-level").input_value()) == pytest.approx(60, abs=1)
+
+
+def test_viewers_of_two_kernels_keep_their_own_windows(open_offline, tmp_path):
+    """Their names count from one in each kernel."""
+    viewers = [SliceViewer(volume(), window=window) for window in ((60, 400), (100, 50))]
+    for viewer in viewers:
+        viewer.keep = "explorer-1 volume-0"
+    page = open_offline(page_of(tmp_path / "v.html", *map(html_of, viewers))).page
+    widths = [float(page.locator(".lrnet-width").nth(k).input_value()) for k in range(2)]
+    assert widths == pytest.approx([400, 50], abs=2)
+
+
 @pytest.mark.parametrize("axis", AXES)
 def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, open_offline, tmp_path):
     image, mask = volume(), box()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import tarfile
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -194,6 +196,17 @@ def test_no_progress_ends_in_a_sentence_and_keeps_what_came(server: Server, tmp_
     with pytest.raises(InputError, match="404"):
         fetch_task(NAME, tmp_path, address=server.address)
     assert len(server.asked) == before + 1  # asking again would change nothing
+
+
+def test_a_network_that_goes_away_is_not_taken_for_the_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(answer: Any, size: int = -1) -> bytes:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr("http.client.HTTPResponse.read", unreachable)
+    with pytest.raises(InputError, match=r"cannot be downloaded \(No route to host\); call again later"):
+        fetch_task(NAME, tmp_path, address=server.address)
 
 
 def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
