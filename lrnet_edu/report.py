@@ -124,7 +124,7 @@ def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int | str])
 
 def _value(value: float, undefined: int, digits: int, *, signed: bool) -> str:
     """A mean, a dash where no case defines it, and in how many cases it is undefined."""
-    text = "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+    text = "–" if math.isnan(value) else f"{value:{'+' if signed else ''}z.{digits}f}"
     return text.replace("-", "−") + (f"<small>{undefined} undefined</small>" if undefined else "")
 
 
@@ -135,8 +135,8 @@ def _caution(table: Mapping[str, ScoreTable]) -> str:
     best = max(known, key=known.__getitem__)
     return (
         f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest "
-        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone moves "
-        "DC by several hundredths, so a smaller gap between two rows says nothing about the methods. The "
+        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone can move "
+        "DC by a tenth and more, so a smaller gap between two rows says nothing about the methods. The "
         "paper's Table 2 compares long trainings, and even they deserve more than one seed.</p>"
     )
 

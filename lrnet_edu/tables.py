@@ -228,6 +228,6 @@ def as_csv(result: Mapping[str, Any]) -> str:
         numbers = [source.get(name) for name in CRITERIA for source in (row["mean"], row["sd"], row["paper"])]
         comparison = row["comparison"] or {}
         cells = [*numbers, *(comparison.get(name) for name in compared)]
-        written = ["" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells]
+        written = ["" if cell is None else f"{cell:z.4f}" if isinstance(cell, float) else cell for cell in cells]
         table.writerow([row["row"], row["title"], row["map"], len(row["seeds"]), *written])
     return text.getvalue()

@@ -44,21 +44,22 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
 
 
 def introduction(result: Mapping[str, Any]) -> str:
-    test, seeds = result["test"], result["facts"]["seeds"]
+    test, seeds = result["test"], len(result["facts"]["seeds"])
+    cases = test["with_object"]
     lines = [
-        f"{test['with_object']} test cases with {test['lesions']} lesions in all, {len(seeds)} "
-        f"seed{'s' * (len(seeds) != 1)}, {result['facts']['runs']} runs finished. The paper: {result['paper']}.",
+        f"{cases} test case{'s' * (cases != 1)} with {test['lesions']} lesions in all, "
+        f"{seeds} seed{'s' * (seeds != 1)}, {result['facts']['runs']} runs finished. The paper: {result['paper']}.",
     ]
-    if test["cases"] > test["with_object"]:
-        number = test["cases"] - test["with_object"]
+    if test["cases"] > cases:
+        number = test["cases"] - cases
         lines.append(
             f"{number} more test case{'s hold' if number > 1 else ' holds'} no object: Dice would be 0 or 1 there, so "
             "they are no part of these means, and what was found in them stands in the table by size."
         )
-    if test["with_object"] < test["cases_needed"]:
+    if test["comparisons"] and cases < test["cases_needed"]:
         lines.append(
-            f"**With {test['with_object']} cases the corrected test cannot call any difference significant**, were "
-            f"all cases to agree: for {test['comparisons']} comparisons it takes {test['cases_needed']}."
+            "**With so few cases the corrected test cannot call any difference to M-Net + Dice significant**, were all "
+            f"cases to agree: for {test['comparisons']} comparisons it takes {test['cases_needed']}."
         )
     return "\n".join(lines)
 
@@ -69,20 +70,30 @@ def introduction(result: Mapping[str, Any]) -> str:
 def grid(result: Mapping[str, Any]) -> str:
     """DC as the paper's Table 1 has it: trainings down, maps across, and the baselines above."""
     found = {row["row"]: row for row in result["rows"]}
-    above = [
-        f"- {row.title}: DC {cell_of(found.get(row.key), 'DC')}" for row in TABLES["table1"].rows if not row.map_name
-    ]
+
+    def cell(row: Row) -> str:
+        return cell_of(found.get(row.key), "DC") + seeds_of(found.get(row.key), result)
+
+    above = [f"- {row.title}: DC {cell(row)}" for row in TABLES["table1"].rows if not row.map_name]
     lines = []
     for method, alpha in TRAININGS:
         rows = [Row(method, *COLUMNS[name], alpha=alpha) for name in COLUMNS]
-        lines.append([rows[0].title, *(cell_of(found.get(row.key), "DC") for row in rows)])
+        lines.append([rows[0].title, *map(cell, rows)])
     return "\n".join(above) + "\n\n" + table(["DC", *COLUMNS], lines)
 
 
 def rows_by_criteria(result: Mapping[str, Any]) -> str:
     """All criteria of every row, mean over the seeds and deviation; the paper's figure behind."""
     heads = ["row", *(f"{name}{UNITS[name]}" for name in CRITERIA)]
-    return table(heads, [[row["title"], *(cell_of(row, name) for name in CRITERIA)] for row in result["rows"]])
+    lines = [[row["title"] + seeds_of(row, result), *(cell_of(row, name) for name in CRITERIA)]
+             for row in result["rows"]]  # fmt: skip
+    return table(heads, lines)
+
+
+def seeds_of(row: Mapping[str, Any] | None, result: Mapping[str, Any]) -> str:
+    """ " (1 of 3 seeds)" after a row that has not finished all."""
+    number, asked = len(row["seeds"]) if row else 0, len(result["facts"]["seeds"])
+    return f" ({number} of {asked} seeds)" if row and number < asked else ""
 
 
 def cell_of(row: Mapping[str, Any] | None, name: str) -> str:
@@ -96,11 +107,13 @@ def cell_of(row: Mapping[str, Any] | None, name: str) -> str:
 
 
 def number(value: float | None, digits: int, *, signed: bool = False) -> str:
-    return DASH if value is None else f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+    return DASH if value is None else f"{value:{'+' if signed else ''}z.{digits}f}".replace("-", "−")
 
 
 def probability(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.4f}" if 0.0495 <= p < 0.05 else f"{p:.3f}"  # which would round to the level itself
 
 
 def reading_notes(result: Mapping[str, Any]) -> list[str]:
@@ -127,8 +140,8 @@ def comparisons(result: Mapping[str, Any]) -> str:
     for row in result["rows"]:
         if (c := row["comparison"]) is None:
             continue
-        lines.append([row["title"], row["map"], number(c["difference"], 4, signed=True), interval(c),
-                      probability(c["p"]), probability(c["p_corrected"]), c["verdict"],
+        lines.append([row["title"] + seeds_of(row, result), row["map"], number(c["difference"], 4, signed=True),
+                      interval(c), probability(c["p"]), probability(c["p_corrected"]), c["verdict"],
                       number(row["paper"]["DC"] - baseline.paper["DC"], 3, signed=True)])  # fmt: skip
     how = (
         "Dice of the same cases after trainings from the same seeds. The interval is a bootstrap over cases and seeds; "

@@ -16,7 +16,7 @@ from lrnet_edu.figures.tables import comparison_figure
 from lrnet_edu.metrics import case_scores
 from lrnet_edu.paper_tables import CRITERIA, TABLE_1_ROWS, TABLE_2_ROWS, TABLES, Row
 from lrnet_edu.tables import as_csv, build_table, outcome, write_table
-from lrnet_edu.tables_text import as_markdown, claim_in_words
+from lrnet_edu.tables_text import as_markdown, claim_in_words, number, probability
 
 FACTS = {"command": "lrnet-edu reproduce ...", "data": "data", "cases": {"train": 9, "validation": 3, "test": 31}}
 CASES = 30
@@ -227,9 +227,22 @@ def test_all_files_show_the_same_numbers(tmp_path: Path, name: str, rows: Sequen
     assert "None" not in page
 
 
+def test_a_row_that_lacks_seeds_says_so() -> None:
+    result = table_2({})
+    row_of(result, "gds")["seeds"].pop()
+    page = as_markdown(result, picture="a.png", alt="")
+    assert page.count("Generalised Dice (2 of 3 seeds)") == 2  # with its criteria, and where it is compared
+    assert page.count("of 3 seeds)") == 2
+
+
+def test_rounding_leaves_no_minus_and_no_level_of_significance() -> None:
+    assert number(-0.00004, 4, signed=True) == "+0.0000"
+    assert [probability(p) for p in (0.0496, 0.05, 0.0304, 0.0004)] == ["0.0496", "0.050", "0.030", "< 0.001"]
+
+
 def test_a_page_says_when_there_are_too_few_cases() -> None:
     few = as_markdown(table_2({}, cases=4), picture="a.png", alt="")
-    assert "With 4 cases the corrected test cannot call any difference significant" in few
+    assert "cannot call any difference to M-Net + Dice significant" in few
     assert "for 12 comparisons it takes 9" in few
     assert "cannot call" not in as_markdown(table_2({}), picture="a.png", alt="")
 
