@@ -8,6 +8,7 @@ are those of the paper's Fig. 3, for every slice.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -78,8 +79,8 @@ class SliceViewer:
     ) -> None:
         if not 2 <= levels <= 256:
             raise InputError(f"levels is {levels}: give a number from 2 to 256.")
-        if heat_range is not None and not heat_range[0] < heat_range[1]:
-            raise InputError(f"heat_range is {heat_range}: give (low, high) with low < high.")
+        if heat_range is not None and not -math.inf < heat_range[0] < heat_range[1] < math.inf:
+            raise InputError(f"heat_range is {heat_range}: give (low, high), finite numbers with low < high.")
         self.title, self.unit = title, unit
         self.notes: list[str] = []  # what was left out or reduced
         self.keep = ""  # viewers with the same non-empty name share slice and window on a page
