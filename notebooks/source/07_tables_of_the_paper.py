@@ -781,9 +781,9 @@ for name, table in later.items():
             )
 
 # %% [markdown]
-# After half of the steps the failed row becomes the best one on the phantoms, and a frozen LR-Net beats an unfrozen
-# one, both as in the paper: where the tandem starts decides. (That the unfrozen one beats Dice as well is not.) On the
-# hippocampus it does not help. Either way, each row had the same number of steps as Dice.
+# After half of the steps the failed row becomes the best one on the phantoms, as in the paper: where the tandem starts
+# decides. (That the unfrozen one beats Dice as well is not.) On the hippocampus it comes closer to Dice, and no further.
+# Either way, each row had the same number of steps as Dice.
 #
 # Is it the map, though? When Dice goes, the optimiser Adam begins anew, and that alone could help. So we trained
 # M-Net + Dice with Adam begun anew at the same step: 0.572 in place of 0.542, a quarter of the gain; the rest is the
