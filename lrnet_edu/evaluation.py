@@ -123,7 +123,10 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
         other = path.name.removesuffix(".gz") if path.suffix == ".gz" else f"{path.name}.gz"
         reference = known.get(path.name) or known.get(other)
         if reference is None:
-            raise InputError(f"{path} has no reference: put a segmentation {path.name} into {references}.")
+            raise InputError(
+                f"{path} has no reference {path.name} in {references}: name first the folder of predictions, which are "
+                "named like their references, then that of the references."
+            )
         pairs.append((path, reference))
     return pairs
 

@@ -129,6 +129,8 @@ class MNet(nn.Module):
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The way down: the bottleneck's features, and those of every level above it, top first."""
+        if not isinstance(image, Tensor):
+            raise InputError(f"MNet takes a tensor and got a {type(image).__name__}; give torch.from_numpy(image).")
         if image.ndim != 5 or image.shape[1] != self.settings["in_channels"]:
             raise InputError(
                 f"MNet takes images (B, {self.settings['in_channels']}, D, H, W) and got {tuple(image.shape)}; "

@@ -171,7 +171,7 @@ def _wide(table: str, name: str) -> str:
 
 LEAD = """\
 <header><h1>Small lesions, distance maps, two networks</h1>
-<p class="lead">A small tumour is a few hundred voxels among millions, and a network that overlooks it is
+<p class="lead">A small tumour is some hundred voxels among a million, and a network that overlooks it is
 wrong almost nowhere. The paper's answer: let a second, small network turn the first one's output into a
 <em>distance map</em>, where every voxel knows how far it is from the lesion's border, and learn from that
 map's error as well. This page shows the whole method once, on phantom CTs, in the order of the
@@ -199,21 +199,23 @@ LRNET = """\
 <p class="where">Section 2.2, training pipeline</p>
 <p>How well does the LR-Net compute the map of masks it never saw? The paper names a Dice around 0.99.
 That alone proves little: the mask it is compared with was its input, so copying would do. The error of φ
-says whether the map is right. It tends to grow with the lesion's size, for the LR-Net sees 31 voxels across:
-where the border is out of sight it can only guess M<sub>C</sub>.</p>"""
+says whether the map is right. The LR-Net sees 31 voxels across: in lesions so large that their border is out of its
+sight it can only guess M<sub>C</sub>. Left, the lesions of the test cases; right, random shapes that were held
+out of its training, larger and harder ones.</p>"""
 
 CURVES = """\
 <p class="where">Section 2.3, Eq. 2; section 3, implementation details</p>
 <p>All methods start from the same M-Net and train for the same number of steps. Each loss is a function
 of its own, so compare the shapes of the upper curves, not their heights. Where an LR-Net takes part,
-training begins with Dice alone and its loss joins later, which may show as a jump. The lower curves mean the
+training begins with Dice alone and its loss joins later, which may show as a jump. The training loss is a mean over
+the steps before, on augmented patches, so it may lie above the validation loss. The lower curves mean the
 same for all; the weights of each best point are kept.</p>"""
 
 PANEL = """\
 <p class="where">Section 3.1, Fig. 3</p>
 <p>One case that no training saw, in slices that show its lesions large and small, seen as a radiologist
 sees them. A contour of the ground truth with nothing in it is a lesion that a method missed; a tint outside every
-contour is a lesion that is none.</p>"""
+contour is a lesion that is none. What a method marks outside of the view is counted in its corner.</p>"""
 
 CRITERIA = """\
 <p class="where">Section 3, evaluation criteria; columns of Table 2</p>

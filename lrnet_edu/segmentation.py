@@ -272,7 +272,7 @@ class Study:
 
 def open_study(data: Path, config: Config, *, split: Path | None = None) -> Study:
     """Find the cases, divide them, choose the grid from the training part, preprocess, cache."""
-    labels = parse_labels(config.label)
+    data, labels = Path(data), parse_labels(config.label)
     found = find_cases(data)
     cases = {case.name: case for case in found if case.mask is not None}
     parts = read_split(split, list(cases)) if split else split_cases(list(cases))

@@ -200,7 +200,7 @@ def facts(result: Mapping[str, Any]) -> str:
         f"- Command: `{known['command']}`",
         f"- Cases: {cases}; grid {known['grid_mm']:g} mm, {scale}",
         f"- Settings of all rows: {settings}",
-        "- Kept of each run: the weights with the best validation DC, after the warm-up where there is one. Tested once.",
+        "- Kept of each run: the weights with the best validation DC (after the warm-up, where there is one).",
         f"- Device: {'; '.join(known['devices'])}",
         f"- Versions: {'; '.join(known['versions'])}",
         f"- Seconds of all runs together: {known['seconds']:.0f}",

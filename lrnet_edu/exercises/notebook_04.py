@@ -13,7 +13,7 @@ from lrnet_edu.exercises.verdict import check, close
 from lrnet_edu.losses import DiceLoss
 
 
-@check("Half the ratio: a voxel has to be worth more than the average that it joins.")
+@check("Half the ratio: a voxel has to bring more than it adds to the sum below the line.")
 def check_4_1(answer: Any) -> str | None:
     """The phi below which MapDice pushes a voxel out at a ratio of 0.88: 0.44."""
     if close(answer, 0.88, 1e-6) or close(answer, 0.12, 1e-6):

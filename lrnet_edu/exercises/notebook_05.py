@@ -46,7 +46,7 @@ def check_5_2(answer: Any) -> str | None:
     if close(answer, 1 / ratio, 0.001):
         return "That is how many times weaker the second one is. Turn it around."
     if close(answer, 50, 1e-6):
-        return "Nearly the half of it: the factor is p (1 - p), not p."
+        return "Twice too much: the factor is p (1 - p), not p."
     return None if close(answer, ratio, 0.4) else "Divide p (1 - p) at p = 0.5 by p (1 - p) at p = 0.01."
 
 

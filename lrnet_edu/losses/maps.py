@@ -92,12 +92,14 @@ class DistanceRegressionLoss(nn.Module):
             takes `DEFAULT_ALPHA` of ``lrnet.kind``. Table 1's rows without alpha are alpha = 1.
 
     Raises:
-        InputError: if alpha is negative or not finite, or None for a network without a kind of map; when called, if
-            shapes or devices do not fit.
+        InputError: if lrnet is no network, alpha negative or not finite, or None for a network without a kind of
+            map; when called, if shapes or devices do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
         super().__init__()
+        if not isinstance(lrnet, nn.Module):
+            raise InputError("lrnet is no network; give one, such as load_pretrained_lrnet('NI-DM').")
         if alpha is None:
             kind = getattr(lrnet, "kind", None)
             if kind not in DEFAULT_ALPHA:

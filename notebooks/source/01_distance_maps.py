@@ -3,7 +3,7 @@
 #
 # A segmentation mask says *object* or *background* and no more. A **distance map** says, for every voxel of the
 # object, how far the border is. The paper makes such a map the thing that a network has to get right. In this
-# notebook you build all four of its maps from a mask, with nothing but NumPy.
+# notebook you build all four of its maps from a mask, with NumPy and SciPy's labelling.
 #
 # **Afterwards you can**
 # - build O-DM, I-DM, NI-DM and SNI-DM by hand (section 2.1, Eq. 1, Fig. 2),

@@ -101,7 +101,7 @@ print(f"by hand minus package: {abs(map_dice_by_hand(p, phi) - package):.5f}")
 #
 # Twenty phantoms, divided into training, validation and test cases; the same M-Net, the same start, the same batches,
 # only the loss differs. The settings are those of `lrnet-edu demo`: a coarse grid, a window of −30 to 180 HU (the liver
-# and what lies in it; narrower than notebook 02's, so that few steps suffice) and a few hundred steps, about a minute
+# and what lies in it; narrower than notebook 02's, so that few steps suffice) and a few hundred steps, half a minute
 # each. A good tumour segmenter takes a hundred times that; this makes one that can be looked at.
 #
 # **Question.** Before you look: where might a network that was trained with MapDice differ from the other one, at the
@@ -196,7 +196,8 @@ for method, of_case in predictions.items():
 # A loss is a wish. For Dice it is plain: it is 0 if $p = g$, and larger everywhere else. **Question.** And MapDice? Put
 # the perfect answer, the mask itself, into it. Is it 0? And is there any answer that costs less?
 #
-# We take balls, and beside the mask every "shell" that keeps only the voxels with $\varphi > t$.
+# We take balls, and beside the mask every "shell" that keeps only the voxels with $\varphi > t$. (The
+# table's t lies just below the least $\varphi$ that is kept.)
 
 # %% tags=["nbval-check-output"]
 print("radius   MapDice of the mask   of the best shell   its t   voxels it leaves out")
@@ -218,8 +219,8 @@ for radius in (3, 5, 8, 12, 20):
 # $$\frac{\partial L}{\partial p_i} = - \frac{2 \varphi_i S - N}{S^2}
 # \qquad\text{which is below 0 only if}\qquad \varphi_i > \frac{N}{2 S}$$
 #
-# A voxel is worth predicting only where its $\varphi$ exceeds **half of the ratio** $N / S = 1 - L$. Deep voxels,
-# $\varphi = 1 / M_C$ at the deepest, are worth less than the average: they are pushed *out*. The same formula with $g$
+# A voxel is worth predicting only where its $\varphi$ exceeds **half of the ratio** $N / S = 1 - L$. The deepest ones,
+# with $\varphi = 1 / M_C$, may lie below: they cost more than they bring and are pushed *out*. The same formula with $g$
 # in the place of $\varphi$ has no such trouble, for $g$ is 0 or 1.
 #
 # **Move t** over the picture: 0 is the mask, and then the ball is hollowed out. Where is the lowest point? Does it agree
