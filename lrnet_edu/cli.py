@@ -36,8 +36,8 @@ class Commands(TyperGroup):
             _fail(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions.", 2)
         except KeyboardInterrupt:
             _fail(
-                "stopped; finished work is kept (train and pretrain go on from their last validation, if there was one, "
-                "with --resume; demo and reproduce as they are).",
+                "stopped; finished work is kept (train and pretrain go on from their last validation, if there was "
+                "one, with --resume; demo and reproduce as they are).",
                 130,
             )
 
