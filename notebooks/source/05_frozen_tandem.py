@@ -323,10 +323,10 @@ def beside_the_border(mask):
 
 
 borders = beside_the_border(lesion) | beside_the_border(p.numpy() > 0.5)  # (D, H, W)
-print(f"voxels beside a border, of the lesions or of the prediction: {borders.mean():.0%} of the patch")
+print(f"voxels beside a border, of the lesions or of the prediction: {100 * borders.mean():.0f} % of the patch")
 for name, values in push_on_p.items():
     print(
-        f"their share of all push, {name:4}: {values.abs()[torch.from_numpy(borders)].sum() / values.abs().sum():.0%}"
+        f"their share of all push, {name:4}: {100 * values.abs()[torch.from_numpy(borders)].sum() / values.abs().sum():.0f} %"
     )
 
 # %% [markdown]
