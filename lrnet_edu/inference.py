@@ -39,9 +39,8 @@ def predict_probabilities(
     volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
     total: Tensor | None = None
     corners = list(product(*starts))
-    # For a batch of one PyTorch's convolutions are slow on a CPU, ours are not. The last of many keeps their shape.
-    ours = any(isinstance(part, Conv3d) for part in mnet.modules())
-    least = 1 if ours and len(corners) == 1 else BATCH
+    # For a batch of one PyTorch's convolutions are slow on a CPU, ours are not.
+    least = 1 if any(isinstance(part, Conv3d) for part in mnet.modules()) else BATCH
     for first in range(0, len(corners), BATCH):
         boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
                  for corner in corners[first : first + BATCH]]  # fmt: skip
