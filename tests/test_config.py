@@ -67,7 +67,7 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
         ({"patch_size": 64}, r"\(z, y, x\)"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"object_share": 67}, "0 to 1"),
-        ({"label": 2}, '2 is no choice of labels: write one number \\("2"\\)'),
+        ({"label": 2}, '2 of type int is no choice of labels: write one number \\("2"\\)'),
         ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
         ({"warmup_steps": -1}, "-1 of"),
         *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"))),

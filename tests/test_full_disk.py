@@ -249,6 +249,7 @@ def test_a_table(desk: Desk, place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(TABLES, "table2", replace(TABLES["table2"], rows=TABLES["table2"].rows[:1]))
     patch(experiments, "open_study", lambda *_: study)
     patch(experiments, "train_run", train)
+    patch(experiments, "object_voxels", lambda _: {"volume-3": case("volume-3", 0.5)["reference_voxels"]})
     patch(experiments, "load_mnet", lambda _: None)
     patch(experiments, "score_test_cases", lambda *_: [case("volume-3", 0.5)])
     patch(figures_of_tables, "comparison_figure", lambda _: SimpleNamespace(png=lambda: b"picture", alt="alt"))

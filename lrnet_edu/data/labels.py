@@ -34,7 +34,8 @@ def parse_labels(text: str) -> Labels:
     """
     advice = 'write one number ("2"), a union as one object ("1+2") or several objects ("1,2")'
     if not isinstance(text, str) or not _GRAMMAR.fullmatch(text):
-        raise InputError(f"{text!r} is no choice of labels: {advice}.")
+        shown = f'"{text}"' if isinstance(text, str) else f"{text!r} of type {type(text).__name__}"
+        raise InputError(f"{shown} is no choice of labels: {advice}.")
     labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))
     numbers = [number for group in labels for number in group]
     if max(numbers) > 255:
