@@ -105,10 +105,9 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         with clock.stage(METHODS[method].title):
             state = train_run(study, config, out / method, resume=True)
             predict_files(out / method, samples, out / method / "predictions", part="test")
-        clock.seconds[METHODS[method].title] = max(
-            clock.seconds[METHODS[method].title], state.seconds
-        )  # if it was done
-        results[method] = score_method(METHODS[method].title, state, out / method / "predictions", test)
+        title = METHODS[method].title
+        clock.seconds[title] = max(clock.seconds[title], state.seconds)  # of a run that was finished before
+        results[method] = score_method(title, state, out / method / "predictions", test)
     write_results(out / "results.csv", results)
     typer.echo(results_as_text(results))
     report = out / "report.html"
