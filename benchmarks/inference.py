@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -88,47 +90,47 @@ def rows(size: Size) -> Iterator[Row]:
 
 
 def memory_row(size: Size) -> Iterator[Row]:
-    """By a process of its own, whose memory other work left no holes in; nothing where the system does not tell."""
-    with multiprocessing.get_context("spawn").Pool(1) as process:
-        memory = process.apply(memory_by_windows, (size, torch.get_num_threads()))
-    if not memory:
+    """Memory in use, and what the C library holds for it; nothing where the system does not tell."""
+    in_use = memory_by_windows(size, MALLOC_MMAP_THRESHOLD_=str(2**17))  # a block goes back once it is free
+    held = memory_by_windows(size)
+    if not in_use:
         return
-    ours, passes = memory["prediction"], memory["passes alone"]
-    row = Row("prediction, peak memory with 125 windows over that with 8", ours[125] / ours[8], unit="times")
+    one_pass = in_use.pop(0)
+    row = Row("prediction, peak memory in use with 125 windows over that with 8", in_use[125] / in_use[8], unit="times")
     row.note = (
-        f"Beyond the volume and its probabilities, the least of ten calls: {megabytes(ours)} with "
-        f"{', '.join(map(str, ours))} windows. The same passes of the network with nothing added up need "
-        f"{megabytes(passes)}, {passes[125] / passes[8]:.2f} times: the C library's memory has holes."
+        f"Beyond the volume and its probabilities: {megabytes(in_use)} with {', '.join(map(str, in_use))} windows, "
+        f"{one_pass / 2**20:.0f} MB for one pass of the network alone, measured with MALLOC_MMAP_THRESHOLD_, so that "
+        f"every larger block goes back to the system once it is free. As the C library is, it keeps blocks for the "
+        f"next pass, with holes between them, and the process holds {megabytes(held, *in_use)}."
     )
     yield row.limit(1.1)
 
 
-def megabytes(memory: dict[int, float]) -> str:
-    return ", ".join(f"{peak / 2**20:.0f} MB" for peak in memory.values())
+def megabytes(memory: dict[int, float], *windows: int) -> str:
+    return ", ".join(f"{memory[number] / 2**20:.0f} MB" for number in windows or memory)
 
 
-def memory_by_windows(size: Size, threads: int) -> dict[str, dict[int, float]]:
-    """Of a prediction, and of its forward passes alone: windows -> bytes at the peak."""
+def memory_by_windows(size: Size, **environment: str) -> dict[int, float]:
+    """Windows -> bytes at the peak; 0 is one pass alone. By a process of its own, in whose memory nothing else was."""
+    with (
+        mock.patch.dict(os.environ, environment),
+        multiprocessing.get_context("spawn").Pool(1) as process,
+    ):
+        return process.apply(_memory_by_windows, (size, torch.get_num_threads()))
+
+
+def _memory_by_windows(size: Size, threads: int) -> dict[int, float]:
     torch.set_num_threads(threads)
     network, window, image = network_and_volume(size)
 
-    def passes_alone(windows: int) -> None:
+    def one_pass() -> None:
         with torch.inference_mode():
-            for _ in range(-(-windows // BATCH)):
-                network(torch.zeros(BATCH, 1, *window))
+            network(torch.zeros(BATCH, 1, *window))
 
-    found: dict[str, dict[int, float]] = {}
-    for _ in range(10):
-        for windows, overlap in {8: 0.0, 27: 0.5, 125: 0.75}.items():
-            calls = {
-                "prediction": partial(run, network, image, window, overlap),
-                "passes alone": partial(passes_alone, windows),
-            }
-            for name, call in calls.items():
-                if (peak := peak_memory(call)) is not None:
-                    least = found.setdefault(name, {})
-                    least[windows] = min(peak, least.get(windows, np.inf))
-    return found
+    overlaps = {8: 0.0, 27: 0.5, 125: 0.75}
+    calls = {windows: partial(run, network, image, window, overlap) for windows, overlap in overlaps.items()}
+    peaks = {windows: peak_memory(call) for windows, call in calls.items()} | {0: peak_memory(one_pass)}
+    return {windows: peak for windows, peak in peaks.items() if peak is not None}
 
 
 def growth_row(network: nn.Module, heights: Sequence[int]) -> Row:

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrnet_edu.allocator import freed_memory_kept
 from lrnet_edu.layers import Conv3d, lay_out
 
 BATCH = 2  # windows at a time
 
 
 @torch.inference_mode()
+@freed_memory_kept()
 def predict_probabilities(
     mnet: nn.Module, image: np.ndarray, *, window: Sequence[int], overlap: float = 0.5
 ) -> np.ndarray:
