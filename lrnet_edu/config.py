@@ -56,8 +56,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
+            _check_whole(name, getattr(self, name), least=1)
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class PretrainConfig(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_whole("seed", self.seed, least=0)
         output_activation(self.kind, self.activation)  # refuses what does not exist
 
 
@@ -122,10 +122,12 @@ class Config(Schedule):
             raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
         if METHODS[self.method].lrnet and not 0 <= self.warmup < self.steps:
             raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
+        _check_whole("seed", self.seed, least=0)
+        if self.window is not None and np.shape(self.window) != (2,):
+            raise InputError(f"window is {self.window!r}; give a pair of HU, such as (-200, 250).")
         if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
+        _check_whole("batch_size", self.batch_size, least=1)
         if not 0 <= self.object_share <= 1:
             raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
         parse_labels(self.label)
@@ -136,6 +138,11 @@ class Config(Schedule):
         if METHODS[self.method].lrnet is None:
             return 0
         return self.steps // 4 if self.warmup_steps is None else self.warmup_steps
+
+
+def _check_whole(name: str, value: Any, *, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
 
 
 PAPER_WIDTHS: dict[str, Any] = {"features": (8, 16, 32, 64, 128), "blocks": (2, 2, 3, 3)}

@@ -51,6 +51,14 @@ def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, s
     )
 
 
+def _check_type(network: nn.Module, given: Tensor) -> None:
+    weights = next(network.parameters()).dtype
+    if given.dtype != weights and not torch.is_autocast_enabled(given.device.type):
+        raise InputError(
+            f"{type(network).__name__} has weights of {weights} and got {given.dtype}; give it tensor.to({weights})."
+        )
+
+
 class ResidualBlock(nn.Module):
     """Two 3^3 convolutions beside a shortcut, added, then ReLU (the backbone's block, section 2.2)."""
 
@@ -136,6 +144,7 @@ class MNet(nn.Module):
                 f"MNet takes images (B, {self.settings['in_channels']}, D, H, W) and got {tuple(image.shape)}; "
                 "add the batch and channel axes with image[None, None]."
             )
+        _check_type(self, image)
         x = pad_to_multiple(image, 2 ** len(self.encoder), mode="replicate")
         x = self.stem(x)  # (B, features[0], D, H, W)
         skips = []
@@ -199,6 +208,7 @@ class LRNet(nn.Module):
                 f"LRNet takes probabilities (B, 2, D, H, W) and got {tuple(probabilities.shape)}; stack the "
                 "background's and the object's, torch.stack((1 - p, p), dim=1)."
             )
+        _check_type(self, probabilities)
         x = self.stem(pad_to_multiple(probabilities, 2, mode="constant"))  # (B, 4, D, H, W)
         x = torch.cat((x, self.up(self.down(x))), dim=1)  # (B, 8, D, H, W)
         return crop_to(self.output(self.head(self.merge(x))), probabilities)  # (B, 1, D, H, W)

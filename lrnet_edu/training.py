@@ -350,8 +350,9 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
             raise InputError(f"{path} is damaged; name another folder for a new run.") from None
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:
+            both = [f"{name} {shortened([before.get(name)])}, now {shortened([settings[name]])}" for name in changed]
             raise InputError(
-                f"The run in {folder} was started with other settings ({', '.join(changed)}); give it the same ones "
+                f"The run in {folder} was started with other settings ({'; '.join(both[:5])}); give it the same ones "
                 "again, or name another folder."
             )
         return

@@ -66,6 +66,8 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
         ({"patch_size": (16, 64)}, r"\(z, y, x\)"),
         ({"patch_size": 64}, r"\(z, y, x\)"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1; .* at least 0"),
+        ({"window": "-30 180"}, "window is '-30 180'; .* pair"),
         ({"object_share": 67}, "0 to 1"),
         ({"label": 2}, '2 of type int is no choice of labels: write one number \\("2"\\)'),
         ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
@@ -84,6 +86,8 @@ def test_schedules_of_every_stage_need_a_step() -> None:
     for make in (Schedule, PretrainConfig, Config):
         with pytest.raises(InputError, match="steps is -1"):
             make(steps=-1)
+    with pytest.raises(InputError, match="seed is -1"):
+        PretrainConfig(seed=-1)
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

@@ -221,6 +221,17 @@ def test_mnet_names_the_axes_it_wants(shape: tuple[int, ...]) -> None:
 # ---- both in tandem -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("network", [MNet(features=(2, 4), blocks=(1,)), LRNet()])
+def test_numbers_of_another_type_than_the_weights(network: nn.Module) -> None:
+    given = torch.rand(1, 2 if isinstance(network, LRNet) else 1, 8, 8, 8)
+    with pytest.raises(InputError, match=r"weights of torch\.float32 and got torch\.float64") as error:
+        network(given.double())
+    assert one_sentence(error)
+    assert network.double()(given.double()).dtype == torch.float64
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network.float()(given.bfloat16()).isfinite().all()
+
+
 def test_folding_the_classes_equals_one_call_per_class() -> None:
     lrnet, p = LRNet(), probabilities(2, 4, 6, 7, 5)
     folded = regress_maps(lrnet, p)

@@ -437,7 +437,7 @@ def test_a_run_on_the_masks_of_a_folder(tmp_path: Path) -> None:
     assert load_lrnet(tmp_path / "run" / "best.safetensors").kind == "NI-DM"
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
-    with pytest.raises(InputError, match=r"other settings \(data, label\)"):
+    with pytest.raises(InputError, match=r"other settings \(data .*, now None; label 2, now None\)"):
         pretrain_run(tmp_path / "run", config=TINY, device="cpu", resume=True)
 
 

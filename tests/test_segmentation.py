@@ -509,7 +509,7 @@ def test_a_run_is_resumed_with_its_own_settings_and_split(
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
     with pytest.raises(InputError, match="holds a run already"):
         run("dice")
-    with pytest.raises(InputError, match=r"\(method\)"):
+    with pytest.raises(InputError, match=r"\(method dice, now tversky\)"):
         run("tversky", resume=True)
     split = {
         "train": study.split["test"],

@@ -464,8 +464,8 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "more", "named"),
     [
-        (replace(SCHEDULE, steps=9), {"data": "a"}, "steps"),
-        (replace(SCHEDULE, learning_rate=1.0), {"data": "b"}, "data, learning_rate"),
+        (replace(SCHEDULE, steps=9), {"data": "a"}, "steps 8, now 9"),
+        (replace(SCHEDULE, learning_rate=1.0), {"data": "b"}, "data a, now b; learning_rate 0.05, now 1.0"),
     ],
 )
 def test_a_run_is_resumed_with_its_own_settings_only(

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from lrnet_edu.data import shapes
 from lrnet_edu.data.shapes import random_shapes
+from lrnet_edu.errors import InputError
 
 
 @pytest.mark.parametrize("size", [4, 8, 15, 24, 40])
@@ -18,6 +19,11 @@ def test_neither_empty_nor_full(size: int) -> None:
         assert mask.dtype == bool
         assert mask.any()
         assert not mask.all()
+
+
+def test_a_cube_of_one_voxel_is_refused() -> None:
+    with pytest.raises(InputError, match="no room"):
+        random_shapes(np.random.default_rng(0), 1)
 
 
 @pytest.mark.parametrize("radii", [(0.02, 0.02), (1.0, 1.0), (5.0, 20.0)])
