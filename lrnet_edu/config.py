@@ -57,6 +57,10 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every"):
             _check_whole(name, getattr(self, name), least=1)
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate is {self.learning_rate!r}; give a number above 0, such as 0.001.")
+        if not 0 < self.plateau_factor < 1:
+            raise InputError(f"plateau_factor is {self.plateau_factor!r}; give a share of the rate, between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class Config(Schedule):
         if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
         _check_whole("batch_size", self.batch_size, least=1)
+        _check_whole("max_voxels", self.max_voxels, least=1000)
         if not 0 <= self.object_share <= 1:
             raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
         parse_labels(self.label)

@@ -125,7 +125,8 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
         if reference is None:
             raise InputError(
                 f"{path} has no reference {path.name} in {references}: name first the folder of predictions, which are "
-                "named like their references, then that of the references."
+                "named like their references, then that of the references; a prediction of a scan without a mask "
+                "cannot be scored, so move it elsewhere."
             )
         pairs.append((path, reference))
     return pairs

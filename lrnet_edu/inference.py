@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu.allocator import freed_memory_kept
-from lrnet_edu.layers import Conv3d, lay_out
+from lrnet_edu.errors import InputError
+from lrnet_edu.layers import Conv3d, laid_out_copy
 
 BATCH = 2  # windows at a time
 
@@ -26,15 +27,21 @@ def predict_probabilities(
     middles count most.
 
     Args:
-        mnet: image (1, 1, d, h, w) -> logits (1, classes, d, h, w); used on the device and in the mode it is in.
+        mnet: image (B, 1, d, h, w) -> logits (B, classes, d, h, w); used on the device and in the mode it is in, and
+            not changed.
         image: (D, H, W), preprocessed.
         window: voxels (z, y, x); an axis shorter than the window is taken whole.
         overlap: share of a window that the next one covers again, 0 to below 1.
 
     Returns:
         (classes, D, H, W) float32, summing to 1 at every voxel.
+
+    Raises:
+        InputError: an image of another shape, a window or an overlap that cannot be, a network without logits.
     """
-    device = next(lay_out(mnet).parameters()).device
+    _check(image, window, overlap)
+    mnet = laid_out_copy(mnet)
+    own = next(mnet.parameters(), torch.zeros(1, dtype=torch.float32))  # a weight
     size = tuple(min(w, s) for w, s in zip(window, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]
     weight = _bell(size)  # (d, h, w)
@@ -48,12 +55,15 @@ def predict_probabilities(
                  for corner in corners[first : first + BATCH]]  # fmt: skip
         patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
         patches = patches.expand(max(least, len(boxes)), -1, -1, -1, -1)
-        probabilities = torch.softmax(mnet(patches.to(device)).float(), dim=1).cpu()  # (b, classes, d, h, w)
+        logits = mnet(patches.to(own.device, own.dtype))
+        if not isinstance(logits, Tensor) or logits.shape[2:] != size:
+            raise InputError("The network gives no logits (B, classes, D, H, W); of a Tandem, pass tandem.mnet.")
+        probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
         if total is None:
-            total = torch.zeros((probabilities.shape[1], *image.shape))
+            total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32)
         for box, patch in zip(boxes, probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
-        del patches, probabilities, patch  # the next pass needs their memory
+        del patches, logits, probabilities, patch  # the next pass needs their memory
     assert total is not None
     for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
         weights = torch.zeros(image.shape[axis])
@@ -61,6 +71,15 @@ def predict_probabilities(
             weights[first : first + size[axis]] += _bell_along(size[axis])
         total.div_(weights.view([-1 if axis == other else 1 for other in range(3)]))
     return total.numpy()
+
+
+def _check(image: np.ndarray, window: Sequence[int], overlap: float) -> None:
+    if image.ndim != 3 or 0 in image.shape:
+        raise InputError(f"The image has the shape {image.shape}; give one volume (D, H, W).")
+    if np.shape(window) != (3,) or not all(isinstance(w, int | np.integer) and w > 0 for w in window):
+        raise InputError(f"window is {window!r}; give three whole numbers of voxels (z, y, x), each at least 1.")
+    if not 0 <= overlap < 1:
+        raise InputError(f"overlap is {overlap!r}; give a share of the window, 0 to below 1.")
 
 
 def _starts(size: int, window: int, overlap: float) -> list[int]:

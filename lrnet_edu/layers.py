@@ -9,20 +9,33 @@ on a GPU, under autocast and where PyTorch compiles or traces, they are PyTorch'
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @torch.inference_mode(False)  # else the weights could not be trained afterwards
-def lay_out(network: nn.Module) -> nn.Module:
+def lay_out(network: Network) -> Network:
     """Put a network's weights into the layout that is fastest on its device; their values stay as they are."""
     for weight in network.parameters():
         if weight.ndim == 5 and weight.device.type != "mps":  # which knows only the usual layout
             weight.data = weight.data.to(memory_format=SIDE_BY_SIDE)
     return network
+
+
+def laid_out_copy(network: Network) -> Network:
+    """A copy with its weights laid out. One that has them so already, or no brick of this module, as it is."""
+    own = any(isinstance(part, Conv3d) for part in network.modules())
+    weights = [weight for weight in network.parameters() if weight.ndim == 5]
+    if not own or all(weight.is_contiguous(memory_format=SIDE_BY_SIDE) for weight in weights):
+        return network
+    with torch.inference_mode(False):
+        return lay_out(copy.deepcopy(network))
 
 
 def own_way(x: Tensor) -> bool:

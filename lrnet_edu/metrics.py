@@ -337,7 +337,10 @@ def _checked(volume: Any, name: str) -> np.ndarray:
     """The volume as an array (D, H, W) of whole numbers from 0 on."""
     volume = np.asarray(volume)
     if volume.ndim != 3:
-        raise InputError(f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time.")
+        raise InputError(
+            f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time (a slice alone would be all "
+            "surface, for what lies beyond the image counts as background)."
+        )
     if volume.dtype.kind not in "buif":
         raise InputError(f"The {name} holds {volume.dtype} values; give booleans or whole numbers.")
     for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, for the memory's sake

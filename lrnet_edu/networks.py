@@ -203,6 +203,10 @@ class LRNet(nn.Module):
         nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
 
     def forward(self, probabilities: Tensor) -> Tensor:
+        if not isinstance(probabilities, Tensor):
+            raise InputError(
+                f"LRNet takes a tensor and got a {type(probabilities).__name__}; give torch.from_numpy(p)."
+            )
         if probabilities.ndim != 5 or probabilities.shape[1] != 2:
             raise InputError(
                 f"LRNet takes probabilities (B, 2, D, H, W) and got {tuple(probabilities.shape)}; stack the "
@@ -273,8 +277,9 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None)
     resource = files("lrnet_edu") / "weights" / lrnet_file_name(kind, activation)
     if not resource.is_file():
         raise InputError(
-            f"No LR-Net ships for {kind} with a {activation} output; leave activation out, or train one "
-            f"with `lrnet-edu pretrain --synthetic --kind {kind}`."
+            f"No LR-Net ships for {kind} with a {activation} output; leave activation out, or train one with "
+            f"`lrnet-edu pretrain --synthetic --kind {kind} --activation {activation} --out FOLDER` and name "
+            "FOLDER as --lrnet."
         )
     with as_file(resource) as path:
         return load_lrnet(path, kind=kind, activation=activation)

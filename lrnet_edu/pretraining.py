@@ -25,7 +25,7 @@ from lrnet_edu.data.patches import cut
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.distance_maps import HARD_THRESHOLD, distance_map
 from lrnet_edu.errors import InputError
-from lrnet_edu.layers import lay_out
+from lrnet_edu.layers import laid_out_copy
 from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
 from lrnet_edu.parallel import processes
@@ -147,7 +147,8 @@ class LRNetQuality:
 @torch.inference_mode()
 def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
     """Judge an LR-Net on masks (D, H, W), whole, without cropping them around the lesions."""
-    device = next(lay_out(lrnet).parameters()).device
+    lrnet = laid_out_copy(lrnet)
+    device = next(lrnet.parameters()).device
     intersection = size = 0
     lesions = []
     for mask in masks:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lrnet_edu.errors import InputError
 from lrnet_edu.inference import _bell, _starts, predict_probabilities
-from lrnet_edu.networks import MNet
+from lrnet_edu.networks import LRNet, MNet, Tandem
 
 
 class Local(nn.Module):
@@ -114,3 +116,57 @@ def test_the_network_is_used_as_it_is() -> None:
     assert network.training
     assert all(parameter.grad is None for parameter in network.parameters())
     assert not image.any()
+
+
+@pytest.mark.parametrize("network", [MNet(features=(2, 4), blocks=(1,)), nn.Conv3d(1, 2, 3, padding=1)])
+def test_the_network_stays_as_it_is(network: nn.Module) -> None:
+    before = {name: (weight.clone(), weight.stride()) for name, weight in network.state_dict().items()}
+    predict_probabilities(network, np.zeros((8, 8, 8)), window=(8, 8, 8))
+    for name, weight in network.state_dict().items():
+        assert weight.equal(before[name][0])
+        assert weight.stride() == before[name][1]
+        assert not weight.is_inference()
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"window": (0, 8, 8)}, r"window is \(0, 8, 8\)"),
+        ({"window": 8}, "window is 8"),
+        ({"window": (8, 8)}, r"window is \(8, 8\)"),
+        ({"overlap": -0.5}, "overlap is -0.5"),
+        ({"overlap": 1.0}, "overlap is 1.0"),
+        ({"overlap": float("nan")}, "overlap is nan"),
+        ({"image": np.zeros((1, 8, 8, 8))}, r"shape \(1, 8, 8, 8\)"),
+        ({"mnet": Tandem(MNet(features=(2, 4), blocks=(1,)), LRNet())}, r"tandem\.mnet"),
+    ],
+)
+def test_what_cannot_be_predicted(settings: dict[str, Any], match: str) -> None:
+    given = {"mnet": Local(), "image": np.zeros((8, 8, 8)), "window": (8, 8, 8)}
+    with pytest.raises(InputError, match=match):
+        predict_probabilities(**{**given, **settings})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_networks_of_other_types(dtype: torch.dtype) -> None:
+    image = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
+    network = MNet(features=(2, 4), blocks=(1,)).eval()
+    expected = predict_probabilities(network, image, window=(8, 8, 8))
+    found = predict_probabilities(network.to(dtype), image, window=(8, 8, 8))
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < (1e-5 if dtype == torch.float64 else 0.1)
+
+
+def test_a_network_without_weights_and_another_default_type() -> None:
+    class Same(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.cat((image, -image), dim=1)
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = predict_probabilities(Same(), np.full((4, 4, 4), 0.5), window=(4, 4, 4))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == np.float32
+    assert np.allclose(found[0], 1 / (1 + np.exp(-1.0)))

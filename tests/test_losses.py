@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -516,6 +517,52 @@ def one_of_two(rank: int, folder: str) -> None:
     share = [slice(0, 1), slice(1, 3)][rank]  # unequal on purpose
     torch.save([value_and_gradient(loss, share, network) for loss in LOSSES], f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
+
+
+def test_the_regression_loss_takes_numbers_of_other_types() -> None:
+    torch.manual_seed(0)
+    loss, phi = DistanceRegressionLoss(LRNet()), torch.rand(1, 1, 8, 8, 8)
+    p = torch.softmax(torch.randn(1, 2, 8, 8, 8), dim=1)
+    expected = loss(p, phi)
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        assert loss(p.to(dtype), phi).item() == pytest.approx(expected.item(), rel=0.02)
+    with pytest.raises(InputError, match=r"loss\.float"):
+        copy.deepcopy(loss).bfloat16()(p, phi)
+    with pytest.raises(InputError, match="made for volumes"):
+        loss(p[:, :, 0], phi[:, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: FocalTverskyLoss(gamma=0), "gamma is 0"),
+        (lambda: FocalTverskyLoss(gamma=math.nan), "gamma is nan"),
+        (lambda: WeightedCrossEntropyLoss(0), "max_weight is 0"),
+        (lambda: TverskyLoss(false_positive_weight=-1), "false_positive_weight is -1"),
+        (lambda: ExpLogLoss(exponent=0), "exponent is 0"),
+        (lambda: DistanceRegressionLoss(LRNet(), "1"), "alpha is '1'"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_that_cannot_be(build: Callable[[], nn.Module], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        build()
+
+
+@pytest.mark.parametrize("loss", MAP_LOSSES, ids=name)
+def test_maps_with_nan(loss: nn.Module) -> None:
+    logits, target = random_case(loss)
+    target.view(-1)[5] = math.nan
+    with pytest.raises(InputError, match="NaN"):
+        loss(logits.softmax(1), target)
+
+
+def test_the_regression_loss_within_a_functional_gradient() -> None:
+    torch.manual_seed(0)
+    loss, phi = DistanceRegressionLoss(LRNet()), torch.rand(1, 1, 8, 8, 8)
+    p = torch.softmax(torch.randn(1, 2, 8, 8, 8), dim=1).requires_grad_()
+    functional = torch.func.grad(lambda q: loss(q, phi))(p.detach())  # the very first call
+    (expected,) = torch.autograd.grad(loss(p, phi), p)
+    torch.testing.assert_close(functional, expected)
 
 
 @pytest.mark.skipif(not distributed.is_available(), reason="this PyTorch has no torch.distributed")

@@ -170,9 +170,14 @@ def prepare(
         settings: spacing and window.
         mask: label numbers on the grid of the image.
         labels: which of them become which class; needed with a mask.
+
+    Raises:
+        InputError: if the mask's shape is not the image's.
     """
     import torchio as tio
 
+    if mask is not None and mask.data.shape != image.data.shape:
+        raise InputError(f"The mask has the shape {mask.data.shape} and the image {image.data.shape}; give one grid.")
     data, affine = _to_ras(image)
     box = effective_range(data, spacing_of(affine), is_ct=settings.window is not None)
     affine[:3, 3] += affine[:3, :3] @ [side.start for side in box[::-1]]

@@ -3,7 +3,7 @@
 Every loss is a module called as ``loss(probabilities, target)`` and returns one number. The probabilities are
 (B, classes, D, H, W) or, in 2-D, (B, classes, H, W), AFTER the softmax; class 0 is the background. Mask
 losses (`masks`) take integer labels (B, D, H, W) or (B, 1, D, H, W); map losses (`maps`) take distance maps
-(B, classes - 1, D, H, W), one for each foreground class.
+(B, classes - 1, D, H, W), one for each foreground class (``lrnet_edu.data.patches.maps_of_classes`` makes them).
 
 In the formulas p is a probability, g the one-hot mask (1 inside the class, 0 outside), phi the map, and every
 sum runs over the whole batch and all voxels, for one class; eps = 1e-5, in voxels, unless stated.

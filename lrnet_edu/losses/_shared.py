@@ -74,6 +74,8 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
             f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
             f"one map for each foreground class, {tuple(p.shape)}."
         )
+    if target.device.type == "cpu" and (highest := target.max()) != highest:  # a maximum hands NaN on
+        raise InputError("The maps hold NaN; compute them with distance_map.")
     return p, target.to(p.dtype)
 
 
@@ -91,6 +93,13 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
     if probabilities.device.type == "cpu" and (probabilities.min() < 0 or probabilities.max() > 1.001):
         raise InputError("The probabilities leave [0, 1], as logits do; apply torch.softmax(logits, dim=1).")
     return at_least_float32(probabilities)
+
+
+def setting(name: str, value: float, *, least: float = 0.0) -> float:
+    """A number that a loss is built with; InputError unless it is finite and large enough."""
+    if not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}.")
+    return float(value)
 
 
 def _check_tensor(x: object, name: str) -> None:

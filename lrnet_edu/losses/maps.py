@@ -14,8 +14,15 @@ from torch.nn import functional as F
 
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
-from lrnet_edu.losses._shared import at_least_float32, class_sums, foreground_and_maps, mean_over_processes, ratio
-from lrnet_edu.networks import regress_maps
+from lrnet_edu.losses._shared import (
+    at_least_float32,
+    class_sums,
+    foreground_and_maps,
+    mean_over_processes,
+    ratio,
+    setting,
+)
+from lrnet_edu.networks import LRNet, regress_maps
 
 # What finding nothing costs (`cost_of_empty_output`) differs fifty-fold between the kinds of map. The default
 # alpha, rounded to one digit, makes it about 0.03 for every kind on one lesion, a ball of radius 6 in 48^3
@@ -87,7 +94,8 @@ class DistanceRegressionLoss(nn.Module):
     gradient comes back: begin with a segmentation loss, or keep one beside this term.
 
     Args:
-        lrnet: a PRETRAINED LR-Net. It is frozen in place, and moves with ``loss.to(device)``.
+        lrnet: a PRETRAINED LR-Net. It is frozen in place, its weights are laid out for speed
+            (``layers.lay_out``), and it moves with ``loss.to(device)``.
         alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None
             takes `DEFAULT_ALPHA` of ``lrnet.kind``. Table 1's rows without alpha are alpha = 1.
 
@@ -105,10 +113,8 @@ class DistanceRegressionLoss(nn.Module):
             if kind not in DEFAULT_ALPHA:
                 raise InputError(f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number.")
             alpha = DEFAULT_ALPHA[kind]
-        if not 0 <= alpha < float("inf"):
-            raise InputError(f"alpha is {alpha}; give a finite number of at least 0.")
-        self.alpha = float(alpha)
-        self.lrnet = lrnet.requires_grad_(False).eval()
+        self.alpha = setting("alpha", alpha)
+        self.lrnet = lay_out(lrnet.requires_grad_(False).eval())  # a batch of one is slow otherwise
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -124,9 +130,17 @@ class DistanceRegressionLoss(nn.Module):
                 f"The LR-Net is on {weight.device} and the probabilities are on {probabilities.device}; move "
                 f"the loss there with loss.to({str(probabilities.device)!r})."
             )
-        if weight.device.type == "cpu" and weight.ndim == 5 and weight.stride(1) != 1:
-            lay_out(self.lrnet)  # once; a batch of one is slow otherwise
-        maps = regress_maps(self.lrnet, at_least_float32(probabilities))  # (B, classes - 1, D, H, W)
+        given = at_least_float32(probabilities)
+        if isinstance(self.lrnet, LRNet):
+            if weight.dtype in (torch.float16, torch.bfloat16):
+                raise InputError(f"The LR-Net's weights are {weight.dtype}; keep them in float32 with loss.float().")
+            if given.ndim != 5:
+                raise InputError(
+                    f"The LR-Net is made for volumes and the probabilities are {tuple(given.shape)}; give "
+                    "(B, classes, D, H, W)."
+                )
+            given = given.to(weight.dtype)
+        maps = regress_maps(self.lrnet, given)  # (B, classes - 1, D, H, W)
         return self.alpha * map_regression_loss(maps, target)
 
 

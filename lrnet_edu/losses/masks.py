@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lrnet_edu.losses._shared import class_sums, probabilities_and_one_hot, ratio
+from lrnet_edu.losses._shared import class_sums, probabilities_and_one_hot, ratio, setting
 
 
 class DiceLoss(nn.Module):
@@ -40,7 +40,7 @@ class WeightedCrossEntropyLoss(nn.Module):
 
     def __init__(self, max_weight: float = 1000.0) -> None:
         super().__init__()
-        self.max_weight = max_weight
+        self.max_weight = setting("max_weight", max_weight, least=1)
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
@@ -84,8 +84,8 @@ class TverskyLoss(nn.Module):
 
     def __init__(self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7) -> None:
         super().__init__()
-        self.false_positive_weight = false_positive_weight
-        self.false_negative_weight = false_negative_weight
+        self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
+        self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
@@ -115,9 +115,9 @@ class FocalTverskyLoss(nn.Module):
         gamma: float = 4 / 3,
     ) -> None:
         super().__init__()
-        self.false_positive_weight = false_positive_weight
-        self.false_negative_weight = false_negative_weight
-        self.gamma = gamma
+        self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
+        self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
+        self.gamma = setting("gamma", gamma, least=1e-3)
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
@@ -147,9 +147,9 @@ class ExpLogLoss(nn.Module):
 
     def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
         super().__init__()
-        self.dice_weight = dice_weight
-        self.cross_entropy_weight = cross_entropy_weight
-        self.exponent = exponent
+        self.dice_weight = setting("dice_weight", dice_weight)
+        self.cross_entropy_weight = setting("cross_entropy_weight", cross_entropy_weight)
+        self.exponent = setting("exponent", exponent, least=1e-3)
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
