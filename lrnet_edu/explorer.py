@@ -41,7 +41,7 @@ class CaseExplorer:
     picture that scrolls.
 
     Args:
-        cases: name -> case.
+        cases: name -> case: any object with ``image`` and ``mask`` (D, H, W), and ``spacing`` in mm (z, y, x).
         predictions: method -> case's name -> probabilities of the object (D, H, W), or a mask. A method may
             lack cases.
         label: the object's number in the masks; None: everything but 0.

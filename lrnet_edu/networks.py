@@ -204,9 +204,7 @@ class LRNet(nn.Module):
 
     def forward(self, probabilities: Tensor) -> Tensor:
         if not isinstance(probabilities, Tensor):
-            raise InputError(
-                f"LRNet takes a tensor and got a {type(probabilities).__name__}; give torch.from_numpy(p)."
-            )
+            raise InputError(f"LRNet takes a tensor and got a {type(probabilities).__name__}; use torch.from_numpy(p).")
         if probabilities.ndim != 5 or probabilities.shape[1] != 2:
             raise InputError(
                 f"LRNet takes probabilities (B, 2, D, H, W) and got {tuple(probabilities.shape)}; stack the "
