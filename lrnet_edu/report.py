@@ -188,8 +188,8 @@ of this run.</p>"""
 MAPS = """\
 <p class="where">Section 2.1, Eq. 1, Fig. 2</p>
 <p>D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border
-gets the most weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM), small lesions count as
-much as large ones:</p>
+gets the most weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM), each rim voxel counts the
+same, whatever the lesion's size:</p>
 <p class="formula">φ(x) = (M<sub>C</sub> + 1 − D(x)) / M<sub>C</sub> &nbsp; inside, &nbsp; φ(x) = 0 &nbsp;
 outside</p>
 <p>In millimetres the 1, which is the distance of the border layer in voxels, becomes m<sub>C</sub>, the

@@ -51,7 +51,8 @@ print(f"in the others from {100 * with_tumour[0]:.2f} % to {100 * with_tumour[-1
 #
 # Here is Fig. 1, drawn from the course's own networks. A box is a level: its features (channels), the size
 # (z × y × x) that a patch of 32 × 64 × 64 voxels has there, its convolutions or residual blocks. NI-DM is one kind of
-# distance map, and φ stands for its values. **Question.** Which of the two networks do you need in the clinic?
+# distance map, and φ stands for its values; smooth L1 is half the squared error as long as that error is below 1.
+# **Question.** Which of the two networks do you need in the clinic?
 
 # %%
 from lrnet_edu import LRNet, MNet

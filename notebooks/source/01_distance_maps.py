@@ -135,7 +135,9 @@ for number in range(1, count + 1):
 # meant: each component is "subtracted by its local maximum distance value plus 1", then "divided by the local maximum
 # distance". With $M_C = \max_{x \in C} D(x)$:
 #
-# $$\text{I-DM: } M_C + 1 - D(x) \qquad\qquad \text{NI-DM: } \varphi(x) = \frac{M_C + 1 - D(x)}{M_C}$$
+# $$\text{I-DM: } M_C + 1 - D(x)$$
+#
+# $$\text{NI-DM: } \varphi(x) = \frac{M_C + 1 - D(x)}{M_C}$$
 #
 # and 0 outside every component. **I**-DM is the *inverse* map, **NI**-DM the *normalised inverse* one.
 #
@@ -275,10 +277,10 @@ for name, changed in (("as it was", mask), ("with a bridge", bridged), ("pierced
 
 # %% [markdown]
 # Two voxels of a bridge make one component of two, whose $M_C$ is the larger one: the small lesion is suddenly
-# shallow. One missing voxel lifts $\varphi$ around it to 1. "Touching" is one lesion, for corners count. And where
-# the image cuts a lesion, there is no rim: the next section says why. **$\varphi$ is not local**: it depends on the
-# deepest voxel of the component, wherever that is. Remember this in notebook 03, where a network that sees 31 voxels
-# has to guess it.
+# shallow. One missing voxel lifts $\varphi$ around it to 1. "Touching" is one lesion: its two discs share a neck, four
+# voxels wide, and a single common corner would have been enough. And where the image cuts a lesion, there is no rim: the
+# next section says why. **$\varphi$ is not local**: it depends on the deepest voxel of the component, wherever that is.
+# Remember this in notebook 03, where a network that sees 31 voxels has to guess it.
 
 # %% [markdown]
 # ## 6 · The crop
@@ -471,7 +473,7 @@ maps_figure(lesions, ct.data)
 # | SNI-DM | $(M_C + 1 - D) / M_C$ | $-D' / M'$ | −1 to 1 |
 #
 # - Eq. 1's numerator is a misprint; $B$ is the background; the "1" is $m_C$ when distances are in mm.
-# - The maximum is per component, so small lesions count as much as large ones, and $\varphi$ is not local.
+# - The maximum is per component, so each rim voxel counts the same, whatever the lesion's size, and $\varphi$ is not local.
 # - Crop, flip and resample masks, never maps.
 #
 # **Next:** [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb): what a scan looks like, and how little of it

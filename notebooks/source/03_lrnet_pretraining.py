@@ -523,8 +523,10 @@ figure.finish(
 #
 # ## 7 · The dead ReLU
 #
-# The paper trains with smooth L1, the mean over *all* voxels of a volume, and a ReLU as the last layer. Take it at its
-# word: a fresh network, biases at 0, small lesions in much background.
+# The paper trains with smooth L1 and a ReLU as the last layer. Smooth L1 of an error $d$ is $d^2 / 2$ where $|d| < 1$ and
+# $|d| - 1/2$ beyond; the loss is its mean over *all* voxels of a volume. Take the paper at its word: fresh networks with
+# Kaiming uniform weights, Adam at 0.001, small lesions in much background. (Of biases it says nothing; the last one is 0
+# here.)
 #
 # **Question.** Most voxels want the answer 0. What is the fastest way for a network to please them?
 
@@ -540,25 +542,26 @@ def batch_of_small_lesions(index):
     return pair(torch.from_numpy(both).float()), torch.from_numpy(maps)
 
 
-torch.manual_seed(0)
-dying = LRNet("NI-DM")
-dying.head[-1].bias.data.zero_()  # as section 3 has it: Kaiming uniform, and biases at 0
-optimizer = torch.optim.Adam(dying.parameters(), lr=1e-2)
-
-for step in range(30):
-    inputs, target = batch_of_small_lesions(step)
-    output = dying(inputs)
-    loss = map_regression_loss(output, target)
-    print(f"step {step}: loss {loss.item():.4f}, largest output {output.max().item():.3f}")
-    if output.max() == 0:
-        break
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+for seed in range(4):
+    torch.manual_seed(seed)
+    network = LRNet("NI-DM")
+    network.head[-1].bias.data.zero_()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for step in range(10):
+        inputs, target = batch_of_small_lesions(step)
+        output = network(inputs)
+        loss = map_regression_loss(output, target)
+        if output.max() == 0:
+            dying = network
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"seed {seed}, step {step}: loss {loss.item():.4f}, largest output {output.max().item():.3f}")
 
 # %% [markdown]
-# After a few steps the output is 0 everywhere, and the loss is *small*: an empty map costs next to nothing where lesions
-# are rare. It looks like success. Train on as long as you like:
+# With two of the four seeds the output is 0 everywhere after a few steps, and the loss is *small*: an empty map costs next
+# to nothing where lesions are rare. It looks like success. Train on as long as you like:
 
 # %% tags=["nbval-check-output"]
 inputs, target = batch_of_small_lesions(99)

@@ -216,8 +216,11 @@ for radius in (3, 5, 8, 12, 20):
 # **The mask is not the minimiser.** A perfect segmentation costs 0.04 to 0.12, and a hollow one costs less. Why?
 # Differentiate by the probability of one voxel, with $N = 2 \sum p\,\varphi$ and $S = \sum p + \sum \varphi$:
 #
-# $$\frac{\partial L}{\partial p_i} = - \frac{2 \varphi_i S - N}{S^2}
-# \qquad\text{which is below 0 only if}\qquad \varphi_i > \frac{N}{2 S}$$
+# $$\frac{\partial L}{\partial p_i} = - \frac{2 \varphi_i S - N}{S^2}$$
+#
+# which is below 0 only if
+#
+# $$\varphi_i > \frac{N}{2 S}$$
 #
 # A voxel is worth predicting only where its $\varphi$ exceeds **half of the ratio** $N / S = 1 - L$. The deepest ones,
 # with $\varphi = 1 / M_C$, may lie below: they cost more than they bring and are pushed *out*. The same formula with $g$

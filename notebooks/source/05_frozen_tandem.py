@@ -99,8 +99,8 @@ print(f"by hand minus Tandem, largest difference: {difference:.5f}")
 # ## 2 · Who learns?
 #
 # The paper: "we froze the parameters of the LR-Net". Our loss is the paper's regression loss (section 2.3), here called
-# **the map's error**: $L_\mathrm{smoothL1}(\hat\varphi, \varphi)$, the smooth L1 distance of the two maps, mean over all
-# voxels.
+# **the map's error**: $L_\mathrm{smoothL1}(\hat\varphi, \varphi)$, the smooth L1 distance of the two maps (notebook 03,
+# section 7: half the squared error where that is below 1), mean over all voxels.
 #
 # **Question.** Both networks take part in it. After one step of Adam, in which of them has a weight a gradient, and in
 # which has one moved?
@@ -336,7 +336,8 @@ for name, values in push_on_p.items():
 # There "a minor mismatch ... can exert large penalty", as the paper has it.
 #
 # Scroll through it. **Question.** Find a voxel outside all lesions that the map's error pushes *up*. Why might it?
-# (Each push is scaled so that both fit between −1 and 1.)
+# (Both are scaled to fit between −1 and 1: the push of Dice by its largest value, the map's by its 99.8 % quantile in the
+# slice above, so that its few strongest values are clipped.)
 
 # %%
 from lrnet_edu.viewers import SliceViewer
@@ -487,10 +488,11 @@ for kind in KINDS:
     print(f"{kind:6}  an empty output costs {cost:.4f}; default alpha {default:4.1f}, together {default * cost:.3f}")
 
 # %% [markdown]
-# 0.3 % of a Dice term of 1: Table 1's rows without $\alpha$, that is with $\alpha = 1$, should hardly
-# differ from their segmentation loss alone. And between the kinds of map the cost differs by a factor of fifty, so one
-# $\alpha$ for all columns compares loudness, not maps. The package's `DEFAULT_ALPHA` gives every kind the same say on
-# this ball.
+# 0.3 % of a Dice term of 1: behind a *trained* M-Net, Table 1's rows without $\alpha$, that is with $\alpha = 1$, should
+# hardly differ from their segmentation loss alone. Behind a fresh one, and the paper trains from scratch, this value says
+# little: there Dice + LR-Net without $\alpha$ has 0.717, and Dice alone 0.658. And between the kinds of map the cost
+# differs by a factor of fifty, so one $\alpha$ for all columns compares loudness, not maps. The package's `DEFAULT_ALPHA`
+# gives every kind the same say on this ball.
 #
 # Values are one thing, gradients are what moves weights. **Question.** At which $\alpha$ do both losses pull equally
 # hard on the M-Net's weights: near 1, 10 or 1000? Is it the same for a trained and for a fresh M-Net?

@@ -76,6 +76,8 @@ for folder in (my_scans, decathlon):
 # another shape than its scan: a traceback of forty lines, or what?
 
 # %%
+import textwrap
+
 from lrnet_edu import InputError
 from lrnet_edu.config import preset
 from lrnet_edu.segmentation import open_study
@@ -97,12 +99,13 @@ mistakes = [
     ("labels are written in another way", "my_scans", "1;2"),
     ("the loss has another name", "my_scans", "2"),
 ]
+indent, whole = "    ", {"break_on_hyphens": False, "break_long_words": False}  # only to fit on the page
 for what, folder, label in mistakes:
     method = "dise" if "loss" in what else "dice"
     try:
         open_study(Path(folder), preset("cpu", label=label, method=method))
     except InputError as error:
-        print(f"{what}:\n    {error}")
+        print(f"{what}:\n{textwrap.fill(str(error), 100, initial_indent=indent, subsequent_indent=indent, **whole)}")
 
 # %% [markdown]
 # Every mistake that a user can make is an `InputError`: what is wrong, then what to do. The command line prints the
@@ -473,10 +476,11 @@ for kind, default in DEFAULT_ALPHA.items():
     )
 
 # %% [markdown]
-# Beside a Dice term near 1, a cost of 0.03 is felt and does not rule. For your own patches, put their maps in place of
-# the ball's: smaller lesions in larger patches need a larger $\alpha$. And begin with the segmentation loss alone, for
-# some hundreds of steps or from a trained network: a lesion that is missed altogether gets almost no gradient through
-# the LR-Net (notebook 05).
+# Behind a *trained* network, beside a Dice term near 1, a cost of 0.03 is felt and does not rule. For your own patches,
+# put their maps in place of the ball's: smaller lesions in larger patches need a larger $\alpha$. Behind a *fresh* network
+# it does rule: there the map's error pulls dozens of times as hard as Dice (notebook 05, section 6), which is why Dice had
+# to wait in our loop above. So do not copy that loop's beginning: start with the segmentation loss alone, for some hundreds
+# of steps, or from a trained network. Besides, a lesion that is missed altogether gets almost no gradient through the LR-Net.
 #
 # ### Exercise 8.4 · Two kinds of lesion
 # Your network has three classes: background, 1 and 2. Write the target of the loss: a function of integer labels (B,
