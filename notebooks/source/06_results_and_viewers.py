@@ -524,7 +524,7 @@ for piece, k in pieces(found_by["M-Net + Dice"] > 0.5):
 #    two that are found make up almost the whole volume, which is why Dice is 0.8 all the same: Dice counts voxels, patients
 #    count lesions.
 # 2. Those in slices 7 and 14. They lie at the right of the picture, far from any lesion, and are much darker than any
-#    lesion here; so does and is the third, which both share. They have learned "darker than liver", and not "where".
+#    lesion here; the third, which both share, is of the same kind. Both have learned "darker than liver", and not "where".
 # 3. The smallest, in slice 14: 0.7 ml, 91 mm from the nearest lesion, and MSD is its distance.
 # </details>
 
