@@ -75,7 +75,8 @@ def distance_map(
     Cropping or resampling a mask changes M: crop and resample masks, never maps, and compute the map last.
 
     Args:
-        mask: bool, integer or float; the object is every voxel != 0. A NumPy array (H, W) or (D, H, W), or a
+        mask: bool, integer or float; the object is every voxel != 0 (of several labels take one,
+            ``labels == 2``). A NumPy array (H, W) or (D, H, W), or a
             tensor (H, W), (D, H, W) or (B, 1, D, H, W) on any device; on a CUDA GPU the
             work is done there (``gpu_maps``), for other devices on the CPU.
         kind: one of ``KINDS``.

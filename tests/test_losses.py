@@ -282,6 +282,12 @@ class TestEveryLoss:
         loss = copy.deepcopy(loss).to("meta")
         assert loss(logits.softmax(1).to("meta"), target.to("meta")).shape == ()
 
+    def test_compiled_as_one_graph(self, loss: nn.Module) -> None:
+        logits, target = random_case(loss)
+        p = logits.softmax(1)
+        compiled = torch.compile(loss, fullgraph=True, backend="eager")
+        assert torch.allclose(compiled(p, target), loss(p, target))
+
     def test_wrong_probabilities(self, loss: nn.Module) -> None:
         logits, target = random_case(loss)
         with pytest.raises(InputError, match="softmax"):

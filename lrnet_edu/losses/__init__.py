@@ -21,7 +21,8 @@ processes, since a ratio of sums is not the mean of the processes' ratios. Every
 equally often, in validation too.
 
 **Mistakes.** Wrong shapes and types raise `InputError`, and so do wrong values (logits for probabilities,
-labels the network does not know) on the CPU; on a GPU values are not looked at: that would make it wait.
+labels the network does not know) on the CPU; on a GPU values are not looked at, for it would have to wait, nor
+under ``torch.compile``.
 """
 
 from lrnet_edu.losses.maps import DEFAULT_ALPHA as DEFAULT_ALPHA

@@ -56,7 +56,7 @@ def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Te
             f"The probabilities are {tuple(p.shape)} and the labels {tuple(target.shape)}; give labels "
             f"{(batch, *space)} or {(batch, 1, *space)}."
         )
-    if target.device.type == "cpu" and (int(target.min()) < 0 or int(target.max()) >= classes):
+    if readable(target) and (int(target.min()) < 0 or int(target.max()) >= classes):
         raise InputError(
             f"The labels run from {int(target.min())} to {int(target.max())} and the network knows {classes} "
             f"classes; renumber them to 0 .. {classes - 1} or build it with more classes."
@@ -74,13 +74,13 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
             f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
             f"one map for each foreground class, {tuple(p.shape)}."
         )
-    if target.device.type == "cpu" and (highest := target.max()) != highest:  # a maximum hands NaN on
+    if readable(target) and (highest := target.max()) != highest:  # a maximum hands NaN on
         raise InputError("The maps hold NaN; compute them with distance_map.")
     return p, target.to(p.dtype)
 
 
 def checked_probabilities(probabilities: Tensor) -> Tensor:
-    """The probabilities in at least float32. Values are checked on the CPU only: a GPU would have to wait."""
+    """The probabilities in at least float32. Values are checked where they are ``readable``."""
     _check_tensor(probabilities, "probabilities")
     shape = tuple(probabilities.shape)
     if len(shape) not in (4, 5) or shape[1] < 2 or 0 in shape:
@@ -90,9 +90,14 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
         )
     if not probabilities.is_floating_point():
         raise InputError(f"The probabilities are {probabilities.dtype}; give a softmax, not labels.")
-    if probabilities.device.type == "cpu" and (probabilities.min() < 0 or probabilities.max() > 1.001):
+    if readable(probabilities) and (probabilities.min() < 0 or probabilities.max() > 1.001):
         raise InputError("The probabilities leave [0, 1], as logits do; apply torch.softmax(logits, dim=1).")
     return at_least_float32(probabilities)
+
+
+def readable(x: Tensor) -> bool:
+    """True where values can be checked: on a CPU, where nothing has to wait for them, and not while compiling."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def setting(name: str, value: float, *, least: float = 0.0) -> float:

@@ -20,6 +20,7 @@ from lrnet_edu.losses._shared import (
     foreground_and_maps,
     mean_over_processes,
     ratio,
+    readable,
     setting,
 )
 from lrnet_edu.networks import LRNet, regress_maps
@@ -53,7 +54,7 @@ class MapDiceLoss(nn.Module):
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         p, phi = foreground_and_maps(probabilities, target)
-        if phi.device.type == "cpu" and (phi.min() < 0 or phi.max() > 1.001):
+        if readable(phi) and (phi.min() < 0 or phi.max() > 1.001):
             raise InputError(
                 f"MapDice weighs by maps in [0, 1] and these run from {float(phi.min()):.3g} to "
                 f"{float(phi.max()):.3g}; give it NI-DM, whatever kind of map the LR-Net regresses."
