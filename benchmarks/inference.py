@@ -26,6 +26,7 @@ from benchmarks.timing import (
 )
 from lrnet_edu import MNet
 from lrnet_edu.inference import BATCH, _bell, predict_probabilities
+from lrnet_edu.layers import lay_out
 
 OVERLAP = 0.5
 
@@ -57,11 +58,11 @@ def with_torchio(network: nn.Module, image: np.ndarray, window: tuple[int, int, 
 
 
 def network_and_volume(size: Size) -> tuple[nn.Module, tuple[int, int, int], np.ndarray]:
-    """An M-Net, its window, and a volume of two windows along each axis."""
+    """An M-Net, laid out, which helps all libraries alike; its window, and a volume of two windows along each axis."""
     torch.manual_seed(0)
     window = (16, 32, 32) if size.quick else (32, 64, 64)
     image = np.random.default_rng(0).normal(size=[2 * n for n in window]).astype(np.float32)
-    return MNet(features=(8, 16, 32, 64), blocks=(1, 1, 1)).eval(), window, image
+    return lay_out(MNet(features=(8, 16, 32, 64), blocks=(1, 1, 1))).eval(), window, image
 
 
 def rows(size: Size) -> Iterator[Row]:
