@@ -41,7 +41,7 @@ from lrnet_edu.lesions import lesion_scores
 from lrnet_edu.metrics import case_scores
 from lrnet_edu.paper_tables import TABLES, Row
 from lrnet_edu.processes import run_jobs
-from lrnet_edu.reading import read_json, shortened
+from lrnet_edu.reading import read_json, shortened, told_apart
 from lrnet_edu.records import check_record
 from lrnet_edu.segmentation import PARTS, Study, TrainedMNet, load_mnet, open_study, read_split, train_run
 from lrnet_edu.tables import number_or_none, write_table
@@ -201,7 +201,9 @@ def read_record(out: Path, run: Run, cases: Sequence[str]) -> dict[str, Any] | N
         raise InputError(f"{path} is damaged; remove it, and the run is done again.") from None
     now = json.loads(json.dumps(asdict(run.config)))
     if changed := [name for name, value in before.items() if now.get(name) != value]:
-        raise InputError(f"{path} was run with other settings ({shortened(changed)}); name another folder.")
+        raise InputError(
+            f"{path} was run with other settings ({told_apart(changed, before, now)}); name another folder."
+        )
     return record
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +30,9 @@ def shortened(names: Sequence[Any], most: int = 5) -> str:
     """Names from a file as they may stand in a sentence: in one line, not too long and not too many."""
     texts = [str(name)[:60] for name in names[:most]]
     return ", ".join(text if text.isprintable() else repr(text) for text in texts)
+
+
+def told_apart(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Settings that differ, with both values: "seed 0, now 1; steps 5, now 8"."""
+    both = [f"{name} {shortened([before.get(name)])}, now {shortened([now.get(name)])}" for name in names[:5]]
+    return "; ".join(both)

@@ -31,7 +31,7 @@ from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
 from lrnet_edu.parallel import rank, shared
-from lrnet_edu.reading import read_json, shortened
+from lrnet_edu.reading import read_json, shortened, told_apart
 from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
 from lrnet_edu.writing import alone, reason, write_atomically
 
@@ -350,9 +350,8 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
             raise InputError(f"{path} is damaged; name another folder for a new run.") from None
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:
-            both = [f"{name} {shortened([before.get(name)])}, now {shortened([settings[name]])}" for name in changed]
             raise InputError(
-                f"The run in {folder} was started with other settings ({'; '.join(both[:5])}); give it the same ones "
+                f"The run in {folder} was started with other settings ({told_apart(changed, before, settings)}); give it the same ones "
                 "again, or name another folder."
             )
         return

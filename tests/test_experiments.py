@@ -278,8 +278,8 @@ def test_test_cases_are_read_after_the_training_and_once(
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"config": replace(TINY, steps=3)}, r"other settings \(steps, convergence_patience\)"),
-        ({"config": replace(TINY, learning_rate=0.5)}, r"other settings \(learning_rate\)"),
+        ({"config": replace(TINY, steps=3)}, r"other settings \(steps 2, now 3; convergence_patience 2, now 3\)"),
+        ({"config": replace(TINY, learning_rate=0.5)}, r"other settings \(learning_rate 0.001, now 0.5\)"),
         ({"config": replace(TINY, label="1,2")}, "several objects"),
         ({"name": "table3"}, "table1, table2"),
         ({"device": "toaster"}, "no device"),
