@@ -351,8 +351,8 @@ def open_run(folder: Path, config: Schedule, *, resume: bool, more: dict[str, An
         changed = sorted(name for name in settings if before.get(name) != settings[name])
         if changed:
             raise InputError(
-                f"The run in {folder} was started with other settings ({told_apart(changed, before, settings)}); give it the same ones "
-                "again, or name another folder."
+                f"The run in {folder} was started with other settings ({told_apart(changed, before, settings)}); give "
+                "it the same ones again, or name another folder."
             )
         return
     write_atomically(path, json.dumps(settings, indent=2).encode())

@@ -159,6 +159,7 @@ quality = pretrain_on(random_shapes, masks, folder, config)
 trained_here = load_lrnet(folder / "best.safetensors")
 
 print(f"after {STEPS} steps: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}")
+print(f"a photocopier on the same {len(masks)} masks: error of phi {lrnet_quality(Photocopier(), masks).error:.3f}")
 
 # %%
 from lrnet_edu.figures import lrnet_quality_figure
@@ -171,8 +172,8 @@ lrnet_quality_figure(quality, rows)
 
 # %% [markdown]
 # Right, the training: copying comes first and is nearly free. At its first check the Dice has arrived at the paper's 0.99
-# already, while the map is farther off than a photocopier's. Left, one dot for each lesion: the map is good for small
-# lesions and gets worse with size. We come to that.
+# already, while the map is hardly better than a photocopier's. Left, one dot for each lesion: the map is good for small
+# lesions and worst for the largest. We come to that.
 #
 # The course ships an LR-Net that has been trained for longer, partly on softened masks: that costs a little accuracy on
 # hard ones, and section 6 says what for. From here on we look at that one, so that you see what we see.
@@ -467,7 +468,7 @@ for where, voxels_there in (
 #
 # So far the input was a mask. Behind the M-Net it will be a *probability*, and a lesion that is nearly missed arrives as
 # 0.2 or 0.05. The truth does not change: φ of the mask. What should the LR-Net answer, and, more important, **does a
-# gradient get back to the lesion**, so that the regression loss can win it back?
+# gradient get back to the lesion**, so that the loss on the map (notebook 05) can win it back?
 #
 # **Question.** Our `trained_here` has seen nothing but zeros and ones. What will it make of a lesion at $p = 0.2$? And
 # what is the gradient where the output ReLU is off? (The slider `p` above asks the one that ships.)

@@ -331,8 +331,8 @@ for name, values in push_on_p.items():
 
 # %% [markdown]
 # (The contours are those of the true lesions.) Dice says the same to every voxel of a lesion, even to those that are
-# right, and the same to every voxel outside. It is a vote. The push of the map's error has a **place**: it gathers along
-# the borders, of the lesions and of what the M-Net takes for them, with both signs side by side; the rest hears little.
+# right, and the same to every voxel outside. It is a vote. The push of the map's error has a **place**: more
+# than half of it lies beside the borders, of the lesions and of what the M-Net takes for them, with both signs side by side.
 # There "a minor mismatch ... can exert large penalty", as the paper has it.
 #
 # Scroll through it. **Question.** Find a voxel outside all lesions that the map's error pushes *up*. Why might it?
@@ -394,8 +394,8 @@ for name, number in (("found", found), ("missed", missed)):
     print(f"{name:8} {part.sum():8} {means} {on_z['Dice']:10.1f} {ALPHA * on_z['map']:18.1f}")
 
 # %% [markdown]
-# For the lesion that is *there*, the map's error at $\alpha = 10$ is a word in the discussion. The missed lesion is
-# whispered to by both, for $p (1 - p)$ is small, but Dice is the louder one.
+# For the lesion that is *there*, the map's error at $\alpha = 10$ is a word in the discussion. To the missed lesion
+# Dice whispers, for $p (1 - p)$ is small, and the map's error says nothing: there the LR-Net puts out 0.
 #
 # ### Exercise 5.2 · The price of being sure
 # A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times stronger is the push on the
@@ -756,7 +756,7 @@ figure.finish(
 #
 # The map's error first wants to be rid of one enormous map, and the cheapest way is **less lesion, everywhere**: $p$
 # sinks in the lesions as it does outside. That was the hard pull of section 6, and it is a detour that leads towards
-# "all background", an answer that costs 0.003.
+# "all background", an answer that costs little where lesions fill little of a patch.
 #
 # Here it turns round: while $p$ is still at some tenths the LR-Net answers, and its error calls the lesions back, long
 # after Dice had them. Nothing guarantees that. A lesion that sinks below some hundredths on the way is called back by

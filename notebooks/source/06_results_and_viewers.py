@@ -444,8 +444,8 @@ figure.finish(f"Dice and MSD of every test case with a lesion, one line a method
 # behind by 0.08 on another, so their lines cross. With the LR-Net no scan scores lower than without, but of the gain beside
 # MapDice most comes from a single scan, 0.52 to 0.63.
 #
-# And all four have a mean MSD of 90 mm or more. That is no blurred border, it is a false alarm at another place of the body;
-# the scan without a lesion tells the same.
+# And all four have a mean MSD of 90 mm or more. That is no blurred border, it is a false alarm at another place of the body
+# or a lesion missed altogether; of false alarms the scan without a lesion tells as well.
 #
 # So this table is a *demonstration* that the pipeline works, not evidence for or against the paper: one seed, a handful of
 # scans, 240 steps each. What evidence takes, several seeds and paired comparisons, is notebook 07's matter.
@@ -520,9 +520,9 @@ for piece, k in pieces(found_by["M-Net + Dice"] > 0.5):
 # <details><summary>What we found</summary>
 #
 # 1. Six of its eight lesions, all but the two large ones. The largest of the six (axial slice 14, at the liver's edge, left
-#    of the big one) is as dark as the lesions that are found, and can be seen; the four methods have no such excuse. The
-#    two that are found make up almost the whole volume, which is why Dice is 0.8 all the same: Dice counts voxels, patients
-#    count lesions.
+#    of the big one) is as dark as the lesions that are found: a low contrast is no excuse for missing it. The two that are
+#    found make up almost the whole volume, which is why Dice is 0.8 all the same: Dice counts voxels, patients count
+#    lesions.
 # 2. Those in slices 7 and 14. They lie at the right of the picture, far from any lesion, and are much darker than any
 #    lesion here; the third, which both share, is of the same kind. Both have learned "darker than liver", and not "where".
 # 3. The smallest, in slice 14: 0.7 ml, 91 mm from the nearest lesion, and MSD is its distance.
@@ -567,8 +567,8 @@ for threshold in (0.1, 0.5, 0.9):
 #
 # 1. In the maps: NI-DM is 1 on every border, so a border that is off by one voxel costs the map as much as a lesion's core
 #    costs the mask.
-# 2. A low threshold marks more of the lesions, and more beside them; a high one drops the false alarms, and half of the
-#    lesions with them. RVD just follows. Dice is best between. ASSD can hardly tell 0.5 from 0.9, and RMSD prefers the
+# 2. A low threshold marks more of the lesions, and more beside them; a high one drops the false alarms, and
+#    a third of the lesion voxels that were marked. RVD just follows. Dice is best between. ASSD can hardly tell 0.5 from 0.9, and RMSD prefers the
 #    high threshold: squared, a false alarm far away weighs more than a lesion drawn too small.
 # 3. Dice, VOE and the number of voxels: 0, 1, and the same 0 and 1 for a single false voxel as for a thousand.
 # 4. Hardly, or not at all: the last column of section 6's count is 0.03 for one of the six and 0.00 for the others. The

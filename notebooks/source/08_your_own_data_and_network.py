@@ -211,7 +211,8 @@ handle = display(shown(slider.value), raw=True, display_id=True)
 slider.observe(lambda change: handle.update(shown(change.new), raw=True), names="value")
 
 # %% [markdown]
-# At 3 mm one lesion is too small and none too large; finer cubes would gain that one and cost time. The package
+# At 3 mm one lesion is too small and none too large. Finer cubes would gain that one and cost time, and before it is large
+# enough, the largest outgrows the LR-Net (try 2 mm): no grid suits all. The package
 # proposes a grid from the training scans: their own resolution (the cube root of a voxel's volume), made coarser
 # until a typical scan fits into what the preset allows.
 
@@ -277,7 +278,7 @@ command("lrnet-edu evaluate runs/liver/predictions my_scans --label 1+2")
 
 # %% [markdown]
 # A Dice of three quarters sounds like something. But location alone, the image unseen, scores more: this network has
-# not shown yet that it looked at the image. (Sixty steps are few; a larger `--steps` mends it.) On scans that are all
+# not shown yet that it looked at the image. (Sixty steps are few; a larger `--steps` may mend it.) On scans that are all
 # cut alike, a network may never get beyond *where* the object usually is, and then it fails on the first scan that is
 # cut differently. Collections cropped around the tumour are full of this trap; `--random-boxes` takes it away by
 # cutting each case at random.
@@ -314,7 +315,7 @@ SliceViewer(
 
 # %% [markdown]
 # RVD has told already: positive, so it marks too much rather than too little, some of it far from the liver. More steps
-# come first; what is left after them is a matter of the image, no longer of location.
+# come first.
 #
 # ### The real data sets
 #
