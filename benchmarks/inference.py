@@ -101,8 +101,8 @@ def memory_row(size: Size) -> Iterator[Row]:
     row.note = (
         f"Beyond the volume and its probabilities: {megabytes(in_use)} with {', '.join(map(str, in_use))} windows, "
         f"{one_pass / 2**20:.0f} MB for one pass of the network alone, measured with MALLOC_MMAP_THRESHOLD_, so that "
-        f"every larger block goes back to the system once it is free. As the C library is, it keeps blocks for the "
-        f"next pass, with holes between them, and the process holds {megabytes(held, *in_use)}."
+        f"every larger block goes back to the system once it is free. As predictions run, allocator.py keeps blocks "
+        f"for the next pass, with holes between them, and the process holds {megabytes(held, *in_use)}."
     )
     yield row.limit(1.1)
 

@@ -57,10 +57,10 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every"):
             _check_whole(name, getattr(self, name), least=1)
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"learning_rate is {self.learning_rate!r}; give a number above 0, such as 0.001.")
-        if not 0 < self.plateau_factor < 1:
-            raise InputError(f"plateau_factor is {self.plateau_factor!r}; give a share of the rate, between 0 and 1.")
+        _check_number("learning_rate", self.learning_rate)
+        _check_number("plateau_factor", self.plateau_factor, below=1)
+        if self.max_gradient_norm is not None:
+            _check_number("max_gradient_norm", self.max_gradient_norm)
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class Config(Schedule):
         if METHODS[self.method].lrnet and not 0 <= self.warmup < self.steps:
             raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
         _check_whole("seed", self.seed, least=0)
-        if self.window is not None and np.shape(self.window) != (2,):
-            raise InputError(f"window is {self.window!r}; give a pair of HU, such as (-200, 250).")
+        if self.window is not None and not _is_range(self.window):
+            raise InputError(f"window is {self.window!r}; give a pair of HU, the lower first, such as (-200, 250).")
         if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
         _check_whole("batch_size", self.batch_size, least=1)
@@ -146,8 +146,18 @@ class Config(Schedule):
 
 
 def _check_whole(name: str, value: Any, *, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}; give a whole number (an int) of at least {least}.")
+
+
+def _check_number(name: str, value: Any, *, below: float = math.inf) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < below:
+        raise InputError(f"{name} is {value!r}; give a number (a float) above 0 and below {below:g}.")
+
+
+def _is_range(pair: Any) -> bool:
+    numbers = isinstance(pair, tuple | list) and all(isinstance(bound, int | float) for bound in pair)
+    return numbers and len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
 
 
 PAPER_WIDTHS: dict[str, Any] = {"features": (8, 16, 32, 64, 128), "blocks": (2, 2, 3, 3)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from numbers import Real
 
 import numpy as np
 import torch
@@ -39,9 +40,10 @@ def predict_probabilities(
     Raises:
         InputError: an image of another shape, a window or an overlap that cannot be, a network without logits.
     """
+    image = np.asarray(image)
     _check(image, window, overlap)
     mnet = laid_out_copy(mnet)
-    own = next(mnet.parameters(), torch.zeros(1, dtype=torch.float32))  # a weight
+    device, dtype = _taken_by(mnet)
     size = tuple(min(w, s) for w, s in zip(window, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]
     weight = _bell(size)  # (d, h, w)
@@ -55,9 +57,13 @@ def predict_probabilities(
                  for corner in corners[first : first + BATCH]]  # fmt: skip
         patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
         patches = patches.expand(max(least, len(boxes)), -1, -1, -1, -1)
-        logits = mnet(patches.to(own.device, own.dtype))
-        if not isinstance(logits, Tensor) or logits.shape[2:] != size:
-            raise InputError("The network gives no logits (B, classes, D, H, W); of a Tandem, pass tandem.mnet.")
+        logits = mnet(patches.to(device, dtype))
+        if not isinstance(logits, Tensor) or logits.shape[2:] != size or logits.shape[1] < 2:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise InputError(
+                f"The network gives {found} for {tuple(patches.shape)}, no logits (B, classes, D, H, W) with the "
+                "background as class 0; of a Tandem, pass tandem.mnet."
+            )
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
         if total is None:
             total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32)
@@ -73,12 +79,21 @@ def predict_probabilities(
     return total.numpy()
 
 
+def _taken_by(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where the network is, and the type of its weights; float32 where they are of several types or there are none."""
+    weights: list[Tensor] = [*network.parameters()] or [*network.buffers()]
+    types = {weight.dtype for weight in weights if weight.is_floating_point()}
+    device = weights[0].device if weights else torch.device("cpu")
+    return device, types.pop() if len(types) == 1 else torch.float32
+
+
 def _check(image: np.ndarray, window: Sequence[int], overlap: float) -> None:
     if image.ndim != 3 or 0 in image.shape:
         raise InputError(f"The image has the shape {image.shape}; give one volume (D, H, W).")
-    if np.shape(window) != (3,) or not all(isinstance(w, int | np.integer) and w > 0 for w in window):
+    sized = isinstance(window, Sequence | np.ndarray) and len(window) == 3
+    if not sized or not all(isinstance(w, int | np.integer) and w > 0 for w in window):
         raise InputError(f"window is {window!r}; give three whole numbers of voxels (z, y, x), each at least 1.")
-    if not 0 <= overlap < 1:
+    if not isinstance(overlap, Real) or not 0 <= overlap < 1:
         raise InputError(f"overlap is {overlap!r}; give a share of the window, 0 to below 1.")
 
 

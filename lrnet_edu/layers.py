@@ -29,13 +29,21 @@ def lay_out(network: Network) -> Network:
 
 
 def laid_out_copy(network: Network) -> Network:
-    """A copy with its weights laid out. One that has them so already, or no brick of this module, as it is."""
-    own = any(isinstance(part, Conv3d) for part in network.modules())
-    weights = [weight for weight in network.parameters() if weight.ndim == 5]
-    if not own or all(weight.is_contiguous(memory_format=SIDE_BY_SIDE) for weight in weights):
+    """A copy with its weights laid out; the network itself if that gains nothing, or if a copy would not do as it does.
+
+    Nothing is gained without a :class:`Conv3d` and where weights are laid out already. Hooks would see the copy's
+    parts, and what PyTorch has compiled is not copied.
+    """
+    parts, weights = list(network.modules()), [weight for weight in network.parameters() if weight.ndim == 5]
+    own = any(isinstance(part, Conv3d) for part in parts)
+    special = any(part._forward_hooks or part._forward_pre_hooks or part._compiled_call_impl for part in parts)
+    if special or not own or all(weight.is_contiguous(memory_format=SIDE_BY_SIDE) for weight in weights):
         return network
-    with torch.inference_mode(False):
-        return lay_out(copy.deepcopy(network))
+    try:
+        with torch.inference_mode(False):
+            return lay_out(copy.deepcopy(network))
+    except (RuntimeError, TypeError):  # it holds something that cannot be copied
+        return network
 
 
 def own_way(x: Tensor) -> bool:

@@ -52,11 +52,18 @@ def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, s
 
 
 def _check_type(network: nn.Module, given: Tensor) -> None:
-    weights = next(network.parameters()).dtype
-    if given.dtype != weights and not torch.is_autocast_enabled(given.device.type):
+    weights = next(network.parameters(), given).dtype  # the copies of nn.DataParallel have none
+    if given.dtype != weights and not cast_for(given):
         raise InputError(
             f"{type(network).__name__} has weights of {weights} and got {given.dtype}; give it tensor.to({weights})."
         )
+
+
+def cast_for(given: Tensor) -> bool:
+    """True where autocast brings a tensor to the type that a layer wants."""
+    kind = given.device.type
+    small = given.dtype in (torch.float32, torch.float16, torch.bfloat16)
+    return small and kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
 
 
 class ResidualBlock(nn.Module):
@@ -97,7 +104,7 @@ class MNet(nn.Module):
         blocks: residual blocks of each level below the first, on the way down and again on the way up.
 
     Raises:
-        InputError: if features and blocks do not fit together; when called, if the image's shape does not.
+        InputError: if features and blocks do not fit together; when called, if the image's shape or type does not.
     """
 
     def __init__(
@@ -178,7 +185,7 @@ class LRNet(nn.Module):
         norm: None or "instance".
 
     Raises:
-        InputError: if there is no such kind, activation or norm; when called, if the shape does not fit.
+        InputError: if there is no such kind, activation or norm; when called, if shape or type do not fit.
     """
 
     def __init__(self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None) -> None:

@@ -33,6 +33,9 @@ def shortened(names: Sequence[Any], most: int = 5) -> str:
 
 
 def told_apart(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Settings that differ, with both values: "seed 0, now 1; steps 5, now 8"."""
-    both = [f"{name} {shortened([before.get(name)])}, now {shortened([now.get(name)])}" for name in names[:5]]
-    return "; ".join(both)
+    """Settings that differ, with both values where these can be told apart: "seed 0, now 1; steps 5, now 8"."""
+    told = []
+    for name in names:
+        old, new = (shortened([values[name]]) if name in values else "not recorded" for values in (before, now))
+        told.append(name if old == new else f"{name} {old}, now {new}")
+    return "; ".join(told)

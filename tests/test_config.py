@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lrnet_edu import losses
@@ -71,7 +72,11 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
         ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         ({"max_voxels": 0}, "max_voxels is 0"),
-        ({"window": (1,)}, "window is .*pair"),
+        *(({"window": w}, "window is .*pair") for w in ((1,), (250, -200), (5, 5), (float("nan"), 1), ((1, 2), 3))),
+        ({"learning_rate": "0.001"}, "learning_rate is '0.001'"),
+        ({"max_gradient_norm": -1.0}, "max_gradient_norm is -1.0"),
+        ({"seed": True}, "seed is True"),
+        ({"seed": np.int64(3)}, r"seed is np\.int64\(3\); .* int"),
         ({"seed": -1}, "seed is -1; .* at least 0"),
         ({"window": "-30 180"}, "window is '-30 180'; .* pair"),
         ({"object_share": 67}, "0 to 1"),

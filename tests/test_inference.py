@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import sys
+import threading
 from itertools import product
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lrnet_edu import allocator
 from lrnet_edu.errors import InputError
 from lrnet_edu.inference import _bell, _starts, predict_probabilities
 from lrnet_edu.networks import LRNet, MNet, Tandem
@@ -138,6 +143,9 @@ def test_the_network_stays_as_it_is(network: nn.Module) -> None:
         ({"overlap": -0.5}, "overlap is -0.5"),
         ({"overlap": 1.0}, "overlap is 1.0"),
         ({"overlap": float("nan")}, "overlap is nan"),
+        ({"overlap": "0.5"}, "overlap is '0.5'"),
+        ({"image": [[1.0]]}, r"shape \(1, 1\)"),
+        ({"mnet": MNet(1, 1, features=(2, 4), blocks=(1,))}, r"gives \(1, 1, 8, 8, 8\) for"),
         ({"image": np.zeros((1, 8, 8, 8))}, r"shape \(1, 8, 8, 8\)"),
         ({"mnet": Tandem(MNet(features=(2, 4), blocks=(1,)), LRNet())}, r"tandem\.mnet"),
     ],
@@ -170,3 +178,56 @@ def test_a_network_without_weights_and_another_default_type() -> None:
         torch.set_default_dtype(torch.float32)
     assert found.dtype == np.float32
     assert np.allclose(found[0], 1 / (1 + np.exp(-1.0)))
+
+
+def watched(found: list[tuple[int, bool, int]]) -> MNet:
+    """An M-Net that notes, at each pass: its weights' layout, its mode, and who keeps freed memory."""
+
+    class Watched(MNet):
+        def forward(self, image: Tensor) -> Tensor:
+            found.append((next(self.parameters()).stride(1), self.training, allocator._keepers))
+            return super().forward(image)
+
+    return Watched(features=(2, 4), blocks=(1,))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_is_laid_out_and_freed_memory_kept(training: bool) -> None:
+    found: list[tuple[int, bool, int]] = []
+    network = watched(found).train(training)
+    predict_probabilities(network, np.zeros((8, 8, 8)), window=(8, 8, 8))
+    kept = sys.platform == "linux" and not any(name.startswith(("MALLOC_", "GLIBC_TUN")) for name in os.environ)
+    assert found == [(1, training, int(kept))]
+    assert allocator._keepers == 0
+
+
+def test_networks_that_cannot_be_copied_are_used_themselves() -> None:
+    image, window = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32), (8, 8, 8)
+    mnet = MNet(features=(2, 4), blocks=(1,)).eval()
+    expected = predict_probabilities(mnet, image, window=window)
+
+    calls: list[int] = []
+    hooked = copy.deepcopy(mnet)
+    hooked.register_forward_hook(lambda *_: calls.append(1))
+    with_lock = copy.deepcopy(mnet)
+    with_lock.lock = threading.Lock()
+    keeping = copy.deepcopy(mnet)
+    keeping.seen = keeping(torch.zeros(1, 1, 8, 8, 8))  # a tensor within a graph
+    for network in (hooked, with_lock, keeping):
+        assert np.abs(predict_probabilities(network, image, window=window) - expected).max() < 1e-5
+    assert calls == [1]
+
+
+def test_the_type_of_several_types_is_float32() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.order = nn.Parameter(torch.arange(3), requires_grad=False)
+            self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+            self.mix = nn.Conv3d(1, 2, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            assert image.dtype == torch.float32
+            return self.mix(image)
+
+    predict_probabilities(Mixed(), np.full((4, 4, 4), 0.7), window=(4, 4, 4))

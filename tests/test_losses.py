@@ -430,13 +430,14 @@ class TestTheMinimiserOfMapDice:
 
 
 class TestDistanceRegression:
-    def test_the_lrnet_is_laid_out_by_the_first_call_and_says_the_same(self) -> None:
+    def test_the_lrnet_is_laid_out_and_says_the_same(self) -> None:
         torch.manual_seed(0)
         lrnet = LRNet("NI-DM")
         p, phi = torch.softmax(torch.randn(1, 2, 8, 8, 8), dim=1), torch.rand(1, 1, 8, 8, 8)
         expected = F.smooth_l1_loss(lrnet(p), phi)
-        torch.testing.assert_close(DistanceRegressionLoss(lrnet, alpha=1)(p, phi), expected)
+        loss = DistanceRegressionLoss(lrnet, alpha=np.float32(1))
         assert next(lrnet.parameters()).stride(1) == 1
+        torch.testing.assert_close(loss(p, phi), expected)
 
     def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it(self) -> None:
         lrnet = PointwiseLRNet()
@@ -534,6 +535,8 @@ def test_the_regression_loss_takes_numbers_of_other_types() -> None:
         assert loss(p.to(dtype), phi).item() == pytest.approx(expected.item(), rel=0.02)
     with pytest.raises(InputError, match=r"loss\.float"):
         copy.deepcopy(loss).bfloat16()(p, phi)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert copy.deepcopy(loss).bfloat16()(p, phi).item() == pytest.approx(expected.item(), rel=0.02)
     with pytest.raises(InputError, match="made for volumes"):
         loss(p[:, :, 0], phi[:, :, 0])
 
@@ -544,6 +547,7 @@ def test_the_regression_loss_takes_numbers_of_other_types() -> None:
         (lambda: FocalTverskyLoss(gamma=0), "gamma is 0"),
         (lambda: FocalTverskyLoss(gamma=math.nan), "gamma is nan"),
         (lambda: WeightedCrossEntropyLoss(0), "max_weight is 0"),
+        (lambda: WeightedCrossEntropyLoss(math.nan), "max_weight is nan"),
         (lambda: TverskyLoss(false_positive_weight=-1), "false_positive_weight is -1"),
         (lambda: ExpLogLoss(exponent=0), "exponent is 0"),
         (lambda: DistanceRegressionLoss(LRNet(), "1"), "alpha is '1'"),  # type: ignore[arg-type]
@@ -554,10 +558,17 @@ def test_settings_that_cannot_be(build: Callable[[], nn.Module], match: str) -> 
         build()
 
 
+def test_a_weight_without_limit() -> None:
+    logits, labels = random_case(MASK_LOSSES[1])
+    p = logits.softmax(1)
+    assert WeightedCrossEntropyLoss(math.inf)(p, labels) == WeightedCrossEntropyLoss(1e6)(p, labels)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("loss", MAP_LOSSES, ids=name)
-def test_maps_with_nan(loss: nn.Module) -> None:
+def test_maps_with_nan(loss: nn.Module, bad: float) -> None:
     logits, target = random_case(loss)
-    target.view(-1)[5] = math.nan
+    target.view(-1)[5] = bad
     with pytest.raises(InputError, match="NaN"):
         loss(logits.softmax(1), target)
 

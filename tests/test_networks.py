@@ -227,6 +227,8 @@ def test_numbers_of_another_type_than_the_weights(network: nn.Module) -> None:
     with pytest.raises(InputError, match=r"weights of torch\.float32 and got torch\.float64") as error:
         network(given.double())
     assert one_sentence(error)
+    with pytest.raises(InputError, match="torch\\.from_numpy"):
+        network(given.numpy())
     assert network.double()(given.double()).dtype == torch.float64
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert network.float()(given.bfloat16()).isfinite().all()

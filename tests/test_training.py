@@ -23,6 +23,7 @@ from lrnet_edu import training
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Config, Schedule
 from lrnet_edu.errors import InputError
+from lrnet_edu.reading import told_apart
 from lrnet_edu.training import Task, check_run, choose_device, estimate, fit, open_run, opened_run
 
 CPU = torch.device("cpu")
@@ -479,6 +480,12 @@ def test_a_run_is_resumed_with_its_own_settings_only(
     assert (tmp_path / "config.json").read_bytes() == before
     open_run(tmp_path, SCHEDULE, resume=True, more={"data": "a"})
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_settings_told_apart() -> None:
+    long = "a" * 70
+    before, now = {"steps": 5, "data": long + "1"}, {"steps": 8, "data": long + "2", "seed": 0}
+    assert told_apart(["steps", "data", "seed"], before, now) == "steps 5, now 8; data; seed not recorded, now 0"
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "3", ""])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from numbers import Real
+
 import torch
 from torch import Tensor, distributed
 
@@ -74,8 +77,8 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
             f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
             f"one map for each foreground class, {tuple(p.shape)}."
         )
-    if readable(target) and (highest := target.max()) != highest:  # a maximum hands NaN on
-        raise InputError("The maps hold NaN; compute them with distance_map.")
+    if readable(target) and not target.max() < float("inf"):  # a maximum hands NaN on
+        raise InputError("The maps hold NaN or infinity; compute them with distance_map.")
     return p, target.to(p.dtype)
 
 
@@ -100,9 +103,9 @@ def readable(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def setting(name: str, value: float, *, least: float = 0.0) -> float:
-    """A number that a loss is built with; InputError unless it is finite and large enough."""
-    if not isinstance(value, int | float) or not least <= value < float("inf"):
+def setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
+    """A number that a loss is built with, a Python or NumPy one; InputError unless it lies between these."""
+    if not isinstance(value, Real) or not least <= value <= most:
         raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}.")
     return float(value)
 

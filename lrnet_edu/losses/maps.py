@@ -23,7 +23,7 @@ from lrnet_edu.losses._shared import (
     readable,
     setting,
 )
-from lrnet_edu.networks import LRNet, regress_maps
+from lrnet_edu.networks import LRNet, cast_for, regress_maps
 
 # What finding nothing costs (`cost_of_empty_output`) differs fifty-fold between the kinds of map. The default
 # alpha, rounded to one digit, makes it about 0.03 for every kind on one lesion, a ball of radius 6 in 48^3
@@ -102,7 +102,7 @@ class DistanceRegressionLoss(nn.Module):
 
     Raises:
         InputError: if lrnet is no network, alpha negative or not finite, or None for a network without a kind of
-            map; when called, if shapes or devices do not fit.
+            map; when called, if shapes, devices or types do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
@@ -133,7 +133,7 @@ class DistanceRegressionLoss(nn.Module):
             )
         given = at_least_float32(probabilities)
         if isinstance(self.lrnet, LRNet):
-            if weight.dtype in (torch.float16, torch.bfloat16):
+            if weight.dtype in (torch.float16, torch.bfloat16) and not cast_for(given):
                 raise InputError(f"The LR-Net's weights are {weight.dtype}; keep them in float32 with loss.float().")
             if given.ndim != 5:
                 raise InputError(

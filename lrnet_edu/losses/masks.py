@@ -40,7 +40,7 @@ class WeightedCrossEntropyLoss(nn.Module):
 
     def __init__(self, max_weight: float = 1000.0) -> None:
         super().__init__()
-        self.max_weight = setting("max_weight", max_weight, least=1)
+        self.max_weight = setting("max_weight", max_weight, least=1, most=float("inf"))
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""

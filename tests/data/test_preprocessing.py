@@ -383,3 +383,9 @@ def test_masks_are_resampled_in_the_objects_box_as_in_the_whole(
             found += [prepare(image, Preprocessing(spacing, None), Volume(mask, affine), ((1,), (2,))).classes]
         np.testing.assert_array_equal(*found)
         assert set(np.unique(found[0])) == set(np.unique(mask))
+
+
+def test_a_mask_on_another_grid_is_refused() -> None:
+    image, mask = Volume(np.zeros((4, 5, 6), np.float32), np.eye(4)), Volume(np.zeros((4, 5, 7), np.uint8), np.eye(4))
+    with pytest.raises(InputError, match=r"\(4, 5, 7\) and the image \(4, 5, 6\)"):
+        prepare(image, Preprocessing(1.0, None), mask, ((1,),))
