@@ -52,7 +52,7 @@ def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, s
 
 
 def _check_type(network: nn.Module, given: Tensor) -> None:
-    weights = next(network.parameters(), given).dtype  # the copies of nn.DataParallel have none
+    weights = [*network.parameters(), given][0].dtype  # PyTorch 2.4 compiles no `next` with a default
     if given.dtype != weights and not cast_for(given):
         raise InputError(
             f"{type(network).__name__} has weights of {weights} and got {given.dtype}; give it tensor.to({weights})."

@@ -125,7 +125,7 @@ class DistanceRegressionLoss(nn.Module):
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         foreground_and_maps(probabilities, target)  # for its checks
-        weight = next(self.lrnet.parameters(), probabilities)
+        weight = [*self.lrnet.parameters(), probabilities][0]  # PyTorch 2.4 compiles no `next` with a default
         if weight.device != probabilities.device:
             raise InputError(
                 f"The LR-Net is on {weight.device} and the probabilities are on {probabilities.device}; move "
