@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from benchmarks.maps import batch_of_masks
+from benchmarks.scans import batch_of_masks
 from benchmarks.timing import Row, Size, compared, finished, largest_difference, operations_per_second, timed
 from benchmarks.training import SameBatch, counted, step_loss
 from lrnet_edu import distance_map

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from benchmarks.scans import SCAN, TALL, lesions, liver
+from benchmarks.scans import SCAN, TALL, batch_of_masks, lesions, liver
 from benchmarks.timing import Row, Size, compared, exponent, installed, largest_difference, timed
 from lrnet_edu import distance_map
 
@@ -74,12 +74,6 @@ def scan_rows(shape: tuple[int, int, int]) -> Iterator[Row]:
                            difference=largest_difference, tolerance=1e-4 if kind == "I-DM" else 1e-5)  # fmt: skip
             aims = LEAST["SNI-DM"] if kind == "SNI-DM" else LEAST["liver" if "liver" in content else "lesions"]
             yield row.aim(aims)
-
-
-def batch_of_masks(number: int, shape: tuple[int, int, int]) -> torch.Tensor:
-    """Bool (B, 1, D, H, W), four lesions each."""
-    masks = [lesions(shape, 4, share=0.02, seed=seed) for seed in range(number)]
-    return torch.from_numpy(np.stack(masks))[:, None]
 
 
 def batch_rows(size: Size) -> Iterator[Row]:

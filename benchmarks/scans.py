@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 SPACING = (1.5, 0.8, 0.8)  # mm (z, y, x)
 SCAN, TALL = (256, 512, 512), (512, 512, 512)
@@ -36,6 +37,12 @@ def lesions(shape: tuple[int, int, int], number: int, share: float = 0.006, seed
             aside = centre + radius * rng.normal(0, 0.5, 3)
             add_ellipsoid(mask, aside, radius * rng.uniform(0.4, 0.7, 3))
     return mask
+
+
+def batch_of_masks(number: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Bool (B, 1, D, H, W), four lesions each."""
+    masks = [lesions(shape, 4, share=0.02, seed=seed) for seed in range(number)]
+    return torch.from_numpy(np.stack(masks))[:, None]
 
 
 def liver(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:

@@ -1,25 +1,21 @@
 """The distance maps of section 2.1 in PyTorch's operations alone: a batch on a GPU is computed there, all at once.
 
-``distance_maps`` works in each component's box, which is fastest on a CPU; a GPU would rather do the same simple thing
-to every voxel. Both give the same maps (``tests/test_gpu_maps.py``), and this one works on any device.
+``distance_maps`` works in each component's box, one after the other; a GPU would rather do one simple thing to many
+voxels at a time. Lesions fill about a hundredth of a patch, so what can be is done to their voxels, or to the lines
+that meet them, alone. Both ways give the same maps (``tests/test_gpu_maps.py``), and this one works on any device.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The neighbours of a voxel are all that lie under one of these windows around it; those of a pixel by 4 and 8.
-WINDOWS = {
-    4: [(1, 3, 1), (1, 1, 3)],
-    8: [(1, 3, 3)],
-    6: [(3, 1, 1), (1, 3, 1), (1, 1, 3)],
-    18: [(3, 3, 1), (3, 1, 3), (1, 3, 3)],
-    26: [(3, 3, 3)],
-}
+AXES_CROSSED = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}  # connectivity -> along how many axes a neighbour may lie aside
+AT_ONCE = 2**26  # floats that one step may take: 256 MB
 
 
 @torch.no_grad()
@@ -39,11 +35,13 @@ def map_by_torch(mask: Tensor, kind: str, spacing: tuple[float, ...], connectivi
     inside = mask.bool().reshape(-1, *(1, *mask.shape)[-3:])  # (B, D, H, W); an image has D = 1
     steps = (1.0, *spacing)[-3:]
     empty, full = ~inside.flatten(1).any(1), inside.flatten(1).all(1)  # (B,)
-    d = torch.where(_each(full), _full_distances(inside, spacing), distances_to(~inside, steps))  # (B, D, H, W)
-    result = torch.where(inside, _inverted(d, kind, components(inside, connectivity)), 0)
+    d = torch.where(_each(full), _full_distances(inside, spacing), distances_to(~inside | _each(full), steps))
+    voxels = inside.flatten().nonzero()[:, 0]  # (n,)
+    result = torch.zeros_like(d)  # (B, D, H, W)
     if kind == "SNI-DM":
-        beyond = _outside_map(distances_to(inside, steps), inverse=outside == "inverse")
-        result = torch.where(inside, result, beyond).masked_fill_(_each(empty), -1)
+        result = _outside_map(distances_to(inside | _each(empty), steps), inverse=outside == "inverse")
+        result.masked_fill_(_each(empty), -1)
+    result.view(-1)[voxels] = _inverted(d.flatten()[voxels], kind, components(inside, connectivity))
     return result.reshape(mask.shape)
 
 
@@ -52,71 +50,101 @@ def distances_to(target: Tensor, spacing: tuple[float, ...]) -> Tensor:
 
     Exact, axis by axis (Felzenszwalb and Huttenlocher 2012, section 3): along the last axis the distance is read off;
     then each axis adds its offsets, of which only those can matter that are shorter than an upper bound of all
-    distances. Every voxel's distance along its own three lines is such a bound.
+    distances. The longest one along any axis is such a bound. Lines within the target are zero and stay so.
 
     Args:
         target: bool (B, D, H, W).
         spacing: mm (z, y, x).
     """
-    along = [_distances_along(target, axis).mul_(step) for axis, step in zip((1, 2, 3), spacing, strict=True)]
-    reach = float(torch.minimum(along[0], along[1]).minimum(along[2]).max())
-    squared = along[2].square_()
-    for axis in (2, 1):
-        squared = _lower_envelope(squared, axis, spacing[axis - 1], reach)
+    squared = torch.where(target, 0.0, math.inf)
+    reach = math.inf
+    for axis in (3, 2, 1):
+        step = spacing[axis - 1]
+        lines = target.logical_not().any(axis)  # those with something to measure
+        along = _distances_along(target.movedim(axis, -1)[lines]) * step  # (L, n)
+        reach = min(reach, float(along.max()) if len(along) else 0)
+        now = squared.movedim(axis, -1)  # a view
+        now[lines] = along.square_() if axis == 3 else _lower_envelope(now[lines], step, reach)
     return squared.sqrt_()
 
 
-def _distances_along(target: Tensor, axis: int) -> Tensor:
-    """Voxels to the nearest one of the target on the same line along an axis: float32 (B, D, H, W)."""
-    shape = [1] * target.ndim
-    shape[axis] = target.shape[axis]
-    here = torch.arange(target.shape[axis], dtype=torch.float32, device=target.device).view(shape)
-    before = torch.where(target, here, -math.inf).cummax(axis).values
-    behind = torch.where(target, here, math.inf).flip(axis).cummin(axis).values.flip(axis)
+def _distances_along(target: Tensor) -> Tensor:
+    """Voxels to the nearest one of the target on the same line: (L, n), bool to float32."""
+    here = torch.arange(target.shape[1], dtype=torch.float32, device=target.device)
+    before = torch.where(target, here, -math.inf).cummax(1).values
+    behind = torch.where(target, here, math.inf).flip(1).cummin(1).values.flip(1)
     return torch.minimum(here - before, behind - here)
 
 
-def _lower_envelope(squared: Tensor, axis: int, step: float, reach: float) -> Tensor:
-    """At every voxel the least of ``squared`` k voxels away plus (k step)^2, for all k step up to the reach."""
-    n = squared.shape[axis]
-    least = squared.clone()
-    for k in range(1, n if reach == math.inf else min(n, math.ceil(reach / step) + 1)):  # one more, for rounding
-        for to, source in ((0, k), (k, 0)):
-            there = least.narrow(axis, to, n - k)  # a view
-            torch.minimum(there, squared.narrow(axis, source, n - k) + (k * step) ** 2, out=there)
+def _lower_envelope(squared: Tensor, step: float, reach: float) -> Tensor:
+    """At every voxel the least of ``squared`` k voxels along its line plus (k step)^2, for all k step up to the reach.
+
+    Args:
+        squared: (L, n).
+    """
+    n = squared.shape[1]
+    most = n - 1 if reach == math.inf else min(n - 1, math.ceil(reach / step))
+    added = (torch.arange(-most, most + 1, device=squared.device) * step).square()  # (2 most + 1,)
+    least = torch.empty_like(squared)
+    some = max(1, AT_ONCE // (n * len(added)))  # lines
+    for ours, given in zip(least.split(some), squared.split(some), strict=True):
+        around = F.pad(given, (most, most), value=math.inf).unfold(1, len(added), 1)  # a view: (L, n, 2 most + 1)
+        torch.amin(around + added, 2, out=ours)
     return least
 
 
 def components(inside: Tensor, connectivity: int) -> Tensor:
-    """Number the connected components of every sample: int64 (B, D, H, W), 0 outside, otherwise the number of a voxel.
+    """Number the connected components of every sample.
 
     A voxel takes the highest number among its neighbours, hands it on to the voxel that its old number names, and
     follows where that one leads. Numbers thus travel in leaps, and what is left to do halves with every round.
+
+    Args:
+        inside: bool (B, D, H, W), with n voxels in the objects.
+        connectivity: 4 or 8 within images (D = 1), else 6, 18 or 26.
+
+    Returns:
+        int64 (n,): of each of ``inside.nonzero()`` the number of its component, which is the place of its last voxel
+        among them.
     """
-    number = torch.arange(1, inside.numel() + 1, device=inside.device).view(inside.shape)
-    labels = torch.where(inside, number, 0)
-    exact = torch.float32 if inside.numel() < 2**24 else torch.float64  # pooling wants floats
+    neighbours = _neighbours(inside, connectivity)
+    numbers = torch.arange(len(neighbours), device=inside.device)
     while True:
-        pooled = [
-            F.max_pool3d(labels.to(exact)[:, None], window, stride=1, padding=[side // 2 for side in window])
-            for window in WINDOWS[connectivity]
-        ]
-        seen = torch.stack(pooled).amax(0)[:, 0].long() * inside  # (B, D, H, W)
-        leads_to = torch.cat((labels.new_zeros(1), seen.flatten()))  # of every number the highest one known
-        leads_to.scatter_reduce_(0, labels.flatten(), seen.flatten(), "amax")
-        after = leads_to[leads_to[seen]]
-        if torch.equal(after, labels):
-            return labels
-        labels = after
+        seen = torch.maximum(numbers, numbers[neighbours].amax(1))
+        news = (seen > numbers).nonzero()[:, 0]
+        if not len(news):
+            return numbers
+        leads_to = seen.scatter_reduce(0, numbers[news], seen[news], "amax")  # of every number the highest one known
+        numbers = leads_to[leads_to[seen]]
+
+
+def _neighbours(inside: Tensor, connectivity: int) -> Tensor:
+    """Of each voxel of the objects its neighbours among them; itself where there is none: int64 (n, connectivity)."""
+    room = F.pad(inside, (1,) * 6)  # no neighbour lies in another line or sample
+    voxels = room.flatten().nonzero()  # (n, 1)
+    places = torch.arange(len(voxels), device=inside.device)[:, None]
+    place = torch.full((room.numel(),), -1, device=inside.device)
+    place[voxels] = places
+    depth, height, width = room.stride()[1:]
+    offsets = [
+        z * depth + y * height + x * width
+        for z, y, x in itertools.product((-1, 0, 1) if connectivity not in (4, 8) else (0,), (-1, 0, 1), (-1, 0, 1))
+        if 0 < abs(z) + abs(y) + abs(x) <= AXES_CROSSED[connectivity]
+    ]
+    found = place[voxels + torch.tensor(offsets).to(inside.device)]
+    return torch.where(found < 0, places, found)
 
 
 def _inverted(d: Tensor, kind: str, labels: Tensor) -> Tensor:
-    """D to M + m - D, divided by M if normalised, with the extremes of each voxel's component; O-DM is D itself."""
+    """D to M + m - D, divided by M if normalised, with the extremes of each voxel's component; O-DM is D itself.
+
+    Args:
+        d, labels: of each voxel of the objects (n,).
+    """
     if kind == "O-DM":
         return d
-    start = d.new_zeros(labels.numel() + 1)
     highest, lowest = (
-        start.scatter_reduce(0, labels.flatten(), d.flatten(), which, include_self=False)[labels]
+        torch.zeros_like(d).scatter_reduce(0, labels, d, which, include_self=False)[labels]
         for which in ("amax", "amin")
     )
     depth = d - lowest
@@ -124,7 +152,7 @@ def _inverted(d: Tensor, kind: str, labels: Tensor) -> Tensor:
 
 
 def _outside_map(distances: Tensor, inverse: bool) -> Tensor:
-    """The negative half of SNI-DM; NaN in a sample without an object."""
+    """The negative half of SNI-DM; NaN in a sample without an object or without an outside."""
     highest = _each(distances.flatten(1).amax(1))  # M'
     if not inverse:
         return -distances / highest
