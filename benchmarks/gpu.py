@@ -1,4 +1,4 @@
-"""On a GPU: maps of a batch where it lies, and training steps with and without what makes them fast.
+"""On a GPU: maps of a batch where it lies, training steps with and without what makes them fast, pretraining.
 
 Nothing is measured without a GPU; ``--quick`` runs the same code at a small size wherever it is.
 """
@@ -12,28 +12,33 @@ from torch import nn
 
 from benchmarks.scans import batch_of_masks
 from benchmarks.timing import Row, Size, compared, finished, largest_difference, operations_per_second, timed
-from benchmarks.training import SameBatch, counted, step_loss
+from benchmarks.training import SameBatch, counted, pretraining_row, step_loss
 from lrnet_edu import distance_map
 from lrnet_edu.config import preset
 from lrnet_edu.data.patches import Batch
 from lrnet_edu.gpu_maps import map_by_torch
 from lrnet_edu.layers import lay_out
+from lrnet_edu.pretraining import held_out_shapes
 from lrnet_edu.segmentation import build_model
 
 BFLOAT16 = "bfloat16 where autocast sees fit"
 CHANNELS_LAST = "channels last"
+TRIED_OUT = "convolutions tried out by cuDNN"
 COMPILED = "compiled"
-WAYS = [(), (BFLOAT16,), (BFLOAT16, CHANNELS_LAST), (BFLOAT16, CHANNELS_LAST, COMPILED)]  # the third is the trainer's
+OURS = (BFLOAT16, CHANNELS_LAST)  # the trainer's
+WAYS = [(), (BFLOAT16,), OURS, (BFLOAT16, TRIED_OUT), (*OURS, TRIED_OUT), (*OURS, TRIED_OUT, COMPILED)]
 
 
 def rows(size: Size) -> Iterator[Row]:
-    """Maps, then steps of the preset paper in tandem."""
+    """Maps, then steps of the preset paper in tandem, then the LR-Net's pretraining."""
     here = "cuda" if torch.cuda.is_available() else "cpu"
     if here == "cpu" and not size.quick:
         return
     for number, *shape in [(2, 16, 32, 32)] if size.quick else [(2, 48, 256, 256), (8, 64, 64, 64)]:
         yield map_row(number, (shape[0], shape[1], shape[2]), here)
     yield from step_rows((16, 32, 32) if size.quick else (48, 256, 256), here)
+    masks = held_out_shapes()
+    yield pretraining_row(size, torch.device(here), f"{len(masks)} random shapes that it never saw", masks)
 
 
 def map_row(number: int, shape: tuple[int, int, int], here: str) -> Row:
@@ -52,20 +57,22 @@ def map_row(number: int, shape: tuple[int, int, int], here: str) -> Row:
 
 def step_rows(shape: tuple[int, int, int], here: str) -> Iterator[Row]:
     """Voxels a second, share of the peak and memory of each way; what the map takes of the fastest step."""
-    config = preset("paper" if here == "cuda" else "cpu", method="dice+lrnet")
+    alone, tandem = (preset("paper" if here == "cuda" else "cpu", method=method) for method in ("dice", "dice+lrnet"))
     patches = f"2 x {' x '.join(map(str, shape))}"
     batch = SameBatch(shape, 1).batch.to(torch.device(here))
     voxels, seconds = batch.image.numel(), []
-    model = build_model(config, 1).to(here)
+    model = build_model(tandem, 1).to(here)
     operations, _ = counted(model, lambda: step_loss(model, batch).backward())
     for way in WAYS if here == "cuda" else WAYS[:-1]:  # compiling needs a C++ compiler
-        seconds.append(seconds_of_step(build_model(config, 1).to(here), batch, way))
+        seconds.append(seconds_of_step(build_model(tandem, 1).to(here), batch, way))
         title = f"a step in tandem, {patches}, {', '.join(way) or 'float32'}"
         yield Row(f"{title}: voxels", voxels / seconds[-1], {"float32": voxels / seconds[0]}, unit="1/s")
         peak = operations_per_second(here, torch.bfloat16 if BFLOAT16 in way else torch.float32)
         yield Row(f"{title}: share of the peak", 100 * operations / seconds[-1] / peak, unit="%")
         if here == "cuda":
             yield Row(f"{title}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GB")
+    both, mnet = seconds[WAYS.index(OURS)], seconds_of_step(build_model(alone, 1).to(here), batch, OURS)
+    yield Row(f"a step in tandem, {patches}, {', '.join(OURS)}", both, {"M-Net alone": mnet})
     masks = batch_of_masks(2, shape).to(here)
     map_seconds = timed(lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")), 10)[1]
     row = Row(f"NI-DM of {patches}, share of the fastest of these steps", 100 * map_seconds / min(seconds), unit="%")
@@ -77,6 +84,7 @@ def seconds_of_step(model: nn.Module, batch: Batch, way: Sequence[str]) -> float
     here = batch.image.device.type
     if CHANNELS_LAST in way:
         lay_out(model)
+    torch.backends.cudnn.benchmark = TRIED_OUT in way
     if COMPILED in way:
         for network in model.children():
             network.compile()

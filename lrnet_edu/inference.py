@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from numbers import Real
@@ -38,7 +39,8 @@ def predict_probabilities(
         (classes, D, H, W) float32, summing to 1 at every voxel.
 
     Raises:
-        InputError: an image of another shape, a window or an overlap that cannot be, a network without logits.
+        InputError: an image of another shape, a window or an overlap that cannot be, a network without logits or
+            with logits that are not numbers.
     """
     image = np.asarray(image)
     _check(image, window, overlap)
@@ -71,6 +73,8 @@ def predict_probabilities(
             total[(slice(None), *box)] += patch * weight
         del patches, logits, probabilities, patch  # the next pass needs their memory
     assert total is not None
+    if not math.isfinite(float(total.sum())):
+        raise InputError("The network's probabilities are not numbers (NaN): its weights are not, or the image's values.")
     for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
         weights = torch.zeros(image.shape[axis])
         for first in starts[axis]:

@@ -156,6 +156,13 @@ def test_what_cannot_be_predicted(settings: dict[str, Any], match: str) -> None:
         predict_probabilities(**{**given, **settings})
 
 
+def test_logits_that_are_not_numbers() -> None:
+    network, image = Local(), np.zeros((5, 6, 7), np.float32)
+    image[2, 3, 4] = np.nan
+    with pytest.raises(InputError, match="not numbers"):
+        predict_probabilities(network, image, window=(4, 4, 4))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_networks_of_other_types(dtype: torch.dtype) -> None:
     image = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
