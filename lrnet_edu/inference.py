@@ -74,7 +74,9 @@ def predict_probabilities(
         del patches, logits, probabilities, patch  # the next pass needs their memory
     assert total is not None
     if not math.isfinite(float(total.sum())):
-        raise InputError("The network's probabilities are not numbers (NaN): its weights are not, or the image's values.")
+        raise InputError(
+            "The network's probabilities are not numbers (NaN): mend the image, or train the network again."
+        )
     for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
         weights = torch.zeros(image.shape[axis])
         for first in starts[axis]:

@@ -168,14 +168,16 @@ def claim_in_words(claim: Mapping[str, Any]) -> str:
 
 def lesions(result: Mapping[str, Any]) -> str:
     """Recall and Dice of the lesions by volume, and what was found where there is none."""
-    names = list(dict.fromkeys(name for row in result["rows"] for name in row["lesions"]["by_size"]))
-    heads = ["row", "map", *names, "false lesions a case", "the same in cases without an object"]
+    numbers: dict[str, int] = {}  # of the lesions of each size, which are the same in every row
+    for row in result["rows"]:
+        for name, found in row["lesions"]["by_size"].items():
+            numbers.setdefault(name, found["lesions"] // len(row["seeds"]))
+    heads = ["row", "map", *(f"{name} (n = {n})" for name, n in numbers.items())]
+    heads += ["false lesions a case", "the same in cases without an object"]
     lines = []
     for row in result["rows"]:
-        bins = [row["lesions"]["by_size"].get(name) for name in names]  # None only if somebody edited the scores
-        cells = [
-            f"{b['found']:.2f} / {b['dice']:.3f} (n = {b['lesions'] // len(row['seeds'])})" if b else "" for b in bins
-        ]
+        bins = [row["lesions"]["by_size"].get(name) for name in numbers]  # None only if somebody edited the scores
+        cells = [f"{found['found']:.2f} / {found['dice']:.3f}" if found else "" for found in bins]
         false = [number(row[part]["false_per_case"], 2) for part in ("lesions", "without_object")]
         lines.append([row["title"], row["map"], *cells, *false])
     how = "Share of the lesions of which at least one voxel was found / mean Dice of each with all that touches it."

@@ -216,7 +216,7 @@ def test_all_files_show_the_same_numbers(tmp_path: Path, name: str, rows: Sequen
     page = (tmp_path / f"{name}.md").read_text()
     mapdice = row_of(result, "mapdice")
     for text in (f"{mapdice['mean']['DC']:.3f} ± {mapdice['sd']['DC']:.3f} ({mapdice['paper']['DC']:.3f})",
-                 "lrnet-edu reproduce", f"![{result['title']}", "under 1 ml", "0.00 / 0.000 (n = 30)",
+                 "lrnet-edu reproduce", f"![{result['title']}", "under 1 ml (n = 30)", "| 0.00 / 0.000 |",
                  "9 steps of something", f"Seconds of all runs together: {11.5 * len(rows) * 3:.0f}"):  # fmt: skip
         assert text in page, text
     assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"

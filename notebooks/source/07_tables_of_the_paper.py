@@ -768,9 +768,11 @@ from lrnet_edu.figures.tables import comparison_figure
 
 
 def whole(text):
-    """Markdown in which a number and its spread stay on one line, and a hippocampus is no lesion."""
+    """Markdown in which what belongs together stays on one line, and a hippocampus is no lesion."""
     text = text.replace("lesion", "object") if "hippocampus" in name else text
-    return Markdown(text.replace(" ± ", "\u00a0±\u00a0").replace("< 0", "<\u00a00"))
+    for together in (" ± ", "< 0", "(n = ", " / ", "-DM", "-Net"):
+        text = text.replace(together, together.translate({ord(" "): "\u00a0", ord("-"): "\u2011"}))
+    return Markdown(text)
 
 
 for name, table in tables.items():
