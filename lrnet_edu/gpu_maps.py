@@ -56,7 +56,7 @@ def distances_to(target: Tensor, spacing: tuple[float, ...]) -> Tensor:
         target: bool (B, D, H, W).
         spacing: mm (z, y, x).
     """
-    squared = torch.where(target, 0.0, math.inf)
+    squared = torch.zeros(target.shape, dtype=torch.float32, device=target.device).masked_fill_(~target, math.inf)
     reach = math.inf
     for axis in (3, 2, 1):
         step = spacing[axis - 1]
@@ -84,7 +84,7 @@ def _lower_envelope(squared: Tensor, step: float, reach: float) -> Tensor:
     """
     n = squared.shape[1]
     most = n - 1 if reach == math.inf else min(n - 1, math.ceil(reach / step))
-    added = (torch.arange(-most, most + 1, device=squared.device) * step).square()  # (2 most + 1,)
+    added = (torch.arange(-most, most + 1, dtype=squared.dtype, device=squared.device) * step).square()  # (2 most + 1,)
     least = torch.empty_like(squared)
     some = max(1, AT_ONCE // (n * len(added)))  # lines
     for ours, given in zip(least.split(some), squared.split(some), strict=True):
@@ -162,7 +162,7 @@ def _outside_map(distances: Tensor, inverse: bool) -> Tensor:
 
 def _full_distances(inside: Tensor, spacing: tuple[float, ...]) -> Tensor:
     """D of an object that fills its image, as if one layer of background surrounded it: (1, D, H, W)."""
-    distances = torch.full(inside.shape[1:], math.inf, device=inside.device)
+    distances = torch.full(inside.shape[1:], math.inf, dtype=torch.float32, device=inside.device)
     for axis, step in zip(range(3 - len(spacing), 3), spacing, strict=True):
         n = inside.shape[axis + 1]
         first = torch.arange(1, n + 1, dtype=torch.float32, device=inside.device)

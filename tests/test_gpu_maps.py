@@ -83,6 +83,20 @@ def test_one_volume_alone_and_in_a_batch(dtype: torch.dtype, device: str) -> Non
         assert torch.equal(map_by_torch(mask, "NI-DM", (1.0, 1.0, 1.0), 26, "distance"), one[0])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_are_single_precision_whatever_the_default_is(kind: str) -> None:
+    masks = random_masks(0)[:, None]
+    expected = map_by_torch(masks, kind, (2.5, 0.8, 0.7), 26, "distance")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = map_by_torch(masks, kind, (2.5, 0.8, 0.7), 26, "distance")
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, expected)
+    assert found.dtype == torch.float32
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("share", [0.0003, 0.01, 0.3, 0.999])
