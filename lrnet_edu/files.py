@@ -175,12 +175,10 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
     image = _read_scan(job.image, trained)  # (D, H, W)
     box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
     prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
-    output = predict_probabilities(trained.mnet, prepared.image, window=trained.patch_size)  # (K + 1, d, h, w)
-    if not np.isfinite(output).all():
-        raise InputError(
-            f"The network's output for {job.image} holds NaN: its weights or the scan's numbers are far too large; "
-            "train or copy the checkpoint again."
-        )
+    try:
+        output = predict_probabilities(trained.mnet, prepared.image, window=trained.patch_size)  # (K + 1, d, h, w)
+    except InputError as error:
+        raise InputError(f"{job.image}: {error}") from None
     classes, shares = back_to_original(
         output, prepared.affine, image, keep_probabilities=bool(job.probabilities)
     )  # (D, H, W), (K + 1, D, H, W)

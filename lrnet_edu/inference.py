@@ -40,7 +40,7 @@ def predict_probabilities(
 
     Raises:
         InputError: an image of another shape, a window or an overlap that cannot be, a network without logits or
-            with logits that are not numbers.
+            with logits that are NaN.
     """
     image = np.asarray(image)
     _check(image, window, overlap)
@@ -75,7 +75,8 @@ def predict_probabilities(
     assert total is not None
     if not math.isfinite(float(total.sum())):
         raise InputError(
-            "The network's probabilities are not numbers (NaN): mend the image, or train the network again."
+            "The network's output holds NaN: its weights or the image's numbers are far too large; train or copy the "
+            "checkpoint again, or mend the image."
         )
     for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
         weights = torch.zeros(image.shape[axis])

@@ -156,10 +156,10 @@ def test_what_cannot_be_predicted(settings: dict[str, Any], match: str) -> None:
         predict_probabilities(**{**given, **settings})
 
 
-def test_logits_that_are_not_numbers() -> None:
+def test_nan_is_no_probability() -> None:
     network, image = Local(), np.zeros((5, 6, 7), np.float32)
     image[2, 3, 4] = np.nan
-    with pytest.raises(InputError, match="not numbers"):
+    with pytest.raises(InputError, match="holds NaN"):
         predict_probabilities(network, image, window=(4, 4, 4))
 
 
