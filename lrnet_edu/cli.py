@@ -123,7 +123,9 @@ WarmUp = Annotated[
     int | None,
     typer.Option(min=0, help="Of the steps, those of Dice alone before an LR-Net takes part; a quarter when left out."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out where it stopped, by the same settings.")
+]
 
 
 @app.command()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lrnet_edu.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.data import nifti
-from lrnet_edu.data.cases import find_cases, segmentation_name
+from lrnet_edu.data.cases import a_few, find_cases, natural_order, segmentation_name
 from lrnet_edu.data.labels import Labels, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
 from lrnet_edu.files import absent_label, check_stems_differ, check_writable, nifti_files, progress, stem
@@ -80,6 +82,9 @@ def evaluate_folders(
         path, text = Path(json_file), json.dumps(result, indent=2, allow_nan=False) + "\n"
         with alone(path.parent, path.name, wait=True):
             write_atomically(path, text.encode())
+    if missing := sorted(set(known) - {reference.name for _, reference in pairs}, key=natural_order):
+        of_all = f"Scored {len(pairs)} of {len(known)} references"
+        tqdm.write(f"{of_all}; without a prediction: {a_few(missing)}.", file=sys.stderr)
     return result
 
 
@@ -218,7 +223,7 @@ def _table(label: str, scores: dict[str, Any]) -> str:
             "was found, else 0, and counts in DC.",
         ]
     if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in scores["cases"]):
-        lines.append(f"No prediction holds label {label}: was the run trained on another label?")
+        lines.append(f"No prediction holds label {label}: does it have another number there?")
     if any(undefined.values()):
         lines += [
             "Undefined (-), because a mask is empty, and then no part of the mean: a missed",
@@ -263,7 +268,8 @@ def _board(board: dict[str, Any]) -> str:
 
 def _row(name: str, *cells: float | str | None) -> str:
     short = name if len(name) <= 29 else f"..{name[-27:]}"
-    return f"{short:<29}" + "".join(_number(cell, form) for cell, form in zip(cells, _FORMATS, strict=True))
+    texts = [_number(cell, form) for cell, form in zip(cells, _FORMATS, strict=True)]
+    return f"{short:<29}" + "".join(text if text.startswith(" ") else f" {text}" for text in texts)
 
 
 def _number(cell: float | str | None, form: str) -> str:

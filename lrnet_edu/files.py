@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -169,10 +170,12 @@ def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
 
 def _segment(trained: TrainedMNet, job: Job) -> None:
     """From a scan to its files: onto the network's grid, through the network, back to the file's grid."""
-    from lrnet_edu.data.preprocessing import back_to_original, prepare
+    from lrnet_edu.data.preprocessing import back_to_original, doubtful_scale, prepare
     from lrnet_edu.inference import predict_probabilities
 
     image = _read_scan(job.image, trained)  # (D, H, W)
+    if sentence := doubtful_scale(str(job.image), image, trained.preprocessing):
+        tqdm.write(sentence, file=sys.stderr)
     box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
     prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
     try:

@@ -7,7 +7,7 @@ LR-Net start with Dice alone (the warm-up, counted in their steps): from a fresh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lrnet_edu.baselines import location_baseline
 from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.config import METHODS, Config
 from lrnet_edu.data.cache import CachedCase, cache_cases
-from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.cases import a_few, find_cases, misnamed
 from lrnet_edu.data.labels import Labels, parse_labels
 from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
@@ -249,6 +249,7 @@ class Study:
     preprocessing: Preprocessing
     cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
     without_mask: tuple[str, ...] = ()  # cases of the folder that take no part
+    misnamed: tuple[str, ...] = ()  # files that take no part
 
     def describe(self) -> str:
         """What was found and chosen, and what a guess by location alone scores."""
@@ -257,9 +258,11 @@ class Study:
         scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
         lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
         if self.without_mask:
-            more = len(self.without_mask) - 5
-            few = ", ".join(self.without_mask[:5]) + (f" and {more} more" if more > 0 else "")
-            lines.append(f"Left out, as they have no mask: {few}.")
+            lines.append(f"Left out, as they have no mask: {a_few(self.without_mask)}.")
+        if self.misnamed:
+            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {a_few(self.misnamed)}.")
+        remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
+        lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
             listed = ", ".join(
@@ -283,13 +286,28 @@ def open_study(data: Path, config: Config, *, split: Path | None = None) -> Stud
     cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
     by_name = {case.name: case for case in cached}
     by_part = {part: [by_name[name] for name in parts[part]] for part in PARTS}
+    check_learnable(by_part, labels)
     if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
         low, high = chosen.window
         raise InputError(
             f"Between {low:g} and {high:g} HU the scans are of one grey; choose a window in which the object differs "
             "from what surrounds it (--window), such as -200 250 for the liver."
         )
-    return Study(data, labels, parts, chosen, by_part, tuple(case.name for case in found if case.mask is None))
+    without_mask = tuple(case.name for case in found if case.mask is None)
+    return Study(data, labels, parts, chosen, by_part, without_mask, tuple(misnamed(data)))
+
+
+def check_learnable(cached: Mapping[str, Sequence[CachedCase]], labels: Labels) -> None:
+    """InputError unless a training case holds each of the labels."""
+    for k, group in enumerate(labels):
+        holders = {part: [case.name for case in cases if len(case.foreground[k])] for part, cases in cached.items()}
+        if not holders["train"]:
+            others = [name for names in holders.values() for name in names]
+            elsewhere = f"it is in {a_few(others)}" if others else "nor does another, within the body"
+            raise InputError(
+                f"No training case holds label {'+'.join(map(str, group))} ({elsewhere}): choose the training cases "
+                "with --split, or look at the masks."
+            )
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:

@@ -55,7 +55,8 @@ class SliceViewer:
         title: shown above the panels.
         unit: of the volume's values.
         radiological: the volume's indices grow towards the patient's head, front and right (RAS+, as this
-            package's cases do), and slices are turned to a radiologist's view, with letters at the sides.
+            package's cases do; of files of your own ``read_image(path).in_ras()`` and ``read_mask(path).in_ras()``),
+            and slices are turned to a radiologist's view, with letters at the sides.
             False: as the array lies, index 0 at the top and left. A 2-D image is always shown as it lies.
         levels: of the image, 2 to 256; 64 make the output of a noisy volume about half as large.
 

@@ -237,7 +237,7 @@ def test_masks_that_cannot_be_read(refused: Callable[..., None], tmp_path: Path,
     refused(FAULTS[fault], "maps", bad, tmp_path / "map.nii.gz")
 
 
-@pytest.mark.parametrize(("value", "match"), [(0.5, "fractional"), (-1, "negative"), (float("nan"), "fractional")])
+@pytest.mark.parametrize(("value", "match"), [(0.5, "fractional"), (-1, "negative"), (float("nan"), "NaN")])
 def test_masks_that_are_none(refused: Callable[..., None], tmp_path: Path, value: float, match: str) -> None:
     data = lits(tmp_path / "data", [1, 2, 3])
     values = mask().astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,26 @@ def test_predictions_of_another_label_are_noticed(tmp_path: Path) -> None:
     assert said(b=voxels())
     assert not said(b=voxels((5, 5, 5)))
     assert not said(b=voxels(), c=voxels((5, 5, 5)))
+
+
+def test_references_without_a_prediction_are_named(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate_folders(*folders, label="2")
+    before = capsys.readouterr().err
+    store(folders[1] / "segmentation-77.nii.gz", voxels((5, 5, 5)))
+    evaluate_folders(*folders, label="2")
+    assert "segmentation-77.nii.gz" not in before
+    assert re.search(
+        r"Scored \d+ of \d+ references; without a prediction: .*segmentation-77.nii.gz\.", capsys.readouterr().err
+    )
+
+
+def test_large_numbers_do_not_run_into_their_neighbours(tmp_path: Path) -> None:
+    store(tmp_path / "r/a.nii.gz", voxels((5, 5, 5)))
+    everything = np.full_like(voxels(), 2)
+    store(tmp_path / "p/a.nii.gz", everything)
+    text = scores_as_text(evaluate_folders(tmp_path / "p", tmp_path / "r", label="2"), "2")
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("a ")]
+    assert len(row) == 7
+    assert float(row[3]) == everything.size - 1

@@ -115,6 +115,15 @@ def test_a_prediction_has_the_grid_and_the_label_of_the_training(tmp_path: Path)
     assert names(tmp_path) == ["m.safetensors", "out.nii", "out_probability-5+6.nii.gz", "scan.nii.gz"]
 
 
+def test_a_ct_stored_with_an_offset_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = checkpoint(tmp_path / "m.safetensors")
+    predict_files(trained, store(tmp_path / "scan.nii.gz", scan()), tmp_path / "out.nii")
+    assert "offset" not in capsys.readouterr().err
+    shifted = (scan().astype(np.int32) + 1100).clip(0).astype(np.uint16)
+    predict_files(trained, store(tmp_path / "shifted.nii.gz", shifted), tmp_path / "out.nii")
+    assert "shifted.nii.gz has no value below 0" in capsys.readouterr().err
+
+
 def test_two_objects_give_two_labels_and_two_probabilities(tmp_path: Path) -> None:
     source = store(tmp_path / "scan.nii.gz", scan())
     trained = checkpoint(tmp_path / "m.safetensors", "3,1+2")

@@ -325,6 +325,9 @@ class TestLabels:
         p = logits.softmax(1)
         with pytest.raises(InputError, match="whole numbers"):
             loss(p, labels.float())
+        for one_hot in (p, F.one_hot(labels, 2).movedim(-1, 1)):
+            with pytest.raises(InputError, match=r"one-hot.* labels\.argmax\(1\)"):
+                loss(p, one_hot.detach())
         with pytest.raises(InputError, match="from 0 to 2 and the network knows 2"):
             loss(p, torch.where(labels == 1, 2, 0))
         with pytest.raises(InputError, match="from -1"):

@@ -229,6 +229,26 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(study: Study) -> Non
     assert "mask" not in said
 
 
+def test_a_label_that_no_training_case_holds(tmp_path: Path) -> None:
+    data = lits(tmp_path, range(5))
+    names = [f"volume-{number}" for number in range(5)]
+    for number in range(4):
+        store(data / f"segmentation-{number}.nii.gz", 0 * mask())
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": names[:2], "validation": names[2:3], "test": names[3:]}))
+    with pytest.raises(InputError, match=r"No training case holds label 1 \(it is in volume-4\)"):
+        open_study(data, TINY, split=path)
+
+
+def test_what_is_odd_in_the_files_is_told(tmp_path: Path) -> None:
+    data = lits(tmp_path, range(5))
+    store(data / "volume-0.nii.gz", (scan().astype(np.int32) + 1100).clip(0).astype(np.uint16))
+    store(data / "volume-a.nii.gz", scan())
+    said = open_study(data, TINY).describe()
+    assert "volume-0 has no value below 0" in said
+    assert "Left out, as their names are no volume-N, segmentation-N: volume-a.nii.gz." in said
+
+
 @pytest.mark.parametrize(("masks", "said"), [(4, "no mask: volume-5."), (3, "no mask: volume-4, volume-5.")])
 def test_scans_without_a_mask_are_named(tmp_path: Path, masks: int, said: str) -> None:
     data = lits(tmp_path, [1, 2, 3, 4, 5])

@@ -542,3 +542,9 @@ def test_the_explorers_menus_redraw_the_output(monkeypatch):
     assert "O-DM (voxels)" in outputs[-1]["text/plain"]
     assert "DC (this case) 0.000" in outputs[-1]["text/plain"]
     assert len({output["text/html"] for output in outputs}) == 4
+
+
+@pytest.mark.parametrize("window", ["liver", (60.0,), (60.0, 400.0, 1.0), 60.0])
+def test_a_window_that_is_none(window):
+    with pytest.raises(InputError, match="give two numbers"):
+        SliceViewer(np.zeros((4, 5, 6)), window=window)

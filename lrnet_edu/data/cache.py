@@ -29,12 +29,12 @@ from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.labels import Labels, format_labels
 from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
-from lrnet_edu.data.preprocessing import Preprocessing, check_growth, check_scan, prepare
+from lrnet_edu.data.preprocessing import Preprocessing, check_growth, check_scan, doubtful_scale, prepare
 from lrnet_edu.errors import InputError
 from lrnet_edu.processes import run_jobs
 from lrnet_edu.writing import locked, reason, unlocked
 
-_FORMAT = 1  # raise it when the content of a case's folder changes its meaning
+_FORMAT = 2  # raise it when the content of a case's folder changes its meaning
 
 
 class OpenCase(NamedTuple):
@@ -86,6 +86,11 @@ class CachedCase:
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size (z, y, x) in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about what is odd in the case's files."""
+        return [str(remark) for remark in _read_facts(self.folder)["remarks"]]
 
 
 def cache_root() -> Path:
@@ -189,7 +194,11 @@ def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
         image, mask = random_box(image, mask, case.name)
     prepared = prepare(image, settings, mask, labels)
     assert prepared.classes is not None
-    facts = {"case": case.name, "affine": prepared.affine.tolist(), "numbers": _numbers_in(mask.data)}
+    remarks = [sentence] if (sentence := doubtful_scale(case.name, image, settings)) else []
+    if prepared.beyond:
+        remarks.append(f"{prepared.beyond} annotated voxels of {case.name} lie outside the body and are left out.")
+    numbers = _numbers_in(mask.data)
+    facts = {"case": case.name, "affine": prepared.affine.tolist(), "numbers": numbers, "remarks": remarks}
     partial = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
         partial.mkdir()

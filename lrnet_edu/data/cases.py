@@ -7,6 +7,7 @@ pairs of files, usually in ``imagesTr`` and ``labelsTr``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +15,7 @@ from lrnet_edu.errors import InputError
 from lrnet_edu.reading import read_json
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\.nii(?:\.gz)?)")
+_MEANT_AS_CASE = re.compile(r"(volume|segmentation)-\w+\.nii(\.gz)?", re.IGNORECASE)
 _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
 
 
@@ -65,6 +67,18 @@ def segmentation_name(image_name: str) -> str:
     """The name of an image's mask: ``volume-3.nii.gz`` becomes ``segmentation-3.nii.gz``, others stay."""
     match = _LITS_NAME.fullmatch(image_name)
     return f"segmentation-{match[2]}{match[3]}" if match else image_name
+
+
+def misnamed(folder: str | Path) -> list[str]:
+    """Files of a folder in LiTS layout that were meant as cases, it seems, but have no number or capital letters."""
+    names = () if (Path(folder) / "dataset.json").is_file() else sorted(path.name for path in Path(folder).iterdir())
+    return [name for name in names if _MEANT_AS_CASE.fullmatch(name) and not _LITS_NAME.fullmatch(name)]
+
+
+def a_few(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

@@ -46,6 +46,17 @@ class Volume:
         """Voxel size (z, y, x) in mm."""
         return spacing_of(self.affine)
 
+    def in_ras(self) -> Volume:
+        """The same volume, its axes turned so that indices (x, y, z) grow to the right, the front and the head.
+
+        Files keep their axes in any order and direction. The data is a view, not a copy.
+        """
+        from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+        stored = self.data.T  # (X, Y, Z) of the file
+        turn = io_orientation(self.affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
+        return Volume(apply_orientation(stored, turn).T, self.affine @ inv_ornt_aff(turn, stored.shape))
+
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     """Voxel size (z, y, x) in mm of an affine, whose columns are the steps along x, y and z."""
@@ -60,7 +71,8 @@ def read_image(path: str | Path) -> Volume:
         path: a ``.nii`` or ``.nii.gz`` file with one 3-D volume; a fourth axis of length 1 is dropped.
 
     Returns:
-        The volume as float32 (D, H, W), the file's intensity scaling (``scl_slope``) applied.
+        The volume as float32 (D, H, W), the file's intensity scaling (``scl_slope``) applied, its axes as they lie in
+        the file (:meth:`Volume.in_ras` turns them).
 
     Raises:
         InputError: if the file is missing, not NIfTI, damaged, not 3-D, or holds NaN or infinity.
@@ -87,7 +99,9 @@ def read_mask(path: str | Path) -> Volume:
     """
     volume = _read(Path(path))
     data = volume.data
-    if not np.isfinite(data).all() or not (data == np.rint(data)).all():
+    if not np.isfinite(data).all():
+        raise InputError(f"{path} is no mask, it holds NaN or infinity: export the segmentation as a label map.")
+    if not (data == np.rint(data)).all():
         raise InputError(f"{path} is no mask, it holds fractional values: export the segmentation as a label map.")
     if data.min() < 0:
         raise InputError(

@@ -76,11 +76,13 @@ class Prepared:
         image: float32 (D, H, W), in [0, 1] (CT) or with mean 0 and deviation 1 (MR).
         classes: uint8 (D, H, W), 0..K, or None without a mask.
         affine: (4, 4), from indices (x, y, z) of this grid to RAS+ mm.
+        beyond: voxels of the given mask's objects that lie beyond the body's box, and are left out.
     """
 
     image: np.ndarray
     classes: np.ndarray | None
     affine: np.ndarray
+    beyond: int = 0
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -149,6 +151,16 @@ def check_scan(path: str | Path, image: Volume) -> None:
         raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
 
 
+def doubtful_scale(name: str, image: Volume, settings: Preprocessing) -> str | None:
+    """A sentence where a scan's numbers can hardly be HU: none is below 0, though the window is."""
+    if settings.window is None or settings.window[0] >= 0 or image.data.min() < 0:
+        return None
+    return (
+        f"{name} has no value below 0, and the window begins at {settings.window[0]:g} HU: if the scan was stored with "
+        "an offset (often 1024), subtract it."
+    )
+
+
 def is_segmentation(data: np.ndarray) -> bool:
     """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
     low, high = data.min(), data.max()
@@ -178,29 +190,23 @@ def prepare(
 
     if mask is not None and mask.data.shape != image.data.shape:
         raise InputError(f"The mask has the shape {mask.data.shape} and the image {image.data.shape}; give one grid.")
-    data, affine = _to_ras(image)
+    turned = image.in_ras()
+    data, affine = turned.data, turned.affine.copy()
     box = effective_range(data, spacing_of(affine), is_ct=settings.window is not None)
     affine[:3, 3] += affine[:3, :3] @ [side.start for side in box[::-1]]
     scan = tio.ScalarImage(tensor=_to_torchio(data[box]), affine=affine)
     grid = _isotropic_grid(scan.spatial_shape, affine, settings.spacing)
-    classes = None
+    classes, beyond = None, 0
     if mask is not None and labels is not None:
         stored = encode(mask.data, labels)
-        there = tio.LabelMap(tensor=_to_torchio(_to_ras(Volume(stored, image.affine))[0][box]), affine=affine)
+        within = Volume(stored, image.affine).in_ras().data[box]
+        beyond = int(np.count_nonzero(stored) - np.count_nonzero(within))
+        there = tio.LabelMap(tensor=_to_torchio(within), affine=affine)
         classes = _resample_classes(there, grid, count=len(labels))
     # ITK's smoothing needs four voxels along every axis; thinner volumes go without.
     antialias = min(scan.spatial_shape) >= 4
     values = _from_torchio(tio.Resample(grid, antialias=antialias, copy=False)(scan))
-    return Prepared(_normalise(values, settings.window), classes, grid[1])
-
-
-def _to_ras(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """A volume's array with its axes along RAS+, a view that is still (D, H, W), and the affine that belongs to it."""
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-
-    stored = volume.data.T  # (X, Y, Z) of the file
-    turn = io_orientation(volume.affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
-    return apply_orientation(stored, turn).T, volume.affine @ inv_ornt_aff(turn, stored.shape)
+    return Prepared(_normalise(values, settings.window), classes, grid[1], beyond)
 
 
 def _to_torchio(data: np.ndarray) -> Any:

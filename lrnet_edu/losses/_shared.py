@@ -52,6 +52,8 @@ def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Te
     p = checked_probabilities(probabilities)
     batch, classes, *space = p.shape
     _check_tensor(target, "labels")
+    if target.shape == p.shape and classes > 1:
+        raise InputError(f"The labels are one-hot, {tuple(p.shape)}; give each voxel's class, labels.argmax(1).")
     if target.is_floating_point() or target.is_complex():
         raise InputError(f"The labels are {target.dtype}; give whole numbers, for example labels.long().")
     if target.shape not in ((batch, *space), (batch, 1, *space)):

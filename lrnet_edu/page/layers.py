@@ -52,9 +52,12 @@ def image_layer(array: np.ndarray, window: tuple[float, float] | None, levels: i
     """The image in grey levels over twice its window (level, width), as far as its values reach."""
     low, high = value_range(array)
     if window is not None:
-        level, width = (float(number) for number in window)
+        try:
+            level, width = (float(number) for number in window)
+        except (TypeError, ValueError):  # not two, or no numbers
+            level = width = np.nan
         if not (np.isfinite(level) and 0 < width < np.inf):
-            raise InputError(f"window is {window}: give (level, width) with a width above 0.")
+            raise InputError(f"window is {window!r}: give two numbers (level, width) with a width above 0.")
         if min(high, level + width / 2) - max(low, level - width / 2) < 0.02 * width:
             window = None
             notes.append(

@@ -203,6 +203,28 @@ def test_a_label_must_occur_somewhere(data: Path, prepared: list[str]) -> None:
     assert len(run(data, labels=((5,),))) == 3  # in one case is enough
 
 
+def test_annotations_beyond_the_body_are_remarked_on(tmp_path: Path) -> None:
+    """A body in air, the annotation half in it and half far away."""
+    image = np.full((40, 40, 40), -1000, np.float32)
+    image[10:30, 10:30, 10:20] = 50
+    mask = np.zeros(image.shape, np.uint8)
+    mask[12:16, 12:16, 12:14] = mask[35:39, 35:39, 36:38] = 1
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, array in {"volume-1": image, "segmentation-1": mask}.items():
+        nib.save(nib.Nifti1Image(array.T, np.eye(4)), folder / f"{name}.nii.gz")
+    (case,) = run(folder, settings=Preprocessing(1.0, (-200.0, 250.0)), labels=((1,),))
+    assert case.remarks == ["32 annotated voxels of volume-1 lie outside the body and are left out."]
+    assert case.classes.sum() == 32
+
+
+def test_a_ct_without_a_value_below_zero_is_remarked_on(data: Path) -> None:
+    (remark,) = run(data, settings=Preprocessing(3.0, (-200.0, 250.0)))[0].remarks
+    assert remark.startswith("volume-1 has no value below 0, and the window begins at -200 HU")
+    for window in (None, (0.0, 200.0)):
+        assert run(data, settings=Preprocessing(3.0, window))[0].remarks == []
+
+
 def test_a_segmentation_is_no_scan_to_train_on(data: Path, prepared: list[str]) -> None:
     (data / "volume-1.nii.gz").write_bytes((data / "segmentation-1.nii.gz").read_bytes())
     with pytest.raises(InputError, match=r"volume-1\.nii\.gz is a segmentation"):

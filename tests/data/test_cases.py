@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lrnet_edu import find_cases
-from lrnet_edu.data.cases import Case, segmentation_name
+from lrnet_edu.data.cases import Case, misnamed, segmentation_name
 from lrnet_edu.errors import InputError
 
 
@@ -43,6 +43,13 @@ def test_lits_layout_in_natural_order(tmp_path: Path) -> None:
         Case("volume-2", tmp_path / "volume-2.nii", tmp_path / "segmentation-2.nii.gz", None),
         Case("volume-10", tmp_path / "volume-10.nii.gz", tmp_path / "segmentation-10.nii.gz", None),
     ]
+
+
+def test_names_without_a_number_are_listed(tmp_path: Path) -> None:
+    fill(tmp_path, "volume-1.nii.gz", "volume-p07.nii.gz", "segmentation-p07.nii", "Volume-6.nii.gz", "notes.txt")
+    fill(tmp_path, "segmentation-1_probability-2.nii.gz", "._volume-3.nii.gz", "other.nii.gz")
+    assert misnamed(tmp_path) == ["Volume-6.nii.gz", "segmentation-p07.nii", "volume-p07.nii.gz"]
+    assert misnamed(decathlon(tmp_path, {"training": []})) == []
 
 
 @pytest.mark.parametrize(

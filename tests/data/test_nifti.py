@@ -255,8 +255,8 @@ def test_bad_images(tmp_path: Path, kind: str) -> None:
     ("value", "words"),
     [
         (0.5, ["fractional", "label map"]),
-        (np.nan, ["fractional"]),
-        (np.inf, ["fractional"]),
+        (np.nan, ["NaN or infinity"]),
+        (np.inf, ["NaN or infinity"]),
         (-1, ["negative"]),
         (1e12, ["32 bits"]),
     ],

@@ -112,6 +112,10 @@ def test_orientation_of_the_file_does_not_matter(axes: tuple[int, ...], flips: t
     assert same_grid(theirs, Volume(back, stored.affine))
     assert np.mean(back != theirs.data) < 1e-4  # rounding may decide a tie otherwise
 
+    turned = stored.in_ras()
+    np.testing.assert_array_equal(turned.data, image.data)
+    np.testing.assert_allclose(turned.affine, image.affine, atol=1e-9)
+
 
 @pytest.mark.parametrize("affine", [make_affine(SPACING), OBLIQUE, SHEARED], ids=["plain", "oblique", "sheared"])
 @pytest.mark.parametrize("spacing", [0.8, 1.5, 2.3])
