@@ -311,6 +311,14 @@ class TestEveryLoss:
             loss(logits.softmax(1), target.numpy())
 
 
+@pytest.mark.parametrize("loss", [*MASK_LOSSES, DistanceRegressionLoss(LRNet("NI-DM"))], ids=name)
+def test_a_forgotten_batch_axis(loss: nn.Module) -> None:
+    logits = torch.randn(1, 3, 8, 8, 8)
+    target = torch.rand(1, 2, 8, 8, 8) if isinstance(loss, DistanceRegressionLoss) else torch.ones(1, 8, 8, 8).long()
+    with pytest.raises(InputError, match=r"with a batch axis, tensor\[None\]"):
+        loss(logits.softmax(1)[0], target[0])
+
+
 @pytest.mark.parametrize("loss", MASK_LOSSES, ids=name)
 class TestLabels:
     def test_either_shape_and_any_integer_type(self, loss: nn.Module) -> None:

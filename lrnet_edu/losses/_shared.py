@@ -59,7 +59,7 @@ def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Te
     if target.shape not in ((batch, *space), (batch, 1, *space)):
         raise InputError(
             f"The probabilities are {tuple(p.shape)} and the labels {tuple(target.shape)}; give labels "
-            f"{(batch, *space)} or {(batch, 1, *space)}."
+            f"{(batch, *space)} or {(batch, 1, *space)}{or_batch_axis(p)}."
         )
     if readable(target) and (int(target.min()) < 0 or int(target.max()) >= classes):
         raise InputError(
@@ -77,7 +77,7 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
     if target.shape != p.shape:
         raise InputError(
             f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
-            f"one map for each foreground class, {tuple(p.shape)}."
+            f"one map for each foreground class, {tuple(p.shape)}{or_batch_axis(p)}."
         )
     if readable(target) and not target.max() < float("inf"):  # a maximum hands NaN on
         raise InputError("The maps hold NaN or infinity; compute them with distance_map.")
@@ -98,6 +98,11 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
     if readable(probabilities) and (probabilities.min() < 0 or probabilities.max() > 1.001):
         raise InputError("The probabilities leave [0, 1], as logits do; apply torch.softmax(logits, dim=1).")
     return at_least_float32(probabilities)
+
+
+def or_batch_axis(p: Tensor) -> str:
+    """Four axes are a batch of images, or one volume whose batch axis was forgotten."""
+    return "; of one volume, give both with a batch axis, tensor[None]" if p.ndim == 4 else ""
 
 
 def readable(x: Tensor) -> bool:
