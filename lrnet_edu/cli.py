@@ -332,10 +332,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score predictions by the seven criteria (section 3)."""
-    from lrnet_edu.evaluation import evaluate_folders, scores_as_text
+    from lrnet_edu.evaluation import evaluate_folders, scores_as_text, without_prediction
 
     scores = evaluate_folders(predictions, references, label=label, json_file=json_file, challenge=challenge)
     typer.echo(scores_as_text(scores, label))
+    if sentence := without_prediction(predictions, references):
+        typer.echo(sentence)
 
 
 @app.command()

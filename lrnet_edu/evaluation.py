@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from lrnet_edu.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.data import nifti
@@ -82,10 +80,17 @@ def evaluate_folders(
         path, text = Path(json_file), json.dumps(result, indent=2, allow_nan=False) + "\n"
         with alone(path.parent, path.name, wait=True):
             write_atomically(path, text.encode())
-    if missing := sorted(set(known) - {reference.name for _, reference in pairs}, key=natural_order):
-        of_all = f"Scored {len(pairs)} of {len(known)} references"
-        tqdm.write(f"{of_all}; without a prediction: {a_few(missing)}.", file=sys.stderr)
     return result
+
+
+def without_prediction(predictions: str | Path, references: str | Path) -> str | None:
+    """A sentence where :func:`evaluate_folders` scores a part of the references only."""
+    known = _find_references(Path(references))
+    scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
+    missing = sorted((name for name, path in known.items() if path not in scored), key=natural_order)
+    if not missing:
+        return None
+    return f"Scored {len(scored)} of {len(known)} references; without a prediction: {a_few(missing)}."
 
 
 def _scored(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -175,7 +174,7 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
 
     image = _read_scan(job.image, trained)  # (D, H, W)
     if sentence := doubtful_scale(str(job.image), image, trained.preprocessing):
-        tqdm.write(sentence, file=sys.stderr)
+        tqdm.write(sentence)
     box = image if job.mask is None else random_box(image, nifti.read_mask(job.mask), stem(job.image))[0]
     prepared = prepare(box, trained.preprocessing)  # image (d, h, w)
     try:

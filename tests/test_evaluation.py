@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from scans import AFFINE, SHAPE, load, store
 
 from lrnet_edu.errors import InputError
-from lrnet_edu.evaluation import evaluate_folders, scores_as_text
+from lrnet_edu.evaluation import evaluate_folders, scores_as_text, without_prediction
 from lrnet_edu.writing import alone
 
 STEP = 1.5  # mm between two voxels along x, see AFFINE
@@ -236,17 +235,14 @@ def test_predictions_of_another_label_are_noticed(tmp_path: Path) -> None:
     assert not said(b=voxels(), c=voxels((5, 5, 5)))
 
 
-def test_references_without_a_prediction_are_named(
-    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    evaluate_folders(*folders, label="2")
-    before = capsys.readouterr().err
-    store(folders[1] / "segmentation-77.nii.gz", voxels((5, 5, 5)))
-    evaluate_folders(*folders, label="2")
-    assert "segmentation-77.nii.gz" not in before
-    assert re.search(
-        r"Scored \d+ of \d+ references; without a prediction: .*segmentation-77.nii.gz\.", capsys.readouterr().err
-    )
+def test_references_without_a_prediction_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b", "c10", "c9"):
+        store(tmp_path / f"r/{name}.nii.gz", voxels((5, 5, 5)))
+    for name in ("a.nii", "b.nii.gz"):
+        store(tmp_path / "p" / name, voxels((5, 5, 5)))
+    said = without_prediction(tmp_path / "p", tmp_path / "r")
+    assert said == "Scored 2 of 4 references; without a prediction: c9.nii.gz, c10.nii.gz."
+    assert without_prediction(tmp_path / "r", tmp_path / "r") is None
 
 
 def test_large_numbers_do_not_run_into_their_neighbours(tmp_path: Path) -> None:

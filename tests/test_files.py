@@ -118,10 +118,10 @@ def test_a_prediction_has_the_grid_and_the_label_of_the_training(tmp_path: Path)
 def test_a_ct_stored_with_an_offset_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = checkpoint(tmp_path / "m.safetensors")
     predict_files(trained, store(tmp_path / "scan.nii.gz", scan()), tmp_path / "out.nii")
-    assert "offset" not in capsys.readouterr().err
+    assert "offset" not in capsys.readouterr().out
     shifted = (scan().astype(np.int32) + 1100).clip(0).astype(np.uint16)
     predict_files(trained, store(tmp_path / "shifted.nii.gz", shifted), tmp_path / "out.nii")
-    assert "shifted.nii.gz has no value below 0" in capsys.readouterr().err
+    assert "shifted.nii.gz has no value below 0" in capsys.readouterr().out
 
 
 def test_two_objects_give_two_labels_and_two_probabilities(tmp_path: Path) -> None:
