@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lrnet_edu.errors import InputError
 
 try:
@@ -51,6 +53,8 @@ def limits() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise TimeoutError(f"this took more than {SECONDS} seconds")
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for work use the processor as well
     before = signal.signal(signal.SIGPROF, stop) if hasattr(signal, "SIGPROF") else None
     held = Path("/proc/self/statm")
     lowered = resource is not None and held.exists()
@@ -63,6 +67,7 @@ def limits() -> Iterator[None]:
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         if before is not None:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.signal(signal.SIGPROF, before)
