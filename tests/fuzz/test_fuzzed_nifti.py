@@ -119,9 +119,9 @@ def healthy_mask() -> np.ndarray:
 
 def prepare(path: Path, content: bytes, scratch: Path) -> str:
     """What `train` does first: as a scan with itself as mask, and beside a healthy scan, as CT and as MR."""
-    known = path.parent / "healthy.nii"
+    known, scan = path.parent / "healthy.nii", path.parent / "scan.nii"
     refused = ""
-    for image, mask, settings in ((path, path, CT), (path, known, CT), (path, known, MR), (known, path, CT)):
+    for image, mask, settings in ((path, path, CT), (path, known, CT), (path, known, MR), (scan, path, CT)):
         case = Case("a", image, mask, None)
         cached, refused = outcome(
             lambda c=case, s=settings: cache_cases([c], s, ((1,),), folder=scratch, workers=1, progress=False),
@@ -152,8 +152,10 @@ CHECKS: list[Check] = [read, maps, predict, evaluate, prepare, keep]
 
 @contextmanager
 def files(folder: Path, seeds: Iterable[int]) -> Iterator[Iterator[tuple[int, str, Path, bytes]]]:
-    """Each damaged file in turn, in a folder with a healthy scan and a trained network."""
+    """Each damaged file in turn, in a folder with a healthy mask and scan and a trained network."""
     (folder / "healthy.nii").write_bytes(file_of(healthy_mask().astype("<i2")))
+    noise = np.random.default_rng(0).normal(0, 99, healthy_mask().shape)
+    (folder / "scan.nii").write_bytes(file_of(noise.astype("<i2")))
     checkpoint(folder / "m.safetensors")
 
     def one_by_one() -> Iterator[tuple[int, str, Path, bytes]]:
@@ -193,6 +195,7 @@ def test_a_sample(tmp_path: Path) -> None:
     counts = check_all(tmp_path, range(2 * len(FAULTS)))
     assert counts["read: refused"] > len(FAULTS)
     assert counts["read: done"] > 5
+    assert counts["prepare: done"] > 0
 
 
 @pytest.mark.slow
