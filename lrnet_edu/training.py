@@ -12,10 +12,11 @@ import csv
 import io
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
                 optimizer.param_groups[0]["lr"] = config.learning_rate * one_cycle(state.step / config.steps)
             if task.restart and state.step == task.warmup:
                 optimizer.state.clear()  # Adam's moments speak of the loss before
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            with reduced_precision(device):
                 loss = loss_of(batch.to(device), state.step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -163,7 +164,19 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
 def loader(batches: Dataset[Any], first: int, last: int, device: torch.device) -> Iterable[Any]:
     """Batches first .. last - 1 in order; prepared by worker processes where a GPU would have to wait for them."""
     gpu = device.type == "cuda"
-    return DataLoader(Subset(batches, range(first, last)), batch_size=None, num_workers=4 if gpu else 0, pin_memory=gpu)
+    workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return DataLoader(
+        Subset(batches, range(first, last)), batch_size=None, num_workers=workers if gpu else 0, pin_memory=gpu
+    )
+
+
+def reduced_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast to bfloat16 for a GPU that computes in it, from compute capability 8.0 on; float32 for all others.
+
+    Older ones (Colab's T4, the paper's RTX 2080 Ti) only imitate bfloat16, and cuDNN has no convolutions of it there.
+    """
+    native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.autocast("cuda", dtype=torch.bfloat16) if native else nullcontext()
 
 
 def one_cycle(share: float) -> float:
@@ -372,12 +385,16 @@ def estimate(task: Task, device: torch.device) -> tuple[float, int]:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
+    def step() -> None:
+        with reduced_precision(device):
+            loss = task.loss(batch, last_step)
+        loss.backward()
+        loss.item()  # a GPU answers when it has come to the end
+
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        task.loss(batch, last_step).backward()  # also warms up
+        step()  # also warms up
     started = time.perf_counter()
-    task.loss(batch, last_step).backward()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    step()
     seconds = time.perf_counter() - started
     model.zero_grad(set_to_none=True)
     return seconds, sum(kept.values())

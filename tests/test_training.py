@@ -9,22 +9,34 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from lrnet_edu import training
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Config, Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.reading import told_apart
-from lrnet_edu.training import Task, check_run, choose_device, estimate, fit, open_run, opened_run
+from lrnet_edu.training import (
+    Task,
+    check_run,
+    choose_device,
+    estimate,
+    fit,
+    loader,
+    open_run,
+    opened_run,
+    reduced_precision,
+)
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(steps=8, validate_every=2, learning_rate=0.05, plateau_patience=0)
@@ -551,6 +563,36 @@ def test_devices() -> None:
         with pytest.raises(InputError, match=name) as error:
             choose_device(name)
         assert one_sentence(error)
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16),
+                                                   ((9, 0), torch.bfloat16)])  # fmt: skip
+def test_bfloat16_is_for_gpus_that_compute_in_it(
+    capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4 says that it supports bfloat16, imitates it, and has no convolutions of it."""
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    monkeypatch.setattr("torch.autocast", partial(_autocast_on_the_cpu, torch.autocast))
+    image, weight = torch.rand(1, 1, 4, 4, 4), torch.rand(1, 1, 3, 3, 3)
+    with reduced_precision(torch.device("cuda")):
+        assert nn.functional.conv3d(image, weight).dtype == dtype
+    assert nn.functional.conv3d(image, weight).dtype == torch.float32
+
+
+def _autocast_on_the_cpu(autocast: Callable[..., Any], device: str, **options: Any) -> Any:
+    assert device == "cuda"
+    return autocast("cpu", **options)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell a process's cores")
+def test_no_more_workers_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch warns where a GPU has more of them, as on Colab's two cores."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = loader(PointBatches(), 0, 3, torch.device("cuda"))
+    assert isinstance(loaded, DataLoader)
+    assert loaded.num_workers == 2
 
 
 def test_the_estimate_changes_nothing(tmp_path: Path, uninterrupted: Path) -> None:
