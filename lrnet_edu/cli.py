@@ -109,7 +109,7 @@ Activation = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write; it may not hold another run.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; found by itself when left out.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; left out: cuda if it is there, else cpu.")]
 Window = Annotated[tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
 RandomBoxes = Annotated[
     bool | None,
@@ -280,7 +280,7 @@ def train(
     if out.resolve() == data.resolve():
         raise InputError(f"{out} holds your scans; name another folder for the run.")
     check_writable(out)
-    place, say = local_device(choose_device(device)), typer.echo if rank() == 0 else _say_nothing
+    place, say = choose_device(local_device(device)), typer.echo if rank() == 0 else _say_nothing
     check_run(out, resume=resume)
     _say_where_it_goes_on(out, resume, say)
     lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared

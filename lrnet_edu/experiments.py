@@ -318,9 +318,9 @@ def _start_worker(threads: int, places: SimpleQueue[str]) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs as CUDA_VISIBLE_DEVICES names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]
+    """The GPUs as CUDA_VISIBLE_DEVICES names them, up to the first name that is none."""
+    given, number = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    return given.split(",")[:number] if given else [str(i) for i in range(number)]
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AXES_CROSSED = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}  # connectivity -> along how many axes a neighbour may lie aside
-AT_ONCE = 2**26  # floats that one step may take: 256 MB
+AT_ONCE = 2**26  # numbers that one step may take: 256 MB as floats, 512 MB as indices
 
 
 @torch.no_grad()
@@ -110,7 +110,8 @@ def components(inside: Tensor, connectivity: int) -> Tensor:
     neighbours = _neighbours(inside, connectivity)
     numbers = torch.arange(len(neighbours), device=inside.device)
     while True:
-        seen = torch.maximum(numbers, numbers[neighbours].amax(1))
+        around = torch.cat([numbers[some].amax(1) for some in neighbours.split(AT_ONCE // connectivity)])
+        seen = torch.maximum(numbers, around)
         news = (seen > numbers).nonzero()[:, 0]
         if not len(news):
             return numbers
@@ -119,11 +120,11 @@ def components(inside: Tensor, connectivity: int) -> Tensor:
 
 
 def _neighbours(inside: Tensor, connectivity: int) -> Tensor:
-    """Of each voxel of the objects its neighbours among them; itself where there is none: int64 (n, connectivity)."""
+    """Of each voxel of the objects its neighbours among them; itself where there is none: int32 (n, connectivity)."""
     room = F.pad(inside, (1,) * 6)  # no neighbour lies in another line or sample
     voxels = room.flatten().nonzero()  # (n, 1)
-    places = torch.arange(len(voxels), device=inside.device)[:, None]
-    place = torch.full((room.numel(),), -1, device=inside.device)
+    places = torch.arange(len(voxels), dtype=torch.int32, device=inside.device)[:, None]
+    place = torch.full((room.numel(),), -1, dtype=torch.int32, device=inside.device)
     place[voxels] = places
     depth, height, width = room.stride()[1:]
     offsets = [
@@ -131,7 +132,8 @@ def _neighbours(inside: Tensor, connectivity: int) -> Tensor:
         for z, y, x in itertools.product((-1, 0, 1) if connectivity not in (4, 8) else (0,), (-1, 0, 1), (-1, 0, 1))
         if 0 < abs(z) + abs(y) + abs(x) <= AXES_CROSSED[connectivity]
     ]
-    found = place[voxels + torch.tensor(offsets).to(inside.device)]
+    aside, some = torch.tensor(offsets).to(inside.device), AT_ONCE // len(offsets)
+    found = torch.cat([place[part + aside] for part in voxels.split(some)])
     return torch.where(found < 0, places, found)
 
 

@@ -68,7 +68,7 @@ def predict_probabilities(
             )
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
         if total is None:
-            total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32)
+            total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32, device="cpu")
         for box, patch in zip(boxes, probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
         del patches, logits, probabilities, patch  # the next pass needs their memory
@@ -79,7 +79,7 @@ def predict_probabilities(
             "checkpoint again, or mend the image."
         )
     for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
-        weights = torch.zeros(image.shape[axis])
+        weights = torch.zeros(image.shape[axis], device="cpu")
         for first in starts[axis]:
             weights[first : first + size[axis]] += _bell_along(size[axis])
         total.div_(weights.view([-1 if axis == other else 1 for other in range(3)]))
@@ -118,4 +118,4 @@ def _bell(size: Sequence[int]) -> Tensor:
 
 
 def _bell_along(length: int) -> Tensor:
-    return torch.hann_window(length + 2, periodic=False)[1:-1].clamp(min=0.02)
+    return torch.hann_window(length + 2, periodic=False, device="cpu")[1:-1].clamp(min=0.02)

@@ -1,6 +1,6 @@
 """Three bricks that PyTorch computes slowly on a CPU, computed otherwise there: the same values in less time.
 
-In training the features of a voxel lie side by side in memory (``channels_last_3d``), as convolutions like it best.
+There the features of a voxel lie side by side in memory (``channels_last_3d``), as convolutions like it best.
 PyTorch's instance normalisation and its convolutions of size 1 leave that layout, and half a dozen copies at full
 resolution follow each of them; its convolutions of few features use half of the processor. The ones below do neither
 (the row "PyTorch's own layers" of ``results/benchmarks.md``). In a network that nobody has laid out (:func:`lay_out`),
@@ -23,9 +23,14 @@ Network = TypeVar("Network", bound=nn.Module)
 def lay_out(network: Network) -> Network:
     """Put a network's weights into the layout that is fastest on its device; their values stay as they are."""
     for weight in network.parameters():
-        if weight.ndim == 5 and weight.device.type != "mps":  # which knows only the usual layout
-            weight.data = weight.data.to(memory_format=SIDE_BY_SIDE)
+        if weight.ndim == 5:
+            weight.data = weight.data.to(memory_format=_fastest_layout(weight))
     return network
+
+
+def _fastest_layout(weight: Tensor) -> torch.memory_format:
+    """Side by side on a CPU. On a GPU instance normalisation would copy it back and forth (PyTorch's issue 59168)."""
+    return SIDE_BY_SIDE if weight.device.type == "cpu" else torch.contiguous_format
 
 
 def laid_out_copy(network: Network) -> Network:
@@ -37,7 +42,7 @@ def laid_out_copy(network: Network) -> Network:
     parts, weights = list(network.modules()), [weight for weight in network.parameters() if weight.ndim == 5]
     own = any(isinstance(part, Conv3d) for part in parts)
     special = any(part._forward_hooks or part._forward_pre_hooks or part._compiled_call_impl for part in parts)
-    if special or not own or all(weight.is_contiguous(memory_format=SIDE_BY_SIDE) for weight in weights):
+    if special or not own or all(weight.is_contiguous(memory_format=_fastest_layout(weight)) for weight in weights):
         return network
     try:
         with torch.inference_mode(False):

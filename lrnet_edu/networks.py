@@ -208,6 +208,7 @@ class LRNet(nn.Module):
         last = self.head[-1]
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]
         nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
+        torch.clear_autocast_cache()  # which may hold the weights that were there before
 
     def forward(self, probabilities: Tensor) -> Tensor:
         if not isinstance(probabilities, Tensor):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lrnet_edu.errors import InputError
+from lrnet_edu.reading import first_line
 
 
 def rank() -> int:
@@ -29,10 +31,23 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def local_device(device: torch.device) -> torch.device:
-    """The process's own GPU among those of its machine."""
-    several = device.type == "cuda" and device.index is None and processes() > 1
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if several else device
+def local_device(name: str | None) -> str | None:
+    """Under torchrun the process's own GPU among those of its machine; else the device as it was named.
+
+    Raises:
+        InputError: if there are fewer GPUs than processes, or one of them is named for all.
+    """
+    if processes() == 1 or not (name or "cuda").startswith("cuda") or not torch.cuda.is_available():
+        return name
+    own, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if name not in (None, "cuda"):
+        raise InputError(f"Under torchrun every process takes a GPU of its own; leave --device {name} out.")
+    if own >= gpus:
+        raise InputError(
+            f"There are more processes than GPUs here ({gpus}); start torchrun with --nproc_per_node {gpus}, or train "
+            "on --device cpu."
+        )
+    return f"cuda:{own}"
 
 
 @contextmanager
@@ -47,14 +62,16 @@ def joined(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    nccl = device.type == "cuda" and distributed.is_nccl_available()
+    long = timedelta(days=1)  # the others wait while the first one prepares the scans; NCCL would wait for ten minutes
+    distributed.init_process_group("nccl" if nccl else "gloo", timeout=long)
     try:
         yield
     except RuntimeError as error:
-        if "onnection" not in str(error):  # what gloo and NCCL say of a process that is gone
+        if "onnection" not in str(error):  # what gloo says of a process that is gone; with NCCL torchrun ends us all
             raise
         raise InputError(
-            f"Another process of this training has ended ({str(error).splitlines()[0]}); what was trained until the "
+            f"Another process of this training has ended ({first_line(error)}); what was trained until the "
             "last validation is kept, go on with the same command and --resume."
         ) from None
     finally:

@@ -1,4 +1,4 @@
-"""JSON from files that others may have written or damaged, and its words in a message."""
+"""JSON from files that others may have written or damaged, and others' words in a message."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def shortened(names: Sequence[Any], most: int = 5) -> str:
     """Names from a file as they may stand in a sentence: in one line, not too long and not too many."""
     texts = [str(name)[:60] for name in names[:most]]
     return ", ".join(text if text.isprintable() else repr(text) for text in texts)
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough to stand within a sentence."""
+    return str(error).splitlines()[0].rstrip(".").replace(". ", ", ")
 
 
 def told_apart(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

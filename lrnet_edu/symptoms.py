@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from traceback import clear_frames
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from lrnet_edu.errors import InputError
 from lrnet_edu.networks import LRNet
+from lrnet_edu.reading import first_line
 
 
 def tell(sentence: str) -> None:
@@ -94,13 +96,20 @@ def check_alive(lrnet: LRNet, name: str) -> None:
         raise InputError(f"{name} {words}; lower the learning rate or take another seed, and pretrain it again.")
 
 
+# CUDA, the CPU, Windows, cuDNN and cuBLAS, MPS.
+FULL = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED", "Invalid buffer size")
+
+
 @contextmanager
 def enough_memory(device: torch.device, cure: str) -> Iterator[None]:
     """While tensors are computed: memory that runs out becomes an InputError that says what to lower."""
     try:
         yield
-    except RuntimeError as error:  # CUDA's OutOfMemoryError is one, MPS and the CPU raise nothing more special
-        if not any(words in str(error) for words in ("out of memory", "can't allocate memory")):
+    except RuntimeError as error:  # CUDA's OutOfMemoryError is one, the others raise nothing more special
+        if "DataLoader worker" in str(error) and "shared memory" in str(error):
+            cure = "give this container more of it (Docker: --shm-size 2g), or train on --device cpu"
+            raise InputError(f"The shared memory that prepared batches pass through is full; {cure}.") from None
+        if not any(words in str(error) for words in FULL):
             raise
-        reason = str(error).splitlines()[0].rstrip(".").replace(". ", ", ")
-        raise InputError(f"The memory of {device} is full ({reason}); {cure}.") from None
+        clear_frames(error.__traceback__)  # a notebook keeps the last error, and its frames keep every tensor
+        raise InputError(f"The memory of {device} is full ({first_line(error)}); {cure}.") from None

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from lrnet_edu.allocator import freed_memory_kept
@@ -32,7 +32,7 @@ from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
 from lrnet_edu.parallel import rank, shared
-from lrnet_edu.reading import read_json, shortened, told_apart
+from lrnet_edu.reading import first_line, read_json, shortened, told_apart
 from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
 from lrnet_edu.writing import alone, reason, write_atomically
 
@@ -77,19 +77,21 @@ class State:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The named device, or the best there is: CUDA, then MPS, then CPU.
+    """The named device; without a name CUDA where there is a GPU for it, else the CPU.
+
+    Apple's MPS has to be named: many versions of PyTorch lack a layer or two of these networks there.
 
     Raises:
-        InputError: if the named device is not there.
+        InputError: if the device is not there, or cannot be used.
     """
-    if name is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.zeros(1, device=name)
         return torch.device(name)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError) as error:
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if name in gpus or (gpus and name == "cuda"):  # full, or too old for this PyTorch
+            raise InputError(f"{name} cannot be used ({first_line(error)}); free it, or take the device cpu.") from None
         raise InputError(
             f"There is no device {name!r} here (names are cpu, cuda, cuda:1, mps); leave it out to take the best there "
             "is."
@@ -161,13 +163,29 @@ def fit(task: Task, config: Schedule, folder: Path, device: torch.device, *, res
     return state
 
 
-def loader(batches: Dataset[Any], first: int, last: int, device: torch.device) -> Iterable[Any]:
+def loader(batches: Dataset[Any], first: int, last: int, device: torch.device) -> Iterator[Any]:
     """Batches first .. last - 1 in order; prepared by worker processes where a GPU would have to wait for them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpu = device.type == "cuda"
-    workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    return DataLoader(
-        Subset(batches, range(first, last)), batch_size=None, num_workers=workers if gpu else 0, pin_memory=gpu
-    )
+    workers = min(4, cores) if gpu else 0  # PyTorch warns of more workers than cores
+    numbers = range(first, last)
+    for batch in DataLoader(Told(batches), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=gpu):
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+class Told(Dataset[Any]):
+    """Batches, or in a batch's place the error that a user can mend: raised in a worker, it would be a traceback."""
+
+    def __init__(self, batches: Dataset[Any]) -> None:
+        self.batches = batches
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.batches[index]
+        except (InputError, OSError) as error:
+            return error
 
 
 def reduced_precision(device: torch.device) -> AbstractContextManager[Any]:
@@ -176,6 +194,7 @@ def reduced_precision(device: torch.device) -> AbstractContextManager[Any]:
     Older ones (Colab's T4, the paper's RTX 2080 Ti) only imitate bfloat16, and cuDNN has no convolutions of it there.
     """
     native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    native = native and not torch.__version__.startswith("2.9.")  # which lacks them everywhere (PyTorch's issue 166643)
     return torch.autocast("cuda", dtype=torch.bfloat16) if native else nullcontext()
 
 

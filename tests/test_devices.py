@@ -118,6 +118,21 @@ def test_a_step_of_every_method_stays_where_the_network_is(method: str) -> None:
         assert all(weight.grad is None or weight.grad.device == ELSEWHERE for weight in weights)
 
 
+@pytest.mark.parametrize(("kind", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_cuda_copies_a_batch_while_we_go_on(kind: str, waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPS reads the CPU's memory later, when it may hold something else."""
+    asked = []
+
+    def to(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        asked.append((device.type, not non_blocking))
+        return tensor
+
+    batch = Batch(torch.zeros(2), torch.zeros(2), {"NI-DM": torch.zeros(2)}, ["a", "b"])
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    assert batch.to(torch.device(kind)).cases == batch.cases
+    assert asked == [(kind, waits)] * 3
+
+
 @pytest.mark.usefixtures("without_values")
 def test_a_prediction_comes_back_to_the_cpu() -> None:
     mnet = MNet(features=(4, 8), blocks=(1,))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lrnet_edu import distance_map
+from lrnet_edu import distance_map, gpu_maps
 from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.gpu_maps import components, distances_to, map_by_torch
 
@@ -49,6 +49,14 @@ def test_the_same_maps_as_on_the_cpu(kind: str, outside: str, spacing: tuple[flo
             expected = distance_map(mask, kind, spacing=spacing, connectivity=connectivity, outside=outside)
             allowed = max(1e-5, 1e-6 * float(expected.max()))  # of I-DM's M + m - D the parts are large
             torch.testing.assert_close(one, expected, rtol=0, atol=allowed)
+
+
+def test_what_is_done_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = random_masks(0)
+    whole = [map_by_torch(masks[:, None], kind, (1.0, 1.0, 1.0), 26, "distance") for kind in KINDS]
+    monkeypatch.setattr(gpu_maps, "AT_ONCE", 100)
+    for kind, expected in zip(KINDS, whole, strict=True):
+        assert torch.equal(map_by_torch(masks[:, None], kind, (1.0, 1.0, 1.0), 26, "distance"), expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)

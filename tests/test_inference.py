@@ -208,6 +208,13 @@ def test_the_network_is_laid_out_and_freed_memory_kept(training: bool) -> None:
     assert allocator._keepers == 0
 
 
+def test_another_default_device_changes_nothing() -> None:
+    mnet, image = MNet(features=(2, 4), blocks=(1,)).eval(), np.zeros((8, 8, 12), np.float32)
+    expected = predict_probabilities(mnet, image, window=(8, 8, 8))
+    with torch.device("meta"):
+        assert np.array_equal(predict_probabilities(mnet, image, window=(8, 8, 8)), expected)
+
+
 def test_networks_that_cannot_be_copied_are_used_themselves() -> None:
     image, window = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32), (8, 8, 8)
     mnet = MNet(features=(2, 4), blocks=(1,)).eval()

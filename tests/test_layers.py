@@ -116,6 +116,12 @@ def pairs_of_probabilities() -> torch.Tensor:
     return torch.cat((1 - p, p), dim=1)  # (B, 2, D, H, W)
 
 
+def test_elsewhere_than_on_a_cpu_the_layout_is_the_usual_one() -> None:
+    mnet = lay_out(MNet(features=(4, 8), blocks=(1,)))
+    assert not all(weight.is_contiguous() for weight in mnet.parameters())
+    assert all(weight.is_contiguous() for weight in lay_out(mnet.to("meta")).parameters())
+
+
 def test_a_laid_out_network_can_be_compiled_and_traced() -> None:
     lrnet, x = lay_out(load_pretrained_lrnet()), pairs_of_probabilities()
     expected = lrnet(x)

@@ -450,6 +450,13 @@ class TestDistanceRegression:
         assert next(lrnet.parameters()).stride(1) == 1
         torch.testing.assert_close(loss(p, phi), expected)
 
+    def test_the_lrnet_is_laid_out_anew_where_it_is_moved(self) -> None:
+        """Other devices than the CPU are slow with the CPU's layout; that of a surrounding module moves it too."""
+        for move in (DistanceRegressionLoss.to, lambda loss, device: nn.ModuleDict({"loss": loss}).to(device)["loss"]):
+            moved = move(DistanceRegressionLoss(LRNet("NI-DM")), "meta")
+            assert all(weight.is_contiguous() for weight in moved.parameters())
+            assert not moved.lrnet.training
+
     def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it(self) -> None:
         lrnet = PointwiseLRNet()
         loss = DistanceRegressionLoss(lrnet, alpha=1)

@@ -125,6 +125,17 @@ def test_waking_brings_a_dead_output_layer_back() -> None:
     assert all(torch.equal(lrnet.state_dict()[name], tensor) for name, tensor in others.items())
 
 
+def test_waking_is_seen_by_an_autocast_that_is_on() -> None:
+    """It keeps the weights that it has cast, and would go on with the dead ones."""
+    lrnet, p = LRNet(), probabilities(2, 2, 8, 8, 8)
+    last: Any = lrnet.head[-1]
+    last.bias.data.fill_(-1e3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (lrnet(p) == 0).all()
+        lrnet.wake_output()
+        assert (lrnet(p) > 0).any()
+
+
 @pytest.mark.parametrize(
     "settings", [{"kind": "X-DM"}, {"kind": "NI-DM", "activation": "elu"}, {"kind": "NI-DM", "norm": "batch"}]
 )

@@ -19,7 +19,7 @@ from torch import nn
 
 from lrnet_edu import InputError
 from lrnet_edu.config import Config
-from lrnet_edu.parallel import joined, processes, rank, shared
+from lrnet_edu.parallel import joined, local_device, processes, rank, shared
 from lrnet_edu.segmentation import open_study, segmentation_task, train_run
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), batch_size=3, steps=4, max_voxels=40_000,
@@ -79,7 +79,7 @@ def test_two_processes_give_the_gradient_of_the_whole_batch(tmp_path: Path, monk
 def test_a_killed_process_ends_the_run_which_can_be_resumed(tmp_path: Path) -> None:
     scans, out = lits(tmp_path / "scans", range(5)), tmp_path / "run"
     train = ["train", "--data", str(scans), "--label", "1", "--method", "mapdice+lrnet", "--out", str(out)]
-    run = torchrun(["-m", "lrnet_edu", *train, "--steps", "100000"], tmp_path)
+    run = torchrun(["-m", "lrnet_edu", *train, "--steps", "100000", "--device", "cpu"], tmp_path)
     deadline = time.monotonic() + 120
     while not (out / "last.safetensors").exists() and time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.2)
@@ -92,6 +92,22 @@ def test_a_killed_process_ends_the_run_which_can_be_resumed(tmp_path: Path) -> N
     assert not children(run.pid)
     assert load_file(out / "best.safetensors")
     assert load_file(out / "last.safetensors")
+
+
+def test_every_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [local_device(name) for name in (None, "cuda", "cuda:1", "cpu")] == [None, "cuda", "cuda:1", "cpu"]
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [local_device(name) for name in (None, "cuda", "cpu", "mps")] == ["cuda:1", "cuda:1", "cpu", "mps"]
+    with pytest.raises(InputError, match="leave --device cuda:0 out"):
+        local_device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match=r"--nproc_per_node 2, .*--device cpu\.$"):
+        local_device(None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert local_device(None) is None
 
 
 def children(parent: int) -> list[int]:

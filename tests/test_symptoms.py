@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lrnet_edu.files import predict_files
 from lrnet_edu.networks import LRNet, MNet, load_pretrained_lrnet
 from lrnet_edu.pretraining import pretrain_run
 from lrnet_edu.segmentation import Study, open_study, segmentation_task, split_cases, train_run
-from lrnet_edu.symptoms import Unfound, check_alive, never_moved
+from lrnet_edu.symptoms import Unfound, check_alive, enough_memory, never_moved
 from lrnet_edu.training import fit
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB left.\nSee more.")
@@ -175,11 +176,16 @@ def full(*arguments: Any, **options: Any) -> Any:
     raise FULL
 
 
-ERRORS = [FULL, RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
-          RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")]  # fmt: skip
+ERRORS = {
+    "cuda": FULL,
+    "cuDNN": RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "mps": RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+    "cpu": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes"),
+    "windows": RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried 99 bytes"),
+}
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["cuda", "mps", "cpu"])
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 @pytest.mark.parametrize("config", [TINY, PretrainConfig(steps=4)], ids=["train", "pretrain"])
 def test_a_full_memory_names_what_to_lower(tmp_path: Path, error: RuntimeError, config: Any) -> None:
     def at_step(batch: Points, step: int) -> Tensor:
@@ -194,6 +200,31 @@ def test_a_full_memory_names_what_to_lower(tmp_path: Path, error: RuntimeError, 
     names = ["cubes"] if isinstance(config, PretrainConfig) else ["patch_size", "batch_size"]
     assert all(hasattr(config, name) and name in str(raised.value) for name in names)
     assert one_sentence(str(raised.value))
+
+
+def test_a_full_memory_is_let_go_though_the_error_is_kept() -> None:
+    """A notebook keeps the last error; with a smaller patch the next attempt then finds the memory free."""
+    seen = []
+
+    def step() -> None:
+        activations = torch.zeros(10)
+        seen.append(weakref.ref(activations))
+        raise FULL
+
+    with pytest.raises(InputError) as kept, enough_memory(CPU, "lower it"):
+        step()
+    assert kept.value.__context__ is not None
+    assert seen[0]() is None
+
+
+def test_full_shared_memory_says_where_to_get_more() -> None:
+    """What PyTorch says of it in a container."""
+    with pytest.raises(InputError, match="--shm-size") as error, enough_memory(CPU, "lower it"):
+        raise RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit."
+        )
+    assert one_sentence(str(error.value))
 
 
 def test_a_full_memory_is_told_before_the_first_step_and_while_predicting(

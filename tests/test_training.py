@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lrnet_edu import training
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
@@ -565,17 +565,41 @@ def test_devices() -> None:
         assert one_sentence(error)
 
 
+def test_a_mac_takes_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On MPS PyTorch 2.4 lacks ConvTranspose3d and MaxPool3d."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert choose_device() == CPU
+
+
+@pytest.mark.parametrize("name", [None, "cuda", "cuda:0"])
+def test_a_gpu_that_cannot_be_used_says_why(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def zeros(*shape: int, device: str) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 MiB.\nSee more.")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.zeros", zeros)
+    with pytest.raises(InputError, match=r"cannot be used \(CUDA out of memory, Tried .*\); .* cpu\.") as error:
+        choose_device(name)
+    assert one_sentence(error)
+
+
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16),
                                                    ((9, 0), torch.bfloat16)])  # fmt: skip
 def test_bfloat16_is_for_gpus_that_compute_in_it(
     capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A T4 says that it supports bfloat16, imitates it, and has no convolutions of it."""
+    """A T4 says that it supports bfloat16, imitates it, and has no convolutions of it; nor has PyTorch 2.9."""
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
     monkeypatch.setattr("torch.autocast", partial(_autocast_on_the_cpu, torch.autocast))
     image, weight = torch.rand(1, 1, 4, 4, 4), torch.rand(1, 1, 3, 3, 3)
+    monkeypatch.setattr("torch.__version__", "2.13.0")
     with reduced_precision(torch.device("cuda")):
         assert nn.functional.conv3d(image, weight).dtype == dtype
+    monkeypatch.setattr("torch.__version__", "2.9.1+cu128")
+    with reduced_precision(torch.device("cuda")):
+        assert nn.functional.conv3d(image, weight).dtype == torch.float32
     assert nn.functional.conv3d(image, weight).dtype == torch.float32
 
 
@@ -589,10 +613,28 @@ def test_no_more_workers_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch warns where a GPU has more of them, as on Colab's two cores."""
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        loaded = loader(PointBatches(), 0, 3, torch.device("cuda"))
-    assert isinstance(loaded, DataLoader)
-    assert loaded.num_workers == 2
+        warnings.filterwarnings("error", message=".*worker")
+        assert [batch.cases[0] for batch in loader(PointBatches(), 1, 4, torch.device("cuda"))] == [
+            "case-1", "case-2", "case-3"
+        ]  # fmt: skip
+
+
+class Unreadable(Dataset[Points]):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getitem__(self, index: int) -> Points:
+        raise self.error
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("error", [InputError("The scan is damaged; copy it again."), OSError(5, "gone", "image.npy")])
+def test_a_batch_that_cannot_be_read_says_the_same_with_and_without_workers(error: Exception, device: str) -> None:
+    """A worker's error would be a traceback in place of a sentence, and know no file."""
+    with pytest.raises(type(error)) as raised:
+        next(iter(loader(Unreadable(error), 0, 3, torch.device(device))))
+    assert str(raised.value) == str(error)
+    assert getattr(raised.value, "filename", None) == getattr(error, "filename", None)
 
 
 def test_the_estimate_changes_nothing(tmp_path: Path, uninterrupted: Path) -> None:

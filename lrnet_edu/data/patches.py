@@ -7,6 +7,7 @@ longer the map of what the network sees, because the component's maximum M_C cha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +31,9 @@ class Batch(NamedTuple):
     cases: list[str]
 
     def to(self, device: torch.device) -> Batch:
-        maps = {kind: tensor.to(device, non_blocking=True) for kind, tensor in self.maps.items()}
-        image, classes = (tensor.to(device, non_blocking=True) for tensor in (self.image, self.classes))
-        return Batch(image, classes, maps, self.cases)
+        move = partial(Tensor.to, device=device, non_blocking=device.type == "cuda")  # MPS would not wait for the copy
+        maps = {kind: move(tensor) for kind, tensor in self.maps.items()}
+        return Batch(move(self.image), move(self.classes), maps, self.cases)
 
 
 class PatchBatches(Dataset[Batch]):

@@ -20,7 +20,7 @@ def set_up(seed: int = 0) -> torch.device:
         seed: of Python's, NumPy's and torch's random numbers.
 
     Returns:
-        The best device there is: CUDA, then MPS, then the CPU.
+        CUDA where there is a GPU for it, else the CPU (``training.choose_device``).
     """
     import matplotlib
 

@@ -6,6 +6,7 @@ or the MapDice loss or, in the row "M-Net + LR-Net", absent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -120,6 +121,12 @@ class DistanceRegressionLoss(nn.Module):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.lrnet.eval()
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What ``to``, ``cuda`` and a surrounding module's ``to`` call: another device may like another layout."""
+        super()._apply(fn, recurse)
+        lay_out(self.lrnet)
         return self
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
