@@ -5,11 +5,13 @@ The package's modules are imported inside the commands, so that ``lrnet-edu --he
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import shlex
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -44,6 +46,11 @@ class Commands(TyperGroup):
 
 def _say_nothing(text: str) -> None:
     """What the second and later processes under torchrun print."""
+
+
+def _as_typed(words: Sequence[str]) -> str:
+    """A command line with the quotes that this system's shell needs."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
@@ -291,7 +298,7 @@ def train(
         state = train_run(study, config, out, device=str(place), resume=resume, tensorboard=tensorboard, say=say)
     if state.converged and state.step < config.steps:
         say(f"Ended before its {config.steps} steps: the validation loss has stopped falling.")
-    follow = shlex.join(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
+    follow = _as_typed(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
     say(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 
 
@@ -372,7 +379,7 @@ def reproduce(
     config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
     check_writable(out)
     config = replace(config, random_boxes=_boxes(random_boxes, data, label, typer.echo))
-    command = shlex.join(["lrnet-edu", *sys.argv[1:]])
+    command = _as_typed(["lrnet-edu", *sys.argv[1:]])
     result = reproduce_table(
         table, data, out, config, seeds=seeds, workers=workers, device=device, command=command, say=typer.echo
     )
@@ -390,11 +397,19 @@ def export_course(
     typer.echo(f"Wrote {len(pages)} notebooks; open {out / 'index.html'} in a browser.")
 
 
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Letters that a stream does not know, as a pipe on Windows: a sign stays a sign, and no letter is worth a run."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join({"−": "-", "–": "-", "α": "alpha"}.get(letter, "?") for letter in letters), error.end
+
+
 def main() -> None:
     """The entry point of ``lrnet-edu``."""
+    codecs.register_error("plainly", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a pipe on Windows may know no α; a name is not worth a run
+            stream.reconfigure(errors="plainly")
     try:
         app(prog_name="lrnet-edu")
     except OSError as error:

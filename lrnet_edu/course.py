@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import lrnet_edu
 from lrnet_edu.errors import InputError
+from lrnet_edu.reading import hidden
 from lrnet_edu.writing import alone, write_atomically
 
 NOTEBOOKS = Path(lrnet_edu.__file__).parents[1] / "notebooks"
@@ -41,8 +42,8 @@ def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Pa
     """
     out, notebooks = Path(out), Path(notebooks)
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise InputError(f"{' and '.join(missing)} cannot be found: pip install 'lrnet_edu[course]'.")
-    sources = sorted(notebooks.glob("*.ipynb"))
+        raise InputError(f'{" and ".join(missing)} cannot be found: python -m pip install "lrnet_edu[course]"')
+    sources = sorted(path for path in notebooks.glob("*.ipynb") if not hidden(path.name))
     if not sources:
         raise InputError(f"There are no notebooks in {notebooks}: run this in a clone of the repository.")
     _check_own(out)
@@ -59,7 +60,7 @@ def _check_own(out: Path) -> None:
     index = out / "index.html"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder to write to.")
-    if out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+    if out.is_dir() and not all(hidden(path.name) for path in out.iterdir()):
         own = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
         if not own:
             raise InputError(f"{out} holds other files: give a new or an empty folder.")

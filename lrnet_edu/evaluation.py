@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -115,9 +116,14 @@ def _find_references(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: name the folder that holds the reference segmentations.")
     if (folder / "dataset.json").is_file():
-        return {case.image.name: case.mask for case in find_cases(folder) if case.mask is not None}
+        return {_composed(case.image.name): case.mask for case in find_cases(folder) if case.mask is not None}
     # The images of the LiTS layout, whose masks have another name, are no references.
-    return {path.name: path for path in nifti_files(folder) if segmentation_name(path.name) == path.name}
+    return {_composed(path.name): path for path in nifti_files(folder) if segmentation_name(path.name) == path.name}
+
+
+def _composed(name: str) -> str:
+    """A name with each letter in one piece: some systems store an accent apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> list[tuple[Path, Path]]:
@@ -130,8 +136,9 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
         raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
     pairs = []
     for path in files:
-        other = path.name.removesuffix(".gz") if path.suffix == ".gz" else f"{path.name}.gz"
-        reference = known.get(path.name) or known.get(other)
+        name = _composed(path.name)
+        other = name.removesuffix(".gz") if path.suffix == ".gz" else f"{name}.gz"
+        reference = known.get(name) or known.get(other)
         if reference is None:
             raise InputError(
                 f"{path} has no reference {path.name} in {references}: name first the folder of predictions, which are "

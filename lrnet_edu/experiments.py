@@ -18,7 +18,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -117,7 +117,7 @@ def reproduce(
         todo = [run for run in runs if finished(run) is None]
         for run in runs:
             if run not in todo:  # stopped just then, it may have been kept
-                (run_folder(out, run) / "last.safetensors").unlink(missing_ok=True)
+                remove_state(run_folder(out, run))
         try:
             failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
         finally:  # also when it is stopped: the table of what there is
@@ -259,8 +259,14 @@ def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, 
     }
     content = json.dumps(record, indent=1, allow_nan=False) + "\n"
     write_atomically(out / "scores" / f"{run.name}.json", content.encode())
-    (folder / "last.safetensors").unlink()  # three times as large as the weights, and not needed any more
+    remove_state(folder)
     return run.title, sum(seconds.values()), ""
+
+
+def remove_state(folder: Path) -> None:
+    """Of a finished run: three times as large as the weights, and not needed any more."""
+    with suppress(OSError):  # another program may have it open
+        (folder / "last.safetensors").unlink()
 
 
 def score_test_cases(study: Study, trained: TrainedMNet, device: torch.device) -> list[dict[str, Any]]:

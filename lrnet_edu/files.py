@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -285,11 +285,14 @@ def check_writable(folder: Path) -> None:
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not place.is_dir():
         raise InputError(f"{place} is a file: give a folder to write to.")
+    probe = place / f".probe.{os.getpid()}.part"  # no temporary file, whose names Windows would try one after the other
     try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        probe.touch(exist_ok=False) if place == folder else probe.mkdir()
     except OSError as error:
         raise InputError(f"Nothing can be written to {place} ({error.strerror}): choose another folder.") from None
+    finally:
+        with suppress(OSError):
+            probe.unlink() if place == folder else probe.rmdir()
 
 
 # ---- NIfTI files of a folder ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from lrnet_edu.errors import InputError
 
 Result = TypeVar("Result")
+MOST_WORKERS = 61  # Windows waits for no more
 
 
 def run_jobs(
@@ -39,7 +40,7 @@ def run_jobs(
     spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
     lifeline, held = spawn.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker, initargs=(lifeline, start)
+        min(workers, len(jobs), MOST_WORKERS), mp_context=spawn, initializer=_start_worker, initargs=(lifeline, start)
     )
     try:
         for future in as_completed([pool.submit(do, *job) for job in jobs]):
@@ -64,5 +65,7 @@ def _start_worker(lifeline: Connection, start: Callable[[], None]) -> None:
 
 
 def _exit_with_parent(lifeline: Connection) -> None:
-    lifeline.poll(None)  # returns when the other end is closed, on purpose or because its process was killed
-    os._exit(1)
+    try:
+        lifeline.poll(None)  # until the other end is closed, on purpose or because its process was killed
+    finally:
+        os._exit(1)

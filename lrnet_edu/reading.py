@@ -15,7 +15,7 @@ def read_json(path: Path) -> Any:
         ValueError: if it is something else.
         OSError: if it cannot be read.
     """
-    return parse_json(path.read_text("utf-8"))
+    return parse_json(path.read_text("utf-8-sig"))  # Windows' editors put a mark before the text
 
 
 def parse_json(text: str) -> Any:
@@ -24,6 +24,11 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def hidden(name: str) -> bool:
+    """True for what a system leaves in folders and does not show: ``.DS_Store``, ``._copy``, ``desktop.ini``."""
+    return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
 
 
 def shortened(names: Sequence[Any], most: int = 5) -> str:

@@ -39,7 +39,7 @@ def sample_mnet(method: str = "mapdice+lrnet") -> Path:
         InputError: if no M-Net of that method ships.
     """
     folders = (PACKAGE.parent / "data_samples" / "mnets", PACKAGE / "mnets")  # of the clone; of an installed package
-    shipped = {path.stem: path for folder in folders for path in sorted(folder.glob("*.safetensors"))}
+    shipped = {path.stem: path for folder in folders for path in sorted(folder.glob("[!.]*.safetensors"))}
     if method not in shipped:
         raise InputError(f"No trained M-Net ships for {method!r}; choose one of {', '.join(shipped)}.")
     return shipped[method]

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from lrnet_edu.config import Schedule
 from lrnet_edu.errors import InputError
 from lrnet_edu.layers import lay_out
 from lrnet_edu.parallel import rank, shared
-from lrnet_edu.reading import first_line, read_json, shortened, told_apart
+from lrnet_edu.reading import first_line, hidden, read_json, shortened, told_apart
 from lrnet_edu.symptoms import check_finite, enough_memory, never_moved, tell
 from lrnet_edu.writing import alone, reason, write_atomically
 
@@ -305,7 +305,12 @@ class Log:
         table.writerows(rows)
         if rank() > 0:
             return
-        write_atomically(self.path, text.getvalue().encode())
+        try:
+            write_atomically(self.path, text.getvalue().encode())
+        except InputError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            tell(f"The training goes on, but {error}")  # a spreadsheet has it open; the next validation writes all rows
         if self.writer:
             try:
                 for name, value in rows[-1].items():
@@ -335,7 +340,7 @@ def check_run(folder: Path, *, resume: bool) -> bool:
     exists = (folder / "config.json").exists()
     if exists and not resume:
         raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
-    if folder.is_dir() and not exists and (other := [p.name for p in folder.iterdir() if not p.name.startswith(".")]):
+    if folder.is_dir() and not exists and (other := [p.name for p in folder.iterdir() if not hidden(p.name)]):
         raise InputError(f"{folder} holds other files ({shortened(sorted(other))}); name a new or an empty folder.")
     return exists
 
@@ -362,7 +367,8 @@ def opened_run(
             if new and not any(folder.glob("*.safetensors")):
                 shutil.rmtree(folder / "tensorboard", ignore_errors=True)
                 for name in ("split.json", "config.json"):  # the one that makes it a run goes last
-                    (folder / name).unlink(missing_ok=True)
+                    with suppress(OSError):
+                        (folder / name).unlink()
             raise
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
@@ -20,6 +21,8 @@ from filelock import FileLock, Timeout
 from lrnet_edu.errors import InputError
 
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9]+\.part")
+# Seconds; on Windows a virus scanner or a synchronised folder has a new file open for a moment.
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0) if sys.platform == "win32" else ()
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # some network folders know none
 
 
@@ -38,12 +41,26 @@ def replacing(path: Path) -> Iterator[BufferedWriter]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, path)
+            rename(partial, path)
         except OSError as error:
-            raise InputError(f"{path} cannot be written ({reason(error)}); choose another output folder.") from error
+            held = "close it where it is open, or " if _PAUSES and isinstance(error, PermissionError) else ""
+            raise InputError(
+                f"{path} cannot be written ({reason(error)}); {held}choose another output folder."
+            ) from error
         finally:
             with suppress(OSError):  # there is none if all went well, or if the folder could not be made
                 partial.unlink()
+
+
+def rename(source: Path, target: Path) -> None:
+    """``os.replace``, tried again for some seconds where another program may have one of the two open."""
+    for pause in _PAUSES:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(source, target)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

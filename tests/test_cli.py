@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import pickle
@@ -18,7 +20,7 @@ import pytest
 from scans import AFFINE, SHAPE, checkpoint, lits, load, lrnet_checkpoint, mask, scan, store
 
 from lrnet_edu._version import __version__
-from lrnet_edu.cli import main
+from lrnet_edu.cli import _as_typed, main
 from lrnet_edu.config import METHODS
 from lrnet_edu.training import State
 
@@ -458,7 +460,41 @@ def test_a_name_that_the_terminal_cannot_write_ends_no_command(tmp_path: Path) -
     line = [sys.executable, "-m", "lrnet_edu", "maps", tmp_path / "α.nii.gz", tmp_path / "map.nii.gz"]
     done = subprocess.run(line, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert b"?.nii.gz to " in done.stdout
+    assert b"alpha.nii.gz to " in done.stdout
+
+
+def test_a_sign_survives_a_terminal_that_knows_no_minus(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, "cp1252"))
+    monkeypatch.setattr("sys.argv", ["lrnet-edu", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    sys.stdout.write("−0.0048 of α, φ\n")
+    sys.stdout.flush()
+    assert raw.getvalue().splitlines()[-1] == b"-0.0048 of alpha, ?"
+
+
+@pytest.mark.parametrize(("system", "quoted"), [("linux", "'my run'"), ("darwin", "'my run'"), ("win32", '"my run"')])
+def test_what_is_printed_to_be_typed_has_the_quotes_of_the_system(
+    system: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    assert _as_typed(["lrnet-edu", "predict", "my run"]) == f"lrnet-edu predict {quoted}"
+
+
+def test_a_folder_that_takes_no_files_is_told_at_once(
+    refused: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``C:\\`` of a user who may only make folders there."""
+    store(tmp_path / "mask.nii.gz", mask())
+
+    def denied(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Access is denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", denied)
+    given = (tmp_path / "mask.nii.gz", tmp_path / "map.nii.gz")
+    refused(r"Nothing can be written to .* \(Access is denied\)", "maps", *given)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_version(command: Command) -> None:

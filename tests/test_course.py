@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -272,6 +273,15 @@ def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_system_leaves_in_folders_is_overlooked(tmp_path: Path) -> None:
+    for folder, name in (("out", ".DS_Store"), ("out", "desktop.ini"), ("notebooks", "._01_a.ipynb")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text("no notebook")
+    shutil.copy(NOTEBOOKS / "00_start_here.ipynb", tmp_path / "notebooks")
+    pages = export_course(tmp_path / "out", tmp_path / "notebooks")
+    assert [page.name for page in pages] == ["00_start_here.html"]
+
+
 @pytest.mark.parametrize("file", ["thesis.txt", "index.html"])
 def test_a_folder_of_something_else_is_left_alone(file: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
@@ -302,7 +312,7 @@ def test_a_damaged_notebook(text: str, tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "latex2mathml" else object())
-    with pytest.raises(InputError, match=r"^latex2mathml cannot be found: pip install 'lrnet_edu\[course\]'"):
+    with pytest.raises(InputError, match=r'^latex2mathml cannot be found: python -m pip install "lrnet_edu\[course\]"'):
         export_course(tmp_path / "out", tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_predict_accepts_its_runs(demo: Path, tmp_path: Path) -> None:
 
 
 def test_the_report_opens_offline_and_names_every_method(demo: Path) -> None:
-    page = (demo / "report.html").read_text()
+    page = (demo / "report.html").read_text("utf-8")
     assert all(METHODS[method].title in page for method in DEMO_METHODS)
     assert 'src="http' not in page
     assert 'href="http' not in page

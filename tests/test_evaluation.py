@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,17 @@ def test_a_label_must_occur_but_not_in_every_case(folders: tuple[Path, Path]) ->
     assert scores["undefined"]["ASSD"] == 1
     with pytest.raises(InputError, match=r"Label 4 does not occur in any segmentation of .*: there is 2\."):
         evaluate_folders(predictions, references, label="2,4")
+
+
+def test_names_whose_accents_are_stored_apart_are_the_same_names(tmp_path: Path) -> None:
+    """As a Mac's archive may bring them."""
+    together, apart = (unicodedata.normalize(form, "Zoë.nii.gz") for form in ("NFC", "NFD"))
+    assert together != apart
+    for first, second in ((together, apart), (apart, together)):
+        predictions, references = tmp_path / first / "predictions", tmp_path / first / "references"
+        store(predictions / first, voxels((5, 5, 5)))
+        store(references / second, voxels((5, 5, 5)))
+        assert evaluate_folders(predictions, references, label="2")["mean"]["DC"] == 1
 
 
 def test_files_that_do_not_fit(folders: tuple[Path, Path], tmp_path: Path) -> None:

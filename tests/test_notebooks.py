@@ -219,7 +219,7 @@ def test_set_up_passes_in_a_plain_interpreter_and_on_colab_and_asks_nobody(tmp_p
 
 def test_address_of_the_repository_stands_in_one_place() -> None:
     files = [*ROOT.glob("lrnet_edu/**/*.py"), *ROOT.glob("notebooks/source/*.py"), ROOT / "pyproject.toml"]
-    assert not [file.name for file in files if BUILD["REPOSITORY"].removeprefix("https://") in file.read_text()]
+    assert not [file.name for file in files if BUILD["REPOSITORY"].removeprefix("https://") in file.read_text("utf-8")]
 
 
 # ---- the build tool

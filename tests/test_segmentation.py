@@ -137,8 +137,9 @@ def test_two_cases_are_too_few(number: int) -> None:
 def test_a_split_of_one_s_own(tmp_path: Path) -> None:
     split = {"train": ["b", "c"], "validation": ["a"], "test": []}
     path = tmp_path / "split.json"
-    path.write_text(json.dumps(split))
-    assert read_split(path, ["a", "b", "c", "d"]) == split
+    for encoding in ("utf-8", "utf-8-sig"):  # with the mark of Windows' editors
+        path.write_text(json.dumps(split), encoding)
+        assert read_split(path, ["a", "b", "c", "d"]) == split
 
 
 @pytest.mark.parametrize(

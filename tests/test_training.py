@@ -543,7 +543,8 @@ def test_a_new_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: Ba
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_of_something_else_is_no_place_for_a_run(tmp_path: Path, resume: bool) -> None:
-    (tmp_path / ".DS_Store").touch()
+    for name in (".DS_Store", "desktop.ini", "Thumbs.db"):
+        (tmp_path / name).touch()
     assert not check_run(tmp_path, resume=resume)
     for name in ("thesis.tex", "Pictures"):
         (tmp_path / name).mkdir()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 from scans import lits
 
+from lrnet_edu import writing
 from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.config import Config, PretrainConfig
 from lrnet_edu.data import nifti
@@ -41,6 +42,56 @@ def names(folder: Path) -> list[str]:
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+# ---- files that another program has open, on Windows ------------------------------------------------------------
+
+
+def held(monkeypatch: pytest.MonkeyPatch, name: str, times: float) -> None:
+    """Renaming to a file of this name is refused so often, as Windows does while another program has it open."""
+    rename, refused = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        if target.name == name and len(refused) < times:
+            refused.append(target)
+            raise PermissionError(errno.EACCES, "Access is denied", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr("os.replace", replace)
+    monkeypatch.setattr(writing, "_PAUSES", (0, 0, 0))
+
+
+def test_a_file_that_is_open_for_a_moment_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scores.csv").write_bytes(b"old")
+    held(monkeypatch, "scores.csv", times=3)
+    write_atomically(tmp_path / "scores.csv", b"new")
+    assert (tmp_path / "scores.csv").read_bytes() == b"new"
+
+
+def test_a_file_that_stays_open_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scores.csv").write_bytes(b"old")
+    held(monkeypatch, "scores.csv", times=math.inf)
+    with pytest.raises(InputError, match=r"scores\.csv cannot be written \(Access is denied\); close it where it is"):
+        write_atomically(tmp_path / "scores.csv", b"new")
+    assert contents(tmp_path) == {tmp_path / "scores.csv": b"old"}
+
+
+def test_a_prepared_case_waits_for_the_virus_scanner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases, settings = find_cases(lits(tmp_path / "scans", range(1))), Preprocessing(1.3, (-200.0, 250.0))
+    cached = cache_cases(cases, settings, ((1,),), folder=tmp_path / "first", progress=False)
+    held(monkeypatch, cached[0].folder.name, times=2)
+    again = cache_cases(cases, settings, ((1,),), folder=tmp_path / "second", progress=False)
+    np.testing.assert_array_equal(again[0].image, cached[0].image)
+
+
+def test_a_training_goes_on_while_a_spreadsheet_shows_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    held(monkeypatch, "log.csv", times=math.inf)
+    config = PretrainConfig(steps=4, validate_every=2, cubes=((24, 1),))
+    pretrain_run(tmp_path / "run", config=config, device="cpu")
+    assert load_checkpoint(tmp_path / "run" / "last.safetensors")[1]["state"]["step"] == 4
+    assert capfd.readouterr().err.count("The training goes on, but") == 2
 
 
 # ---- one process at a time --------------------------------------------------------------------------------------
@@ -64,7 +115,7 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
         with pytest.raises(InputError, match="Another process is writing to"), alone(tmp_path):
             pass
         assert ".log.csv.4711.part" in names(tmp_path)  # it may still be written
-        holder.send_signal(signal.SIGKILL)
+        holder.kill()
     assert names(tmp_path) == [".lock", ".log.csv.4711.part"]
     with alone(tmp_path):
         assert names(tmp_path) == [".lock"]

@@ -32,7 +32,7 @@ from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing
 from lrnet_edu.data.preprocessing import Preprocessing, check_growth, check_scan, doubtful_scale, prepare
 from lrnet_edu.errors import InputError
 from lrnet_edu.processes import run_jobs
-from lrnet_edu.writing import locked, reason, unlocked
+from lrnet_edu.writing import locked, reason, rename, unlocked
 
 _FORMAT = 2  # raise it when the content of a case's folder changes its meaning
 
@@ -209,7 +209,7 @@ def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
             _save(partial / f"foreground-{k:03d}.npy", indices)
         (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
         if not place.is_dir():  # where files cannot be locked, another process may have been faster
-            os.replace(partial, place)
+            rename(partial, place)
     except OSError as error:
         if not place.is_dir():
             raise _unwritable(place.parent, error) from error

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lrnet_edu.errors import InputError
-from lrnet_edu.writing import alone
+from lrnet_edu.writing import alone, rename
 
 ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
 MD5 = {  # of the published archives, NAME.tar
@@ -75,7 +76,8 @@ def fetch_task(
             say(f"Checking {part.name} and unpacking it ...")
             _verify(part, MD5[name])
             _unpack(part, folder)
-            part.unlink()
+            with suppress(OSError):  # it is all there; another program may have the archive open
+                part.unlink()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(f"The disk of {out} is full; make room and call again, what has come is kept.") from None
@@ -100,7 +102,14 @@ def _download(url: str, part: Path) -> None:
             if error.code < 500:
                 break
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            cause = getattr(error, "reason", error)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise InputError(
+                    f"{url} cannot be downloaded: this Python does not trust its certificate ({cause.verify_message}); "
+                    "on a Mac open 'Install Certificates.command' in the folder of your Python, elsewhere ask whoever "
+                    "runs your network."
+                ) from None
+            reason = str(cause) or type(error).__name__
         failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
         time.sleep(failures * _PAUSE)
     raise InputError(f"{url} cannot be downloaded ({reason}); call again later, what has come so far is kept.")
@@ -176,7 +185,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             content.extractall(partial, filter=_plain_member)
         if not (partial / folder.name / "dataset.json").is_file():
             raise InputError(f"{archive} holds no {folder.name}/dataset.json; remove the file and call again.")
-        os.replace(partial / folder.name, folder)
+        rename(partial / folder.name, folder)
     except tarfile.TarError as error:
         raise InputError(f"{archive} cannot be unpacked ({error}); remove the file and call again.") from None
     finally:

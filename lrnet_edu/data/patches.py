@@ -19,7 +19,15 @@ from lrnet_edu.data.cache import CachedCase, OpenCase
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 
-MOST_OPEN = 128  # cases at a time: each takes a file handle for every array
+
+def most_open() -> int:
+    """Arrays that one set of batches may keep open: a quarter of the files that the system allows a process."""
+    try:
+        import resource
+    except ImportError:  # Windows, which allows more than anybody needs
+        return 512
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 512 if allowed == resource.RLIM_INFINITY else min(512, allowed // 4)
 
 
 class Batch(NamedTuple):
@@ -78,7 +86,8 @@ class PatchBatches(Dataset[Batch]):
 
     def _open(self, case: CachedCase) -> OpenCase:
         if case not in self._opened:
-            if len(self._opened) >= MOST_OPEN:
+            arrays = 2 + self.classes  # image, classes, and the voxels of each
+            if (len(self._opened) + 1) * arrays > most_open():
                 self._opened.clear()
             self._opened[case] = case.open()
         return self._opened[case]

@@ -136,7 +136,7 @@ from pathlib import Path
 
 from lrnet_edu.files import predict_files
 
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
     out = Path(folder) / "segmentation-2.nii.gz"
     predict_files(sample_mnet("dice"), cases["volume-2"].image, out, device="cpu")
     written = read_mask(out)

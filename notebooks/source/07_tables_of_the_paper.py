@@ -527,7 +527,7 @@ from lrnet_edu.segmentation import open_study, train_run
 PAIR = ("dice", "dice+lrnet")
 study = open_study(sample_folder(), demo_config("dice", seed=0))
 by_seed = np.empty((SEEDS, len(dice), 2))  # (seeds, cases, methods)
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
     for seed in range(SEEDS):
         for place, method in enumerate(PAIR):
             run = Path(folder) / f"{method}-{seed}"

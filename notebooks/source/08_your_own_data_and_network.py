@@ -40,7 +40,7 @@ from pathlib import Path
 from lrnet_edu.samples import sample_folder
 
 place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-os.chdir(place.name)  # all that this notebook writes is gone with it
+os.chdir(place.name)  # all that this notebook writes goes there
 os.environ["LRNET_EDU_CACHE"] = "cache"  # prepared scans; your system's cache folder where it is not set
 
 my_scans, decathlon = Path("my_scans"), Path("Task99_Liver")
@@ -264,9 +264,9 @@ import sys
 
 def command(line):
     """Run a command of lrnet_edu and print what a terminal would show, without progress bars."""
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(line.replace("lrnet-edu", "lrnet_edu", 1))], capture_output=True, text=True
-    )
+    words = [sys.executable, "-m", *shlex.split(line.replace("lrnet-edu", "lrnet_edu", 1))]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # whatever the system's own letters are
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", env=environment)
     print(f"$ {line}\n{done.stdout}" + (done.stderr.strip().splitlines()[-1] if done.returncode else ""))
 
 

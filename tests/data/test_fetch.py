@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import ssl
 import tarfile
 import threading
+import urllib.error
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -207,6 +209,24 @@ def test_a_network_that_goes_away_is_not_taken_for_the_disk(
     monkeypatch.setattr("http.client.HTTPResponse.read", unreachable)
     with pytest.raises(InputError, match=r"cannot be downloaded \(No route to host\); call again later"):
         fetch_task(NAME, tmp_path, address=server.address)
+
+
+def test_a_python_without_certificates_is_told_at_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Mac whose Python came from python.org: trying again would never help."""
+    asked = []
+
+    def untrusted(*_: Any, **__: Any) -> None:
+        asked.append(1)
+        error = ssl.SSLCertVerificationError()
+        error.verify_message = "unable to get local issuer certificate"
+        raise urllib.error.URLError(error)
+
+    monkeypatch.setattr("urllib.request.urlopen", untrusted)
+    with pytest.raises(InputError, match=r"\(unable to get local issuer certificate\); on a Mac open 'Install Cert"):
+        fetch_task(NAME, tmp_path, address=server.address)
+    assert asked == [1]
 
 
 def test_no_server_at_all(server: Server, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,24 @@ def test_opened_cases_stay_few_and_at_home(cases: list[CachedCase], monkeypatch:
     all_open = [batches[i] for i in range(6)]
     assert len(batches._opened) > 1
     assert len(pickle.dumps(batches)) == size
-    monkeypatch.setattr(patches, "MOST_OPEN", 1)
+    monkeypatch.setattr(patches, "most_open", lambda: 2 + SETTINGS["classes"])
     again = PatchBatches(cases, **SETTINGS)
     for i, batch in enumerate(all_open):
         assert_equal_batches(again[i], batch)
         assert len(again._opened) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sets no such limit")
+def test_open_cases_leave_room_for_other_files(cases: list[CachedCase]) -> None:
+    """A Mac's terminal allows 256 files; training and validation keep cases open, each of three arrays and more."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert patches.most_open() == 64
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_other_numbers_and_other_seeds_give_other_batches(cases: list[CachedCase]) -> None:
