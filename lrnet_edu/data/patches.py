@@ -6,6 +6,7 @@ longer the map of what the network sees, because the component's maximum M_C cha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,12 +23,8 @@ from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 
 def most_open() -> int:
     """Arrays that one set of batches may keep open: a quarter of the files that the system allows a process."""
-    try:
-        import resource
-    except ImportError:  # Windows, which allows more than anybody needs
-        return 512
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 512 if allowed == resource.RLIM_INFINITY else min(512, allowed // 4)
+    allowed = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1  # Windows allows enough
+    return min(512, allowed // 4) if allowed > 0 else 512
 
 
 class Batch(NamedTuple):
