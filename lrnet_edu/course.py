@@ -42,7 +42,7 @@ def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Pa
     """
     out, notebooks = Path(out), Path(notebooks)
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise InputError(f'{" and ".join(missing)} cannot be found: python -m pip install "lrnet_edu[course]"')
+        raise InputError(f'{" and ".join(missing)} cannot be found: python -m pip install "lrnet_edu[course]".')
     sources = sorted(path for path in notebooks.glob("*.ipynb") if not hidden(path.name))
     if not sources:
         raise InputError(f"There are no notebooks in {notebooks}: run this in a clone of the repository.")

@@ -39,7 +39,7 @@ def shortened(names: Sequence[Any], most: int = 5) -> str:
 
 def first_line(error: Exception) -> str:
     """What a library's error says, short enough to stand within a sentence."""
-    return str(error).splitlines()[0].rstrip(".").replace(". ", ", ")
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", ", ")
 
 
 def told_apart(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
