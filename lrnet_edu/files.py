@@ -24,7 +24,7 @@ from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.data.labels import Labels, decode, encode, format_labels, parse_labels
 from lrnet_edu.errors import InputError
-from lrnet_edu.reading import read_json, shortened
+from lrnet_edu.reading import hidden, read_json, shortened
 from lrnet_edu.writing import alone
 
 if TYPE_CHECKING:  # torch is loaded by the functions that need it: its import takes seconds
@@ -300,7 +300,7 @@ def check_writable(folder: Path) -> None:
 
 def nifti_files(folder: Path) -> list[Path]:
     """The NIfTI files of a folder in natural order, without hidden ones (macOS leaves ``._name`` copies)."""
-    found = [path for path in folder.iterdir() if _ENDING.search(path.name) and not path.name.startswith(".")]
+    found = [path for path in folder.iterdir() if _ENDING.search(path.name) and not hidden(path.name)]
     return sorted((path for path in found if path.is_file()), key=lambda path: natural_order(path.name))
 
 
