@@ -20,11 +20,13 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from lrnet_edu import segmentation
+from lrnet_edu import mnet_training as segmentation
 from lrnet_edu.config import Config, short_preset
-from lrnet_edu.experiments import one_thread, score_test_cases
-from lrnet_edu.segmentation import Study, load_mnet, open_study, train_run
-from lrnet_edu.training import Task
+from lrnet_edu.data.study import Study, open_study
+from lrnet_edu.mnet_training import train_run
+from lrnet_edu.study.runs import one_thread, score_test_cases
+from lrnet_edu.support.run_folder import Task
+from lrnet_edu.trained import load_mnet
 
 CPU = torch.device("cpu")
 

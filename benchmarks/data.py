@@ -22,9 +22,9 @@ from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.nifti import Volume, write
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.layers import lay_out
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import build_model, total_loss
+from lrnet_edu.mnet_training import build_model, total_loss
 
 WINDOW = (-200.0, 250.0)
 Finish = Callable[[torch.Tensor], torch.Tensor]  # what becomes of a batch of masks, (B, 1, D, H, W)

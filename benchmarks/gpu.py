@@ -17,8 +17,8 @@ from lrnet_edu import distance_map
 from lrnet_edu.config import preset
 from lrnet_edu.data.patches import Batch
 from lrnet_edu.gpu_maps import map_by_torch
-from lrnet_edu.pretraining import held_out_shapes
-from lrnet_edu.segmentation import build_model
+from lrnet_edu.lrnet_training import held_out_shapes
+from lrnet_edu.mnet_training import build_model
 
 BFLOAT16 = "bfloat16 where autocast sees fit"  # the trainer's way, with GPUs that compute in it
 CHANNELS_LAST = "channels last"

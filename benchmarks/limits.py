@@ -25,7 +25,7 @@ from lrnet_edu.config import preset
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.layers import Conv3d, lay_out
-from lrnet_edu.segmentation import build_model
+from lrnet_edu.mnet_training import build_model
 
 
 def rows(size: Size) -> Iterator[Row]:

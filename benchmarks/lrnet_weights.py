@@ -28,16 +28,16 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from lrnet_edu.components import connected_components
 from lrnet_edu.config import pretrain_config
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.labels import parse_labels
 from lrnet_edu.data.preprocessing import Preprocessing
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.networks import load_lrnet, lrnet_file_name
-from lrnet_edu.pretraining import LRNetQuality, held_out_shapes, lrnet_quality, pretrain_run, soft_response
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.lrnet_training import LRNetQuality, held_out_shapes, lrnet_quality, pretrain_run, soft_response
+from lrnet_edu.support.labels import parse_labels
+from lrnet_edu.support.voxels import connected_components
+from lrnet_edu.trained import load_lrnet, lrnet_file_name
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lrnet_edu" / "weights"

@@ -26,9 +26,9 @@ from lrnet_edu import MNet, distance_map, find_cases
 from lrnet_edu.config import preset
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.preprocessing import Preprocessing
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import build_model
+from lrnet_edu.mnet_training import build_model
 
 SHOWN = 8
 

@@ -29,18 +29,20 @@ from benchmarks.timing import (
     operations_per_second,
 )
 from lrnet_edu import DiceLoss, find_cases, layers, training
-from lrnet_edu.config import Schedule, preset, pretrain_config
+from lrnet_edu.config import preset, pretrain_config
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.patches import Batch
 from lrnet_edu.data.preprocessing import Preprocessing
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.layers import Conv3d, InstanceNorm, PointwiseConv3d
 from lrnet_edu.losses import map_regression_loss
-from lrnet_edu.networks import ResidualBlock, load_lrnet, regress_maps
-from lrnet_edu.pretraining import held_out_shapes, lrnet_quality, pretraining_task
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import build_model
-from lrnet_edu.training import Task, fit
+from lrnet_edu.lrnet_training import held_out_shapes, lrnet_quality, pretraining_task
+from lrnet_edu.mnet_training import build_model
+from lrnet_edu.networks import ResidualBlock, regress_maps
+from lrnet_edu.support.run_folder import Task
+from lrnet_edu.trained import load_lrnet
+from lrnet_edu.training import Schedule, fit
 
 CPU = torch.device("cpu")
 Loss = Callable[[nn.Module, Batch], Tensor]

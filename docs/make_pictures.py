@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lrnet_edu.config import METHODS
-from lrnet_edu.data.labels import encode
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.demo import DEMO_METHODS, LABELS, demo_config
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.figures import architecture_figure, results_figure, telling_slices
-from lrnet_edu.networks import load_lrnet
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import load_mnet
+from lrnet_edu.methods import METHODS
+from lrnet_edu.study.demo import DEMO_METHODS, LABELS, demo_config
+from lrnet_edu.support.labels import encode
+from lrnet_edu.trained import load_lrnet, load_mnet
 
 CASE = "2"  # the test case of the demo's report
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from lrnet_edu.course import export_course
+from lrnet_edu.commands.course import export_course
 
 SHOTS: dict[str, tuple[str, str, Any]] = {  # file -> notebook, viewer, theme
     "viewer_light.png": ("06_results_and_viewers", ".lrnet-beside", "light"),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lrnet_edu._version import __version__
 
 _WHERE = {
-    "lrnet_edu.errors": ["InputError"],
+    "lrnet_edu.support.errors": ["InputError"],
     "lrnet_edu.distance_maps": ["distance_map"],
-    "lrnet_edu.networks": ["LRNet", "MNet", "Tandem", "load_pretrained_lrnet"],
+    "lrnet_edu.networks": ["LRNet", "MNet", "Tandem"],
+    "lrnet_edu.trained": ["load_pretrained_lrnet"],
     "lrnet_edu.losses": [
         "DiceLoss",
         "MapDiceLoss",
@@ -26,25 +27,28 @@ _WHERE = {
         "FocalTverskyLoss",
         "ExpLogLoss",
     ],
-    "lrnet_edu.challenge": ["ChallengeScores", "challenge_scores"],
     "lrnet_edu.metrics": ["CaseScores", "ScoreTable", "case_scores", "score_table"],
+    "lrnet_edu.study.challenge": ["ChallengeScores", "challenge_scores"],
     "lrnet_edu.data.cases": ["Case", "find_cases"],
-    "lrnet_edu.viewers": ["SliceViewer"],
-    "lrnet_edu.explorer": ["CaseExplorer"],
-    "lrnet_edu.painter": ["MaskPainter"],
+    "lrnet_edu.data.study": ["open_study"],
+    "lrnet_edu.config": ["preset"],
+    "lrnet_edu.mnet_training": ["train_run"],
+    "lrnet_edu.commands.predict": ["predict_files"],
+    "lrnet_edu.viewers.slices": ["SliceViewer"],
+    "lrnet_edu.viewers.explorer": ["CaseExplorer"],
+    "lrnet_edu.viewers.painter": ["MaskPainter"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 if TYPE_CHECKING:  # what editors and type checkers see
-    from lrnet_edu.challenge import ChallengeScores as ChallengeScores
-    from lrnet_edu.challenge import challenge_scores as challenge_scores
+    from lrnet_edu.commands.predict import predict_files as predict_files
+    from lrnet_edu.config import preset as preset
     from lrnet_edu.data.cases import Case as Case
     from lrnet_edu.data.cases import find_cases as find_cases
+    from lrnet_edu.data.study import open_study as open_study
     from lrnet_edu.distance_maps import distance_map as distance_map
-    from lrnet_edu.errors import InputError as InputError
-    from lrnet_edu.explorer import CaseExplorer as CaseExplorer
     from lrnet_edu.losses import DiceLoss as DiceLoss
     from lrnet_edu.losses import DistanceRegressionLoss as DistanceRegressionLoss
     from lrnet_edu.losses import ExpLogLoss as ExpLogLoss
@@ -58,12 +62,17 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from lrnet_edu.metrics import ScoreTable as ScoreTable
     from lrnet_edu.metrics import case_scores as case_scores
     from lrnet_edu.metrics import score_table as score_table
+    from lrnet_edu.mnet_training import train_run as train_run
     from lrnet_edu.networks import LRNet as LRNet
     from lrnet_edu.networks import MNet as MNet
     from lrnet_edu.networks import Tandem as Tandem
-    from lrnet_edu.networks import load_pretrained_lrnet as load_pretrained_lrnet
-    from lrnet_edu.painter import MaskPainter as MaskPainter
-    from lrnet_edu.viewers import SliceViewer as SliceViewer
+    from lrnet_edu.study.challenge import ChallengeScores as ChallengeScores
+    from lrnet_edu.study.challenge import challenge_scores as challenge_scores
+    from lrnet_edu.support.errors import InputError as InputError
+    from lrnet_edu.trained import load_pretrained_lrnet as load_pretrained_lrnet
+    from lrnet_edu.viewers.explorer import CaseExplorer as CaseExplorer
+    from lrnet_edu.viewers.painter import MaskPainter as MaskPainter
+    from lrnet_edu.viewers.slices import SliceViewer as SliceViewer
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -20,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from lrnet_edu._version import __version__
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 
 class Commands(TyperGroup):
@@ -144,12 +143,11 @@ def demo(
 
     Distance maps, LR-Net, M-Net alone and in tandem, the seven criteria and a report.
     """
-    from lrnet_edu.demo import run_demo
-    from lrnet_edu.files import check_writable
-    from lrnet_edu.writing import alone
+    from lrnet_edu.study.demo import run_demo
+    from lrnet_edu.support.files import check_writable, folder_lock
 
     check_writable(out)
-    with alone(out):
+    with folder_lock(out):
         run_demo(out, seed=seed)
 
 
@@ -159,12 +157,11 @@ def samples(
     cases: Annotated[int, typer.Option(min=1, help="How many; data_samples/ holds the first 20.")] = 20,
 ) -> None:
     """Write the sample CTs of data_samples/ again. Voxels and headers come out equal."""
-    from lrnet_edu.data.phantoms import write_samples
-    from lrnet_edu.files import check_writable
-    from lrnet_edu.writing import alone
+    from lrnet_edu.data.phantoms.phantom import write_samples
+    from lrnet_edu.support.files import check_writable, folder_lock
 
     check_writable(out)
-    with alone(out):
+    with folder_lock(out):
         files = write_samples(out, cases)
     typer.echo(f"Wrote {len(files)} files to {out}.")
 
@@ -196,7 +193,7 @@ def maps(
     spacing_aware: Annotated[bool, typer.Option("--spacing-aware", help="Measure in mm, not in voxels.")] = False,
 ) -> None:
     """Compute the distance map of a segmentation (section 2.1)."""
-    from lrnet_edu.files import write_map
+    from lrnet_edu.commands.maps import write_map
 
     write_map(segmentation, out, kind=kind, label=label, spacing_aware=spacing_aware)
     typer.echo(f"Wrote the {kind} of {segmentation} to {out}.")
@@ -217,9 +214,9 @@ def pretrain(
 ) -> None:
     """Teach the LR-Net the distance map of a mask (section 2.2)."""
     from lrnet_edu.config import pretrain_config
-    from lrnet_edu.files import check_writable
-    from lrnet_edu.pretraining import pretrain_run
-    from lrnet_edu.training import check_run
+    from lrnet_edu.lrnet_training import pretrain_run
+    from lrnet_edu.support.files import check_writable
+    from lrnet_edu.support.run_folder import check_run
 
     if synthetic == (data is not None):
         raise InputError("Give either --data with --label, or --synthetic.")
@@ -259,18 +256,19 @@ def train(
     seed: Seed = 0,
     window: Window = None,
     split: Annotated[Path | None, typer.Option(help="A split.json to use instead of a random split.")] = None,
-    random_boxes: RandomBoxes = None,
     device: Device = None,
     resume: Resume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
 ) -> None:
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
-    from lrnet_edu.config import METHODS
     from lrnet_edu.config import preset as preset_config
-    from lrnet_edu.files import check_writable
-    from lrnet_edu.parallel import first_alone_first, joined, local_device, rank
-    from lrnet_edu.segmentation import lrnet_of, open_study, train_run
-    from lrnet_edu.training import check_run, choose_device
+    from lrnet_edu.data.study import open_study
+    from lrnet_edu.methods import METHODS, lrnet_of
+    from lrnet_edu.mnet_training import train_run
+    from lrnet_edu.support.devices import choose_device
+    from lrnet_edu.support.files import check_writable
+    from lrnet_edu.support.parallel import first_process_first, local_device, process_group, rank
+    from lrnet_edu.support.run_folder import check_run
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
@@ -279,7 +277,7 @@ def train(
     given = {"--lrnet": lrnet, "--activation": activation, "--alpha": alpha, "--warmup-steps": warmup_steps,
              "--kind": None if kind == "NI-DM" else kind}  # fmt: skip
     idle = [option for option, value in given.items() if value is not None]
-    if idle and METHODS[method].lrnet is None:
+    if idle and not METHODS[method].uses_lrnet:
         raise InputError(
             f"Method {method} has no LR-Net, and {', '.join(idle)} speaks of one; leave that out, or choose a method "
             "with an LR-Net, such as dice+lrnet."
@@ -290,10 +288,10 @@ def train(
     place, say = choose_device(local_device(device)), typer.echo if rank() == 0 else _say_nothing
     check_run(out, resume=resume)
     _say_where_it_goes_on(out, resume, say)
-    lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
-    config = replace(config, random_boxes=_boxes(random_boxes, data, label, say))
-    with joined(place):
-        study = first_alone_first(lambda: open_study(data, config, split=split))
+    if METHODS[method].uses_lrnet:
+        lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
+    with process_group(place):
+        study = first_process_first(lambda: open_study(data, config, split=split))
         say(study.describe())
         state = train_run(study, config, out, device=str(place), resume=resume, tensorboard=tensorboard, say=say)
     if state.converged and state.step < config.steps:
@@ -320,7 +318,7 @@ def predict(
     device: Device = None,
 ) -> None:
     """Segment scans with a trained M-Net. The LR-Net is not needed any more."""
-    from lrnet_edu.files import predict_files
+    from lrnet_edu.commands.predict import predict_files
 
     written = predict_files(run, input, out, part=part, probabilities=probabilities, device=device)
     typer.echo(f"Wrote {len(written)} segmentation{'s' * (len(written) != 1)} to {out}.")
@@ -339,7 +337,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score predictions by the seven criteria (section 3)."""
-    from lrnet_edu.evaluation import evaluate_folders, scores_as_text, without_prediction
+    from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text, without_prediction
 
     scores = evaluate_folders(predictions, references, label=label, json_file=json_file, challenge=challenge)
     typer.echo(scores_as_text(scores, label))
@@ -363,7 +361,6 @@ def reproduce(
     steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
     warmup_steps: WarmUp = None,
     window: Window = None,
-    random_boxes: RandomBoxes = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes, on a CPU one core each; left out, one for each GPU, or one."),
@@ -372,13 +369,12 @@ def reproduce(
 ) -> None:
     """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
     from lrnet_edu.config import short_preset
-    from lrnet_edu.experiments import reproduce as reproduce_table
-    from lrnet_edu.files import check_writable
-    from lrnet_edu.tables_text import claim_in_words
+    from lrnet_edu.study.runs import reproduce as reproduce_table
+    from lrnet_edu.study.text import claim_in_words
+    from lrnet_edu.support.files import check_writable
 
     config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
     check_writable(out)
-    config = replace(config, random_boxes=_boxes(random_boxes, data, label, typer.echo))
     command = _as_typed(["lrnet-edu", *sys.argv[1:]])
     result = reproduce_table(
         table, data, out, config, seeds=seeds, workers=workers, device=device, command=command, say=typer.echo
@@ -391,7 +387,7 @@ def export_course(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pages: new, empty or written by this.")],
 ) -> None:
     """Write the course as web pages. They need no network: viewers, formulas and pictures are inside."""
-    from lrnet_edu.course import export_course as write_pages
+    from lrnet_edu.commands.course import export_course as write_pages
 
     pages = write_pages(out)
     typer.echo(f"Wrote {len(pages)} notebooks; open {out / 'index.html'} in a browser.")

@@ -5,62 +5,14 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from lrnet_edu.data.labels import parse_labels
-from lrnet_edu.errors import InputError
+from lrnet_edu.data.study import DataSettings
+from lrnet_edu.methods import METHODS
 from lrnet_edu.networks import output_activation
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of Table 2: the segmentation loss, what the LR-Net does behind the M-Net, or the rival it is."""
-
-    title: str
-    segmentation_loss: str | None  # a class of lrnet_edu.losses; None: the regression loss alone, or a rival's own
-    lrnet: Literal["frozen", "unfrozen"] | None = None
-    rival: Literal["multi-branch", "cascaded"] | None = None  # of lrnet_edu.rivals, with a loss of its own
-
-
-METHODS = {
-    "dice": Method("M-Net + Dice", "DiceLoss"),
-    "mapdice": Method("M-Net + MapDice", "MapDiceLoss"),
-    "lrnet": Method("M-Net + LR-Net", None, "frozen"),
-    "dice+lrnet": Method("M-Net + Dice + LR-Net", "DiceLoss", "frozen"),
-    "mapdice+lrnet": Method("M-Net + MapDice + LR-Net", "MapDiceLoss", "frozen"),
-    "unfrozen-lrnet": Method("M-Net + unfrozen LR-Net", None, "unfrozen"),
-    "wce": Method("Weighted cross-entropy", "WeightedCrossEntropyLoss"),
-    "gds": Method("Generalised Dice", "GeneralizedDiceLoss"),
-    "tversky": Method("Tversky", "TverskyLoss"),
-    "focal-tversky": Method("Focal Tversky", "FocalTverskyLoss"),
-    "explog": Method("Exponential logarithmic", "ExpLogLoss"),
-    "multi-branch": Method("Multi-branch regression", None, rival="multi-branch"),
-    "cascaded": Method("Cascaded regression", None, rival="cascaded"),
-}
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: Adam, its rate lowered once learning stagnates, until convergence (section 3)."""
-
-    steps: int = 600
-    validate_every: int = 50  # steps
-    learning_rate: float = 1e-3
-    plateau_factor: float = 0.8
-    plateau_patience: int = 3  # validations without a better validation loss before the rate falls
-    convergence_patience: int = 12  # validations without a better validation loss before the run ends
-    one_cycle: bool = False  # instead of both: up for a tenth of the steps, then down to 0 along a cosine
-    max_gradient_norm: float | None = None  # longer gradients are shortened to this; None: as they are
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "validate_every"):
-            _check_whole(name, getattr(self, name), least=1)
-        _check_number("learning_rate", self.learning_rate)
-        _check_number("plateau_factor", self.plateau_factor, below=1)
-        if self.max_gradient_norm is not None:
-            _check_number("max_gradient_norm", self.max_gradient_norm)
+from lrnet_edu.support.checks import check_whole
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.training import Schedule
 
 
 @dataclass(frozen=True)
@@ -85,79 +37,46 @@ class PretrainConfig(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_whole("seed", self.seed, least=0)
+        check_whole("seed", self.seed, least=0)
         output_activation(self.kind, self.activation)  # refuses what does not exist
 
 
 @dataclass(frozen=True)
-class Config(Schedule):
+class Config(Schedule, DataSettings):
     """Everything that decides the training of an M-Net; ``config.json`` of a run holds it word for word."""
 
     method: str = "mapdice+lrnet"  # a key of METHODS
-    label: str = "1"  # "2", "1+2" (a union), "1,2" (two classes)
     seed: int = 0
 
     # the distance map that the LR-Net regresses, and its term in the loss
     kind: str = "NI-DM"
     activation: str | None = None  # None: section 3.1's for this kind
-    alpha: float | None = None  # None: by the map's magnitude, losses.DEFAULT_ALPHA
+    alpha: float | None = None  # None: that of the kind of map
     lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
+    warmup_steps: int | None = None  # Dice alone before the LR-Net's term; None: a quarter of the steps
 
     # the M-Net
     features: tuple[int, ...] = (8, 16, 32, 64)
     blocks: tuple[int, ...] = (1, 1, 1)
 
-    # data
-    max_voxels: int = 700_000  # the isotropic grid is coarsened until the median case holds no more
-    window: tuple[float, float] | None = None  # HU; None: (-200, 250) for CT, standardised for MR
-    patch_size: tuple[int, int, int] = (32, 64, 64)  # voxels (z, y, x)
-    batch_size: int = 2
-    object_share: float = 0.67  # of the patches are centred on a voxel of an object, the others lie anywhere
-    random_boxes: bool = False  # crop or pad every case at random first, so that position tells nothing
-
-    warmup_steps: int | None = None  # Dice alone before the LR-Net's term; None: a quarter of the steps
-
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"There is no method {self.method!r}; choose one of {', '.join(METHODS)}.")
-        super().__post_init__()
+        Schedule.__post_init__(self)
+        DataSettings.__post_init__(self)
         output_activation(self.kind, self.activation)  # refuses what does not exist
         if self.alpha is not None and not 0 <= self.alpha < math.inf:
             raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
-        if METHODS[self.method].lrnet and not 0 <= self.warmup < self.steps:
+        if METHODS[self.method].uses_lrnet and not 0 <= self.warmup < self.steps:
             raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
-        _check_whole("seed", self.seed, least=0)
-        if self.window is not None and not _is_range(self.window):
-            raise InputError(f"window is {self.window!r}; give a pair of HU, the lower first, such as (-200, 250).")
-        if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
-            raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
-        _check_whole("batch_size", self.batch_size, least=1)
-        _check_whole("max_voxels", self.max_voxels, least=1000)
-        if not 0 <= self.object_share <= 1:
-            raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
-        parse_labels(self.label)
+        check_whole("seed", self.seed, least=0)
 
     @property
     def warmup(self) -> int:
         """Steps of Dice alone before the LR-Net takes part; part of ``steps``, 0 for rows without an LR-Net."""
-        if METHODS[self.method].lrnet is None:
+        if not METHODS[self.method].uses_lrnet:
             return 0
         return self.steps // 4 if self.warmup_steps is None else self.warmup_steps
-
-
-def _check_whole(name: str, value: Any, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number (an int) of at least {least}.")
-
-
-def _check_number(name: str, value: Any, *, below: float = math.inf) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < below:
-        raise InputError(f"{name} is {value!r}; give a number (a float) above 0 and below {below:g}.")
-
-
-def _is_range(pair: Any) -> bool:
-    numbers = isinstance(pair, tuple | list) and all(isinstance(bound, int | float) for bound in pair)
-    return numbers and len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
 
 
 PAPER_WIDTHS: dict[str, Any] = {"features": (8, 16, 32, 64, 128), "blocks": (2, 2, 3, 3)}

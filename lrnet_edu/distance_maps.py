@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import edt
@@ -28,18 +29,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from lrnet_edu.components import connected_components
-from lrnet_edu.cropping import occupied_box
-from lrnet_edu.errors import InputError
-from lrnet_edu.gpu_maps import map_by_torch
-
-KINDS = ("O-DM", "I-DM", "NI-DM", "SNI-DM")
-
-# `map > threshold` gives the mask back, in unit voxels; with NI-DM only while every M_C is below 20 voxels,
-# for the map sinks to 1 / M_C in the middle of a component.
-HARD_THRESHOLD = {"NI-DM": 0.05, "O-DM": 0.5, "I-DM": 0.5, "SNI-DM": 0.0}
+from lrnet_edu.kinds import Formula, Kind, kind_of_map
+from lrnet_edu.support.arrays import plain_array
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.voxels import connected_components, occupied_box
 
 SMALL_BOX = 4096  # voxels, see _distances
+SIGNED_DISTANCES = "signed distances"  # the rivals' map in a batch, beside the four kinds of section 2.1
+CLIP = 10.0  # voxels; further from a border the rivals' map says nothing more. The originals' pixels are no guide here
 
 Mask = TypeVar("Mask", np.ndarray, torch.Tensor)
 Spacing = tuple[float, ...]
@@ -75,11 +72,10 @@ def distance_map(
     Cropping or resampling a mask changes M: crop and resample masks, never maps, and compute the map last.
 
     Args:
-        mask: bool, integer or float; the object is every voxel != 0 (of several labels take one,
-            ``labels == 2``). A NumPy array (H, W) or (D, H, W), or a
-            tensor (H, W), (D, H, W) or (B, 1, D, H, W) on any device; on a CUDA GPU the
-            work is done there (``gpu_maps``), for other devices on the CPU.
-        kind: one of ``KINDS``.
+        mask: booleans or numbers; the object is every voxel != 0 (of several labels take one, ``labels == 2``). A
+            NumPy array (H, W) or (D, H, W); or a tensor on any device, also a batch (B, C, H, W) or (B, C, D, H, W),
+            every channel of which is a mask with its own map. The work is done on the CPU.
+        kind: a key of ``kinds.KINDS``.
         spacing: mm per voxel in the order of the axes, (z, y, x) or (y, x); O-DM and I-DM are then in mm.
             None means unit voxels, and maps in voxels: Eq. 1 as it stands. With anisotropic spacing only
             those border voxels reach 1 in NI-DM whose D is m, the others stay below.
@@ -100,73 +96,69 @@ def distance_map(
     >>> distance_map(np.array([[0, 1, 1, 1, 1, 1, 0]]), "I-DM", spacing=(3, 2))
     array([[0., 6., 4., 2., 4., 6., 0.]], dtype=float32)
     """
-    _check_mask(mask)
-    if kind not in KINDS:
-        raise InputError(f"kind {kind!r} is unknown: choose one of {', '.join(KINDS)}.")
+    row = kind_of_map(kind)
     if outside not in ("distance", "inverse"):
         raise InputError(f'outside {outside!r} is unknown: choose "distance" or "inverse".')
-    axes = min(mask.ndim, 3)
-    steps = _checked_spacing(spacing, axes)
-    neighbours = _checked_connectivity(connectivity, axes)
+    array = _checked_mask(mask)
+    axes = {2: 2, 3: 3, 4: 2, 5: 3}[array.ndim]  # the spatial ones
+    steps, neighbours = _checked_spacing(spacing, axes), _checked_connectivity(connectivity, axes)
+    if outside == "inverse" and row.outside is not None:
+        row = replace(row, outside=lambda d, low, high: -1 + (d - low) / high)  # = -(M' + m' - D') / M'
 
-    if isinstance(mask, np.ndarray):
-        return _map_of(mask, kind, steps, neighbours, outside)
-    if mask.device.type == "cuda":
-        return map_by_torch(mask, kind, steps, neighbours, outside)
-    maps = []
-    for sample in mask[:, 0] if mask.ndim == 5 else [mask]:  # (D, H, W) or (H, W)
-        inside = sample.bool().contiguous().cpu().numpy()  # bools: a quarter of what floats would move
-        one = torch.from_numpy(_map_of(inside, kind, steps, neighbours, outside))
-        maps.append(one.to(mask.device))
-    return (maps[0] if len(maps) == 1 else torch.stack(maps)).reshape(mask.shape)
+    samples = array.reshape(-1, *array.shape[array.ndim - axes :])  # (B * C, D, H, W), or one of (D, H, W)
+    maps = np.stack([_map_of(sample, row, steps, neighbours) for sample in samples]) if len(samples) > 1 else (
+        _map_of(samples[0], row, steps, neighbours))  # fmt: skip
+    maps = maps.reshape(array.shape)
+    return torch.from_numpy(maps).to(mask.device) if isinstance(mask, torch.Tensor) else maps
 
 
-def _map_of(mask: np.ndarray, kind: str, spacing: Spacing, connectivity: int, outside: str) -> np.ndarray:
-    """The map of one array: the object's part in the box that holds it, the rest 0, or the outside of SNI-DM.
+def _map_of(mask: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -> np.ndarray:
+    """The map of one mask: the object's part in the box that holds it, and what is outside the object.
 
     The box is one voxel wider than the object, and what is computed in it is exact: see ``_component_map``.
     """
     box = occupied_box(mask, margin=1)
     inside = np.ascontiguousarray(mask[box] != 0)
     if not inside.any():
-        return np.full(mask.shape, -1 if kind == "SNI-DM" else 0, dtype=np.float32)
-    whole = inside.size == mask.size
-    if kind == "SNI-DM" and not (whole and inside.all()):
-        result = _outside_map(mask, spacing, inverse=outside == "inverse")  # before the inside's arrays take memory
-    elif whole:
-        return _inside_map(inside, kind, spacing, connectivity)
+        return np.full(mask.shape, kind.empty, dtype=np.float32)
+    full = inside.size == mask.size and bool(inside.all())
+    if kind.outside is not None and not full:
+        result = _outside_map(mask, kind.outside, spacing)
     else:
         result = np.zeros(mask.shape, dtype=np.float32)
     np.copyto(result[box], _inside_map(inside, kind, spacing, connectivity), where=inside)
     return result
 
 
-def _inside_map(inside: np.ndarray, kind: str, spacing: Spacing, connectivity: int) -> np.ndarray:
+def _inside_map(inside: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -> np.ndarray:
     """The map of an object's own voxels, 0 elsewhere; a contiguous bool array with at least one of them.
 
     Lesions fill about a hundredth of a scan, so each component gets its map in its own box. Where that saves
     nothing (noise of many tiny components whose boxes overlap) one distance transform serves them all.
     """
-    if inside.all():
-        return _inverted(_full_distances(inside.shape, spacing), kind)
-    labels = _components(inside, connectivity)
+    if inside.all():  # no boundary at all: as if one layer of background surrounded the image
+        distances = edt.edt(inside.view(np.uint8), anisotropy=spacing, black_border=True)
+        return kind.inside(distances, distances.min(), distances.max())
+    labels, count = connected_components(inside, connectivity)
     boxes = [
         tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box) for box in ndimage.find_objects(labels)
     ]
+    result = np.zeros(inside.shape, dtype=np.float32)
     # A call costs about as much as 1000 voxels.
     if sum(1000 + labels[box].size for box in boxes) > 1.5 * inside.size + 1000:
-        distances = _distances(inside, spacing)
-        if kind != "O-DM":
-            _invert_components(distances, inside, labels, normalize=kind != "I-DM")
-        return distances
-    result = np.zeros(inside.shape, dtype=np.float32)
+        number, d = labels[inside], _distances(inside, spacing)[inside]
+        low, high = np.full(count + 1, np.inf, np.float32), np.zeros(count + 1, np.float32)  # m and M by number
+        np.minimum.at(low, number, d)
+        np.maximum.at(high, number, d)
+        result[inside] = kind.inside(d, low[number], high[number])
+        return result
     for number, box in enumerate(boxes, start=1):
         component = labels[box] == number
         result[box][component] = _component_map(component, kind, spacing)
     return result
 
 
-def _component_map(component: np.ndarray, kind: str, spacing: Spacing) -> np.ndarray:
+def _component_map(component: np.ndarray, kind: Kind, spacing: Spacing) -> np.ndarray:
     """The map's values on one component, (n,), from its box alone, which is one voxel wider than it is.
 
     That is many times faster than on the whole scan, and as exact. Let y be the voxel outside component C that is
@@ -174,38 +166,14 @@ def _component_map(component: np.ndarray, kind: str, spacing: Spacing) -> np.nda
     be nearer to x. And it is background: one step towards x along one axis leads to a voxel nearer to x, hence in
     C, so an object voxel y would share a face with C and be part of it.
     """
-    return _inverted(_distances(component, spacing)[component], kind)
+    d = _distances(component, spacing)[component]
+    return kind.inside(d, d.min(), d.max())
 
 
-def _inverted(d: np.ndarray, kind: str) -> np.ndarray:
-    """D of one component to its map: M + m - D, divided by M if normalised; O-DM is D itself."""
-    if kind == "O-DM":
-        return d
-    depth, highest = d - d.min(), d.max()  # depth from 0 on: so no rounding error lifts NI-DM above 1
-    return highest - depth if kind == "I-DM" else 1 - depth / highest
-
-
-def _outside_map(mask: np.ndarray, spacing: Spacing, inverse: bool) -> np.ndarray:
-    """The negative half of SNI-DM, in place in the array of its distances: a scan is large."""
-    distances = _distances(mask == 0, spacing)  # D', 0 inside
-    highest = distances.max()  # M'
-    if not inverse:
-        return np.divide(distances, -highest, out=distances)
-    lowest = min(plane[plane > 0].min(initial=np.inf) for plane in distances)  # m'
-    distances -= lowest
-    distances /= highest
-    distances -= 1  # -(M' + m' - D') / M'
-    return distances
-
-
-def _full_distances(shape: tuple[int, ...], spacing: Spacing) -> np.ndarray:
-    """D of an object that fills the image, as if one layer of background surrounded it."""
-    distances = np.full(shape, np.inf, dtype=np.float32)
-    for axis, (size, step) in enumerate(zip(shape, spacing, strict=True)):
-        along_axis = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)) * np.float32(step)
-        along_last = np.moveaxis(distances, axis, -1)  # a view
-        np.minimum(along_last, along_axis, out=along_last)
-    return distances
+def _outside_map(mask: np.ndarray, formula: Formula, spacing: Spacing) -> np.ndarray:
+    """The map of the voxels outside the object; D' is 0 inside it."""
+    d = _distances(mask == 0, spacing)
+    return formula(d, min(plane[plane > 0].min(initial=np.inf) for plane in d), d.max())
 
 
 def _distances(inside: np.ndarray, spacing: Spacing) -> np.ndarray:
@@ -221,44 +189,19 @@ def _distances(inside: np.ndarray, spacing: Spacing) -> np.ndarray:
     return edt.edt(inside.view(np.uint8), anisotropy=spacing, black_border=False, parallel=threads)
 
 
-def _components(inside: np.ndarray, connectivity: int) -> np.ndarray:
-    """The connected components, numbered 1, 2, ... in the smallest type that holds them: one byte, mostly."""
-    labels, count = connected_components(inside, connectivity)
-    return labels.astype(np.min_scalar_type(count))
-
-
-def _invert_components(distances: np.ndarray, inside: np.ndarray, labels: np.ndarray, normalize: bool) -> None:
-    """Turn D into M + m - D, and divide that by M if asked, in place and inside the object only."""
-    highest = np.zeros(int(labels.max()) + 1, dtype=np.float32)  # M of every component, by its number
-    lowest = np.full_like(highest, np.inf)  # m
-    for here, where, number in zip(distances, inside, labels, strict=True):
-        component, d = number[where].astype(np.intp), here[where]
-        np.maximum.at(highest, component, d)
-        np.minimum.at(lowest, component, d)
-    for here, where, number in zip(distances, inside, labels, strict=True):
-        component = number[where]
-        depth = here[where] - lowest[component]  # from 0 on: so no rounding error lifts NI-DM above 1
-        here[where] = 1 - depth / highest[component] if normalize else highest[component] - depth
-
-
-def _check_mask(mask: np.ndarray | torch.Tensor) -> None:
-    if isinstance(mask, np.ndarray):
-        shapes, fits = "(H, W) or (D, H, W)", mask.ndim in (2, 3)
-        real, floating = mask.dtype.kind in "biuf", mask.dtype.kind == "f"
-    elif isinstance(mask, torch.Tensor):
-        shapes = "(H, W), (D, H, W) or (B, 1, D, H, W)"
-        fits = mask.ndim in (2, 3) or (mask.ndim == 5 and mask.shape[1] == 1)
-        real, floating = not mask.is_complex(), mask.is_floating_point()
-    else:
-        raise InputError(f"mask is a {type(mask).__name__}: give a NumPy array or a torch tensor.")
-    if not fits:
-        raise InputError(f"mask has the shape {tuple(mask.shape)}: give {shapes}.")
-    if 0 in mask.shape:
-        raise InputError(f"mask has the shape {tuple(mask.shape)}, so no voxels: give at least one.")
-    if not real:
-        raise InputError(f"mask has the type {mask.dtype}: give booleans, integers or floats.")
-    if floating and (highest := mask.max()) != highest:  # a maximum hands NaN on, and NaN differs from itself
+def _checked_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:
+    array = plain_array(mask, "mask")
+    batch = isinstance(mask, torch.Tensor) and array.ndim in (4, 5)
+    if array.ndim not in (2, 3) and not batch:
+        raise InputError(
+            f"mask has the shape {array.shape}: give (H, W) or (D, H, W), or a torch batch (B, C, H, W) or "
+            "(B, C, D, H, W)."
+        )
+    if 0 in array.shape:
+        raise InputError(f"mask has the shape {array.shape}, so no voxels: give at least one.")
+    if array.dtype.kind == "f" and np.isnan(array.max()):  # a maximum hands NaN on
         raise InputError("mask holds NaN: replace it by 0 (background) or 1 (object) first.")
+    return array
 
 
 def _checked_spacing(spacing: Sequence[float] | None, axes: int) -> Spacing:
@@ -281,3 +224,18 @@ def _checked_connectivity(connectivity: int | None, axes: int) -> int:
     if connectivity not in allowed:
         raise InputError(f"connectivity {connectivity!r} does not fit {axes}-D: choose one of {allowed}.")
     return int(connectivity)
+
+
+def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
+    """The rivals' map of every class 0 .. ``number`` of a batch: (B, D, H, W) -> (B, number + 1, D, H, W) float32.
+
+    D(x) inside the class, -D(x) outside, D the distance to the nearest voxel of the other side in voxels; clipped
+    to [-CLIP, CLIP] and divided by CLIP. An absent class is -1 everywhere, one that fills the patch 1.
+    """
+    maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
+    for one, out in zip(classes, maps, strict=True):
+        for c in range(number + 1):
+            inside = (one == c).astype(np.uint8)  # as bool it would take twice as long
+            signed = edt.edt(inside, black_border=False) - edt.edt(1 - inside, black_border=False)
+            out[c] = np.clip(signed / CLIP, -1, 1)  # infinite where one side is empty
+    return maps

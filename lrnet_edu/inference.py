@@ -11,17 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrnet_edu.allocator import freed_memory_kept
-from lrnet_edu.errors import InputError
-from lrnet_edu.layers import Conv3d, laid_out_copy
+from lrnet_edu.support.errors import InputError
 
 BATCH = 2  # windows at a time
 
 
 @torch.inference_mode()
-@freed_memory_kept()
 def predict_probabilities(
-    mnet: nn.Module, image: np.ndarray, *, window: Sequence[int], overlap: float = 0.5
+    mnet: nn.Module, image: np.ndarray, *, patch_size: Sequence[int], overlap: float = 0.5
 ) -> np.ndarray:
     """Softmax probabilities of a whole volume by overlapping windows, averaged with a bell-shaped weight.
 
@@ -32,33 +29,29 @@ def predict_probabilities(
         mnet: image (B, 1, d, h, w) -> logits (B, classes, d, h, w); used on the device and in the mode it is in, and
             not changed.
         image: (D, H, W), preprocessed.
-        window: voxels (z, y, x); an axis shorter than the window is taken whole.
+        patch_size: voxels (z, y, x) of a window; an axis shorter than that is taken whole.
         overlap: share of a window that the next one covers again, 0 to below 1.
 
     Returns:
         (classes, D, H, W) float32, summing to 1 at every voxel.
 
     Raises:
-        InputError: an image of another shape, a window or an overlap that cannot be, a network without logits or
+        InputError: an image of another shape, a patch size or an overlap that cannot be, a network without logits or
             with logits that are NaN.
     """
     image = np.asarray(image)
-    _check(image, window, overlap)
-    mnet = laid_out_copy(mnet)
+    _check(image, patch_size, overlap)
     device, dtype = _taken_by(mnet)
-    size = tuple(min(w, s) for w, s in zip(window, image.shape, strict=True))
+    size = tuple(min(w, s) for w, s in zip(patch_size, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]
     weight = _bell(size)  # (d, h, w)
     volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
     total: Tensor | None = None
     corners = list(product(*starts))
-    # For a batch of one PyTorch's convolutions are slow on a CPU, ours are not.
-    least = 1 if any(isinstance(part, Conv3d) for part in mnet.modules()) else BATCH
     for first in range(0, len(corners), BATCH):
         boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
                  for corner in corners[first : first + BATCH]]  # fmt: skip
         patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
-        patches = patches.expand(max(least, len(boxes)), -1, -1, -1, -1)
         logits = mnet(patches.to(device, dtype))
         if not isinstance(logits, Tensor) or logits.shape[2:] != size or logits.shape[1] < 2:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -69,9 +62,8 @@ def predict_probabilities(
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
         if total is None:
             total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32, device="cpu")
-        for box, patch in zip(boxes, probabilities, strict=False):
+        for box, patch in zip(boxes, probabilities, strict=True):
             total[(slice(None), *box)] += patch * weight
-        del patches, logits, probabilities, patch  # the next pass needs their memory
     assert total is not None
     if not math.isfinite(float(total.sum())):
         raise InputError(
@@ -94,12 +86,14 @@ def _taken_by(network: nn.Module) -> tuple[torch.device, torch.dtype]:
     return device, types.pop() if len(types) == 1 else torch.float32
 
 
-def _check(image: np.ndarray, window: Sequence[int], overlap: float) -> None:
+def _check(image: np.ndarray, patch_size: Sequence[int], overlap: float) -> None:
     if image.ndim != 3 or 0 in image.shape:
         raise InputError(f"The image has the shape {image.shape}; give one volume (D, H, W).")
-    sized = isinstance(window, Sequence | np.ndarray) and len(window) == 3
-    if not sized or not all(isinstance(w, int | np.integer) and w > 0 for w in window):
-        raise InputError(f"window is {window!r}; give three whole numbers of voxels (z, y, x), each at least 1.")
+    sized = isinstance(patch_size, Sequence | np.ndarray) and len(patch_size) == 3
+    if not sized or not all(isinstance(w, int | np.integer) and w > 0 for w in patch_size):
+        raise InputError(
+            f"patch_size is {patch_size!r}; give three whole numbers of voxels (z, y, x), each at least 1."
+        )
     if not isinstance(overlap, Real) or not 0 <= overlap < 1:
         raise InputError(f"overlap is {overlap!r}; give a share of the window, 0 to below 1.")
 

@@ -40,8 +40,8 @@ import edt
 import numpy as np
 from scipy.spatial import KDTree
 
-from lrnet_edu.cropping import occupied_box
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.voxels import occupied_box
 
 CROWDED = 0.02  # share of target voxels in a box above which no search tree is built
 SEARCH_COST = 40  # one search in the tree takes about as long as the transform of so many voxels
@@ -89,6 +89,12 @@ class ScoreTable:
     undefined: dict[str, int]
 
 
+def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Dice of two boolean arrays of one shape; 1 if both are empty."""
+    sizes = np.count_nonzero(prediction) + np.count_nonzero(reference)
+    return 2 * int(np.count_nonzero(prediction & reference)) / int(sizes) if sizes else 1.0
+
+
 def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> CaseScores:
     """Scores one predicted mask against its reference (the module's tables give every formula).
 
@@ -121,7 +127,7 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
     measurable = distances.size > 0
 
     return CaseScores(
-        dice=2 * intersection / (predicted + wanted) if union else 1.0,
+        dice=dice(p, r),
         voe=1 - intersection / union if union else 0.0,
         rvd=(predicted - wanted) / wanted if wanted else (math.nan if predicted else 0.0),
         assd=float(distances.mean()) if measurable else math.nan,

@@ -7,26 +7,26 @@ features, and an LR-Net of 15,717 weights that sees 31 voxels along each axis, 1
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import as_file, files
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrnet_edu.checkpoints import load_checkpoint, malformed_facts
-from lrnet_edu.errors import InputError
-from lrnet_edu.layers import Conv3d, InstanceNorm, PointwiseConv3d
-from lrnet_edu.reading import shortened
+from lrnet_edu.kinds import kind_of_map
+from lrnet_edu.support.errors import InputError
 
-# Its keys are distance_maps.KINDS, whose module loads SciPy: that would slow the import down.
-ACTIVATION_OF_KIND = {"O-DM": "relu", "I-DM": "relu", "NI-DM": "relu", "SNI-DM": "tanh"}  # section 3.1
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+# One group for each feature is instance normalisation, which PyTorch computes faster under that name on a CPU.
 NORMS: dict[str | None, Callable[[int], nn.Module]] = {
     None: lambda features: nn.Identity(),
-    "instance": InstanceNorm,
+    "instance": lambda features: nn.GroupNorm(features, features, affine=False),
 }
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}  # by the number of spatial axes
+TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+POOLING = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AXES = {2: "H, W", 3: "D, H, W"}
 
 
 def output_activation(kind: str, activation: str | None = None) -> str:
@@ -35,73 +35,71 @@ def output_activation(kind: str, activation: str | None = None) -> str:
     Raises:
         InputError: if there is no such kind or activation.
     """
-    if kind not in ACTIVATION_OF_KIND:
-        raise InputError(f"There is no distance map {kind!r}; choose one of {', '.join(ACTIVATION_OF_KIND)}.")
     if activation not in (None, *ACTIVATIONS):
         raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
-    return activation or ACTIVATION_OF_KIND[kind]
+    return activation or kind_of_map(kind).activation
 
 
-def convolution(inputs: int, outputs: int, norm: str | None, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+def convolution(
+    inputs: int, outputs: int, norm: str | None, dims: int, *, size: int = 3, stride: int = 1
+) -> nn.Sequential:
     """Convolution, normalisation, ReLU: the one brick of both networks."""
     return nn.Sequential(
-        PointwiseConv3d(inputs, outputs) if size == 1 else Conv3d(inputs, outputs, stride),
-        NORMS[norm](outputs),
-        nn.ReLU(inplace=True),
+        CONVOLUTION[dims](inputs, outputs, size, stride=stride, padding=size // 2), NORMS[norm](outputs), nn.ReLU()
     )
 
 
-def _check_type(network: nn.Module, given: Tensor) -> None:
-    weights = [*network.parameters(), given][0].dtype  # PyTorch 2.4 compiles no `next` with a default
-    if given.dtype != weights and not cast_for(given):
-        raise InputError(
-            f"{type(network).__name__} has weights of {weights} and got {given.dtype}; give it tensor.to({weights})."
-        )
+def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str) -> None:
+    name = type(network).__name__
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} takes a tensor and got a {type(x).__name__}; give torch.from_numpy(...).")
+    if x.ndim != dims + 2 or x.shape[1] != channels:
+        raise InputError(f"{name} takes (B, {channels}, {AXES[dims]}) and got {tuple(x.shape)}; {hint}.")
+    weights = [*network.parameters(), x][0].dtype
+    if x.dtype != weights and not torch.is_autocast_enabled(x.device.type):
+        raise InputError(f"{name} has weights of {weights} and got {x.dtype}; give it tensor.to({weights}).")
 
 
-def cast_for(given: Tensor) -> bool:
-    """True where autocast brings a tensor to the type that a layer wants."""
-    kind = given.device.type
-    small = given.dtype in (torch.float32, torch.float16, torch.bfloat16)
-    return small and kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
+def _checked_dims(spatial_dims: int) -> int:
+    if spatial_dims not in AXES:
+        raise InputError(f"spatial_dims is {spatial_dims!r}; give 2 for slices or 3 for volumes.")
+    return spatial_dims
 
 
 class ResidualBlock(nn.Module):
     """Two 3^3 convolutions beside a shortcut, added, then ReLU (the backbone's block, section 2.2)."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str | None) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: str | None, dims: int) -> None:
         super().__init__()
+        conv = CONVOLUTION[dims]
         self.body = nn.Sequential(
-            *convolution(inputs, outputs, norm),
-            Conv3d(outputs, outputs),
-            NORMS[norm](outputs),
+            *convolution(inputs, outputs, norm, dims), conv(outputs, outputs, 3, padding=1), NORMS[norm](outputs)
         )
-        self.shortcut = (
-            nn.Identity()
-            if inputs == outputs
-            else nn.Sequential(PointwiseConv3d(inputs, outputs), NORMS[norm](outputs))
-        )
+        same = inputs == outputs
+        self.shortcut = nn.Identity() if same else nn.Sequential(conv(inputs, outputs, 1), NORMS[norm](outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+        return F.relu(self.body(x) + self.shortcut(x))
 
 
-def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None) -> nn.Sequential:
+def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None, dims: int) -> nn.Sequential:
     widths = [inputs] + [outputs] * number
-    return nn.Sequential(*(ResidualBlock(a, b, norm) for a, b in pairwise(widths)))
+    return nn.Sequential(*(ResidualBlock(a, b, norm, dims) for a, b in pairwise(widths)))
 
 
 class MNet(nn.Module):
     """The main segmentation network: a residual 3-D U-Net (section 2.2, Fig. 1 left).
 
     Image (B, in_channels, D, H, W) -> logits (B, classes, D, H, W); class 0 is the background. Any D, H, W: the
-    image is padded with its border values to a multiple of the pooling and the logits are cut back.
+    image is padded with its border values to a multiple of the pooling and the logits are cut back. With
+    ``spatial_dims=2`` images are (B, in_channels, H, W).
 
     Args:
         in_channels: channels of the image, 1 for CT.
         classes: background included, so 2 for the paper's tumour.
         features: width of each level, top first; its length is the number of levels.
         blocks: residual blocks of each level below the first, on the way down and again on the way up.
+        spatial_dims: 3 for volumes, 2 for slices.
 
     Raises:
         InputError: if features and blocks do not fit together; when called, if the image's shape or type does not.
@@ -114,8 +112,10 @@ class MNet(nn.Module):
         *,
         features: Sequence[int] = (8, 16, 32, 64, 128),
         blocks: Sequence[int] = (2, 2, 3, 3),
+        spatial_dims: int = 3,
     ) -> None:
         super().__init__()
+        dims = _checked_dims(spatial_dims)
         if len(blocks) != len(features) - 1:
             raise InputError(
                 f"MNet has {len(features)} levels of features, so blocks needs {len(features) - 1} numbers and "
@@ -126,17 +126,17 @@ class MNet(nn.Module):
             "classes": classes,
             "features": list(features),
             "blocks": list(blocks),
+            "spatial_dims": dims,
         }
         norm = "instance"
         top = features[0]
-        self.stem = nn.Sequential(convolution(in_channels, top, norm), convolution(top, top, norm))
-        self.pool = nn.MaxPool3d(2)
-        self.encoder = nn.ModuleList(
-            residual_blocks(a, b, n, norm) for a, b, n in zip(features, features[1:], blocks, strict=False)
-        )
-        self.upsample = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(features))
-        self.decoder = nn.ModuleList(residual_blocks(2 * a, a, n, norm) for a, n in zip(features, blocks, strict=False))
-        self.head = nn.Sequential(convolution(top, top, norm, size=1), PointwiseConv3d(top, classes))
+        self.stem = nn.Sequential(convolution(in_channels, top, norm, dims), convolution(top, top, norm, dims))
+        self.pool = POOLING[dims](2)
+        levels = list(zip(pairwise(features), blocks, strict=True))
+        self.encoder = nn.ModuleList(residual_blocks(a, b, n, norm, dims) for (a, b), n in levels)
+        self.upsample = nn.ModuleList(TRANSPOSED[dims](b, a, 2, stride=2) for (a, b), _ in levels)
+        self.decoder = nn.ModuleList(residual_blocks(2 * a, a, n, norm, dims) for (a, _), n in levels)
+        self.head = nn.Sequential(convolution(top, top, norm, dims, size=1), CONVOLUTION[dims](top, classes, 1))
         kaiming_uniform(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -144,14 +144,8 @@ class MNet(nn.Module):
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The way down: the bottleneck's features, and those of every level above it, top first."""
-        if not isinstance(image, Tensor):
-            raise InputError(f"MNet takes a tensor and got a {type(image).__name__}; give torch.from_numpy(image).")
-        if image.ndim != 5 or image.shape[1] != self.settings["in_channels"]:
-            raise InputError(
-                f"MNet takes images (B, {self.settings['in_channels']}, D, H, W) and got {tuple(image.shape)}; "
-                "add the batch and channel axes with image[None, None]."
-            )
-        _check_type(self, image)
+        hint = "add the batch and channel axes with image[None, None]"
+        _check_input(self, image, self.settings["in_channels"], self.settings["spatial_dims"], hint)
         x = pad_to_multiple(image, 2 ** len(self.encoder), mode="replicate")
         x = self.stem(x)  # (B, features[0], D, H, W)
         skips = []
@@ -183,22 +177,26 @@ class LRNet(nn.Module):
         activation: output layer; None takes section 3.1's, ReLU for O-DM, I-DM and NI-DM, tanh for SNI-DM.
             "sigmoid" with NI-DM is the paper's NI-DM_s.
         norm: None or "instance".
+        spatial_dims: 3 for volumes, 2 for slices (B, 2, H, W).
 
     Raises:
         InputError: if there is no such kind, activation or norm; when called, if shape or type do not fit.
     """
 
-    def __init__(self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None) -> None:
+    def __init__(
+        self, kind: str = "NI-DM", *, activation: str | None = None, norm: str | None = None, spatial_dims: int = 3
+    ) -> None:
         super().__init__()
+        dims = self.spatial_dims = _checked_dims(spatial_dims)
         activation = output_activation(kind, activation)
         if norm not in NORMS:
             raise InputError(f"LRNet has no norm {norm!r}; choose None or 'instance'.")
         self.kind, self.activation, self.norm = kind, activation, norm
-        self.stem = nn.Sequential(convolution(2, 4, norm), convolution(4, 4, norm))
-        self.down = nn.Sequential(convolution(4, 8, norm, stride=2), residual_blocks(8, 8, 2, norm))
-        self.up = nn.ConvTranspose3d(8, 4, 2, stride=2)
-        self.merge = residual_blocks(8, 8, 2, norm)
-        self.head = nn.Sequential(convolution(8, 4, norm, size=1), PointwiseConv3d(4, 1))
+        self.stem = nn.Sequential(convolution(2, 4, norm, dims), convolution(4, 4, norm, dims))
+        self.down = nn.Sequential(convolution(4, 8, norm, dims, stride=2), residual_blocks(8, 8, 2, norm, dims))
+        self.up = TRANSPOSED[dims](8, 4, 2, stride=2)
+        self.merge = residual_blocks(8, 8, 2, norm, dims)
+        self.head = nn.Sequential(convolution(8, 4, norm, dims, size=1), CONVOLUTION[dims](4, 1, 1))
         self.output = ACTIVATIONS[activation]()
         kaiming_uniform(self)
         self.wake_output()
@@ -208,17 +206,11 @@ class LRNet(nn.Module):
         last = self.head[-1]
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]
         nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
-        torch.clear_autocast_cache()  # which may hold the weights that were there before
+        torch.clear_autocast_cache()  # it may hold the old weights
 
     def forward(self, probabilities: Tensor) -> Tensor:
-        if not isinstance(probabilities, Tensor):
-            raise InputError(f"LRNet takes a tensor and got a {type(probabilities).__name__}; use torch.from_numpy(p).")
-        if probabilities.ndim != 5 or probabilities.shape[1] != 2:
-            raise InputError(
-                f"LRNet takes probabilities (B, 2, D, H, W) and got {tuple(probabilities.shape)}; stack the "
-                "background's and the object's, torch.stack((1 - p, p), dim=1)."
-            )
-        _check_type(self, probabilities)
+        hint = "stack the background's and the object's, torch.stack((1 - p, p), dim=1)"
+        _check_input(self, probabilities, 2, self.spatial_dims, hint)
         x = self.stem(pad_to_multiple(probabilities, 2, mode="constant"))  # (B, 4, D, H, W)
         x = torch.cat((x, self.up(self.down(x))), dim=1)  # (B, 8, D, H, W)
         return crop_to(self.output(self.head(self.merge(x))), probabilities)  # (B, 1, D, H, W)
@@ -267,88 +259,11 @@ class Tandem(nn.Module):
         return probabilities, regress_maps(self.lrnet, probabilities)  # and (B, classes - 1, D, H, W)
 
 
-def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None) -> LRNet:
-    """The LR-Net that ships with the package, trained on random synthetic shapes, ready to be frozen.
-
-    Five weight files exist: one for each kind of map with section 3.1's output layer, and NI-DM with a sigmoid.
-
-    Args:
-        kind: the map it regresses, in unit voxels: "O-DM", "I-DM", "NI-DM" or "SNI-DM".
-        activation: "relu", "sigmoid" or "tanh"; None takes section 3.1's for the kind.
-
-    Raises:
-        InputError: if no weights ship for this kind and activation.
-    """
-    activation = output_activation(kind, activation)
-    resource = files("lrnet_edu") / "weights" / lrnet_file_name(kind, activation)
-    if not resource.is_file():
-        raise InputError(
-            f"No LR-Net ships for {kind} with a {activation} output; leave activation out, or train one with "
-            f"`lrnet-edu pretrain --synthetic --kind {kind} --activation {activation} --out FOLDER` and name "
-            "FOLDER as --lrnet."
-        )
-    with as_file(resource) as path:
-        return load_lrnet(path, kind=kind, activation=activation)
-
-
-def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
-    """Read an LR-Net's checkpoint; with ``kind`` or ``activation`` given, insist on them.
-
-    Raises:
-        InputError: if the file is no LR-Net, or one of another kind of map or activation.
-    """
-    tensors, facts = load_checkpoint(path)
-    if facts.get("network") != "LRNet":
-        raise InputError(
-            f"{path} holds no LR-Net but {shortened([facts.get('network')])}; name an LR-Net's checkpoint."
-        )
-    for wanted, what in ((kind, "kind"), (activation, "activation")):
-        if wanted is not None and facts.get(what) != wanted:
-            raise InputError(
-                f"{path} is an LR-Net of {what} {shortened([facts.get(what)])}, not {wanted}; pretrain one of that "
-                f"{what} or choose another."
-            )
-    with malformed_facts(path):
-        lrnet = LRNet(facts["kind"], activation=facts["activation"], norm=facts["norm"])
-    load_weights(lrnet, tensors_of("lrnet", tensors), path)
-    return lrnet
-
-
-def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) -> None:
-    """Put a checkpoint's tensors into a network of the same architecture, or say in one sentence that it differs."""
-    try:
-        network.load_state_dict(tensors, assign=True)
-    except RuntimeError:
-        raise InputError(
-            f"The weights in {source} belong to another architecture than this {type(network).__name__}; use the "
-            "features, blocks and classes it was trained with."
-        ) from None
-    if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
-        raise InputError(f"The weights in {source} are no finite numbers; train or copy the checkpoint again.")
-    network.float()
-
-
-def tensors_of(network: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of one network ("mnet" or "lrnet") out of a run's checkpoint, under their own names."""
-    prefix = f"{network}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def lrnet_file_name(kind: str, activation: str) -> str:
-    """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's favourite."""
-    return f"lrnet_{kind.lower()}_{activation}.safetensors"
-
-
-def lrnet_facts(lrnet: LRNet) -> dict[str, Any]:
-    """What must be known to build this LR-Net again, for its checkpoint."""
-    return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm}
-
-
 def kaiming_uniform(network: nn.Module) -> None:
     """Section 3, Implementation Details: every convolution starts from He's uniform distribution, biases at 0."""
     for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        if isinstance(module, (*CONVOLUTION.values(), *TRANSPOSED.values())):
+            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")  # type: ignore[arg-type]
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
@@ -361,5 +276,14 @@ def pad_to_multiple(x: Tensor, factor: int, *, mode: str) -> Tensor:
 
 
 def crop_to(x: Tensor, like: Tensor) -> Tensor:
-    depth, height, width = like.shape[2:]
-    return x[..., :depth, :height, :width]
+    """Cut the far end of the spatial axes to the size of another batch."""
+    sides = [slice(size) for size in like.shape[2:]]
+    return x[(..., *sides)]  # type: ignore[index]
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def channels_last(network: Network) -> Network:
+    """Keep the features of a voxel side by side in memory: on a CPU a step takes a fifth less time."""
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

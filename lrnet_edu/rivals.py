@@ -13,34 +13,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import edt
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrnet_edu.layers import PointwiseConv3d
-from lrnet_edu.losses._shared import mean_over_processes
+from lrnet_edu.losses.inputs import mean_over_processes
 from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
 
-SIGNED_DISTANCES = "signed distances"  # the map's name in a batch, beside the four kinds of section 2.1
-CLIP = 10.0  # voxels; further from a border the map says nothing more. The originals' pixels are no guide here
 MAP_WEIGHT = 1.0  # lambda of the cascaded rival
-
-
-def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
-    """The rivals' map of every class 0 .. ``number`` of a batch: (B, D, H, W) -> (B, number + 1, D, H, W) float32.
-
-    D(x) inside the class, -D(x) outside, D the distance to the nearest voxel of the other side in voxels; clipped
-    to [-CLIP, CLIP] and divided by CLIP. An absent class is -1 everywhere, one that fills the patch 1.
-    """
-    maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
-    for one, out in zip(classes, maps, strict=True):
-        for c in range(number + 1):
-            inside = (one == c).astype(np.uint8)  # as bool it would take twice as long
-            signed = edt.edt(inside, black_border=False) - edt.edt(1 - inside, black_border=False)
-            out[c] = np.clip(signed / CLIP, -1, 1)  # infinite where one side is empty
-    return maps
 
 
 class MultiBranch(nn.Module):
@@ -60,10 +40,10 @@ class MultiBranch(nn.Module):
         levels = reversed(list(zip(pairwise(features), blocks, strict=True)))
         self.mnet = mnet
         self.branch = nn.Sequential(
-            *(nn.Sequential(nn.ConvTranspose3d(b, a, 2, stride=2), residual_blocks(a, a, n, "instance"))
+            *(nn.Sequential(nn.ConvTranspose3d(b, a, 2, stride=2), residual_blocks(a, a, n, "instance", dims=3))
               for (a, b), n in levels),
-            convolution(features[0], features[0], "instance", size=1),
-            PointwiseConv3d(features[0], mnet.settings["classes"]),
+            convolution(features[0], features[0], "instance", dims=3, size=1),
+            nn.Conv3d(features[0], mnet.settings["classes"], 1),
         )  # fmt: skip
         self.log_sigmas = nn.Parameter(torch.zeros(2))  # of the segmentation and of the map: sigma = 1 at first
         kaiming_uniform(self.branch)

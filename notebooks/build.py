@@ -122,7 +122,7 @@ def tidied(output: Any) -> Any:
     return output
 
 
-def joined(outputs: list[Any]) -> list[Any]:
+def process_group(outputs: list[Any]) -> list[Any]:
     """The outputs with what was printed in one go in one piece, however the kernel has sent it."""
     pieces: list[Any] = []
     for output in outputs:
@@ -159,7 +159,7 @@ def build(source: Path, out: Path, *, always_run: bool) -> None:
         did = "run"
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = joined(cell.outputs)
+            cell.outputs = process_group(cell.outputs)
     nbformat.validate(notebook)
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > MAX_BYTES:

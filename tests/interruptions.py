@@ -120,7 +120,7 @@ def serve() -> None:
     import SimpleITK  # noqa: F401
     import torchio  # noqa: F401
 
-    import lrnet_edu.experiments  # noqa: F401
+    import lrnet_edu.study.runs  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)
@@ -173,12 +173,12 @@ def perform(order: dict[str, Any]) -> None:
     """What the user would have typed."""
     from dataclasses import replace
 
-    from lrnet_edu import pretraining
+    from lrnet_edu import lrnet_training as pretraining
     from lrnet_edu.cli import main
     from lrnet_edu.config import preset
     from lrnet_edu.data import cache
-    from lrnet_edu.paper_tables import TABLES
-    from lrnet_edu.segmentation import open_study
+    from lrnet_edu.data.study import open_study
+    from lrnet_edu.study.rows import TABLES
 
     if order["command"].startswith("preprocessing"):
         os.environ["LRNET_EDU_CACHE"] = order["out"]

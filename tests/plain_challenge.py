@@ -1,4 +1,4 @@
-"""The LiTS board's scoring read literally: whole volumes, pair by pair. What `lrnet_edu.challenge` must agree with.
+"""The LiTS board's scoring read literally: whole volumes, pair by pair. What `lrnet_edu.study.challenge` must agree with.
 
 Slow on purpose. The benchmarks take it as the straightforward implementation.
 """

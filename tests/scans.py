@@ -9,9 +9,10 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from lrnet_edu.checkpoints import save_checkpoint
-from lrnet_edu.data.labels import parse_labels
-from lrnet_edu.networks import LRNet, MNet, lrnet_facts
+from lrnet_edu.networks import LRNet, MNet
+from lrnet_edu.support.checkpoints import save_checkpoint
+from lrnet_edu.support.labels import parse_labels
+from lrnet_edu.trained import lrnet_facts
 
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, -1.0, 0, 40], [0, 0, 2.0, -50], [0, 0, 0, 1.0]])
 SHAPE = (14, 20, 18)  # (z, y, x)

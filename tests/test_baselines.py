@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrnet_edu import baselines
-from lrnet_edu.baselines import location_baseline
+from lrnet_edu.data import baseline as baselines
+from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.cache import CachedCase
 
 

@@ -20,10 +20,10 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from lrnet_edu import challenge_scores
-from lrnet_edu.challenge import NOTHING, WORST, Detection
 from lrnet_edu.cli import app
-from lrnet_edu.errors import InputError
-from lrnet_edu.evaluation import evaluate_folders, scores_as_text
+from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text
+from lrnet_edu.study.challenge import NOTHING, WORST, Detection
+from lrnet_edu.support.errors import InputError
 
 SPACING = (2.5, 0.7, 1.1)
 Case = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
-from lrnet_edu.errors import InputError
-from lrnet_edu.writing import write_atomically
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import write_atomically
 
 TENSORS = {
     "a.weight": torch.randn(3, 2, 4).transpose(0, 2),  # not contiguous

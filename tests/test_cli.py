@@ -21,8 +21,8 @@ from scans import AFFINE, SHAPE, checkpoint, lits, load, lrnet_checkpoint, mask,
 
 from lrnet_edu._version import __version__
 from lrnet_edu.cli import _as_typed, main
-from lrnet_edu.config import METHODS
-from lrnet_edu.training import State
+from lrnet_edu.methods import METHODS
+from lrnet_edu.support.run_folder import State
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -146,7 +146,7 @@ def test_an_interrupted_command_says_so(command: Command, monkeypatch: pytest.Mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lrnet_edu.files.write_map", interrupted)
+    monkeypatch.setattr("lrnet_edu.commands.maps.write_map", interrupted)
     code, _, err = command("maps", "a.nii.gz", "b.nii.gz")
     assert code == 130
     assert_one_sentence(err, "stopped")
@@ -347,7 +347,7 @@ def test_random_shapes_have_no_label(refused: Callable[..., None], tmp_path: Pat
 def test_a_run_that_ended_early_says_so(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRNET_EDU_FAST", "1")
     ended = State(step=4, best_score=0.5, best_step=2, converged=True)
-    monkeypatch.setattr("lrnet_edu.segmentation.train_run", lambda *given, **options: ended)
+    monkeypatch.setattr("lrnet_edu.mnet_training.train_run", lambda *given, **options: ended)
     data = lits(tmp_path / "data", [1, 2, 3, 4])
     given = ("train", "--data", str(data), "--label", "1", "--method", "dice", "--out", str(tmp_path / "run"))
     for steps, said in (("8", True), ("4", False)):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lrnet_edu.components import connected_components
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.lesions import lesion_scores
+from lrnet_edu.study.lesions import lesion_scores
+from lrnet_edu.support.voxels import connected_components
 
 SMALL = [(1, 1, 8), (8, 1, 1), (1, 8, 1), (1, 3, 3), (3, 1, 3), (3, 3, 1), (2, 2, 2), (1, 2, 4), (2, 4), (3, 3), (1, 9)]
 LARGE = [(1, 31, 33), (5, 5, 5), (21, 21, 21), (1, 1, 999), (4, 32, 33), (31, 33)]

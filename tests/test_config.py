@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from lrnet_edu import losses
-from lrnet_edu.config import METHODS, PRESETS, Config, PretrainConfig, Schedule, fast, preset
-from lrnet_edu.errors import InputError
+from lrnet_edu.config import PRESETS, Config, PretrainConfig, fast, preset
+from lrnet_edu.methods import METHODS
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.training import Schedule
 
 
 @pytest.fixture(autouse=True)

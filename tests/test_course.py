@@ -17,10 +17,10 @@ nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
 pytest.importorskip("nbconvert", reason="nbconvert is not installed")
 pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
 
-from lrnet_edu.cli import main  # noqa: E402
-from lrnet_edu.course import NOTEBOOKS, export_course, mathml  # noqa: E402
-from lrnet_edu.errors import InputError  # noqa: E402
-from lrnet_edu.writing import alone  # noqa: E402
+from lrnet_edu.cli import main
+from lrnet_edu.commands.course import NOTEBOOKS, export_course, mathml
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 each = pytest.mark.parametrize("name", NAMES)
@@ -266,7 +266,7 @@ def test_its_own_folder_is_written_again_and_an_empty_one_is_used(tmp_path: Path
 
 
 def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
-    with alone(tmp_path / "out"):
+    with folder_lock(tmp_path / "out"):
         with pytest.raises(InputError, match="Another process is writing to"):
             exported(tmp_path, "# 01 · A")
         assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
@@ -318,7 +318,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["lrnet-edu", "export-course", str(tmp_path / "out")])
-    monkeypatch.setattr("lrnet_edu.course.export_course", lambda out: [out / "01.html", out / "02.html"])
+    monkeypatch.setattr("lrnet_edu.commands.course.export_course", lambda out: [out / "01.html", out / "02.html"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert not stop.value.code

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrnet_edu.config import METHODS
+from lrnet_edu.commands.evaluate import evaluate_folders
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.demo import COLUMNS, DEMO_METHODS, LABEL, run_demo
-from lrnet_edu.errors import InputError
-from lrnet_edu.evaluation import evaluate_folders
-from lrnet_edu.files import predict_files
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.methods import METHODS
+from lrnet_edu.study.demo import COLUMNS, DEMO_METHODS, LABEL, run_demo
+from lrnet_edu.support.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.pretraining import held_out_shapes, pretrain_on
-from lrnet_edu.segmentation import Study, open_study, train_run
+from lrnet_edu.data.study import Study, open_study
+from lrnet_edu.lrnet_training import held_out_shapes, pretrain_on
+from lrnet_edu.mnet_training import train_run
 
 TINY = Config(method="unfrozen-lrnet", features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, warmup_steps=1,
               validate_every=2, max_voxels=40_000)  # fmt: skip

@@ -16,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lrnet_edu import MNet, distance_map
-from lrnet_edu.config import METHODS, Config
+from lrnet_edu.config import Config
 from lrnet_edu.data.patches import Batch
-from lrnet_edu.distance_maps import KINDS
+from lrnet_edu.distance_maps import KINDS, SIGNED_DISTANCES
 from lrnet_edu.gpu_maps import map_by_torch
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.layers import lay_out
 from lrnet_edu.losses import map_regression_loss
-from lrnet_edu.rivals import SIGNED_DISTANCES
-from lrnet_edu.segmentation import build_model, total_loss
+from lrnet_edu.methods import METHODS
+from lrnet_edu.mnet_training import build_model, total_loss
 
 ELSEWHERE = torch.device("lazy")  # a device that needs no library of its own as long as nothing is computed
 SHAPE = (8, 16, 16)

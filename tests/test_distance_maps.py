@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lrnet_edu import distance_maps
 from lrnet_edu.distance_maps import HARD_THRESHOLD, KINDS, distance_map
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 # scipy's number of orthogonal steps for each connectivity
 SCIPY_CONNECTIVITY = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}

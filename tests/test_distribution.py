@@ -74,7 +74,7 @@ def test_a_clone_installed_in_place_is_found_from_the_folder_that_holds_it(clone
     subprocess.run([*install, "--target", tmp_path, "-e", clone], check=True, capture_output=True)
     code = (
         f"import site; site.addsitedir({str(tmp_path)!r}); "
-        "from lrnet_edu.errors import InputError; import lrnet_edu; print(lrnet_edu.__file__)"
+        "from lrnet_edu.support.errors import InputError; import lrnet_edu; print(lrnet_edu.__file__)"
     )
     line = [sys.executable, "-E", "-S", "-c", code]  # without whatever is installed here
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=clone.parent)

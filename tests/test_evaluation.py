@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scans import AFFINE, SHAPE, load, store
 
-from lrnet_edu.errors import InputError
-from lrnet_edu.evaluation import evaluate_folders, scores_as_text, without_prediction
-from lrnet_edu.writing import alone
+from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text, without_prediction
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock
 
 STEP = 1.5  # mm between two voxels along x, see AFFINE
 
@@ -202,7 +202,7 @@ def test_two_at_once_write_their_scores_in_turn(folders: tuple[Path, Path], tmp_
     """Only the writing waits; what a killed process left goes."""
     out = tmp_path / "scores" / "a.json"
     with ThreadPoolExecutor() as other:
-        with alone(out.parent, out.name):
+        with folder_lock(out.parent, out.name):
             (out.parent / ".a.json.4711.part").write_text("{")
             done = other.submit(evaluate_folders, *folders, label="2", json_file=out)
             with pytest.raises(TimeoutError):

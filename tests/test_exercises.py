@@ -17,8 +17,8 @@ pytest.importorskip("jupytext", reason="jupytext is not installed")
 
 from lrnet_edu import distance_map, exercises
 from lrnet_edu.data.nifti import read_mask
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.exercises.verdict import Verdict, check
-from lrnet_edu.samples import sample_folder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHECKS = sorted(name for name in exercises.__all__ if name.startswith("check_"))
@@ -187,7 +187,7 @@ def test_every_check_has_a_solution_in_a_notebook_and_a_wrong_answer_here() -> N
 def test_solution_is_right(name: str) -> None:
     namespace: dict[str, Any] = {}
     exec("import numpy as np\nimport torch\nfrom lrnet_edu.data.nifti import read_mask", namespace)
-    exec("from lrnet_edu.samples import sample_folder", namespace)
+    exec("from lrnet_edu.data.samples import sample_folder", namespace)
     exec(SOLUTIONS[name], namespace)
     verdict = getattr(exercises, name)(namespace["answer"])
     assert verdict.right is True, verdict.text

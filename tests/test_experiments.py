@@ -14,15 +14,18 @@ import pytest
 from scans import AFFINE, lits, mask, scan, store
 from scipy import ndimage
 
-from lrnet_edu import experiments, paper_tables
 from lrnet_edu.cli import main
-from lrnet_edu.config import METHODS, Config
-from lrnet_edu.errors import InputError
-from lrnet_edu.evaluation import evaluate_folders
-from lrnet_edu.experiments import Run, duration, planned_runs, reproduce, run_config, schedule, visible_gpus
-from lrnet_edu.files import predict_files
-from lrnet_edu.paper_tables import CRITERIA, TABLES, Row
-from lrnet_edu.segmentation import case_dice, split_cases
+from lrnet_edu.commands.evaluate import evaluate_folders
+from lrnet_edu.commands.predict import predict_files
+from lrnet_edu.config import Config
+from lrnet_edu.data.study import split_cases
+from lrnet_edu.methods import METHODS
+from lrnet_edu.mnet_training import case_dice
+from lrnet_edu.study import rows as paper_tables
+from lrnet_edu.study import runs as experiments
+from lrnet_edu.study.rows import CRITERIA, TABLES, Row
+from lrnet_edu.study.runs import Run, duration, planned_runs, reproduce, run_config, schedule, visible_gpus
+from lrnet_edu.support.errors import InputError
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=2, validate_every=1, max_voxels=40_000)
 ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("cascaded", paper={"DC": 0.65}))
@@ -156,7 +159,7 @@ def test_a_stopped_table_goes_on_and_ends_alike(
 
     def stopping(*args: Any, **options: Any) -> Any:
         if len(trained) == stopped_at:
-            monkeypatch.setattr("lrnet_edu.segmentation.case_dice", second_validation)
+            monkeypatch.setattr("lrnet_edu.mnet_training.case_dice", second_validation)
         return noted(*args, **options)
 
     calls = []
@@ -171,7 +174,7 @@ def test_a_stopped_table_goes_on_and_ends_alike(
     with pytest.raises(KeyboardInterrupt):
         table(scans, tmp_path)
     monkeypatch.setattr(experiments, "train_run", noted)
-    monkeypatch.setattr("lrnet_edu.segmentation.case_dice", case_dice)
+    monkeypatch.setattr("lrnet_edu.mnet_training.case_dice", case_dice)
     finished = {path.stem for path in (tmp_path / "scores").iterdir()} if stopped_at else set()
     assert len(finished) == stopped_at
     assert (tmp_path / "table2.md").exists() == bool(stopped_at)  # the table of what there is

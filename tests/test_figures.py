@@ -12,10 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from PIL import Image
 
-from lrnet_edu.config import METHODS
-from lrnet_edu.demo import DEMO_METHODS
 from lrnet_edu.distance_maps import KINDS, distance_map
-from lrnet_edu.errors import InputError
 from lrnet_edu.figures import (
     Picture,
     architecture_figure,
@@ -26,12 +23,15 @@ from lrnet_edu.figures import (
     telling_slices,
 )
 from lrnet_edu.figures.curves import HALF_SIGHT, running_mean
+from lrnet_edu.figures.palette import METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
 from lrnet_edu.figures.picture import LETTERS, colour_of
 from lrnet_edu.figures.volumes import TINT
+from lrnet_edu.lrnet_training import LesionError, LRNetQuality
+from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import case_scores
 from lrnet_edu.networks import LRNet, MNet
-from lrnet_edu.palette import METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
-from lrnet_edu.pretraining import LesionError, LRNetQuality
+from lrnet_edu.study.demo import DEMO_METHODS
+from lrnet_edu.support.errors import InputError
 
 SPACING = (4.0, 1.5, 2.0)
 

@@ -25,24 +25,28 @@ from test_course import write as write_notebook
 from test_tables import case
 from test_training import CPU, SCHEDULE, toy_task
 
-from lrnet_edu import demo, experiments, report, samples
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.commands.course import export_course
+from lrnet_edu.commands.evaluate import evaluate_folders
+from lrnet_edu.commands.maps import write_map
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
-from lrnet_edu.course import export_course
-from lrnet_edu.data import phantoms
+from lrnet_edu.data import samples
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.fetch import fetch_task
+from lrnet_edu.data.phantoms import phantom as phantoms
 from lrnet_edu.data.preprocessing import Preprocessing
-from lrnet_edu.errors import InputError
-from lrnet_edu.evaluation import evaluate_folders
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.figures import tables as figures_of_tables
-from lrnet_edu.files import predict_files, write_map
 from lrnet_edu.metrics import score_table
-from lrnet_edu.paper_tables import TABLES
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.training import State, fit, opened_run
-from lrnet_edu.writing import write_atomically
+from lrnet_edu.study import demo, report
+from lrnet_edu.study import runs as experiments
+from lrnet_edu.study.rows import TABLES
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import write_atomically
+from lrnet_edu.support.run_folder import State, opened_run
+from lrnet_edu.training import fit
 
 Work = Callable[[Path], object]  # writes into a folder, or a file in it
 

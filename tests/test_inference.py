@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu import allocator
-from lrnet_edu.errors import InputError
 from lrnet_edu.inference import _bell, _starts, predict_probabilities
 from lrnet_edu.networks import LRNet, MNet, Tandem
+from lrnet_edu.support.errors import InputError
 
 
 class Local(nn.Module):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lrnet_edu.errors import InputError
-from lrnet_edu.lesions import SIZES, by_size, lesion_scores
+from lrnet_edu.study.lesions import SIZES, by_size, lesion_scores
+from lrnet_edu.support.errors import InputError
 
 EVERYWHERE = np.ones((3, 3, 3), int)
 

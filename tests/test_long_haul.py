@@ -15,10 +15,11 @@ import pytest
 from scans import checkpoint, mask, scan, store
 
 from lrnet_edu import SliceViewer, distance_map
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
 from lrnet_edu.data.patches import PatchBatches
-from lrnet_edu.files import predict_files
-from lrnet_edu.segmentation import open_study, train_run
+from lrnet_edu.data.study import open_study
+from lrnet_edu.mnet_training import train_run
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 
@@ -107,7 +108,7 @@ def test_maps(number: int, record_property: Note) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_predicted_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Note) -> None:
-    from lrnet_edu import files
+    from lrnet_edu.commands import predict as files
 
     scans, memory = folder_of_scans(tmp_path / "scans", 200, (24, 40, 36)), Memory(200)
 

@@ -14,7 +14,6 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from lrnet_edu.errors import InputError
 from lrnet_edu.losses import (
     DEFAULT_ALPHA,
     DiceLoss,
@@ -30,6 +29,7 @@ from lrnet_edu.losses import (
     map_regression_loss,
 )
 from lrnet_edu.networks import LRNet
+from lrnet_edu.support.errors import InputError
 
 
 class PointwiseLRNet(nn.Module):

@@ -12,8 +12,8 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist, directed_hausdorff
 
 from lrnet_edu import metrics
-from lrnet_edu.errors import InputError
 from lrnet_edu.metrics import case_scores, score_table, surface_distances, surface_voxels
+from lrnet_edu.support.errors import InputError
 
 SPACING = (2.5, 0.7, 1.1)
 NEIGHBOURS_18 = [step for step in itertools.product((-1, 0, 1), repeat=3) if 1 <= np.abs(step).sum() <= 2]

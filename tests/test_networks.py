@@ -13,22 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu import networks
-from lrnet_edu.checkpoints import save_checkpoint
 from lrnet_edu.config import PRESETS
 from lrnet_edu.distance_maps import KINDS, distance_map
-from lrnet_edu.errors import InputError
 from lrnet_edu.losses import DiceLoss, map_regression_loss
-from lrnet_edu.networks import (
-    LRNet,
-    MNet,
-    ResidualBlock,
-    Tandem,
-    load_lrnet,
-    load_pretrained_lrnet,
-    lrnet_facts,
-    regress_maps,
-)
-from lrnet_edu.pretraining import held_out_shapes, lrnet_quality
+from lrnet_edu.lrnet_training import held_out_shapes, lrnet_quality
+from lrnet_edu.networks import LRNet, MNet, ResidualBlock, Tandem, regress_maps
+from lrnet_edu.support.checkpoints import save_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.trained import load_lrnet, load_pretrained_lrnet, lrnet_facts
 
 SHIPPED = [(kind, None) for kind in KINDS] + [("NI-DM", "sigmoid")]
 

@@ -23,7 +23,7 @@ import pytest
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
 
-from lrnet_edu import tables_text  # noqa: E402
+from lrnet_edu.study import text as tables_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = runpy.run_path(str(ROOT / "notebooks" / "build.py"))

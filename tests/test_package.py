@@ -36,7 +36,7 @@ def test_the_core_names_need_no_reader_and_no_plots() -> None:
 
 
 def test_training_from_a_cache_needs_no_reader() -> None:
-    loaded = modules_loaded_by("import lrnet_edu.segmentation, lrnet_edu.pretraining")
+    loaded = modules_loaded_by("import lrnet_edu.mnet_training, lrnet_edu.lrnet_training")
     assert loaded.isdisjoint({"torchio", "nibabel", "matplotlib", "SimpleITK"})
 
 

@@ -19,8 +19,9 @@ from torch import nn
 
 from lrnet_edu import InputError
 from lrnet_edu.config import Config
-from lrnet_edu.parallel import joined, local_device, processes, rank, shared
-from lrnet_edu.segmentation import open_study, segmentation_task, train_run
+from lrnet_edu.data.study import open_study
+from lrnet_edu.mnet_training import segmentation_task, train_run
+from lrnet_edu.support.parallel import process_group, local_device, processes, rank, data_parallel
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), batch_size=3, steps=4, max_voxels=40_000,
               warmup_steps=0)  # fmt: skip
@@ -49,7 +50,7 @@ def gradients(folder: Path) -> dict[str, torch.Tensor]:
         task = segmentation_task(config, study.cached["train"], study.cached["validation"], {}, 1)
         model, batch = task.model.double(), task.batches[1]
         batch = batch._replace(image=batch.image.double())
-        loss_of = shared(model, task.loss)
+        loss_of = data_parallel(model, task.loss)
         loss_of(batch, 3).backward()
         found |= {f"{method}.{name}": weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
     return found
@@ -57,7 +58,7 @@ def gradients(folder: Path) -> dict[str, torch.Tensor]:
 
 def main(folder: Path) -> None:
     """What each of the two processes does."""
-    with joined(torch.device("cpu")):
+    with process_group(torch.device("cpu")):
         save_file({name: grad.contiguous() for name, grad in gradients(folder).items()}, folder / f"process-{rank()}")
 
 
@@ -135,8 +136,8 @@ def test_without_torchrun_nothing_is_wrapped() -> None:
         return model(batch).sum()
 
     assert (rank(), processes()) == (0, 1)
-    assert shared(model, loss) is loss
-    with joined(torch.device("cpu")):
+    assert data_parallel(model, loss) is loss
+    with process_group(torch.device("cpu")):
         assert not torch.distributed.is_initialized()
 
 

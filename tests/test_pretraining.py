@@ -16,15 +16,12 @@ from scans import lits
 from scipy import ndimage
 from torch import Tensor, nn
 
-from lrnet_edu import pretraining
-from lrnet_edu.checkpoints import load_checkpoint
+from lrnet_edu import lrnet_training as pretraining
 from lrnet_edu.config import PretrainConfig
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.distance_maps import HARD_THRESHOLD, KINDS, distance_map
-from lrnet_edu.errors import InputError
-from lrnet_edu.networks import LRNet, load_lrnet
-from lrnet_edu.pretraining import (
+from lrnet_edu.lrnet_training import (
     LesionCrops,
     LesionError,
     LRNetQuality,
@@ -39,7 +36,12 @@ from lrnet_edu.pretraining import (
     soften,
     weighted_error,
 )
-from lrnet_edu.training import Task, fit, open_run
+from lrnet_edu.networks import LRNet
+from lrnet_edu.support.checkpoints import load_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.run_folder import Task, open_run
+from lrnet_edu.trained import load_lrnet
+from lrnet_edu.training import fit
 
 CPU = torch.device("cpu")
 CUBES = ((12, 3), (16, 2))

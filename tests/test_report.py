@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrnet_edu.errors import InputError
+from lrnet_edu.lrnet_training import LesionError, LRNetQuality
 from lrnet_edu.metrics import case_scores, score_table
 from lrnet_edu.networks import LRNet, MNet
-from lrnet_edu.pretraining import LesionError, LRNetQuality
-from lrnet_edu.report import DemoResults, _scores, report_html, write_report
+from lrnet_edu.study.report import DemoResults, _scores, report_html, write_report
+from lrnet_edu.support.errors import InputError
 
 HOSTILE = "<script>alert('x')</script>\"&<img src=https://example.org/x.png>"
 SPACING = (3.0, 1.0, 1.0)
@@ -176,7 +176,7 @@ def test_what_was_run_is_listed_with_its_total(page: Page) -> None:
 
 
 def test_write_report_writes_that_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrnet_edu.report.report_html", lambda _: "φ")
+    monkeypatch.setattr("lrnet_edu.study.report.report_html", lambda _: "φ")
     write_report(tmp_path / "new" / "report.html", results())
     assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == "φ"
     (tmp_path / "folder").mkdir()

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrnet_edu.distance_maps import CLIP, signed_distances
 from lrnet_edu.networks import MNet, kaiming_uniform
-from lrnet_edu.rivals import CLIP, MAP_WEIGHT, CascadedMNet, MultiBranch, signed_distances
+from lrnet_edu.rivals import MAP_WEIGHT, CascadedMNet, MultiBranch
 
 SIZES = {"features": (4, 8), "blocks": (1,)}
 
@@ -106,7 +107,7 @@ def test_the_branch_does_not_change_what_the_mnet_says() -> None:
     model, image = multi_branch(), torch.randn(2, 1, 8, 8, 8)
     torch.manual_seed(0)
     alone = MNet(1, 2, **SIZES)  # the same seed, without a branch
-    assert torch.equal(model(image)[0], alone(image))
+    assert torch.equal(model(image)[0], folder_lock(image))
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"mnet", "branch", "log_sigmas"}
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from lrnet_edu import InputError, samples
+from lrnet_edu import InputError
+from lrnet_edu.data import samples
 from lrnet_edu.data.nifti import read_image
-from lrnet_edu.demo import DEMO_METHODS
-from lrnet_edu.samples import sample_folder, sample_mnet
-from lrnet_edu.segmentation import load_mnet
+from lrnet_edu.data.samples import sample_folder, sample_mnet
+from lrnet_edu.study.demo import DEMO_METHODS
+from lrnet_edu.trained import load_mnet
 
 CLONE = Path(__file__).parents[1] / "data_samples"
 

@@ -18,29 +18,22 @@ import torch
 from scans import AFFINE, SHAPE, checkpoint, lits, lrnet_checkpoint, mask, scan, store
 from torch import Tensor, nn
 
-from lrnet_edu import losses, segmentation
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
-from lrnet_edu.config import METHODS, Config
+from lrnet_edu import losses
+from lrnet_edu import mnet_training as segmentation
+from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
-from lrnet_edu.errors import InputError
+from lrnet_edu.data.study import PARTS, Study, open_study, read_split, split_cases
+from lrnet_edu.distance_maps import SIGNED_DISTANCES
 from lrnet_edu.losses import DEFAULT_ALPHA, DiceLoss, MapDiceLoss, map_regression_loss
-from lrnet_edu.networks import LRNet, MNet, Tandem, load_lrnet, lrnet_facts, tensors_of
-from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet
-from lrnet_edu.segmentation import (
-    PARTS,
-    Study,
-    build_model,
-    case_dice,
-    load_mnet,
-    open_study,
-    read_split,
-    segmentation_task,
-    split_cases,
-    total_loss,
-    train_run,
-)
-from lrnet_edu.training import State
+from lrnet_edu.methods import METHODS
+from lrnet_edu.mnet_training import build_model, case_dice, segmentation_task, total_loss, train_run
+from lrnet_edu.networks import LRNet, MNet, Tandem
+from lrnet_edu.rivals import CascadedMNet
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.run_folder import State
+from lrnet_edu.trained import load_lrnet, load_mnet, lrnet_facts, tensors_of
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=3, validate_every=2, max_voxels=40_000)
 WITH_LRNET = [name for name, method in METHODS.items() if method.lrnet]

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from lrnet_edu.errors import InputError
-from lrnet_edu.statistics import Comparison, bootstrap_means, cases_needed, compare, correct, holm, signed_rank_p
+from lrnet_edu.study.statistics import Comparison, bootstrap_means, cases_needed, compare, correct, holm, signed_rank_p
+from lrnet_edu.support.errors import InputError
 
 
 def scores(

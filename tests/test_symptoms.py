@@ -16,15 +16,18 @@ from scans import lits, lrnet_checkpoint, mask, store
 from test_training import CPU, SCHEDULE, Points, line, rows_of, toy_task
 from torch import Tensor
 
-from lrnet_edu import segmentation
-from lrnet_edu.checkpoints import load_checkpoint
+from lrnet_edu import mnet_training as segmentation
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config, PretrainConfig
-from lrnet_edu.errors import InputError
-from lrnet_edu.files import predict_files
-from lrnet_edu.networks import LRNet, MNet, load_pretrained_lrnet
-from lrnet_edu.pretraining import pretrain_run
-from lrnet_edu.segmentation import Study, open_study, segmentation_task, split_cases, train_run
-from lrnet_edu.symptoms import Unfound, check_alive, enough_memory, never_moved
+from lrnet_edu.data.study import Study, open_study, split_cases
+from lrnet_edu.lrnet_training import pretrain_run
+from lrnet_edu.mnet_training import segmentation_task, train_run
+from lrnet_edu.networks import LRNet, MNet
+from lrnet_edu.support.checkpoints import load_checkpoint
+from lrnet_edu.support.devices import enough_memory
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.symptoms import Unfound, check_alive, never_moved
+from lrnet_edu.trained import load_pretrained_lrnet
 from lrnet_edu.training import fit
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB left.\nSee more.")

@@ -14,9 +14,9 @@ import pytest
 
 from lrnet_edu.figures.tables import comparison_figure
 from lrnet_edu.metrics import case_scores
-from lrnet_edu.paper_tables import CRITERIA, TABLE_1_ROWS, TABLE_2_ROWS, TABLES, Row
-from lrnet_edu.tables import as_csv, build_table, outcome, write_table
-from lrnet_edu.tables_text import as_markdown, claim_in_words, number, probability
+from lrnet_edu.study.rows import CRITERIA, TABLE_1_ROWS, TABLE_2_ROWS, TABLES, Row
+from lrnet_edu.study.table import as_csv, build_table, outcome, write_table
+from lrnet_edu.study.text import as_markdown, claim_in_words, number, probability
 
 FACTS = {"command": "lrnet-edu reproduce ...", "data": "data", "cases": {"train": 9, "validation": 3, "test": 31}}
 CASES = 30

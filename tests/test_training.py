@@ -22,21 +22,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lrnet_edu import training
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
-from lrnet_edu.config import Config, Schedule
-from lrnet_edu.errors import InputError
-from lrnet_edu.reading import told_apart
-from lrnet_edu.training import (
-    Task,
-    check_run,
-    choose_device,
-    estimate,
-    fit,
-    loader,
-    open_run,
-    opened_run,
-    reduced_precision,
-)
+from lrnet_edu.config import Config
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.support.devices import choose_device, reduced_precision
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import changed_settings
+from lrnet_edu.support.run_folder import Task, check_run, open_run, opened_run
+from lrnet_edu.training import Schedule, estimate, fit, loader
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(steps=8, validate_every=2, learning_rate=0.05, plateau_patience=0)
@@ -497,7 +489,7 @@ def test_a_run_is_resumed_with_its_own_settings_only(
 def test_settings_told_apart() -> None:
     long = "a" * 70
     before, now = {"steps": 5, "data": long + "1"}, {"steps": 8, "data": long + "2", "seed": 0}
-    assert told_apart(["steps", "data", "seed"], before, now) == "steps 5, now 8; data; seed not recorded, now 0"
+    assert changed_settings(["steps", "data", "seed"], before, now) == "steps 5, now 8; data; seed not recorded, now 0"
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "3", ""])

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.errors import InputError
-from lrnet_edu.explorer import CaseExplorer
+from lrnet_edu.figures.palette import LABEL_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
 from lrnet_edu.metrics import case_scores, score_table
-from lrnet_edu.page.encoding import MAX_VOXELS, encode_values, stride_for
-from lrnet_edu.painter import MaskPainter, preset_shapes
-from lrnet_edu.palette import LABEL_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
-from lrnet_edu.viewers import AXES, SliceViewer
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.viewers.encoding import MAX_VOXELS, encode_values, stride_for
+from lrnet_edu.viewers.explorer import CaseExplorer
+from lrnet_edu.viewers.painter import MaskPainter, preset_shapes
+from lrnet_edu.viewers.slices import AXES, SliceViewer
 
 SHAPE = (6, 8, 10)
 
@@ -235,7 +235,7 @@ def test_names_from_outside_are_escaped():
 
 def test_importing_the_viewers_loads_no_plotting_library():
     code = (
-        "import sys, lrnet_edu.viewers, lrnet_edu.painter, lrnet_edu.explorer; "
+        "import sys, lrnet_edu.viewers.slices, lrnet_edu.viewers.painter, lrnet_edu.viewers.explorer; "
         "heavy = {'matplotlib', 'PIL', 'ipywidgets', 'IPython', 'torchio', 'nibabel'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -484,7 +484,7 @@ def test_a_missing_or_misshapen_prediction_is_said_and_the_case_still_shown():
     assert any("no prediction" in note for note in viewer.notes)
     assert shown.scores("second", "soft") == {}
     shown.predictions["soft"]["second"] = np.zeros((2, 2, 2))
-    from lrnet_edu.explorer import _Choice
+    from lrnet_edu.viewers.explorer import _Choice
 
     bundle = _Choice(shown, {"case": "second", "method": "soft"})._repr_mimebundle_()
     assert "is left out" in bundle["text/html"]
@@ -492,7 +492,7 @@ def test_a_missing_or_misshapen_prediction_is_said_and_the_case_still_shown():
 
 
 def test_an_empty_prediction_leaves_distances_undefined():
-    from lrnet_edu.explorer import _Choice
+    from lrnet_edu.viewers.explorer import _Choice
 
     text = _Choice(explorer(), {"case": "first", "method": "sharp", "threshold": 0.95})._repr_mimebundle_()[
         "text/plain"

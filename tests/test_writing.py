@@ -21,19 +21,21 @@ import torch
 from filelock import FileLock, Timeout
 from scans import lits
 
-from lrnet_edu import writing
-from lrnet_edu.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.commands.maps import write_map
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config, PretrainConfig
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.preprocessing import Preprocessing
-from lrnet_edu.errors import InputError
-from lrnet_edu.experiments import reproduce
-from lrnet_edu.files import predict_files, write_map
-from lrnet_edu.pretraining import pretrain_run
-from lrnet_edu.segmentation import open_study, train_run
-from lrnet_edu.writing import alone, locked, unlocked, write_atomically
+from lrnet_edu.data.study import open_study
+from lrnet_edu.lrnet_training import pretrain_run
+from lrnet_edu.mnet_training import train_run
+from lrnet_edu.study.runs import reproduce
+from lrnet_edu.support import files as writing
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock, file_lock, release, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -100,8 +102,8 @@ def test_a_training_goes_on_while_a_spreadsheet_shows_its_log(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from lrnet_edu.writing import alone
-with alone(Path(sys.argv[1])):
+from lrnet_edu.writing import folder_lock
+with folder_lock(Path(sys.argv[1])):
     (Path(sys.argv[1]) / ".log.csv.4711.part").write_text("half")
     print("mine", flush=True)
     time.sleep(600)
@@ -112,12 +114,12 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "mine\n"
-        with pytest.raises(InputError, match="Another process is writing to"), alone(tmp_path):
+        with pytest.raises(InputError, match="Another process is writing to"), folder_lock(tmp_path):
             pass
         assert ".log.csv.4711.part" in names(tmp_path)  # it may still be written
         holder.kill()
     assert names(tmp_path) == [".lock", ".log.csv.4711.part"]
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         assert names(tmp_path) == [".lock"]
     assert names(tmp_path) == []
 
@@ -128,7 +130,7 @@ def hold_again_and_again(folder: Path) -> tuple[int, int]:
     end = time.monotonic() + 2
     while time.monotonic() < end:
         try:
-            lock = locked(folder / "a.lock", wait=False)
+            lock = file_lock(folder / "a.lock", wait=False)
         except Timeout:
             continue
         held += 1
@@ -137,7 +139,7 @@ def hold_again_and_again(folder: Path) -> tuple[int, int]:
             (folder / "held").unlink()
         except OSError:
             shared += 1
-        unlocked(lock)
+        release(lock)
     return held, shared
 
 
@@ -154,10 +156,10 @@ def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     for folder in (tmp_path, inner):
         for name in (".a.nii.gz.12.part", ".b.json.7.part", "a.12.part", ".gitignore", ".12.part", ".a.part"):
             (folder / name).touch()
-    with alone(tmp_path, "a.nii.gz"), alone(tmp_path, "c"):
+    with folder_lock(tmp_path, "a.nii.gz"), folder_lock(tmp_path, "c"):
         assert ".a.nii.gz.12.part" not in names(tmp_path)
     assert ".b.json.7.part" in names(tmp_path)
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         pass
     assert names(tmp_path) == [".12.part", ".a.part", ".gitignore", "a.12.part", "run"]
     assert len(names(inner)) == 6  # somebody else may be at work there
@@ -166,10 +168,10 @@ def test_only_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
 def test_a_folder_in_which_nothing_came_to_be_goes_again(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     for folder in (tmp_path / "new" / "run", tmp_path / "old"):
-        with pytest.raises(InputError, match="no"), alone(folder):
+        with pytest.raises(InputError, match="no"), folder_lock(folder):
             raise InputError("no")
     assert names(tmp_path) == ["old"]
-    with alone(tmp_path / "new" / "run"):
+    with folder_lock(tmp_path / "new" / "run"):
         write_atomically(tmp_path / "new" / "run" / "a.json", b"{}")
     assert names(tmp_path / "new" / "run") == ["a.json"]
 
@@ -178,7 +180,7 @@ def test_waiting(tmp_path: Path) -> None:
     order, holding = [], threading.Event()
 
     def other() -> None:
-        with alone(tmp_path):
+        with folder_lock(tmp_path):
             holding.set()
             time.sleep(0.2)
             order.append("other")
@@ -186,7 +188,7 @@ def test_waiting(tmp_path: Path) -> None:
     thread = threading.Thread(target=other)
     thread.start()
     holding.wait()
-    with alone(tmp_path, wait=True):
+    with folder_lock(tmp_path, wait=True):
         order.append("this")
     thread.join()
     assert order == ["other", "this"]
@@ -201,7 +203,7 @@ def test_a_place_that_knows_no_locks_can_be_used(
 
     (tmp_path / ".a.json.7.part").touch()
     monkeypatch.setattr(FileLock, "acquire", unknown)
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         write_atomically(tmp_path / "b.json", b"{}")
     assert names(tmp_path) == [".a.json.7.part", "b.json"]  # it may have an owner
 

@@ -9,7 +9,7 @@ from benchmarks.readings.balls import ball
 from lrnet_edu.config import PRESETS
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.preprocessing import CT_WINDOW, effective_range
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.data.samples import sample_folder
 
 
 def readings() -> dict[str, str]:

@@ -20,7 +20,7 @@ from lrnet_edu import (
 )
 from lrnet_edu.distance_maps import KINDS
 from lrnet_edu.losses import DEFAULT_ALPHA, cost_of_empty_output
-from lrnet_edu.losses._shared import EPS
+from lrnet_edu.losses.inputs import EPS
 
 
 def readings() -> dict[str, str]:

@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.readings.balls import ball, small_lesion
 from lrnet_edu import DiceLoss, DistanceRegressionLoss, LRNet, MNet, distance_map, load_pretrained_lrnet
 from lrnet_edu.config import Config
-from lrnet_edu.pretraining import pair
+from lrnet_edu.lrnet_training import pair
 
 SEEDS = 20
 LRNETS = "[results/lrnet.md](../results/lrnet.md)"

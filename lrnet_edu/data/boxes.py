@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.labels import encode, parse_labels
 from lrnet_edu.data.nifti import Volume, read_mask
+from lrnet_edu.support.labels import encode, parse_labels
 
 PADDING = 0.25  # of the axis, at most, on each side
 MARGIN = 2  # voxels kept around the objects

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -25,14 +27,13 @@ import numpy as np
 from filelock import Timeout
 from tqdm import tqdm
 
-from lrnet_edu.data.boxes import random_box
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.labels import Labels, format_labels
+from lrnet_edu.data.checks import check_growth, check_scan, doubtful_scale
 from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
-from lrnet_edu.data.preprocessing import Preprocessing, check_growth, check_scan, doubtful_scale, prepare
-from lrnet_edu.errors import InputError
-from lrnet_edu.processes import run_jobs
-from lrnet_edu.writing import locked, reason, rename, unlocked
+from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import file_lock, reason, release, rename
+from lrnet_edu.support.labels import Labels, format_labels
 
 _FORMAT = 2  # raise it when the content of a case's folder changes its meaning
 
@@ -149,9 +150,18 @@ def cache_cases(
     todo = {place: case for place, case in zip(places, cases, strict=True) if not place.is_dir()}
     _check_labels(cases, places, labels)
     jobs = [(case, settings, labels, place) for place, case in todo.items()]
-    done = run_jobs(_cache_case, jobs, _default_workers(todo.values()) if workers is None else workers, _start_worker)
-    for _ in tqdm(done, "Preparing cases", len(jobs), unit="case", disable=not (progress and jobs)):
-        pass
+    workers = min(len(jobs), _default_workers(todo.values()) if workers is None else workers)
+    with tqdm(desc="Preparing cases", total=len(jobs), unit="case", disable=not (progress and jobs)) as bar:
+        if workers <= 1:
+            for job in jobs:
+                _cache_case(*job)
+                bar.update()
+        else:
+            spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
+            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+                for future in as_completed([pool.submit(_cache_case, *job) for job in jobs]):
+                    future.result()
+                    bar.update()
     return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
 
 
@@ -173,14 +183,14 @@ def _start_worker() -> None:
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
     """Prepare one case, unless another process does so: then wait until it is done."""
     try:
-        lock = locked(_lock_of(place), wait=True)
+        lock = file_lock(_lock_of(place), wait=True)
     except OSError as error:
         raise _unwritable(place.parent, error) from error
     try:
         if not place.is_dir():
             _write_case(case, settings, labels, place)
     finally:
-        unlocked(lock)
+        release(lock)
 
 
 def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
@@ -190,8 +200,6 @@ def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
     check_same_grid(image, mask, case.image, case.mask)
     check_scan(case.image, image)
     check_growth(case.image, image, settings)
-    if settings.random_boxes:
-        image, mask = random_box(image, mask, case.name)
     prepared = prepare(image, settings, mask, labels)
     assert prepared.classes is not None
     remarks = [sentence] if (sentence := doubtful_scale(case.name, image, settings)) else []
@@ -275,13 +283,13 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what processes left behind that died while they wrote: nobody holds the lock of their case."""
     for name in {path.name.split(".")[0] for pattern in ("*.part", "*.lock") for path in folder.glob(pattern)}:
         try:
-            lock = locked(_lock_of(folder / name), wait=False)
+            lock = file_lock(_lock_of(folder / name), wait=False)
         except Timeout:
             continue
         if lock is not None:
             for partial in folder.glob(f"{name}.*.part"):
                 shutil.rmtree(partial, ignore_errors=True)
-        unlocked(lock)
+        release(lock)
 
 
 def _unwritable(folder: Path, error: OSError) -> InputError:

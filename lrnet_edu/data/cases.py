@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lrnet_edu.errors import InputError
-from lrnet_edu.reading import read_json
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import read_json
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\.nii(?:\.gz)?)")
 _MEANT_AS_CASE = re.compile(r"(volume|segmentation)-\w+\.nii(\.gz)?", re.IGNORECASE)
@@ -75,7 +75,7 @@ def misnamed(folder: str | Path) -> list[str]:
     return [name for name in names if _MEANT_AS_CASE.fullmatch(name) and not _LITS_NAME.fullmatch(name)]
 
 
-def a_few(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first five names, and how many more there are."""
     more = len(names) - 5
     return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

@@ -23,8 +23,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lrnet_edu.errors import InputError
-from lrnet_edu.writing import alone, rename
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock, rename
 
 ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
 MD5 = {  # of the published archives, NAME.tar
@@ -71,7 +71,7 @@ def fetch_task(
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists and is no task of the Decathlon; choose another output folder.")
     try:
-        with alone(out, name):
+        with folder_lock(out, name):
             _download(f"{address}/{name}.tar", part)
             say(f"Checking {part.name} and unpacking it ...")
             _verify(part, MD5[name])

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from lrnet_edu.errors import InputError
-from lrnet_edu.writing import replacing
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import atomic_writer
 
 _SILENT = logging.Logger("nibabel", level=100)  # what nibabel mends in a header it need not announce
 _CHUNK = 1 << 24  # bytes read at a time, so that memory follows what a file holds and not what it promises
@@ -183,7 +183,7 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description
     image.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
     if not np.allclose(image.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
         image.set_qform(None, code=0)
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         if path.suffix == ".gz":
             with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
                 image.to_stream(stream)

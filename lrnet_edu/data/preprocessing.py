@@ -18,18 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from lrnet_edu.components import connected_components
-from lrnet_edu.cropping import occupied_box
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.labels import Labels, encode
 from lrnet_edu.data.nifti import Volume, read_grid, read_image, spacing_of
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.labels import Labels, encode
+from lrnet_edu.support.voxels import connected_components, occupied_box
 
 CT_WINDOW = (-200.0, 250.0)
 """The default window in HU: liver, its lesions and other soft tissue."""
@@ -51,12 +49,10 @@ class Preprocessing:
     Attributes:
         spacing: voxel size of the isotropic grid in mm.
         window: the HU range that is mapped to [0, 1]; None standardises instead (MR).
-        random_boxes: crop or pad each case at random first (``lrnet_edu.data.boxes``).
     """
 
     spacing: float
     window: tuple[float, float] | None
-    random_boxes: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.spacing < 1e4:
@@ -131,40 +127,6 @@ def _is_ct(cases: Sequence[Case]) -> bool:
     probes = [cases[i] for i in sorted({0, len(cases) // 2, len(cases) - 1})]
     votes = [float(np.quantile(read_image(case.image).data, 0.001)) <= -200 for case in probes]
     return 2 * sum(votes) > len(votes)
-
-
-def check_growth(path: str | Path, image: Volume, settings: Preprocessing) -> None:
-    """Raise InputError if a scan's voxels are so large that the network's grid would need many times as many."""
-    volume = math.prod(n * step for n, step in zip(image.data.shape, image.spacing, strict=True))
-    voxels = volume / settings.spacing**3
-    if voxels > max(_MOST_NEW_VOXELS, _MOST_GROWTH * image.data.size):
-        sizes = " x ".join(f"{step:g}" for step in image.spacing)
-        raise InputError(
-            f"{path} has voxels of {sizes} mm (z, y, x), too coarse for a network that works at {settings.spacing:g} "
-            f"mm ({voxels:.1e} voxels for {image.data.size}): mend the spacing in its header, or use a finer scan."
-        )
-
-
-def check_scan(path: str | Path, image: Volume) -> None:
-    """Raise InputError if what was given as a scan is a segmentation."""
-    if is_segmentation(image.data):
-        raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
-
-
-def doubtful_scale(name: str, image: Volume, settings: Preprocessing) -> str | None:
-    """A sentence where a scan's numbers can hardly be HU: none is below 0, though the window is."""
-    if settings.window is None or settings.window[0] >= 0 or image.data.min() < 0:
-        return None
-    return (
-        f"{name} has no value below 0, and the window begins at {settings.window[0]:g} HU: if the scan was stored with "
-        "an offset (often 1024), subtract it."
-    )
-
-
-def is_segmentation(data: np.ndarray) -> bool:
-    """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
-    low, high = data.min(), data.max()
-    return bool(0 <= low < high <= 9 and (data == np.rint(data)).all())
 
 
 def prepare(

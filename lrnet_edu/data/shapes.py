@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 RADII = (1 / 16, 0.57)  # shares of the cube's edge
 ROUGHNESS = (0.0, 0.55)  # how far the surface is pushed, as a share of the radius

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.data.nifti import read_mask
+from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.exercises.verdict import check, close
-from lrnet_edu.samples import sample_folder
 
 
 @check("That is the window transform: everything that is not soft tissue is pressed against 0 or 1.")

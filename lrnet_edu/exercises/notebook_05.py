@@ -10,7 +10,7 @@ import torch
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.exercises.verdict import check, close
 from lrnet_edu.losses import cost_of_empty_output, map_regression_loss
-from lrnet_edu.networks import load_pretrained_lrnet
+from lrnet_edu.trained import load_pretrained_lrnet
 
 
 @check("The gradient has passed through a network that did not learn from it: the whole trick of the paper.")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.exercises.verdict import check, close
-from lrnet_edu.statistics import holm
+from lrnet_edu.study.statistics import holm
 
 
 @check(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrnet_edu.data.labels import parse_labels
 from lrnet_edu.data.patches import maps_of_classes
-from lrnet_edu.errors import InputError
 from lrnet_edu.exercises.verdict import check, close
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.labels import parse_labels
 
 
 @check("A comma divides objects, a plus unites numbers; what is not named is background.")

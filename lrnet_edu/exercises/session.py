@@ -10,7 +10,7 @@ import torch
 
 from lrnet_edu._version import __version__
 from lrnet_edu.config import fast
-from lrnet_edu.training import choose_device
+from lrnet_edu.support.devices import choose_device
 
 
 def set_up(seed: int = 0) -> torch.device:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lrnet_edu.palette import BLUE, GREEN, ORANGE
+from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE
 
 COLORS = {None: BLUE, True: GREEN, False: ORANGE}
 HEADS = {None: "Your turn.", True: "✓ Right.", False: "Not yet."}

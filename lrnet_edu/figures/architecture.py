@@ -12,9 +12,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import nn
 
+from lrnet_edu.figures.palette import BLACK, BLUE, GREY, PURPLE, VERMILION
 from lrnet_edu.figures.picture import WIDTH, Picture, styled
 from lrnet_edu.networks import LRNet, MNet, ResidualBlock
-from lrnet_edu.palette import BLACK, BLUE, GREY, PURPLE, VERMILION
 
 WIDE, TALL = 1.12, 0.66  # inches, of a box
 DOWN = 0.92  # inches from one level to the next

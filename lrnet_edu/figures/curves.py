@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from lrnet_edu.errors import InputError
+from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
 from lrnet_edu.figures.picture import Picture, colour_of, styled, two_lines
-from lrnet_edu.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
-from lrnet_edu.pretraining import LRNetQuality
+from lrnet_edu.lrnet_training import LRNetQuality
+from lrnet_edu.support.errors import InputError
 
 HALF_SIGHT = 15  # voxels: the LR-Net sees 31 in each direction, its own and 15 on either side
 BINS_PER_OCTAVE = 2  # of the running mean over lesion sizes

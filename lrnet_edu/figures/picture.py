@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from typing import Any, Literal
@@ -9,9 +10,8 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from lrnet_edu.config import METHODS
-from lrnet_edu.page import data_uri
-from lrnet_edu.palette import BLACK, GREY, METHOD_COLORS
+from lrnet_edu.figures.palette import BLACK, GREY, METHOD_COLORS
+from lrnet_edu.methods import METHODS
 
 WIDTH = 10.0  # inches; with letters of 11 points and more, legible from the last row
 LETTERS = 11  # points
@@ -79,3 +79,7 @@ def two_lines(title: str) -> str:
     """A method's title broken before its last "+", to stand above a narrow panel."""
     head, plus, tail = title.rpartition(" + ")
     return f"{head}\n+ {tail}" if plus else title
+
+
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

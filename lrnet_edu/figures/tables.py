@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lrnet_edu.figures.palette import BLACK, GREY
 from lrnet_edu.figures.picture import Picture, colour_of, styled
-from lrnet_edu.palette import BLACK, GREY
-from lrnet_edu.paper_tables import BASELINE, TABLES
+from lrnet_edu.study.rows import BASELINE, TABLES
 
 LEFT_END = -0.45  # of the axis, in DC, unless a row's mean lies further out
 
@@ -23,7 +23,7 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
     the others' room ends in an arrow with its end's value and the number of seeds out there.
 
     Args:
-        result: what :func:`lrnet_edu.tables.build_table` returned.
+        result: what :func:`lrnet_edu.study.table.build_table` returned.
     """
     rows = [row for row in result["rows"] if row["comparison"]]
     baseline = next((row for row in result["rows"] if row["row"] == BASELINE), None)

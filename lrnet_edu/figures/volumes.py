@@ -16,18 +16,12 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lrnet_edu.components import connected_components
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.errors import InputError
+from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 from lrnet_edu.figures.picture import Picture, styled, two_lines
-from lrnet_edu.palette import (
-    CT_COLORMAP,
-    MAP_COLORMAP,
-    PREDICTION_COLOR,
-    REFERENCE_COLOR,
-    SIGNED_MAP_COLORMAP,
-)
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.voxels import connected_components
 
 FORMULAS = {  # mathematical text for the titles; {m} is 1 in voxels, the smallest D of the component in mm
     "O-DM": "$D$",

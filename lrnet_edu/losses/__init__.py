@@ -25,15 +25,14 @@ labels the network does not know) on the CPU; on a GPU values are not looked at,
 under ``torch.compile``.
 """
 
-from lrnet_edu.losses.maps import DEFAULT_ALPHA as DEFAULT_ALPHA
-from lrnet_edu.losses.maps import DistanceRegressionLoss as DistanceRegressionLoss
-from lrnet_edu.losses.maps import MapDiceLoss as MapDiceLoss
-from lrnet_edu.losses.maps import MapWeightedDiceLoss as MapWeightedDiceLoss
-from lrnet_edu.losses.maps import cost_of_empty_output as cost_of_empty_output
-from lrnet_edu.losses.maps import map_regression_loss as map_regression_loss
-from lrnet_edu.losses.masks import DiceLoss as DiceLoss
-from lrnet_edu.losses.masks import ExpLogLoss as ExpLogLoss
-from lrnet_edu.losses.masks import FocalTverskyLoss as FocalTverskyLoss
-from lrnet_edu.losses.masks import GeneralizedDiceLoss as GeneralizedDiceLoss
-from lrnet_edu.losses.masks import TverskyLoss as TverskyLoss
-from lrnet_edu.losses.masks import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
+from lrnet_edu.losses.imbalance import ExpLogLoss as ExpLogLoss
+from lrnet_edu.losses.imbalance import FocalTverskyLoss as FocalTverskyLoss
+from lrnet_edu.losses.imbalance import GeneralizedDiceLoss as GeneralizedDiceLoss
+from lrnet_edu.losses.imbalance import TverskyLoss as TverskyLoss
+from lrnet_edu.losses.imbalance import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
+from lrnet_edu.losses.paper import DiceLoss as DiceLoss
+from lrnet_edu.losses.paper import DistanceRegressionLoss as DistanceRegressionLoss
+from lrnet_edu.losses.paper import MapDiceLoss as MapDiceLoss
+from lrnet_edu.losses.paper import MapWeightedDiceLoss as MapWeightedDiceLoss
+from lrnet_edu.losses.paper import cost_of_empty_output as cost_of_empty_output
+from lrnet_edu.losses.paper import map_regression_loss as map_regression_loss

@@ -27,7 +27,7 @@ REPEATS = 1 if FAST else 5  # of the timing below
 # %% tags=["nbval-check-output"]
 from lrnet_edu import find_cases
 from lrnet_edu.data.nifti import read_mask
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.data.samples import sample_folder
 
 masks = [read_mask(case.mask).data for case in find_cases(sample_folder())]  # (D, H, W): 1 liver, 2 tumour
 shares = sorted((mask == 2).mean() for mask in masks)
@@ -215,7 +215,7 @@ if device.type == "cpu":
 # %%
 from lrnet_edu import load_pretrained_lrnet
 from lrnet_edu.data.nifti import read_image
-from lrnet_edu.viewers import SliceViewer
+from lrnet_edu.viewers.slices import SliceViewer
 
 ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)

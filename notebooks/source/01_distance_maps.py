@@ -70,7 +70,7 @@ D = distances_by_hand(mask)
 
 # %%
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import MAP_COLORMAP, SIGNED_MAP_COLORMAP
+from lrnet_edu.figures.palette import MAP_COLORMAP, SIGNED_MAP_COLORMAP
 
 
 def show_numbers(maps, alt):
@@ -257,7 +257,7 @@ for kind, ours in by_hand.items():
 # (Mouse, finger or keyboard; the maps follow at once.)
 
 # %%
-from lrnet_edu.painter import MaskPainter
+from lrnet_edu.viewers.painter import MaskPainter
 
 MaskPainter("large and small", size=24, title="A mask and its four maps")
 
@@ -453,7 +453,7 @@ exercises.check_1_4(answer)
 # %%
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.figures import maps_figure
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.data.samples import sample_folder
 
 ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)

@@ -30,7 +30,7 @@ PATCHES = 100 if FAST else 1000  # random sub-images per case
 # %% tags=["nbval-check-output"]
 from lrnet_edu import find_cases
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.data.samples import sample_folder
 
 cases = {case.name: case for case in find_cases(sample_folder())}
 scan = read_image(cases["volume-0"].image)
@@ -76,7 +76,7 @@ for name in ("volume-0", "volume-3", "volume-8"):
 # contours can be switched off.)
 
 # %%
-from lrnet_edu.viewers import SliceViewer
+from lrnet_edu.viewers.slices import SliceViewer
 
 SliceViewer(
     scan.data,
@@ -110,7 +110,7 @@ for low, high in ((-1000, 1500), (-200, 250), (0, 160)):
 
 # %%
 from lrnet_edu.figures import Picture, telling_slices
-from lrnet_edu.palette import CT_COLORMAP
+from lrnet_edu.figures.palette import CT_COLORMAP
 
 k = telling_slices(labels.data == 2, 1)[0]
 figure = Picture(4.1)
@@ -236,7 +236,7 @@ print(f"lesion: {100 * lesion.mean():.2f} % of the scan, {100 * body.mean():.2f}
 # mask again: what would you do?
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.data.labels import parse_labels
+from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 
 at_3_mm = Preprocessing(spacing=3.0, window=(-200, 250))
@@ -336,7 +336,7 @@ for step, share in zip(steps, np.median(table, axis=0), strict=True):
     print(f"{step.replace(chr(10), ' '):27} median lesion share {100 * share:6.2f} %, 1 voxel in {1 / share:.0f}")
 
 # %%
-from lrnet_edu.palette import BLACK, BLUE
+from lrnet_edu.figures.palette import BLACK, BLUE
 
 figure = Picture(3.8)
 axes = figure.subplots()

@@ -39,8 +39,8 @@ import torch
 
 from lrnet_edu import distance_map
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import MAP_COLORMAP
-from lrnet_edu.pretraining import held_out_shapes
+from lrnet_edu.figures.palette import MAP_COLORMAP
+from lrnet_edu.lrnet_training import held_out_shapes
 
 masks = held_out_shapes(HELD_OUT, 48)  # a list of (D, H, W), bool
 
@@ -65,7 +65,7 @@ figure.finish(
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import LRNet
-from lrnet_edu.pretraining import pair
+from lrnet_edu.lrnet_training import pair
 
 probabilities = pair(torch.from_numpy(np.stack(masks[:2])).float())  # (B, 2, D, H, W)
 with torch.inference_mode():
@@ -89,7 +89,7 @@ print("weights:", f"{sum(weight.numel() for weight in LRNet().parameters()):,}")
 
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.pretraining import lrnet_quality
+from lrnet_edu.lrnet_training import lrnet_quality
 
 
 class Photocopier(torch.nn.Module):
@@ -139,7 +139,7 @@ exercises.check_3_1(answer)
 # %% [markdown]
 # ## 3 · Train it
 #
-# Everything that a training is made of is in `lrnet_edu.pretraining`: random shapes, their maps, Adam, and a validation
+# Everything that a training is made of is in `lrnet_edu.lrnet_training`: random shapes, their maps, Adam, and a validation
 # on shapes that are never trained on. **Question.** Two curves will be drawn: 1 − Dice and the error of φ. Which of
 # them will be down first, and why?
 
@@ -150,8 +150,8 @@ from pathlib import Path
 
 from lrnet_edu.config import pretrain_config
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.networks import load_lrnet
-from lrnet_edu.pretraining import pretrain_on
+from lrnet_edu.trained import load_lrnet
+from lrnet_edu.lrnet_training import pretrain_on
 
 folder = Path(tempfile.mkdtemp()) / "lrnet"
 config = pretrain_config("NI-DM", steps=STEPS, validate_every=STEPS // VALIDATIONS)
@@ -282,7 +282,7 @@ figure.finish(
 # **Question.** From which radius on should a ball be too large for a window of 15 voxels to either side?
 
 # %%
-from lrnet_edu.palette import BLACK, GREY, METHOD_COLORS, VERMILION
+from lrnet_edu.figures.palette import BLACK, GREY, METHOD_COLORS, VERMILION
 
 
 def ball(radius, margin=4):
@@ -431,8 +431,8 @@ exercises.check_3_3(answer)
 
 # %%
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.viewers import SliceViewer
+from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.viewers.slices import SliceViewer
 
 ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)
@@ -474,7 +474,7 @@ for where, voxels_there in (
 # what is the gradient where the output ReLU is off? (The slider `p` above asks the one that ships.)
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.pretraining import soft_response
+from lrnet_edu.lrnet_training import soft_response
 
 P = (1.0, 0.6, 0.2, 0.05)
 small_masks = held_out_shapes(4, 24)
@@ -585,7 +585,7 @@ print(f"weights that get a gradient: {with_gradient} of {sum(w.numel() for w in 
 # Does our patient live again?
 
 # %%
-from lrnet_edu.pretraining import weighted_error
+from lrnet_edu.lrnet_training import weighted_error
 
 print(f"dead: error of phi {target[target > 0].mean():.2f} inside the lesions")  # where the output is 0
 

@@ -112,10 +112,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from lrnet_edu.config import METHODS
-from lrnet_edu.demo import demo_config
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import load_mnet, open_study, train_run
+from lrnet_edu.methods import METHODS
+from lrnet_edu.study.demo import demo_config
+from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.trained import load_mnet
+from lrnet_edu.data.study import open_study
+from lrnet_edu.mnet_training import train_run
 
 configs = {method: demo_config(method, seed=0) for method in ("dice", "mapdice")}
 if GPU_STEPS:
@@ -234,7 +236,7 @@ import ipywidgets as widgets
 from IPython.display import HTML, display
 
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import BLACK, GREY, MAP_COLORMAP, METHOD_COLORS
+from lrnet_edu.figures.palette import BLACK, GREY, MAP_COLORMAP, METHOD_COLORS
 
 phi_12 = distance_map(ball(12))  # (D, H, W)
 grid = torch.linspace(0, 0.98, 99)
@@ -394,13 +396,7 @@ exercises.check_4_2(answer)
 
 
 # %%
-from lrnet_edu import (
-    ExpLogLoss,
-    FocalTverskyLoss,
-    GeneralizedDiceLoss,
-    TverskyLoss,
-    WeightedCrossEntropyLoss,
-)
+from lrnet_edu import ExpLogLoss, FocalTverskyLoss, GeneralizedDiceLoss, TverskyLoss, WeightedCrossEntropyLoss
 
 LOSSES = {
     "Dice": DiceLoss(),
@@ -457,7 +453,7 @@ for name, (lesion, background) in missed.items():
 # The whole story, from found to missed:
 
 # %%
-from lrnet_edu.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
+from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
 
 COLOURS = dict(zip(LOSSES, (BLUE, SKY_BLUE, VERMILION, GREEN, ORANGE, GREY, PURPLE), strict=True))
 STYLES = dict(zip(LOSSES, ("-o", "--s", "-^", ":v", "-P", ":X", "-D"), strict=True))

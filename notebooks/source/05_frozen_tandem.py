@@ -39,8 +39,8 @@ TRAINING_CASES = 2 if FAST else 12
 
 # %%
 from lrnet_edu import load_pretrained_lrnet
-from lrnet_edu.samples import sample_mnet
-from lrnet_edu.segmentation import load_mnet
+from lrnet_edu.data.samples import sample_mnet
+from lrnet_edu.trained import load_mnet
 
 trained = load_mnet(sample_mnet("dice"))  # the M-Net, and how its input has to be prepared
 mnet, lrnet = trained.mnet, load_pretrained_lrnet("NI-DM")
@@ -58,8 +58,8 @@ from scipy import ndimage
 from lrnet_edu import distance_map, find_cases
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.patches import cut
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import split_cases
+from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.data.study import split_cases
 
 cases = {case.name: case for case in find_cases(sample_folder())}
 split = split_cases(list(cases))  # the same for every training: train, validation, test
@@ -277,7 +277,7 @@ for name, values in push_on_p.items():
 
 # %%
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import CT_COLORMAP, MAP_COLORMAP, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
+from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 
 
 def draw(axes, plane, title, colours, low, high, ticks=None, label="no unit"):
@@ -340,7 +340,7 @@ for name, values in push_on_p.items():
 # slice above, so that its few strongest values are clipped.)
 
 # %%
-from lrnet_edu.viewers import SliceViewer
+from lrnet_edu.viewers.slices import SliceViewer
 
 low, high = trained.preprocessing.window
 SliceViewer(
@@ -437,7 +437,7 @@ print(f"the map's error pushes from q = {speaks[0]} to {speaks[-1]} and is loude
 print(f"Dice pushes at every q and is loudest at {loudest['Dice']}")
 
 # %%
-from lrnet_edu.palette import BLACK, METHOD_COLORS
+from lrnet_edu.figures.palette import BLACK, METHOD_COLORS
 
 figure = Picture(3.9)
 axes = figure.subplots()
@@ -543,7 +543,7 @@ for who, net in (("trained", mnet), ("fresh", fresh_mnet())):
         print(f"  alpha = {alpha:3}: the map's error pulls {weakest:.3g} to {strongest_one:.3g} times as hard as Dice")
 
 # %%
-from lrnet_edu.palette import GREY, VERMILION
+from lrnet_edu.figures.palette import GREY, VERMILION
 
 alphas = np.array([0.1, 1, 10, 100])
 figure = Picture(4.2)
@@ -620,7 +620,7 @@ print(f"in the large lesion both push equally hard at alpha = {sizes_of_push['Di
 # %% tags=["nbval-check-output"]
 from lrnet_edu.config import preset
 from lrnet_edu.data.patches import Batch
-from lrnet_edu.segmentation import total_loss
+from lrnet_edu.mnet_training import total_loss
 
 here_and_now = Batch(image[None, None], target, {"NI-DM": true_map}, ["volume-2"])
 with torch.no_grad():
@@ -778,7 +778,7 @@ figure.finish(
 # still computes distance maps?
 
 # %%
-from lrnet_edu.pretraining import lrnet_quality
+from lrnet_edu.lrnet_training import lrnet_quality
 
 tandems = {name: Tandem(deepcopy(mnet), deepcopy(lrnet), frozen=name == "frozen") for name in ("frozen", "unfrozen")}
 learnt = {name: train(tandem, map_alone, patches, rate=1e-3) for name, tandem in tandems.items()}

@@ -27,8 +27,8 @@ TEST_CASES = 3 if FAST else 5  # of the five that no training has seen
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import LRNet
-from lrnet_edu.checkpoints import load_checkpoint
-from lrnet_edu.samples import sample_mnet
+from lrnet_edu.support.checkpoints import load_checkpoint
+from lrnet_edu.data.samples import sample_mnet
 
 tensors, facts = load_checkpoint(sample_mnet("mapdice+lrnet"))
 networks = {name.split(".")[0] for name in tensors}
@@ -41,8 +41,8 @@ print(f"thrown away after training: {sum(weight.numel() for weight in LRNet().pa
 # LR-Net has taught it, if anything, is in its weights. We load one for each of the demo's four methods.
 
 # %%
-from lrnet_edu.config import METHODS
-from lrnet_edu.segmentation import load_mnet
+from lrnet_edu.methods import METHODS
+from lrnet_edu.trained import load_mnet
 
 trained = {
     METHODS[method].title: load_mnet(sample_mnet(method))
@@ -62,8 +62,8 @@ from scipy import ndimage
 
 from lrnet_edu import find_cases
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.samples import sample_folder
-from lrnet_edu.segmentation import split_cases
+from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.data.study import split_cases
 
 cases = {case.name: case for case in find_cases(sample_folder())}
 split = split_cases(list(cases))
@@ -103,7 +103,7 @@ for way, probabilities in ways.items():
 
 # %%
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import MAP_COLORMAP, REFERENCE_COLOR
+from lrnet_edu.figures.palette import MAP_COLORMAP, REFERENCE_COLOR
 
 on_grid = prepare(scan, one.preprocessing, read_mask(cases["volume-2"].mask), one.labels).classes == 1  # (d, h, w)
 edge_to_edge, overlapping = list(ways.values())[1:]
@@ -134,7 +134,7 @@ figure.finish(
 import tempfile
 from pathlib import Path
 
-from lrnet_edu.files import predict_files
+from lrnet_edu.commands.predict import predict_files
 
 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
     out = Path(folder) / "segmentation-2.nii.gz"
@@ -142,7 +142,7 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
     written = read_mask(out)
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.data.labels import decode
+from lrnet_edu.support.labels import decode
 
 ours, _ = back_to_original(ways["windows that overlap by half"], prepared.affine, scan)  # (D, H, W): 0, 1
 print("file:", written.data.shape, written.data.dtype, "labels", np.unique(written.data).tolist())
@@ -419,7 +419,7 @@ for name in names:
             print(f"{title:26}{scores[title][name].prediction_voxels:8}")
 
 # %%
-from lrnet_edu.palette import METHOD_COLORS
+from lrnet_edu.figures.palette import METHOD_COLORS
 
 of_title = {METHODS[method].title: method for method in METHODS}
 figure = Picture(4.0)
@@ -472,7 +472,7 @@ results_figure(scans[busiest].data, truths[busiest], masks, scans[busiest].spaci
 # 3. the place that makes the MSD of M-Net + Dice.
 
 # %%
-from lrnet_edu.viewers import SliceViewer
+from lrnet_edu.viewers.slices import SliceViewer
 
 SliceViewer(
     scans["volume-2"].data,
@@ -544,7 +544,7 @@ for piece, k in pieces(found_by["M-Net + Dice"] > 0.5):
 # %%
 from types import SimpleNamespace
 
-from lrnet_edu.explorer import CaseExplorer
+from lrnet_edu.viewers.explorer import CaseExplorer
 
 shown = {
     name: SimpleNamespace(image=scans[name].data, mask=truths[name], spacing=scans[name].spacing) for name in names

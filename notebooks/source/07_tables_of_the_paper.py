@@ -30,8 +30,8 @@ STEPS = 6 if FAST else 240 if GPU else 80  # ... and their length
 # %% tags=["nbval-check-output"]
 import numpy as np
 
-from lrnet_edu.config import METHODS
-from lrnet_edu.paper_tables import CRITERIA, TABLES
+from lrnet_edu.methods import METHODS
+from lrnet_edu.study.rows import CRITERIA, TABLES
 
 rows = TABLES["table2"].rows
 methods = [METHODS[row.method].title for row in rows]
@@ -56,7 +56,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import BLACK, BLUE, GREY, METHOD_COLORS, ORANGE
+from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, ORANGE
 
 
 def follow(draw, **controls):
@@ -150,7 +150,7 @@ for method, dice, voe in zip(methods, DC, VOE, strict=True):
 # loss (section 2.3), and rows without it have $\alpha = 1$. The baselines stand in the text of section 3.1.
 
 # %%
-from lrnet_edu.paper_tables import COLUMNS, TRAININGS
+from lrnet_edu.study.rows import COLUMNS, TRAININGS
 
 MAPS = list(COLUMNS)  # NI-DMs: NI-DM with a sigmoid as the LR-Net's output
 WAYS = ("LR-Net alone", "Dice + LR-Net", "Dice + α LR-Net", "MapDice + LR-Net", "MapDice + α LR-Net")
@@ -294,8 +294,9 @@ from lrnet_edu import case_scores, find_cases
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.preprocessing import back_to_original, prepare
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.samples import sample_folder, sample_mnet
-from lrnet_edu.segmentation import load_mnet, split_cases
+from lrnet_edu.data.samples import sample_folder, sample_mnet
+from lrnet_edu.trained import load_mnet
+from lrnet_edu.data.study import split_cases
 
 OUR_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 titles = [METHODS[method].title for method in OUR_METHODS]
@@ -409,7 +410,7 @@ def sign_flip(differences):
 
 from scipy.stats import ttest_1samp
 
-from lrnet_edu.statistics import signed_rank_p
+from lrnet_edu.study.statistics import signed_rank_p
 
 for differences in ([0.04, 0.02, 0.05, 0.03], [0.4, 0.2, 0.5, 0.3], [0.04, 0.02, 0.05, -0.01]):
     p, package, t_test = (
@@ -456,7 +457,7 @@ exercises.check_7_3(answer)
 
 # %%
 from lrnet_edu.data.nifti import Volume
-from lrnet_edu.data.phantoms import GRIDS, phantom
+from lrnet_edu.data.phantoms.phantom import GRIDS, phantom
 
 new = []
 for number in range(NEW_CASES):
@@ -521,8 +522,9 @@ from pathlib import Path
 
 from IPython.utils.capture import capture_output
 
-from lrnet_edu.demo import demo_config
-from lrnet_edu.segmentation import open_study, train_run
+from lrnet_edu.study.demo import demo_config
+from lrnet_edu.data.study import open_study
+from lrnet_edu.mnet_training import train_run
 
 PAIR = ("dice", "dice+lrnet")
 study = open_study(sample_folder(), demo_config("dice", seed=0))
@@ -570,7 +572,7 @@ figure.finish(
 
 
 # %%
-from lrnet_edu.statistics import compare
+from lrnet_edu.study.statistics import compare
 
 
 def interval_over_both(gap, resamples=10_000):
@@ -644,7 +646,7 @@ for wobble in (0.05, 0.07, 0.1):
 # before it, nor exceed 1. With $m$ comparisons even the smallest p of the test is multiplied by $m$:
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.statistics import cases_needed
+from lrnet_edu.study.statistics import cases_needed
 
 for comparisons in (1, 12, 24):
     print(f"{comparisons:2} comparisons: a difference can be found from {cases_needed(comparisons)} patients on")
@@ -684,7 +686,7 @@ exercises.check_7_4(answer)
 # **Question.** Which of the three do you expect for MapDice alone, after exercise 7.2?
 
 # %%
-from lrnet_edu.statistics import correct
+from lrnet_edu.study.statistics import correct
 
 compared = correct([compare(more[None, :, place], more[None, :, 0]) for place in (1, 2, 3)])  # one seed
 print(f"{'instead of M-Net + Dice':26} {'paper':>7} {'ours':>7}   interval, {len(more)} cases")
@@ -721,7 +723,7 @@ for title, one in zip(titles[1:], compared, strict=True):
 import json
 
 import lrnet_edu
-from lrnet_edu import tables_text
+from lrnet_edu.study import text as tables_text
 
 results_folder = Path(lrnet_edu.__file__).parents[1] / "results"
 tables = {

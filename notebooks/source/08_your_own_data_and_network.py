@@ -37,7 +37,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lrnet_edu.samples import sample_folder
+from lrnet_edu.data.samples import sample_folder
 
 place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.chdir(place.name)  # all that this notebook writes goes there
@@ -80,7 +80,7 @@ import textwrap
 
 from lrnet_edu import InputError
 from lrnet_edu.config import preset
-from lrnet_edu.segmentation import open_study
+from lrnet_edu.data.study import open_study
 
 mixed_up = Path("mixed_up")
 mixed_up.mkdir()
@@ -165,7 +165,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from lrnet_edu.figures import Picture
-from lrnet_edu.palette import BLUE, ORANGE, VERMILION
+from lrnet_edu.figures.palette import BLUE, ORANGE, VERMILION
 
 SIGHT = 15  # voxels: what the LR-Net sees to either side
 
@@ -367,7 +367,7 @@ print(f"{whose}, {sum(weight.numel() for weight in network.parameters()):,} weig
 
 # %%
 from lrnet_edu.data.patches import PatchBatches
-from lrnet_edu.demo import demo_config
+from lrnet_edu.study.demo import demo_config
 
 config = demo_config("dice", seed=0)  # label 2, the lesions, on a coarse grid
 study = open_study(my_scans, config)

@@ -12,7 +12,7 @@ from pages import SLIDER, pixels, press
 pytest.importorskip("nbconvert", reason="nbconvert is not installed")
 pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
 
-from lrnet_edu.course import NOTEBOOKS, export_course
+from lrnet_edu.commands.course import NOTEBOOKS, export_course
 
 PAINTER, VIEWER = "01_distance_maps", "02_ct_data_and_imbalance"
 themes = pytest.mark.parametrize("theme", ["light", "dark"])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from test_report import results
 
-from lrnet_edu.explorer import CaseExplorer, _Choice
-from lrnet_edu.report import write_report
+from lrnet_edu.study.report import write_report
+from lrnet_edu.viewers.explorer import CaseExplorer, _Choice
 
 OUTSIDE = "http://127.0.0.1:1"  # refused at once, were anything to ask for it
 RUN = "document.title='run'"
@@ -63,7 +63,7 @@ def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_off
     pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
     import nbformat
 
-    from lrnet_edu.course import export_course
+    from lrnet_edu.commands.course import export_course
 
     script = f"<script>document.title = 'ours'; fetch('{OUTSIDE}/fetched').catch(() => 0)</script>"  # as our viewers'
     asking = (

@@ -15,9 +15,9 @@ import pytest
 from pages import SLIDER, painted_values, pixels, press
 
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.painter import MaskPainter
-from lrnet_edu.palette import PREDICTION_COLOR, REFERENCE_COLOR
-from lrnet_edu.viewers import AXES, SliceViewer
+from lrnet_edu.figures.palette import PREDICTION_COLOR, REFERENCE_COLOR
+from lrnet_edu.viewers.painter import MaskPainter
+from lrnet_edu.viewers.slices import AXES, SliceViewer
 
 SHAPE = (12, 16, 20)
 

@@ -19,7 +19,7 @@ from lrnet_edu.data.cache import cache_cases, cache_root
 from lrnet_edu.data.cases import Case, find_cases
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 SETTINGS = Preprocessing(1.5, None)
 LABELS = ((1,), (2,))

@@ -10,7 +10,7 @@ import pytest
 
 from lrnet_edu import find_cases
 from lrnet_edu.data.cases import Case, misnamed, segmentation_name
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 
 def fill(folder: Path, *names: str) -> Path:

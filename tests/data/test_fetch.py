@@ -21,8 +21,8 @@ import pytest
 from lrnet_edu.data import fetch
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.fetch import MD5, fetch_task
-from lrnet_edu.errors import InputError
-from lrnet_edu.writing import alone
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock
 
 NAME = "Task04_Hippocampus"
 LISTING = b'{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}'
@@ -285,7 +285,7 @@ def test_a_disk_without_room_is_told_before_the_download(
 
 
 def test_two_at_once_and_what_a_killed_one_left(server: Server, tmp_path: Path) -> None:
-    with alone(tmp_path, NAME), pytest.raises(InputError, match="Another process is writing"):
+    with folder_lock(tmp_path, NAME), pytest.raises(InputError, match="Another process is writing"):
         fetch_task(NAME, tmp_path, address=server.address)
     assert server.asked == []
     half = tmp_path / f".{NAME}.part" / NAME / "imagesTr"  # killed while it unpacked

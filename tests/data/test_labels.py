@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrnet_edu.data.labels import decode, encode, format_labels, parse_labels
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.labels import decode, encode, format_labels, parse_labels
 
 
 @pytest.mark.parametrize(

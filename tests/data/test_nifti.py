@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lrnet_edu.data import nifti
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 AFFINE = np.array([[-0.8, 0, 0, 30], [0, -0.9, 0, 40], [0, 0, 2.5, -50], [0, 0, 0, 1.0]])
 SHAPE_XYZ = (5, 6, 7)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lrnet_edu.data import phantoms
-from lrnet_edu.data.phantom_canvas import Canvas, cut, join
-from lrnet_edu.data.phantoms import COMMITTED, GRIDS, Phantom, phantom, sample, write_samples
-from lrnet_edu.errors import InputError
+from lrnet_edu.data.phantoms import phantom as phantoms
+from lrnet_edu.data.phantoms.canvas import Canvas, cut, join
+from lrnet_edu.data.phantoms.phantom import COMMITTED, GRIDS, Phantom, phantom, sample, write_samples
+from lrnet_edu.support.errors import InputError
 
 SEEDS = (0, 4, 9, 18)
 SMALL = {"shape": (24, 64, 64), "spacing": (8.0, 5.4, 5.4)}  # quick, the whole body still in view

@@ -25,7 +25,7 @@ from lrnet_edu.data.preprocessing import (
     effective_range,
     prepare,
 )
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 MR = Preprocessing(1.5, None)
 CT = Preprocessing(2.0, CT_WINDOW)

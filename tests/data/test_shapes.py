@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from lrnet_edu.data import shapes
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 
 @pytest.mark.parametrize("size", [4, 8, 15, 24, 40])

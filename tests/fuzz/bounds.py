@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lrnet_edu.errors import InputError
+from lrnet_edu.support.errors import InputError
 
 try:
     import resource

@@ -18,13 +18,14 @@ from bounds import files_in, outcome
 from damaged_nifti import FAULTS, damaged, file_of
 from scans import checkpoint
 
+from lrnet_edu.commands.evaluate import evaluate_folders
+from lrnet_edu.commands.maps import write_map
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.evaluation import evaluate_folders
-from lrnet_edu.files import predict_files, write_map
 
 Check = Callable[[Path, bytes, Path], str]
 CT, MR = Preprocessing(1.5, (-200.0, 250.0)), Preprocessing(1.5, None)

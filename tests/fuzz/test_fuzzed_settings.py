@@ -19,14 +19,16 @@ from damaged_settings import damaged_checkpoint, damaged_json
 from scans import checkpoint, lits, lrnet_checkpoint
 from torch import nn
 
+from lrnet_edu.commands.evaluate import evaluate_folders
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import pretrain_config
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.evaluation import evaluate_folders
-from lrnet_edu.files import predict_files
-from lrnet_edu.networks import LRNet, load_lrnet, lrnet_facts
-from lrnet_edu.segmentation import read_split
-from lrnet_edu.training import Log, State, converged, load_state, open_run, save_state
+from lrnet_edu.data.study import read_split
+from lrnet_edu.networks import LRNet
+from lrnet_edu.support.run_folder import Log, State, load_state, open_run, save_state
+from lrnet_edu.trained import load_lrnet, lrnet_facts
+from lrnet_edu.training import converged
 
 SPLIT = {"train": ["volume-1", "volume-2"], "validation": ["volume-3"], "test": ["volume-10", "volume-4"]}
 LISTING = {

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrnet_edu import metrics
-from lrnet_edu.challenge import challenge_scores
-from lrnet_edu.lesions import lesion_scores
 from lrnet_edu.metrics import case_scores, score_table
+from lrnet_edu.study.challenge import challenge_scores
+from lrnet_edu.study.lesions import lesion_scores
 
 Pair = tuple[np.ndarray, np.ndarray]
 Spacing = tuple[float, float, float]

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.labels import decode, encode, format_labels, parse_labels
+from lrnet_edu.support.labels import decode, encode, format_labels, parse_labels
 
 STORED = ["u1", "i1", "<i2", ">i2", "<u2", "<i4", ">i4", "<f4", ">f4", "<f8"]
 

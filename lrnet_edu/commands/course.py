@@ -1,0 +1,253 @@
+"""The course as web pages for a lecture: every notebook with its outputs, and an index.
+
+The pages need no network and no kernel. Pictures and viewers are inside already; formulas become MathML, which
+browsers draw themselves; what would have to be fetched, such as a badge, becomes its text.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import posixpath
+import re
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import lrnet_edu
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock, hidden, write_atomically
+
+NOTEBOOKS = Path(lrnet_edu.__file__).parents[1] / "notebooks"
+NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
+MARK = '<meta name="generator" content="lrnet-edu export-course">'
+BADGE = re.compile(r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+/blob/[^/\s]+)/")
+
+
+def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Path]:
+    """Write every notebook as an HTML page of the same name, and ``index.html``.
+
+    Args:
+        out: folder to write: a new or empty one, or one that this function wrote before.
+        notebooks: folder with the notebooks; they are shown as they are saved, nothing is run.
+
+    Returns:
+        The notebooks' pages, in the order of the course.
+
+    Raises:
+        InputError: there are no notebooks or one cannot be read, a formula is unknown, the packages of the extra
+            "course" are missing, or ``out`` holds something else or cannot be written.
+    """
+    out, notebooks = Path(out), Path(notebooks)
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise InputError(f'{" and ".join(missing)} cannot be found: python -m pip install "lrnet_edu[course]".')
+    sources = sorted(path for path in notebooks.glob("*.ipynb") if not hidden(path.name))
+    if not sources:
+        raise InputError(f"There are no notebooks in {notebooks}: run this in a clone of the repository.")
+    _check_own(out)
+    with folder_lock(out):
+        titles = {source.stem: _title(_read(source)) for source in sources}
+        pages = {source.stem: _page(source, titles) for source in sources}
+        for name, page in [("index", _index(sources, titles)), *pages.items()]:  # the index marks the folder as ours
+            write_atomically(out / f"{name}.html", page.encode())
+    return [out / f"{name}.html" for name in pages]
+
+
+def _check_own(out: Path) -> None:
+    """Raise InputError unless the folder is new, empty or written by this module."""
+    index = out / "index.html"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder to write to.")
+    if out.is_dir() and not all(hidden(path.name) for path in out.iterdir()):
+        own = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
+        if not own:
+            raise InputError(f"{out} holds other files: give a new or an empty folder.")
+
+
+def _read(source: Path) -> Any:
+    import nbformat
+
+    try:
+        return nbformat.read(source, as_version=4)
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError):
+        raise InputError(f"{source} is not a notebook: restore it from the repository.") from None
+
+
+def _title(notebook: Any) -> str:
+    found = re.search(r"^# (.+)$", notebook.cells[0].source if notebook.cells else "", re.MULTILINE)
+    return found[1].strip() if found else "Untitled"
+
+
+# ---- markdown that needs no network ------------------------------------------------------------------------
+
+
+def mathml(formula: str, display: str) -> str:
+    """A formula in TeX as MathML.
+
+    Args:
+        formula: without its dollars.
+        display: "inline" or "block".
+
+    Raises:
+        InputError: it holds something that MathML's converter does not know.
+    """
+    from latex2mathml.converter import convert
+
+    if display == "block":  # limits below, as TeX sets them there
+        formula = re.sub(r"\\(min|max)_", r"\\\1\\limits_", formula)
+    try:
+        converted = convert(formula, display=display)
+    except Exception:  # of the converter, which has a class for every mistake
+        converted = "\\"
+    if re.search(r"\\|&(?![#\w]+;)", converted):  # what it does not know it passes on as it is
+        raise InputError(f"The formula {formula.strip()} cannot be converted: write it with simpler commands.")
+    return converted.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")  # for XML only
+
+
+def _renderer(notebook: Any, folder: Path, names: Iterable[str]) -> Any:
+    """What turns this notebook's markdown into HTML: formulas, links and pictures for an offline page.
+
+    Its Colab badge says where the repository is. Pictures of the folder go into the page.
+    """
+    from nbconvert.filters.markdown_mistune import IPythonRenderer
+
+    badge = BADGE.search(notebook.cells[0].source if notebook.cells else "")
+    repository = f"https://github.com/{badge[1]}" if badge else ""
+
+    class Renderer(IPythonRenderer):
+        def inline_math(self, body: str) -> str:
+            return mathml(body, "inline")
+
+        def block_math(self, body: str) -> str:
+            return mathml(body, "block")
+
+        def latex_environment(self, name: str, body: str) -> str:
+            return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+        def block_html(self, html: str) -> str:
+            return html  # as it stands: nbconvert's own closes a <details> before what it should fold
+
+        inline_html = block_html
+
+        def image(self, text: str, url: str, title: str | None = None) -> str:
+            return text if urlsplit(url).scheme in ("http", "https") else super().image(text, url, title)
+
+        def link(self, text: str, url: str, title: str | None = None) -> str:
+            place, hash_sign, part = url.partition("#")
+            if place and not urlsplit(url).scheme:
+                if place.endswith(".ipynb") and place.removesuffix(".ipynb") in names:
+                    url = f"{place.removesuffix('.ipynb')}.html{hash_sign}{part}"
+                elif repository:
+                    url = f"{repository}/{posixpath.normpath('notebooks/' + place)}{hash_sign}{part}"
+                else:
+                    return text
+            return super().link(text, url, title)
+
+    return Renderer(escape=False, anchor_link_text="#", embed_images=True, path=str(folder))
+
+
+def _html(markdown: str, renderer: Any) -> str:
+    from nbconvert.filters.markdown_mistune import MarkdownWithMath
+
+    return MarkdownWithMath(renderer=renderer).render(markdown)
+
+
+# ---- pages -------------------------------------------------------------------------------------------------
+
+
+def _page(source: Path, titles: dict[str, str]) -> str:
+    from nbconvert import HTMLExporter
+
+    notebook = _read(source)
+    renderer = _renderer(notebook, source.parent, titles)
+    exporter = HTMLExporter(
+        template_name="basic",  # cells only: no style, no script
+        filters={"markdown2html": lambda text: _html(text, renderer)},
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    try:
+        cells, _ = exporter.from_notebook_node(notebook)
+    except InputError as error:
+        raise InputError(f"{source.name}: {error}") from None
+    names = list(titles)
+    here = names.index(source.stem)
+    links = ['<a href="index.html">The course</a>']
+    for near, name in (("previous", names[here - 1 : here]), ("next", names[here + 1 : here + 2])):
+        links += [f'<a rel="{near[:4]}" href="{n}.html">{near}: {escape(titles[n])}</a>' for n in name]
+    ways = "".join(links)
+    body = f'<nav aria-label="top">{ways}</nav><main>{cells}</main><nav aria-label="bottom">{ways}</nav>'
+    return _document(titles[source.stem], body)
+
+
+def _index(sources: list[Path], titles: dict[str, str]) -> str:
+    """Title, goals and minutes of every notebook, as its first cell names them."""
+    entries = ""
+    for source in sources:
+        notebook = _read(source)
+        first = notebook.cells[0].source if notebook.cells else ""
+        found = re.search(r"^\*\*Afterwards you can\*\*.*", first, re.MULTILINE | re.DOTALL)
+        goals = _html(found[0], _renderer(notebook, source.parent, titles)) if found else ""
+        entries += (
+            f'<section><h2><a href="{source.stem}.html">{escape(titles[source.stem])}</a></h2>\n{goals}</section>'
+        )
+    return _document("lrnet_edu: the course", f"<main>{LEAD}{entries}</main>")
+
+
+def _document(title: str, body: str) -> str:
+    from pygments.formatters import HtmlFormatter
+
+    code = {theme: HtmlFormatter(style=style).get_style_defs(".highlight") for theme, style in CODE.items()}
+    style = f"{code['light']}\n@media (prefers-color-scheme: dark) {{ {code['dark']} }}{STYLE}"
+    return f"{HEAD}{MARK}<title>{escape(title)}</title><style>{style}</style></head><body>{body}</body></html>\n"
+
+
+LEAD = """\
+<header><h1>Distance maps for imbalanced segmentation</h1>
+<p class="lead">The notebooks of lrnet_edu with their results, to read, to project and to scroll through; these pages
+need no network. To change and run them, open them in JupyterLab or on Colab.</p></header>"""
+
+# The browser itself sees to it that nothing is fetched.
+HEAD = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
+"""
+
+CODE = {"light": "default", "dark": "github-dark"}  # colours of Pygments
+
+STYLE = """
+:root { color-scheme: light dark;
+  --paper: #fdfdfc; --ink: #1b1b1b; --soft: #555; --line: #d4d4d0; --link: #00588a; --code: #f9f9f8; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #16181b; --ink: #ececec; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; --code: #22252a; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }
+main, nav { max-width: 66rem; margin: 0 auto; padding: 1rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0.2rem 2rem; }
+h1 { font-size: clamp(1.6rem, 5vw, 2.4rem); line-height: 1.2; margin: 0.5rem 0; }
+h2 { font-size: 1.45rem; margin: 2.4rem 0 0; }
+h3 { font-size: 1.15rem; margin: 1.8rem 0 0; }
+section { border-top: 1px solid var(--line); margin-top: 1.6rem; }
+section h2 { margin-top: 1rem; }
+p, ul, ol, details { max-width: 46rem; }
+.lead { font-size: 1.15rem; }
+a { color: var(--link); }
+.anchor-link { margin-left: 0.4em; text-decoration: none; opacity: 0; }
+:hover > .anchor-link, .anchor-link:focus { opacity: 1; }
+code, pre { font: 0.9rem/1.45 ui-monospace, monospace; }
+:not(pre) > code { background: var(--code); padding: 0.1em 0.3em; border-radius: 0.2rem; }
+.highlight, .output_area, .text_cell_render { overflow-x: auto; }
+.highlight { background: var(--code); border-left: 3px solid var(--line); padding: 0.1rem 0.8rem; margin: 0.8rem 0; }
+.output_area { margin: 0.6rem 0 1rem; }
+.output_area pre, .highlight pre { margin: 0.5rem 0; }
+.output_area > div > img { max-width: 100%; height: auto; box-sizing: border-box; padding: 0.4rem; background: #fff;
+  border-radius: 0.3rem; }
+table { border-collapse: collapse; }
+th, td { padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+math { font-size: 1.08em; }
+math[display="block"] { margin: 0.8rem 0; }
+:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+"""

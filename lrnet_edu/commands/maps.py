@@ -1,0 +1,55 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lrnet_edu.commands.predict import absent_label, check_outputs, mark
+from lrnet_edu.data import nifti
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import folder_lock
+from lrnet_edu.support.labels import encode, parse_labels
+
+# ---- maps -----------------------------------------------------------------------------------------------
+
+
+def write_map(
+    segmentation: str | Path,
+    out: str | Path,
+    *,
+    kind: str = "NI-DM",
+    label: str | None = None,
+    spacing_aware: bool = False,
+) -> None:
+    """Write the distance map of a segmentation file (section 2.1): float32, same grid and affine.
+
+    Args:
+        segmentation: NIfTI file with a mask.
+        out: NIfTI file to write.
+        kind: "O-DM", "I-DM", "NI-DM" or "SNI-DM".
+        label: the object, "2" or "1+2" (the union as one object); None takes every voxel that is not 0.
+        spacing_aware: measure in mm instead of voxels.
+
+    Raises:
+        InputError: if a file cannot be used, ``out`` exists and is no unchanged map of this command, or the
+            label does not occur.
+    """
+    from lrnet_edu.distance_maps import distance_map
+
+    segmentation, out = Path(segmentation), Path(out)
+    objects = () if label is None else parse_labels(label)
+    if len(objects) > 1:
+        raise InputError(
+            f'"{label}" names {len(objects)} objects and a map shows one: join them by + for their union, or '
+            "run the command once for each."
+        )
+    mask = nifti.read_mask(segmentation)
+    check_outputs([out], [segmentation], "maps")
+    chosen = encode(mask.data, objects) if objects else mask.data
+    if objects and not chosen.any():
+        raise absent_label(objects, np.unique(mask.data).tolist(), str(segmentation))
+    phi = distance_map(chosen, kind, spacing=mask.spacing if spacing_aware else None)  # (D, H, W)
+    with folder_lock(out.parent, out.name):
+        nifti.write(out, phi, mask.affine, description=mark("maps", phi))

@@ -1,0 +1,208 @@
+"""A folder of scans divided, preprocessed and kept with its cases: what several trainings share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrnet_edu.data.baseline import location_baseline
+from lrnet_edu.data.cache import CachedCase, cache_cases
+from lrnet_edu.data.cases import Case, find_cases, first_names, misnamed
+from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
+from lrnet_edu.support.checks import check_whole
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import read_json, shortened
+from lrnet_edu.support.labels import Labels, parse_labels
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What decides which scans and patches a network sees."""
+
+    label: str = "1"  # "2", "1+2" (a union), "1,2" (two classes)
+    max_voxels: int = 700_000  # the isotropic grid is coarsened until the median case holds no more
+    window: tuple[float, float] | None = None  # HU; None: (-200, 250) for CT, standardised for MR
+    patch_size: tuple[int, int, int] = (32, 64, 64)  # voxels (z, y, x)
+    batch_size: int = 2
+    object_share: float = 0.67  # of the patches are centred on a voxel of an object, the others lie anywhere
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not _is_range(self.window):
+            raise InputError(f"window is {self.window!r}; give a pair of HU, the lower first, such as (-200, 250).")
+        if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
+            raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
+        check_whole("batch_size", self.batch_size, least=1)
+        check_whole("max_voxels", self.max_voxels, least=1000)
+        if not 0 <= self.object_share <= 1:
+            raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
+        parse_labels(self.label)
+
+
+def _is_range(pair: Any) -> bool:
+    numbers = isinstance(pair, tuple | list) and all(isinstance(bound, int | float) for bound in pair)
+    return numbers and len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
+
+
+# ---- cases ----------------------------------------------------------------------------------------------------
+
+
+def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
+    """Divide cases at random into train, validation and test, about 60, 15 and 25 %, at least one each.
+
+    The same whatever the run's seed, so that runs are compared on the same cases.
+
+    Raises:
+        InputError: if there are fewer than three cases.
+    """
+    if len(names) < 3:
+        raise InputError(
+            f"A training needs three cases with a mask (train, validation, test), and here "
+            f"{'is 1' if len(names) == 1 else f'are {len(names)}'}; a mask goes beside its scan, segmentation-0 to "
+            "volume-0."
+        )
+    shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    validation = max(1, round(0.15 * len(names)))
+    test = max(1, round(0.25 * len(names)))
+    parts = (shuffled[validation + test :], shuffled[:validation], shuffled[validation : validation + test])
+    return {part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)}
+
+
+def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Read a ``split.json``: lists of case names under train, validation and test.
+
+    Raises:
+        InputError: if it is no such file, names an unknown case, or one case twice.
+    """
+    try:
+        content = read_json(Path(path))
+        split = {part: case_names(content[part]) for part in PARTS}
+    except (OSError, ValueError, KeyError, TypeError):
+        if not Path(path).exists():
+            raise InputError(f"{path} does not exist; name a split.json, or leave --split out.") from None
+        raise InputError(
+            f"{path} is not a split; give a JSON file with lists of case names under train, validation and test."
+        ) from None
+    listed = [name for part in PARTS for name in split[part]]
+    if unknown := sorted(set(listed) - set(names)):
+        raise InputError(f"{path} names cases that the data does not hold ({shortened(unknown)}); remove them.")
+    if len(listed) != len(set(listed)):
+        raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
+    if not all(split[part] for part in ("train", "validation")):
+        raise InputError(f"{path} leaves train or validation empty; each needs a case.")
+    return split
+
+
+def case_names(listed: Any) -> list[str]:
+    """A list of names out of a JSON file; TypeError if it is something else."""
+    if not isinstance(listed, list):
+        raise TypeError(f"{type(listed).__name__} instead of a list")
+    return [str(name) for name in listed]
+
+
+# ---- a run from a folder of scans ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Study:
+    """Cases of a folder, divided and preprocessed: what several runs share."""
+
+    data: Path
+    labels: Labels
+    split: dict[str, list[str]]
+    preprocessing: Preprocessing
+    cases: dict[str, Case]  # by name, those that take part
+    cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
+    without_mask: tuple[str, ...] = ()  # cases of the folder that take no part
+    misnamed: tuple[str, ...] = ()  # files that take no part
+
+    def describe(self) -> str:
+        """What was found and chosen, and what a guess by location alone scores."""
+        numbers = ", ".join(f"{len(self.split[part])} {part}" for part in PARTS)
+        window = self.preprocessing.window
+        scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
+        lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
+        if self.without_mask:
+            lines.append(f"Left out, as they have no mask: {first_names(self.without_mask)}.")
+        if self.misnamed:
+            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {first_names(self.misnamed)}.")
+        remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
+        lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
+        for part in ("validation", "test"):
+            scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
+            listed = ", ".join(
+                f"{'no case holds it' if np.isnan(score) else f'{score:.3f}'} (label {'+'.join(map(str, numbers))})"
+                for score, numbers in zip(scores, self.labels, strict=True)
+            )
+            lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {listed}")
+        return "\n".join(lines)
+
+
+def open_study(data: Path, settings: DataSettings, *, split: Path | None = None) -> Study:
+    """Find the cases, divide them, choose the grid from the training part, preprocess, cache.
+
+    Args:
+        data: folder of scans, in LiTS or Decathlon layout.
+        settings: a training's `Config`, or the part of it that concerns the data.
+        split: a ``split.json``; None divides the cases at random.
+
+    Raises:
+        InputError: if the cases cannot be used together; it names the file and what to do.
+    """
+    data, labels = Path(data), parse_labels(settings.label)
+    found = find_cases(data)
+    cases = {case.name: case for case in found if case.mask is not None}
+    parts = read_split(split, list(cases)) if split else split_cases(list(cases))
+    chosen = choose_preprocessing(
+        [cases[name] for name in parts["train"]], max_voxels=settings.max_voxels, window=settings.window
+    )
+    cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
+    by_name = {case.name: case for case in cached}
+    by_part = {part: [by_name[name] for name in parts[part]] for part in PARTS}
+    check_learnable(by_part, labels)
+    if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
+        low, high = chosen.window
+        raise InputError(
+            f"Between {low:g} and {high:g} HU the scans are of one grey; choose a window in which the object differs "
+            "from what surrounds it (--window), such as -200 250 for the liver."
+        )
+    without_mask = tuple(case.name for case in found if case.mask is None)
+    taking_part = {name: cases[name] for name in by_name}
+    return Study(data, labels, parts, chosen, taking_part, by_part, without_mask, tuple(misnamed(data)))
+
+
+def check_learnable(cached: Mapping[str, Sequence[CachedCase]], labels: Labels) -> None:
+    """InputError unless a training case holds each of the labels."""
+    for k, group in enumerate(labels):
+        holders = {part: [case.name for case in cases if len(case.foreground[k])] for part, cases in cached.items()}
+        if not holders["train"]:
+            others = [name for names in holders.values() for name in names]
+            elsewhere = f"it is in {first_names(others)}" if others else "nor does another, within the body"
+            raise InputError(
+                f"No training case holds label {'+'.join(map(str, group))} ({elsewhere}): choose the training cases "
+                "with --split, or look at the masks."
+            )
+
+
+def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:
+    """A patch (z, y, x) that is no larger than the largest case needs, in steps of 8: padding teaches nothing."""
+    largest = np.max([case.image.shape for case in cases], axis=0)
+    depth, height, width = (min(given, -(-int(need) // 8) * 8) for given, need in zip(size, largest, strict=True))
+    return depth, height, width
+
+
+def check_same_study(study: Study, settings: DataSettings) -> None:
+    """InputError unless the study was opened for the labels and window of this training."""
+    differ = {
+        "label": study.labels != parse_labels(settings.label),
+        "window": settings.window is not None and study.preprocessing.window != tuple(settings.window),
+    }
+    if any(differ.values()):
+        names = " and ".join(name for name, different in differ.items() if different)
+        raise InputError(f"The study was opened with another {names}; call open_study with the settings of this run.")

@@ -1,0 +1,163 @@
+"""The Dice baseline of Table 1 and the five imbalance losses of Table 2, with their papers' defaults."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_edu.losses.inputs import class_sums, probabilities_and_one_hot, ratio, setting
+
+
+class WeightedCrossEntropyLoss(nn.Module):
+    """WCE: the cross-entropy with one weight for each class (cited from Ronneberger et al., U-Net, 2015).
+
+    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = background voxels / voxels of
+    class c in the batch, held within [1 / max_weight, max_weight]. A batch of background only costs the mean
+    of -ln p_0.
+
+    Deviation: U-Net's own weighting is the other reading, a map of weights (w0 = 10, sigma = 5) that adds to
+    the class balance a stress on the gaps between touching cells. Here are class weights only.
+
+    Args:
+        max_weight: the largest weight of a class, and one over the smallest.
+    """
+
+    def __init__(self, max_weight: float = 1000.0) -> None:
+        super().__init__()
+        self.max_weight = setting("max_weight", max_weight, least=1, most=float("inf"))
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
+        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+        surprise, voxels = class_sums(g * _minus_log(p), g)  # (C,) each
+        weights = (voxels[0] / voxels.clamp_min(1)).clamp(1 / self.max_weight, self.max_weight)
+        weights[0] = 1
+        return (weights * surprise).sum() / (weights * voxels).sum()
+
+
+class GeneralizedDiceLoss(nn.Module):
+    """GDS: the generalised Dice loss (Sudre et al. 2017, after the overlap measure of Crum et al. 2006).
+
+    1 - 2 sum_c w_c sum(p_c g_c) / sum_c w_c sum(p_c + g_c) with w_c = 1 / (sum g_c)^2, over ALL classes, the
+    background too, summed before the division.
+
+    An absent class would weigh infinitely much; it gets the largest weight of the classes that are there. In
+    the binary case without a lesion both weigh alike, and the loss is the mean probability of the foreground.
+    """
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
+        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+        overlap, predicted, voxels = class_sums(p * g, p, g)  # (C,) each
+        present = voxels > 0
+        smallest = torch.where(present, voxels, torch.inf).min()
+        weights = torch.where(present, smallest / voxels.clamp_min(1), 1.0) ** 2  # scaled: the largest is 1
+        return 1 - 2 * (weights * overlap).sum() / (weights * (predicted + voxels)).sum()
+
+
+class TverskyLoss(nn.Module):
+    """Tversky loss (Salehi et al. 2017): a Dice loss that dislikes misses more than false alarms.
+
+    1 - TI, TI = (TP + eps) / (TP + a FP + b FN + eps), with TP = sum(p g), FP = sum(p (1 - g)) and
+    FN = sum((1 - p) g); the mean over the foreground classes. With both weights 0.5 it is the Dice loss.
+
+    Args:
+        false_positive_weight: a, which the original calls alpha.
+        false_negative_weight: b, which the original calls beta.
+    """
+
+    def __init__(self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7) -> None:
+        super().__init__()
+        self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
+        self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
+        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+        return (1 - _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight))[1:].mean()
+
+
+class FocalTverskyLoss(nn.Module):
+    """Focal Tversky loss (Abraham and Khan 2019): (1 - TI)^(1 / gamma), the mean over the foreground classes.
+
+    TI is `TverskyLoss`'s. As gamma exceeds 1, the slope grows towards perfect agreement, where it would
+    become infinite: 1 - TI is held at 1e-7 at least, and the slope is 0 there.
+
+    Deviation: the original sums over the classes; the mean keeps the scale. The original's alpha = 0.7 weighs
+    the false NEGATIVES and Tversky's own alpha the false positives: here both are named by what they weigh.
+
+    Args:
+        false_positive_weight: of false alarms in TI.
+        false_negative_weight: of misses in TI.
+        gamma: 1 leaves TI as it is, more of it lets badly found classes weigh more.
+    """
+
+    def __init__(
+        self,
+        false_positive_weight: float = 0.3,
+        false_negative_weight: float = 0.7,
+        gamma: float = 4 / 3,
+    ) -> None:
+        super().__init__()
+        self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
+        self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
+        self.gamma = setting("gamma", gamma, least=1e-3)
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
+        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+        index = _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight)  # (C,)
+        return _bend(1 - index[1:], 1 / self.gamma).mean()
+
+
+class ExpLogLoss(nn.Module):
+    """Exp-Log, the exponential logarithmic loss (Wong et al. 2018).
+
+    dice_weight * mean_c (-ln Dice_c)^e + cross_entropy_weight * mean_x w_l (-ln p_l(x))^e
+
+    l is the true class of voxel x, w_l = sqrt(all voxels / voxels of class l), and
+    Dice_c = (2 sum(p g) + 1) / (sum p + sum g + 1) over ALL classes, the background too. The original's eps
+    of one voxel is what makes false alarms cost something where a class is absent. Both powers have an
+    infinite slope at perfect agreement: what is raised is held at 1e-7 at least, and the slope is 0 there (so
+    that agreement costs about 0.01 and not 0).
+
+    Deviation: the class frequencies are the batch's, not the training set's.
+
+    Args:
+        dice_weight: of the Dice term.
+        cross_entropy_weight: of the cross-entropy term.
+        exponent: e, of both terms; below 1 it lets well found classes go on learning.
+    """
+
+    def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
+        super().__init__()
+        self.dice_weight = setting("dice_weight", dice_weight)
+        self.cross_entropy_weight = setting("cross_entropy_weight", cross_entropy_weight)
+        self.exponent = setting("exponent", exponent, least=1e-3)
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
+        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+        surprise = g * _bend(_minus_log(p), self.exponent)
+        overlap, predicted, voxels, surprise = class_sums(p * g, p, g, surprise)  # (C,) each
+        dice = ratio(2 * overlap, predicted + voxels, eps=1.0)
+        weights = (voxels.sum() / voxels.clamp_min(1)).sqrt()
+        dice_term = _bend(_minus_log(dice), self.exponent).mean()
+        cross_entropy_term = (weights * surprise).sum() / voxels.sum()
+        return self.dice_weight * dice_term + self.cross_entropy_weight * cross_entropy_term
+
+
+def _tversky_index(p: Tensor, g: Tensor, false_positive_weight: float, false_negative_weight: float) -> Tensor:
+    """TI of every class, (C,)."""
+    hits, false_alarms, misses = class_sums(p * g, p * (1 - g), (1 - p) * g)  # TP, FP, FN: (C,) each
+    return ratio(hits, hits + false_positive_weight * false_alarms + false_negative_weight * misses)
+
+
+def _minus_log(p: Tensor) -> Tensor:
+    """-ln p, finite at 0 with a slope that float32 can hold."""
+    return -p.clamp_min(1e-30).log()
+
+
+def _bend(x: Tensor, exponent: float) -> Tensor:
+    """x to a power below 1, whose slope at 0 is infinite: flat below 1e-7."""
+    return x.clamp_min(1e-7) ** exponent

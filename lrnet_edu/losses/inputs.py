@@ -1,0 +1,122 @@
+"""What the losses share: checked inputs, and sums per class over batch, voxels and processes."""
+
+from __future__ import annotations
+
+import sys
+from numbers import Real
+
+import torch
+from torch import Tensor, distributed
+
+from lrnet_edu.support.errors import InputError
+
+EPS = 1e-5  # of Eq. 2, in voxels: keeps 0 / 0 from happening
+
+
+def class_sums(*terms: Tensor) -> tuple[Tensor, ...]:
+    """Of each term (B, C, D, H, W) the sum over batch, voxels and processes, for every class: (C,) each."""
+    all_but_class = [axis for axis in range(terms[0].ndim) if axis != 1]
+    return over_processes(torch.stack([term.sum(all_but_class) for term in terms])).unbind(0)
+
+
+def over_processes(sums: Tensor) -> Tensor:
+    """Add the sums of all processes, differentiably.
+
+    Every process then computes the same loss, and its own batch's share of the gradient.
+    DistributedDataParallel AVERAGES these shares where the whole batch's gradient is their sum: hence the
+    number of processes as a factor on the gradient, and none on the value.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return sums
+    total = sums.detach().clone()
+    distributed.all_reduce(total)
+    return total + distributed.get_world_size() * (sums - sums.detach())
+
+
+def mean_over_processes(total: Tensor, number: int) -> Tensor:
+    """The mean of numbers that lie in all processes, of which this one has so many that add up to ``total``."""
+    total, number_of_all = over_processes(torch.stack((total, total.new_full((), number))))
+    return total / number_of_all
+
+
+def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:
+    return (numerator + eps) / (denominator + eps)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Checked probabilities p and one-hot labels g, (B, C, D, H, W) both."""
+    p = checked_probabilities(probabilities)
+    batch, classes, *space = p.shape
+    _check_tensor(target, "labels")
+    if target.shape == p.shape and classes > 1:
+        raise InputError(f"The labels are one-hot, {tuple(p.shape)}; give each voxel's class, labels.argmax(1).")
+    if target.is_floating_point() or target.is_complex():
+        raise InputError(f"The labels are {target.dtype}; give whole numbers, for example labels.long().")
+    if target.shape not in ((batch, *space), (batch, 1, *space)):
+        raise InputError(
+            f"The probabilities are {tuple(p.shape)} and the labels {tuple(target.shape)}; give labels "
+            f"{(batch, *space)} or {(batch, 1, *space)}{or_batch_axis(p)}."
+        )
+    if readable(target) and (int(target.min()) < 0 or int(target.max()) >= classes):
+        raise InputError(
+            f"The labels run from {int(target.min())} to {int(target.max())} and the network knows {classes} "
+            f"classes; renumber them to 0 .. {classes - 1} or build it with more classes."
+        )
+    numbers = torch.arange(classes, device=target.device).reshape(-1, *[1] * len(space))  # (C, 1, 1, 1)
+    return p, (target.reshape(batch, 1, *space) == numbers).to(p.dtype)
+
+
+def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Checked foreground probabilities p and maps phi, (B, classes - 1, D, H, W) both."""
+    p = checked_probabilities(probabilities)[:, 1:]
+    _check_tensor(target, "maps")
+    if target.shape != p.shape:
+        raise InputError(
+            f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
+            f"one map for each foreground class, {tuple(p.shape)}{or_batch_axis(p)}."
+        )
+    if readable(target) and not target.max() < float("inf"):  # a maximum hands NaN on
+        raise InputError("The maps hold NaN or infinity; compute them with distance_map.")
+    return p, target.to(p.dtype)
+
+
+def checked_probabilities(probabilities: Tensor) -> Tensor:
+    """The probabilities in at least float32. Values are checked where they are ``readable``."""
+    _check_tensor(probabilities, "probabilities")
+    shape = tuple(probabilities.shape)
+    if len(shape) not in (4, 5) or shape[1] < 2 or 0 in shape:
+        raise InputError(
+            f"The probabilities are {shape}; give (B, classes, D, H, W) or (B, classes, H, W) with the "
+            "background as class 0 and at least one class more."
+        )
+    if not probabilities.is_floating_point():
+        raise InputError(f"The probabilities are {probabilities.dtype}; give a softmax, not labels.")
+    if readable(probabilities) and (probabilities.min() < 0 or probabilities.max() > 1.001):
+        raise InputError("The probabilities leave [0, 1], as logits do; apply torch.softmax(logits, dim=1).")
+    return at_least_float32(probabilities)
+
+
+def or_batch_axis(p: Tensor) -> str:
+    """Four axes are a batch of images, or one volume whose batch axis was forgotten."""
+    return "; of one volume, give both with a batch axis, tensor[None]" if p.ndim == 4 else ""
+
+
+def readable(x: Tensor) -> bool:
+    """True where values can be checked: on a CPU, where nothing has to wait for them, and not while compiling."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
+    """A number that a loss is built with, a Python or NumPy one; InputError unless it lies between these."""
+    if not isinstance(value, Real) or not least <= value <= most:
+        raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}.")
+    return float(value)
+
+
+def _check_tensor(x: object, name: str) -> None:
+    if not isinstance(x, Tensor):
+        raise InputError(f"The {name} are of type {type(x).__name__}; give a tensor, torch.as_tensor(...).")

@@ -1,0 +1,172 @@
+"""Section 2.3: MapDice (Eq. 2), the distance map regression, and the alpha between them.
+
+The total loss of the tandem is L_seg(p, target) + alpha * SmoothL1(LR-Net(p), phi), where L_seg is the Dice
+or the MapDice loss or, in the row "M-Net + LR-Net", absent.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrnet_edu.kinds import KINDS, kind_of_map
+from lrnet_edu.losses.inputs import (
+    at_least_float32,
+    class_sums,
+    foreground_and_maps,
+    mean_over_processes,
+    probabilities_and_one_hot,
+    ratio,
+    readable,
+    setting,
+)
+from lrnet_edu.networks import regress_maps
+from lrnet_edu.support.errors import InputError
+
+
+class MapDiceLoss(nn.Module):
+    """MapDice, Eq. 2: the Dice loss with the distance map in the mask's place.
+
+    1 - (2 sum(p phi) + eps) / (sum p + sum phi + eps), the mean over the foreground classes.
+
+    Deviation: the printed equation has no sum over voxels, and 1 minus a sum over classes falls below 0; this
+    is the form of the authors' scripts. The map must lie in [0, 1] (NI-DM): larger values leave the range of
+    a loss, and the negative ones of SNI-DM take the denominator through 0.
+
+    Its minimiser is not the mask. A voxel pays off only if its phi exceeds half the best ratio, so the
+    perfect answer costs 0.07 on a ball of radius 5 and 0.12 on one of radius 20, and a hollow lesion costs
+    less. `MapWeightedDiceLoss` mends that.
+
+    >>> phi = torch.tensor([0, 1, 0.5, 1, 0]).reshape(1, 1, 1, 1, 5)  # a lesion of three voxels
+    >>> p = (phi > 0).float()  # found to the voxel
+    >>> round(MapDiceLoss()(torch.cat((1 - p, p), dim=1), phi).item(), 3)
+    0.091
+    """
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
+        p, phi = foreground_and_maps(probabilities, target)
+        if readable(phi) and (phi.min() < 0 or phi.max() > 1.001):
+            raise InputError(
+                f"MapDice weighs by maps in [0, 1] and these run from {float(phi.min()):.3g} to "
+                f"{float(phi.max()):.3g}; give it NI-DM, whatever kind of map the LR-Net regresses."
+            )
+        overlap, predicted, mapped = class_sums(p * phi, p, phi)  # (classes - 1,) each
+        return (1 - ratio(2 * overlap, predicted + mapped)).mean()
+
+
+class MapWeightedDiceLoss(nn.Module):
+    """MapDice mended: a Dice loss of the MASK, in which the map only weighs the voxels. Not in the paper.
+
+    1 - (2 sum(w p g) + eps) / (sum(w (p + g)) + eps) with g = (phi > 0) and w = phi inside the object, 1
+    outside; the mean over the foreground classes.
+
+    It is 0 at p = g and larger everywhere else, as with any strictly positive weight, and keeps Eq. 2's
+    stress on the border. With w = phi alone the background would be free of charge.
+    """
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
+        p, phi = foreground_and_maps(probabilities, target)
+        g = phi > 0  # (B, classes - 1, D, H, W)
+        w = torch.where(g, phi, 1.0)
+        overlap, predicted, reference = class_sums(w * p * g, w * p, w * g)  # (classes - 1,) each
+        return (1 - ratio(2 * overlap, predicted + reference)).mean()
+
+
+class DistanceRegressionLoss(nn.Module):
+    """Distance map regression (section 2.3): alpha * SmoothL1(LR-Net(p), phi), for use behind any network.
+
+    The loss runs the LR-Net itself, for every foreground class, and freezes it for good: its weights ask for
+    no gradient and it stays in evaluation mode, while gradients flow through it to the probabilities. Under
+    autocast the LR-Net runs in the reduced precision and its error is taken in float32.
+
+    Maps (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
+
+    Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be off, and then no
+    gradient comes back: begin with a segmentation loss, or keep one beside this term.
+
+    Args:
+        lrnet: a PRETRAINED LR-Net. It is frozen in place and moves with ``loss.to(device)``.
+        alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None
+            takes that of the LR-Net's kind of map (``kinds.KINDS``). Table 1's rows without alpha are alpha = 1.
+
+    Raises:
+        InputError: if lrnet is no network, alpha negative or not finite, or None for a network without a kind of
+            map; when called, if shapes, devices or types do not fit.
+    """
+
+    def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
+        super().__init__()
+        if not isinstance(lrnet, nn.Module):
+            raise InputError("lrnet is no network; give one, such as load_pretrained_lrnet('NI-DM').")
+        if alpha is None:
+            kind = getattr(lrnet, "kind", None)
+            if kind not in KINDS:
+                raise InputError(f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number.")
+            alpha = KINDS[kind].alpha
+        self.alpha = setting("alpha", alpha)
+        self.lrnet = lrnet.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.lrnet.eval()
+        return self
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
+        foreground_and_maps(probabilities, target)  # for its checks
+        weight = [*self.lrnet.parameters(), probabilities][0]
+        if weight.device != probabilities.device:
+            raise InputError(
+                f"The LR-Net is on {weight.device} and the probabilities are on {probabilities.device}; move "
+                f"the loss there with loss.to({str(probabilities.device)!r})."
+            )
+        maps = regress_maps(self.lrnet, at_least_float32(probabilities).to(weight.dtype))  # (B, classes - 1, D, H, W)
+        return self.alpha * map_regression_loss(maps, target)
+
+
+def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
+    """Section 2.3's regression loss without alpha: smooth L1 (beta = 1), the mean over voxels and classes.
+
+    Maps and target have one shape, (B, classes - 1, D, H, W).
+
+    Raises:
+        InputError: if the shapes differ.
+    """
+    if maps.shape != target.shape:
+        raise InputError(
+            f"The maps are {tuple(maps.shape)} and the target {tuple(target.shape)}; give it the maps' shape."
+        )
+    maps = at_least_float32(maps)
+    errors = F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum")
+    return mean_over_processes(errors, maps.numel())
+
+
+def cost_of_empty_output(target: Tensor, kind: str) -> float:
+    """What the regression loss charges, at alpha = 1, for an empty output where ``target`` is right.
+
+    Times alpha this is the size of the regression
+    term beside a Dice term near 1; the default alphas are chosen by it.
+    """
+    empty = torch.full_like(target, kind_of_map(kind).empty)
+    return float(F.smooth_l1_loss(empty, target))
+
+
+class DiceLoss(nn.Module):
+    """The Dice loss of Tables 1 and 2 (Milletari et al., V-Net, 2016).
+
+    1 - (2 sum(p g) + eps) / (sum p + sum g + eps), the mean over the foreground classes.
+
+    Deviation: V-Net squares p and g in the denominator; this is the form that Eq. 2 is built on, so that
+    MapDice with the mask in the map's place is this loss.
+    """
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
+        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+        overlap, predicted, reference = class_sums(p * g, p, g)  # (C,) each
+        return (1 - ratio(2 * overlap, predicted + reference))[1:].mean()

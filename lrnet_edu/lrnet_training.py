@@ -1,0 +1,334 @@
+"""The LR-Net's pretraining (section 2.2) and how well it computes the map: Dice, and the error of phi.
+
+Dice alone proves little: the mask that ``output > threshold`` is compared with was the network's INPUT, so copying
+is enough for it. The error of phi (mean absolute error over a lesion's voxels, then the mean over lesions) says
+whether the map is right; for O-DM and I-DM, which are not normalised, it is divided by the lesion's maximum M_C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lrnet_edu.config import PretrainConfig
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.patches import cut
+from lrnet_edu.data.shapes import random_shapes
+from lrnet_edu.data.study import DataSettings, open_study
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.kinds import kind_of_map
+from lrnet_edu.losses import map_regression_loss
+from lrnet_edu.networks import LRNet
+from lrnet_edu.support.devices import choose_device
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.parallel import processes
+from lrnet_edu.support.run_folder import open_run
+from lrnet_edu.support.voxels import connected_components
+from lrnet_edu.trained import load_lrnet, lrnet_facts
+from lrnet_edu.training import Phase, Task, fit
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]  # -> a cube with a lesion, bool
+
+
+class MaskBatch(NamedTuple):
+    """Input pairs and target maps of one pretraining step."""
+
+    probabilities: Tensor  # (B, 2, D, H, W)
+    maps: Tensor  # (B, 1, D, H, W)
+    heights: Tensor  # (B, 1, D, H, W), what an error is divided by
+    share: float  # of the steps that are done
+    cases: list[str]
+
+    def to(self, device: torch.device) -> MaskBatch:
+        probabilities, maps, heights = (tensor.to(device) for tensor in self[:3])
+        return MaskBatch(probabilities, maps, heights, self.share, self.cases)
+
+
+class LesionCrops:
+    """Draws cubes around the lesions of cached cases, flipped at random: the LR-Net needs their masks only."""
+
+    def __init__(self, cases: Sequence[CachedCase]) -> None:
+        self.cases = [case for case in cases if any(len(voxels) for voxels in case.foreground)]
+        if not self.cases:
+            raise InputError("No training case holds the object; choose another --label or more cases.")
+
+    def __call__(self, rng: np.random.Generator, edge: int) -> np.ndarray:
+        case = self.cases[rng.integers(len(self.cases))]
+        present = [c for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
+        c = present[rng.integers(len(present))]
+        voxels = case.foreground[c - 1]
+        corner = voxels[rng.integers(len(voxels))] - edge // 2
+        cube = cut(case.classes, corner, (edge, edge, edge), mode="constant") == c
+        return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))
+
+
+class MaskBatches(Dataset[MaskBatch]):
+    """Batch i of masks and their maps, a pure function of (seed, i).
+
+    Batches of small, middle and large cubes take turns (``config.cubes``): small ones are cheap and hold small
+    lesions, large ones show large lesions whole. A cut lesion has another maximum M_C and with it another map.
+
+    Args:
+        draw: (random generator, edge) -> bool (edge, edge, edge); ``random_shapes`` or :class:`LesionCrops`.
+        config: seed, kind of map, cubes, share of soft masks.
+    """
+
+    def __init__(self, draw: Draw, config: PretrainConfig) -> None:
+        self.draw, self.config = draw, config
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, index: int) -> MaskBatch:
+        config = self.config
+        rng = np.random.default_rng([config.seed, index])
+        edge, number = config.cubes[index % len(config.cubes)]
+        masks = [self.draw(rng, edge) for _ in range(number)]
+        pairs = [(mask.astype(np.float32), distance_map(mask, config.kind)) for mask in masks]
+        pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
+        inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
+        heights = torch.from_numpy(np.stack([map_heights(mask, config.kind) for mask in masks]))
+        return MaskBatch(pair(inputs), maps[:, None], heights[:, None], index / config.steps, ["masks"])
+
+
+def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Blur a mask by up to a voxel and scale it by 0.05 to 1; its map is scaled alike inside. (D, H, W) each."""
+    blurred = ndimage.gaussian_filter(mask, rng.uniform(0, 1))
+    scale = np.float32(rng.uniform(0.05, 1))
+    return blurred * scale, np.where(phi > 0, phi * scale, phi)
+
+
+def map_heights(mask: np.ndarray, kind: str) -> np.ndarray:
+    """What an error of the map is divided by: M_C of each lesion for O-DM and I-DM, 1 for maps that are normalised.
+
+    (D, H, W) bool -> (D, H, W) float32. Outside, the largest M_C of the cube. Without it large lesions rule.
+    """
+    if kind_of_map(kind).normalised:
+        return np.ones(mask.shape, np.float32)
+    heights = distance_map(mask, "O-DM") + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1
+    return np.where(mask, heights, max(1.0, heights.max())).astype(np.float32)
+
+
+def pair(mask: Tensor) -> Tensor:
+    """(B, D, H, W) probabilities of the object -> (B, 2, D, H, W), the background's beside them."""
+    return torch.stack((1 - mask, mask), dim=1)
+
+
+@dataclass(frozen=True)
+class LesionError:
+    """How well the LR-Net computed the map of one lesion."""
+
+    radius: float  # voxels, of the ball of equal volume
+    error: float  # mean |output - map| over the lesion's voxels
+
+
+@dataclass(frozen=True)
+class LRNetQuality:
+    """Dice of ``output > threshold`` with the input mask, and the error of phi lesion by lesion."""
+
+    dice: float
+    lesions: list[LesionError]
+
+    @property
+    def error(self) -> float:
+        """Error of phi: the mean over lesions (NaN without any)."""
+        return float(np.mean([lesion.error for lesion in self.lesions])) if self.lesions else float("nan")
+
+    def error_between(self, low: float, high: float) -> float:
+        """Error of phi over the lesions of more than ``low`` and at most ``high`` voxels radius."""
+        errors = [lesion.error for lesion in self.lesions if low < lesion.radius <= high]
+        return float(np.mean(errors)) if errors else float("nan")
+
+
+@torch.inference_mode()
+def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
+    """Judge an LR-Net on masks (D, H, W), whole, without cropping them around the lesions."""
+    device = next(lrnet.parameters()).device
+    intersection = size = 0
+    lesions = []
+    for mask in masks:
+        mask = np.asarray(mask) != 0
+        truth = distance_map(mask, lrnet.kind)
+        inputs = pair(torch.from_numpy(mask.astype(np.float32))[None].to(device))
+        output = lrnet(inputs)[0, 0].float().cpu().numpy()  # (D, H, W)
+        hard = output > kind_of_map(lrnet.kind).threshold
+        intersection += int((hard & mask).sum())
+        size += int(hard.sum()) + int(mask.sum())
+        components, _ = connected_components(mask, connectivity=26)
+        for index, box in enumerate(ndimage.find_objects(components), start=1):
+            lesion = components[box] == index
+            scale = 1.0 if kind_of_map(lrnet.kind).normalised else truth[box][lesion].max()
+            error = np.abs(output[box] - truth[box])[lesion].mean() / scale
+            lesions.append(LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error)))
+    return LRNetQuality(dice=2 * intersection / size if size else 1.0, lesions=lesions)
+
+
+SCALES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
+
+
+@dataclass(frozen=True)
+class SoftResponse:
+    """What the LR-Net makes of a lesion whose probability is not 1; all three are means over lesion voxels."""
+
+    probability: float  # of every lesion voxel
+    output: float  # of the LR-Net
+    truth: float  # the map of the mask, which knows nothing of the probability
+    with_gradient: float  # share of the voxels that a regression loss would reach through the LR-Net
+
+
+def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = SCALES) -> list[SoftResponse]:
+    """Scale whole masks (D, H, W) as an unsure M-Net would; how much map, and how much gradient, is left?
+
+    Where the output layer is off for every voxel that looks at a missed lesion, the frozen LR-Net passes no gradient
+    on, and the regression loss alone cannot win the lesion back.
+    """
+    responses = []
+    for scale in scales:
+        outputs, truths, reached = [], [], []
+        for mask in masks:
+            lesion = np.asarray(mask) != 0
+            p = torch.from_numpy(np.where(lesion, np.float32(scale), np.float32(0)))[None].requires_grad_()
+            output = lrnet(pair(p).expand(2, -1, -1, -1, -1))[:1]  # (1, 1, D, H, W)
+            truth = distance_map(lesion, lrnet.kind)
+            map_regression_loss(output, torch.from_numpy(truth)[None, None]).backward()
+            assert p.grad is not None
+            outputs.append(output.detach()[0, 0].numpy()[lesion])
+            truths.append(truth[lesion])
+            reached.append(p.grad[0].numpy()[lesion] != 0)
+        means = (float(np.concatenate(values).mean()) for values in (outputs, truths, reached))
+        responses.append(SoftResponse(scale, *means))
+    return responses
+
+
+REVIVALS = 3  # times a dead output layer is woken before the training gives up
+LESION_WEIGHT = 2.0
+HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
+
+
+def pretraining_task(
+    config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray], start: LRNet | None = None
+) -> Task:
+    """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
+
+    The network begins with random weights, or with those of ``start``, an LR-Net of the same kind. A ReLU output can
+    die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at every step and
+    mended by waking the last layer.
+    """
+    torch.manual_seed(config.seed)
+    lrnet = LRNet(config.kind, activation=config.activation)
+    if start is not None:
+        if lrnet_facts(start) != lrnet_facts(lrnet):
+            raise InputError(f"The training cannot go on from {lrnet_facts(start)}; it is for {lrnet_facts(lrnet)}.")
+        lrnet.load_state_dict(start.state_dict())
+    revivals = 0
+    error = cubes_alike_error if config.cubes_alike else weighted_error
+
+    def loss(batch: MaskBatch) -> Tensor:
+        maps = lrnet(batch.probabilities)  # (B, 1, D, H, W)
+        return error(maps / batch.heights, batch.maps / batch.heights, batch.share)
+
+    def wake_if_dead(step: int) -> None:
+        nonlocal revivals
+        if lrnet.activation != "relu" or any(w.grad is not None and bool(w.grad.any()) for w in lrnet.parameters()):
+            return
+        revivals += 1
+        if revivals > REVIVALS:
+            raise InputError(
+                f"The LR-Net's output layer died {revivals} times (step {step}: 0 everywhere); lower the "
+                "learning rate or take another seed."
+            )
+        torch.manual_seed(config.seed + step)  # the same after a resume
+        lrnet.wake_output()
+
+    def validate(step: int) -> dict[str, float]:
+        quality = lrnet_quality(lrnet, held_out)
+        loss = quality.error + 1 - quality.dice  # the error looks inside lesions only, Dice at the background too
+        return {"val_loss": loss, "score": -loss, "val_error": quality.error, "val_dice": quality.dice}
+
+    return Task(
+        nn.ModuleDict({"lrnet": lrnet}), MaskBatches(draw, config), [Phase("pretraining", config.steps, loss)],
+        validate, lrnet_facts(lrnet), kept="lrnet.", after_backward=wake_if_dead,
+        remedy="the number or the edge of the cubes, or pretrain on --device cpu",
+    )  # fmt: skip
+
+
+def weighted_error(maps: Tensor, target: Tensor, share: float) -> Tensor:
+    """The pretraining's loss when ``share`` of the steps are done: mean absolute error, lesions weighing more.
+
+    (B, 1, D, H, W) both. Deviation: the smooth L1 of section 2.3 squares errors below 1, so that the last tenth of
+    an error costs next to nothing, and its mean over all voxels lets the background drown a small lesion: then the
+    output sinks to 0 everywhere and a ReLU stays there. So lesions and background first weigh alike; from 0.3 to 0.6
+    of the steps that passes into a mean over all voxels in which a lesion's count ``LESION_WEIGHT`` times.
+    """
+    errors = (maps - target).abs()
+    lesion = target > 0
+    parts = [errors[part].sum() / max(1, int(part.sum())) for part in (lesion, ~lesion)]  # one may be empty
+    alike = 0.5 * (parts[0] + parts[1])
+    weighted = (errors * torch.where(lesion, LESION_WEIGHT, 1.0)).mean()
+    late = min(1.0, max(0.0, (share - 0.3) / 0.3))
+    return torch.lerp(alike, weighted, late)
+
+
+def cubes_alike_error(maps: Tensor, target: Tensor, share: float) -> Tensor:
+    """The error of phi cube by cube, however large its lesions, and a charge for what is found outside them.
+
+    (B, 1, D, H, W) both. Voxel by voxel, as in :func:`weighted_error`, large lesions rule: the relative error of an
+    I-DM, which counts M_C in full, then stays high in small ones. ``share`` changes nothing here.
+    """
+    errors, lesion = (maps - target).abs(), target > 0
+    axes = (1, 2, 3, 4)
+    inside = (errors * lesion).sum(axes) / lesion.sum(axes).clamp(min=1)  # (B,)
+    return 0.5 * inside.mean() + LESION_WEIGHT * (errors * ~lesion).mean()
+
+
+def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.ndarray]:
+    """Random shapes that no training sees (their seed is kept for them)."""
+    return [random_shapes(np.random.default_rng([2**31, i]), size) for i in range(number)]
+
+
+def pretrain_run(
+    out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
+    device: str | None = None, resume: bool = False, start: LRNet | None = None,
+) -> LRNetQuality:  # fmt: skip
+    """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
+
+    With ``start`` the training goes on from that LR-Net instead of random weights.
+
+    Returns:
+        The quality of its best weights on masks that it was not trained on.
+    """
+    config = config or PretrainConfig()
+    draw: Draw = random_shapes
+    held_out, split = held_out_shapes(), None
+    if data is not None:
+        study = open_study(data, DataSettings(label=label or "1"))
+        split = study.split
+        draw = LesionCrops(study.cached["train"])
+        held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
+        if not any(mask.any() for mask in held_out):
+            names = ", ".join(case.name for case in study.cached["validation"])
+            raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
+    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, start=start, split=split,
+                       about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
+
+
+def pretrain_on(
+    draw: Draw, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
+    device: str | None = None, resume: bool = False, start: LRNet | None = None, about: dict[str, Any] | None = None,
+    split: dict[str, list[str]] | None = None,
+) -> LRNetQuality:  # fmt: skip
+    """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
+    if processes() > 1:
+        raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
+    task = pretraining_task(config, draw, held_out, start)
+    with open_run(out, config, resume=resume, more=about or {}, split=split):
+        fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
+    return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

@@ -1,0 +1,205 @@
+"""The rows of Table 2: what is trained in each, and by which loss.
+
+A row of one's own is an entry of `METHODS`: ``METHODS["mine"] = Method("My loss", MyLoss)`` can be trained, predicted
+with and put into a table by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_edu import losses
+from lrnet_edu.distance_maps import SIGNED_DISTANCES
+from lrnet_edu.kinds import kind_of_map
+from lrnet_edu.losses import DiceLoss, map_regression_loss
+from lrnet_edu.networks import LRNet, MNet, Tandem
+from lrnet_edu.rivals import CascadedMNet, MultiBranch
+from lrnet_edu.support.symptoms import check_alive
+from lrnet_edu.trained import checkpoint_of, load_lrnet, load_pretrained_lrnet
+from lrnet_edu.training import Phase
+
+if TYPE_CHECKING:
+    from lrnet_edu.config import Config
+
+BatchLoss = Callable[[Any], Tensor]  # of a data.patches.Batch
+
+
+@dataclass(frozen=True)
+class Method:
+    """The M-Net alone, trained by a loss of its probabilities.
+
+    Attributes:
+        title: as Table 2 writes it.
+        segmentation_loss: makes the loss, module(probabilities, target); None where another term stands alone.
+        target: what that loss compares with: the kind of distance map, or None for the labels.
+    """
+
+    title: str
+    segmentation_loss: Callable[[], nn.Module] | None = None
+    target: str | None = None
+
+    uses_lrnet: ClassVar[bool] = False
+    trains_lrnet: ClassVar[bool] = False
+    network: ClassVar[type[MNet]] = MNet  # what is kept, and predicts
+
+    def model(self, config: Config, classes: int) -> nn.Module:
+        """What is trained; its submodule ``mnet`` is what is kept. The M-Net's first weights are every row's."""
+        return nn.ModuleDict({"mnet": self.mnet(config, classes)})
+
+    def mnet(self, config: Config, classes: int) -> MNet:
+        """A fresh M-Net for ``classes`` classes, background included."""
+        return self.network(1, classes, features=config.features, blocks=config.blocks)
+
+    def maps(self, config: Config) -> list[str]:
+        """The distance maps that a batch has to bring along."""
+        return [self.target] if self.target else []
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        """The loss of a batch, (B, 1, D, H, W) image and its targets -> one number."""
+        mnet, compare = model.get_submodule("mnet"), self.compare()
+        return lambda batch: compare(torch.softmax(mnet(batch.image), dim=1), batch)
+
+    def compare(self) -> Callable[[Tensor, Any], Tensor]:
+        """The segmentation loss of probabilities (B, classes, D, H, W) and a batch."""
+        assert self.segmentation_loss is not None
+        loss = self.segmentation_loss()
+        return lambda p, batch: loss(p, batch.maps[self.target] if self.target else batch.classes)
+
+    @property
+    def cure_for_background(self) -> str:
+        """What helps a network that has drifted to "all background"."""
+        return "give it more steps, centre more patches on objects, or look whether label and window show the object"
+
+    @property
+    def loss_name(self) -> str:
+        """The segmentation loss in words, "MapDice"; empty without one."""
+        return getattr(self.segmentation_loss, "__name__", "").removesuffix("Loss")
+
+    def schedule(self, config: Config) -> list[tuple[int, str]]:
+        """For a table: the steps of each phase, and its loss in words."""
+        return [(config.steps, self.loss_name)]
+
+    def phases(self, config: Config, model: nn.Module) -> list[Phase]:
+        """The training's phases, which add up to ``config.steps``."""
+        return [Phase("training", config.steps, self.loss(config, model))]
+
+
+@dataclass(frozen=True)
+class TandemMethod(Method):
+    """M-Net and LR-Net in a row: L_seg(p, target) + alpha * SmoothL1(LR-Net(p), phi) (section 2.3).
+
+    It starts with Dice alone, the warm-up: from a fresh M-Net the regression loss drifts to "all background", since
+    an empty output costs it next to nothing.
+
+    Attributes:
+        frozen: whether the LR-Net stays as it is; False is the paper's uLR-Net.
+    """
+
+    frozen: bool = True
+
+    uses_lrnet: ClassVar[bool] = True
+
+    @property
+    def trains_lrnet(self) -> bool:  # type: ignore[override]
+        return not self.frozen
+
+    @property
+    def cure_for_background(self) -> str:
+        if self.segmentation_loss is None:
+            return "add a segmentation loss (method mapdice+lrnet), or give the warm-up more steps (--warmup-steps)"
+        return "give the warm-up more steps (--warmup-steps), or lower alpha"
+
+    def model(self, config: Config, classes: int) -> nn.Module:
+        return Tandem(self.mnet(config, classes), lrnet_of(config), frozen=self.frozen)
+
+    def maps(self, config: Config) -> list[str]:
+        return [*super().maps(config), config.kind]
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        alpha = kind_of_map(config.kind).alpha if config.alpha is None else config.alpha
+        compare = self.compare() if self.segmentation_loss else None
+
+        def total(batch: Any) -> Tensor:
+            p, maps = model(batch.image)  # (B, K + 1, D, H, W), (B, K, D, H, W)
+            regression = alpha * map_regression_loss(maps, batch.maps[config.kind])
+            return regression if compare is None else compare(p, batch) + regression
+
+        return total
+
+    def schedule(self, config: Config) -> list[tuple[int, str]]:
+        weight = "default alpha" if config.alpha is None else f"alpha {config.alpha:g}"
+        term = f"the map's regression ({weight})"
+        words = f"{self.loss_name} + {term}" if self.segmentation_loss else term
+        rest = f"{words}, LR-Net {'frozen' if self.frozen else 'unfrozen'}"
+        return [(config.warmup, "Dice"), (config.steps - config.warmup, rest)]
+
+    def phases(self, config: Config, model: nn.Module) -> list[Phase]:
+        warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
+        # The map's gradients are far smaller than Dice's, whose moments Adam would go on with.
+        alone = self.segmentation_loss is None
+        return [warm_up, Phase("tandem", config.steps - config.warmup, self.loss(config, model), fresh_optimizer=alone)]
+
+
+@dataclass(frozen=True)
+class RegressionRival(Method):
+    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
+
+    words: str = ""  # its loss
+
+    def maps(self, config: Config) -> list[str]:
+        return [SIGNED_DISTANCES]
+
+    def schedule(self, config: Config) -> list[tuple[int, str]]:
+        return [(config.steps, self.words)]
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        network: Any = model if isinstance(model, MultiBranch) else model.get_submodule("mnet")
+        return lambda batch: network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
+
+
+@dataclass(frozen=True)
+class MultiBranchMethod(RegressionRival):
+    """Multi-branch regression: the M-Net with a second decoder, which is dropped at test time."""
+
+    def model(self, config: Config, classes: int) -> nn.Module:
+        return MultiBranch(self.mnet(config, classes))
+
+
+@dataclass(frozen=True)
+class CascadedMethod(RegressionRival):
+    """Cascaded regression: an M-Net whose classes come from the maps it regresses."""
+
+    network: ClassVar[type[MNet]] = CascadedMNet
+
+
+def lrnet_of(config: Config) -> LRNet:
+    """The pretrained LR-Net that a configuration asks for: the one that ships, or the user's own."""
+    if config.lrnet is None:
+        return load_pretrained_lrnet(config.kind, activation=config.activation)
+    lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
+    check_alive(lrnet, f"The LR-Net of {config.lrnet}")
+    return lrnet
+
+
+METHODS: dict[str, Method] = {
+    "dice": Method("M-Net + Dice", losses.DiceLoss),
+    "mapdice": Method("M-Net + MapDice", losses.MapDiceLoss, target="NI-DM"),  # other kinds leave [0, 1]
+    "lrnet": TandemMethod("M-Net + LR-Net"),
+    "dice+lrnet": TandemMethod("M-Net + Dice + LR-Net", losses.DiceLoss),
+    "mapdice+lrnet": TandemMethod("M-Net + MapDice + LR-Net", losses.MapDiceLoss, target="NI-DM"),
+    "unfrozen-lrnet": TandemMethod("M-Net + unfrozen LR-Net", frozen=False),
+    "wce": Method("Weighted cross-entropy", losses.WeightedCrossEntropyLoss),
+    "gds": Method("Generalised Dice", losses.GeneralizedDiceLoss),
+    "tversky": Method("Tversky", losses.TverskyLoss),
+    "focal-tversky": Method("Focal Tversky", losses.FocalTverskyLoss),
+    "explog": Method("Exponential logarithmic", losses.ExpLogLoss),
+    "multi-branch": MultiBranchMethod(
+        "Multi-branch regression", words="cross-entropy and L1 of the map, learned weights"
+    ),
+    "cascaded": CascadedMethod("Cascaded regression", words="cross-entropy and L1 of the map"),
+}

@@ -1,0 +1,159 @@
+"""Training of the M-Net, alone or in tandem with the LR-Net: every row of Table 2 is one :class:`Config`.
+
+What a row trains and by which loss stands in `methods`; here are its batches, its validation and its run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lrnet_edu.config import Config
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.patches import PatchBatches
+from lrnet_edu.data.study import Study, check_same_study, fitted_patch
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.methods import METHODS
+from lrnet_edu.metrics import dice
+from lrnet_edu.support.devices import choose_device, enough_memory
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.parallel import processes, rank
+from lrnet_edu.support.run_folder import State, TensorBoardLog, open_run, settings_of_run
+from lrnet_edu.support.symptoms import Unfound, died, print_above_bar
+from lrnet_edu.training import Row, Task, estimate, fit
+
+VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
+
+
+def mnet_task(
+    config: Config,
+    train: Sequence[CachedCase],
+    validation: Sequence[CachedCase],
+    facts: dict[str, Any],
+    classes: int,
+    batches: type[PatchBatches] = PatchBatches,
+) -> Task:
+    """What `lrnet_edu.training.fit` needs to train one row.
+
+    Args:
+        config: the row, and how it is trained.
+        train: cases to learn from.
+        validation: cases that choose the best weights.
+        facts: what is stored in the checkpoints.
+        classes: foreground classes.
+        batches: what draws the patches.
+    """
+    method = METHODS[config.method]
+    torch.manual_seed(config.seed)  # the first weights depend on the seed alone: every row starts from the same M-Net
+    model = method.model(config, classes + 1)
+    mnet, phases = model.get_submodule("mnet"), method.phases(config, model)
+    about: dict[str, Any] = {
+        "kinds": method.maps(config), "classes": classes, "patch_size": config.patch_size,
+        "batch_size": config.batch_size, "object_share": config.object_share,
+    }  # fmt: skip
+    drawn = batches(
+        train, augment=True, seed=[config.seed, 0], length=config.steps, share=(rank(), processes()), **about
+    )
+    fixed = PatchBatches(validation, augment=False, seed=[config.seed, 1], length=VALIDATION_BATCHES, **about)
+    present = np.array([[len(voxels) > 0 for voxels in case.foreground] for case in validation])  # (cases, classes)
+    unfound = Unfound(method.cure_for_background)
+
+    def validate(step: int) -> Row:
+        if method.trains_lrnet and (words := died(model.get_submodule("lrnet"))):
+            print_above_bar(
+                f"The LR-Net that is trained too {words}; what the M-Net knew before is kept (method lrnet freezes it)."
+            )
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            losses = [phases[-1].loss(fixed[i].to(device)).item() for i in range(len(fixed))]
+        by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in validation])
+        if rank() == 0 and step > config.warmup and (sentence := unfound.look(by_case, present, step)):
+            print_above_bar(sentence)
+        means = by_case.mean(axis=0)
+        per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}
+        return {"val_loss": float(np.mean(losses)), "score": float(means.mean()), **per_class}
+
+    return Task(
+        model, drawn, phases, validate, facts, kept="mnet.",
+        remedy="patch_size or batch_size (preset cpu has the smallest patches), or train on --device cpu",
+    )  # fmt: skip
+
+
+def case_dice(mnet: nn.Module, case: CachedCase, patch_size: Sequence[int], classes: int) -> list[float]:
+    """Dice of each foreground class of one whole cached case; 1 where mask and prediction are both empty."""
+    predicted = predict_probabilities(mnet, case.image, patch_size=patch_size, overlap=0.25).argmax(0)  # (D, H, W)
+    return [dice(predicted == c, case.classes == c) for c in range(1, classes + 1)]
+
+
+def train_run(
+    study: Study, config: Config, folder: Path, *, device: str | None = None, resume: bool = False,
+    log: Callable[[Row], None] | None = None, tensorboard: bool = False, rate: Callable[[float], float] | None = None,
+    batches: type[PatchBatches] = PatchBatches, say: Callable[[str], None] | None = None,
+) -> State:  # fmt: skip
+    """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts.
+
+    Args:
+        study: the scans, from `open_study`.
+        config: the row and how it is trained.
+        folder: where; a new one, or with ``resume`` the one to go on in.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+        resume: go on from the last validation.
+        log: called with the row of each validation, as in ``log.csv``.
+        tensorboard: write its events into the folder as well.
+        rate: share of the learning rate when this share of the steps is done; None takes the configuration's way.
+        batches: what draws the patches.
+        say: called with a sentence on how long it will take.
+
+    Raises:
+        InputError: as `fit`; or if study, settings and folder do not fit.
+    """
+    check_same_study(study, config)
+    folder, place, classes = Path(folder), choose_device(device), len(study.labels)
+    if processes() > config.batch_size:
+        raise InputError(
+            f"{processes()} processes cannot share batches of {config.batch_size} patches; start at most "
+            f"{config.batch_size}."
+        )
+    config = replace(config, patch_size=fitted_patch(config.patch_size, study.cached["train"]))
+    if resume and (folder / "config.json").exists():
+        config = extended(config, settings_of_run(folder), say)
+    method, grid = METHODS[config.method], asdict(study.preprocessing)
+    sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks}
+    facts = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
+             "patch_size": config.patch_size, "preprocessing": grid}  # fmt: skip
+    about = {"data": str(study.data.resolve()), "preprocessing": grid, "split": study.split}
+    task = mnet_task(config, study.cached["train"], study.cached["validation"], facts, classes, batches)
+    logs: list[Callable[[Row], None]] = [
+        *([log] if log else []),
+        *([TensorBoardLog(folder)] if tensorboard and rank() == 0 else []),
+    ]
+    with open_run(folder, config, resume=resume, more=about, split=study.split):
+        if say:
+            with enough_memory(place, f"lower {task.remedy}"):
+                seconds, memory = estimate(task, config, place)
+            minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
+            steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"
+            say(f"On {place}: {minutes} and {max(memory / 1e9, 0.1):.1f} GB for {steps} at most, validations included.")
+
+        def report(row: Row) -> None:
+            for one in logs:
+                one(row)
+
+        return fit(task, config, folder, place, resume=resume, rate=rate, log=report, title=method.title)
+
+
+def extended(config: Config, before: Mapping[str, Any], say: Callable[[str], None] | None) -> Config:
+    """The settings to go on with: a run that gets more steps keeps the warm-up it had."""
+    steps = before.get("steps")
+    if not isinstance(steps, int) or steps >= config.steps:
+        return config
+    if say and config.one_cycle:
+        say(f"From {steps} to {config.steps} steps: the learning rate takes the longer cycle's course from here.")
+    kept = steps // 4 if before.get("warmup_steps") is None else before["warmup_steps"]
+    return replace(config, warmup_steps=kept if METHODS[config.method].uses_lrnet else None)

@@ -1,0 +1,269 @@
+"""The demo's page: one HTML file with all figures inside, which opens offline, in light and in dark.
+
+The figures come from :mod:`lrnet_edu.figures`; here is what surrounds them. Everything that is not written
+here (titles, names, notes) is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lrnet_edu.figures import (
+    Picture,
+    architecture_figure,
+    learning_curves_figure,
+    lrnet_quality_figure,
+    maps_figure,
+    results_figure,
+    telling_slices,
+)
+from lrnet_edu.lrnet_training import LRNetQuality
+from lrnet_edu.metrics import ScoreTable
+from lrnet_edu.networks import LRNet, MNet
+from lrnet_edu.support.files import write_atomically
+
+SLICES = 3  # rows of Fig. 3
+
+
+@dataclass(frozen=True)
+class DemoResults:
+    """Everything the page shows; titles are those of ``METHODS``, rows those of ``log.csv``."""
+
+    mnet: MNet
+    lrnet: LRNet
+    patch: tuple[int, int, int]  # voxels (D, H, W) that the M-Net was trained on
+    sample: tuple[Any, Any, Sequence[float]]  # image in HU and mask (D, H, W), spacing (z, y, x) in mm
+    quality: LRNetQuality
+    pretraining: Sequence[Mapping[str, float]]  # the LR-Net's rows
+    curves: Mapping[str, Sequence[Mapping[str, float]]]  # title -> the M-Net's rows
+    panel: tuple[Any, Any, Mapping[str, Any], Sequence[float]]  # image, mask, title -> prediction, spacing
+    table: Mapping[str, ScoreTable]  # title -> scores of the cases with a lesion
+    no_lesion: Mapping[str, int | str]  # title -> voxels called lesion in the cases without one; may be empty
+    facts: Mapping[str, Any]  # what was run: seed, versions, device
+    seconds: Mapping[str, float]  # stage -> seconds
+    notes: Sequence[str] = ()
+
+
+def write_report(path: str | Path, results: DemoResults) -> None:
+    """Write the page.
+
+    Raises:
+        InputError: if the file cannot be written, or a figure cannot be drawn (an empty mask, no rows).
+    """
+    write_atomically(Path(path), report_html(results).encode())
+
+
+def report_html(results: DemoResults) -> str:
+    """The page as text: its sections follow the paper."""
+    image, mask, spacing = results.sample
+    scan, reference, predictions, scan_spacing = results.panel
+    slices = telling_slices(reference, SLICES)
+    sections = {
+        "Two networks": ARCHITECTURE + _figure(architecture_figure(results.mnet, results.lrnet, results.patch)),
+        "Distance maps": MAPS + _figure(maps_figure(mask, image, spacing)),
+        "The LR-Net": LRNET + _figure(lrnet_quality_figure(results.quality, results.pretraining)),
+        "Learning curves": CURVES + _figure(learning_curves_figure(results.curves)),
+        "What the methods find": PANEL + _figure(results_figure(scan, reference, predictions, scan_spacing, slices)),
+        "Seven criteria": CRITERIA + _scores(results.table, results.no_lesion) + _caution(results.table),
+        "What was run": _run(results),
+    }
+    links = "".join(f'<li><a href="#part-{i}">{title}</a></li>' for i, title in enumerate(sections, 1))
+    parts = "".join(
+        f'<section id="part-{i}"><h2>{title}</h2>{content}</section>'
+        for i, (title, content) in enumerate(sections.items(), 1)
+    )
+    body = f"<main>{LEAD}<nav><ol>{links}</ol></nav>{parts}</main>"
+    return f"{HEAD}<style>{STYLE}</style></head><body>{body}</body></html>\n"
+
+
+def _figure(picture: Picture) -> str:
+    """A figure on a white card, in both themes; on a narrow screen it scrolls sideways and stays legible."""
+    return f'<figure class="card" tabindex="0">{picture.to_html()}</figure>'
+
+
+# ---- tables ------------------------------------------------------------------------------------------
+
+CRITERIA_COLUMNS = {  # name in ScoreTable -> (heading, in words, unit, which way is better, digits)
+    "DC": ("DC", "Dice per case", "", "↑", 3),
+    "DG": ("DG", "Dice global", "", "↑", 3),
+    "VOE": ("VOE", "volumetric overlap error", "", "↓", 3),
+    "RVD": ("RVD", "relative volume difference, signed", "", "→ 0", 3),
+    "abs_RVD": ("|RVD|", "mean size of the relative volume difference", "", "↓", 3),
+    "ASSD": ("ASSD", "average symmetric surface distance", "mm", "↓", 2),
+    "MSD": ("MSD", "maximum surface distance", "mm", "↓", 2),
+    "RMSD": ("RMSD", "root mean square symmetric surface distance", "mm", "↓", 2),
+}
+
+
+def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int | str]) -> str:
+    heads = "".join(
+        f'<th scope="col"><abbr title="{words}">{name}</abbr> {better}<small>{unit or "no unit"}</small></th>'
+        for name, words, unit, better, _ in CRITERIA_COLUMNS.values()
+    )
+    if no_lesion:
+        heads += '<th scope="col">Healthy cases ↓<small>false voxels</small></th>'
+    rows = ""
+    for title, scores in table.items():
+        cells = "".join(
+            f"<td>{_value(scores.mean[name], scores.undefined[name], digits, signed=name == 'RVD')}</td>"
+            for name, (*_, digits) in CRITERIA_COLUMNS.items()
+        )
+        if no_lesion:
+            cells += f"<td>{escape(str(no_lesion.get(title, '–')))}</td>"
+        rows += f'<tr><th scope="row">{escape(title)}</th>{cells}</tr>'
+    cases = " or ".join(str(n) for n in sorted({scores.cases for scores in table.values()}))
+    caption = f"Means over {cases} test cases with a lesion. ↑ more is better, ↓ less, → 0 nearer to zero."
+    head = f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>'
+    return _wide(f"<table><caption>{caption}</caption>{head}<tbody>{rows}</tbody></table>", "The seven criteria")
+
+
+def _value(value: float, undefined: int, digits: int, *, signed: bool) -> str:
+    """A mean, a dash where no case defines it, and in how many cases it is undefined."""
+    text = "–" if math.isnan(value) else f"{value:{'+' if signed else ''}z.{digits}f}"
+    return text.replace("-", "−") + (f"<small>{undefined} undefined</small>" if undefined else "")
+
+
+def _caution(table: Mapping[str, ScoreTable]) -> str:
+    known = {title: scores.mean["DC"] for title, scores in table.items() if not math.isnan(scores.mean["DC"])}
+    if not known:
+        return ""
+    best = max(known, key=known.__getitem__)
+    return (
+        f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest "
+        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone can move "
+        "DC by a tenth and more, so a smaller gap between two rows says nothing about the methods. The "
+        "paper's Table 2 compares long trainings, and even they deserve more than one seed.</p>"
+    )
+
+
+def _run(results: DemoResults) -> str:
+    facts = [(name, str(value)) for name, value in results.facts.items()]
+    stages = [(stage, f"{seconds:.1f}") for stage, seconds in results.seconds.items()]
+    stages.append(("Total", f"{sum(results.seconds.values()):.1f}"))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in results.notes)
+    return (
+        RUN
+        + _wide(_two_columns("Settings and versions", ("What", "Value"), facts), "Settings and versions")
+        + _wide(_two_columns("Time of each stage", ("Stage", "Seconds"), stages), "Time of each stage")
+        + (f"<h3>Notes</h3><ul>{notes}</ul>" if notes else "")
+    )
+
+
+def _two_columns(caption: str, heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    body = "".join(f'<tr><th scope="row">{escape(a)}</th><td>{escape(b)}</td></tr>' for a, b in rows)
+    return (
+        f'<table class="pairs"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+
+
+def _wide(table: str, name: str) -> str:
+    """A table that scrolls sideways where the screen is narrow, also by keyboard."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{name}">{table}</div>'
+
+
+# ---- words -------------------------------------------------------------------------------------------
+
+LEAD = """\
+<header><h1>Small lesions, distance maps, two networks</h1>
+<p class="lead">A small tumour is some hundred voxels among a million, and a network that overlooks it is
+wrong almost nowhere. The paper's answer: let a second, small network turn the first one's output into a
+<em>distance map</em>, where every voxel knows how far it is from the lesion's border, and learn from that
+map's error as well. This page shows the whole method once, on phantom CTs, in the order of the
+paper.</p></header>"""
+
+ARCHITECTURE = """\
+<p class="where">Section 2.2, Fig. 1</p>
+<p>The <b>M-Net</b> segments: for every voxel it gives the probability p of being lesion. The
+<b>LR-Net</b> translates p into a distance map. It learned that beforehand, from masks alone, and is then
+frozen: no weight of it moves, yet the error of its map flows back through it and teaches the M-Net. At
+test time it has done its duty and is thrown away. The numbers in the boxes were measured on the networks
+of this run.</p>"""
+
+MAPS = """\
+<p class="where">Section 2.1, Eq. 1, Fig. 2</p>
+<p>D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border
+gets the most weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM), each rim voxel counts the
+same, whatever the lesion's size:</p>
+<p class="formula">φ(x) = (M<sub>C</sub> + 1 − D(x)) / M<sub>C</sub> &nbsp; inside, &nbsp; φ(x) = 0 &nbsp;
+outside</p>
+<p>In millimetres the 1, which is the distance of the border layer in voxels, becomes m<sub>C</sub>, the
+smallest D of the lesion. SNI-DM adds negative values outside.</p>"""
+
+LRNET = """\
+<p class="where">Section 2.2, training pipeline</p>
+<p>How well does the LR-Net compute the map of masks it never saw? The paper names a Dice around 0.99.
+That alone proves little: the mask it is compared with was its input, so copying would do. The error of φ
+says whether the map is right. The LR-Net sees 31 voxels across: in lesions so large that their border is out of its
+sight it can only guess M<sub>C</sub>. Left, the lesions of the test cases; right, random shapes that were held
+out of its training, larger and harder ones.</p>"""
+
+CURVES = """\
+<p class="where">Section 2.3, Eq. 2; section 3, implementation details</p>
+<p>All methods start from the same M-Net and train for the same number of steps. Each loss is a function
+of its own, so compare the shapes of the upper curves, not their heights. Where an LR-Net takes part,
+training begins with Dice alone and its loss joins later, which may show as a jump. The training loss is a mean over
+the steps before, on augmented patches, so it may lie above the validation loss. The lower curves mean the
+same for all; the weights of each best point are kept.</p>"""
+
+PANEL = """\
+<p class="where">Section 3.1, Fig. 3</p>
+<p>One case that no training saw, in slices that show its lesions large and small, seen as a radiologist
+sees them. A contour of the ground truth with nothing in it is a lesion that a method missed; a tint outside every
+contour is a lesion that is none. What a method marks outside of the view is counted in its corner.</p>"""
+
+CRITERIA = """\
+<p class="where">Section 3, evaluation criteria; columns of Table 2</p>
+<p>DC weighs every case alike, DG every voxel. VOE is DC's error in another scale. RVD has a sign, so too
+much in one case hides too little in another, hence |RVD| beside it. The last three are distances between
+the surfaces, and a lesion that was missed altogether has none: those cases are left out of the mean and
+counted as undefined. Read the count before the mean.</p>"""
+
+RUN = """<p>What it takes to get these numbers again. On the CPU the same seed and number of threads give the same
+weights.</p>"""
+
+HEAD = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>lrnet_edu: report of the demo</title><link rel="icon" href="data:,">"""
+
+STYLE = """
+:root { color-scheme: light dark;
+  --paper: #fdfdfc; --ink: #1b1b1b; --soft: #555; --line: #d4d4d0; --link: #00588a; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #16181b; --ink: #ececec; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }
+main { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: clamp(1.6rem, 5vw, 2.4rem); line-height: 1.2; margin: 0.5rem 0; }
+h2 { font-size: 1.45rem; margin: 0; }
+p, ul, nav ol { max-width: 46rem; }
+.lead { font-size: 1.15rem; }
+.where { color: var(--soft); font-size: 0.95rem; margin: 0.1rem 0 0.6rem; }
+.formula { font-size: 1.15rem; padding-left: 1.5rem; }
+sub { line-height: 0; }
+a { color: var(--link); }
+nav ol { display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; padding: 0; list-style-position: inside; }
+section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 1.6rem; }
+.card, .wide { overflow-x: auto; margin: 1rem 0; }
+.card { background: #fff; border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.8rem; }
+.card img { display: block; width: 100%; min-width: 44rem; height: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--soft); padding-bottom: 0.4rem; }
+th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: top; white-space: nowrap; }
+th:first-child { text-align: left; }
+.pairs th, .pairs td { text-align: left; }
+.pairs td { white-space: normal; overflow-wrap: anywhere; }
+thead th { border-bottom-width: 2px; }
+tbody th { font-weight: 500; }
+small { display: block; color: var(--soft); font-weight: 400; font-size: 0.8rem; }
+abbr { text-decoration: none; }
+:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+"""

@@ -1,0 +1,129 @@
+"""Is one method better than another? Paired differences, a bootstrap interval, a test, and its correction.
+
+Two methods are compared on the same cases, and on the same seeds, which give both the same first weights and the same
+patches. What is left of the difference has two sources of chance: which cases were tested, and which seeds were drawn.
+The interval takes both into account; the test asks the cases alone, with the seeds averaged, since only cases are
+independent of each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from lrnet_edu.support.errors import InputError
+
+DRAWS = 10_000  # of the bootstrap
+LEVEL = 0.05  # of the test; the interval covers 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a score gains from one method over the other.
+
+    Attributes:
+        difference: mean over cases and seeds; positive means that the first one scores higher.
+        low: lower end of the 95 % bootstrap interval over cases and seeds.
+        high: its upper end.
+        p: of Wilcoxon's signed-rank test over the cases, two-sided.
+        p_corrected: the same by Holm's correction among the comparisons made together.
+        cases: number of cases.
+        seeds: number of seeds.
+        by_case: difference of each case, the mean over the seeds.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    cases: int
+    seeds: int
+    by_case: tuple[float, ...]
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse" or "not distinguishable".
+
+        The first two ask for both: a corrected p below 0.05, and an interval that leaves 0 out on the same side.
+        """
+        if self.p_corrected < LEVEL and self.low > 0:
+            return "better"
+        return "worse" if self.p_corrected < LEVEL and self.high < 0 else "not distinguishable"
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Comparison:
+    """Compare two methods by their scores of the same cases after trainings from the same seeds.
+
+    Args:
+        ours: (seeds, cases), higher is better.
+        theirs: the same for the other method.
+        seed: of the bootstrap.
+
+    Returns:
+        The comparison, its p not yet corrected.
+
+    Raises:
+        InputError: if the arrays do not match, are empty or hold NaN.
+    """
+    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    if ours.shape != theirs.shape or ours.ndim != 2 or ours.size == 0:
+        raise InputError(
+            f"The scores are {ours.shape} and {theirs.shape}; give both as (seeds, cases), the same ones in the "
+            "same order."
+        )
+    differences = ours - theirs  # (seeds, cases)
+    if np.isnan(differences).any():
+        raise InputError("A score is NaN; leave out the cases in which a score is undefined.")
+    means = bootstrap_means(differences, seed=seed)
+    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    by_case = differences.mean(axis=0)  # (cases,)
+    p = signed_rank_p(by_case)
+    seeds, cases = differences.shape
+    return Comparison(float(by_case.mean()), float(low), float(high), p, p, cases, seeds, tuple(by_case.tolist()))
+
+
+def bootstrap_means(values: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Means of (seeds, cases) with seeds and cases drawn anew, each with replacement: (draws,)."""
+    times_seed, times_case = resamples(*values.shape, draws, seed)
+    return np.einsum("ds,sc,dc->d", times_seed, values, times_case, optimize=True) / values.size
+
+
+@lru_cache(maxsize=2)
+def resamples(seeds: int, cases: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed (draws, seeds) and each case (draws, cases) is drawn: the same for all comparisons."""
+    rng = np.random.default_rng(seed)
+    times_seed, times_case = (rng.multinomial(n, np.full(n, 1 / n), size=draws) for n in (seeds, cases))
+    return times_seed.astype(float), times_case.astype(float)
+
+
+def signed_rank_p(differences: Sequence[float] | np.ndarray) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test; differences of 0 are left out, and 1 if none is left."""
+    rest = np.asarray(differences, dtype=float)
+    rest = rest[rest != 0]
+    return float(wilcoxon(rest).pvalue) if len(rest) else 1.0
+
+
+def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons that were made together, with their p corrected by Holm's method."""
+    corrected = holm([comparison.p for comparison in comparisons])
+    return [replace(one, p_corrected=p) for one, p in zip(comparisons, corrected, strict=True)]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction: the smallest of m times m, the next times m - 1, ..., never falling, at most 1."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def cases_needed(comparisons: int) -> int:
+    """How many cases it takes before the corrected test can find anything, were every case to agree."""
+    return math.ceil(1 - math.log2(LEVEL / comparisons) + 1e-12)

@@ -1,0 +1,57 @@
+"""What users hand over as masks and volumes, turned into plain NumPy arrays, or answered in a sentence."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from lrnet_edu.support.errors import InputError
+
+
+def plain_array(volume: Any, name: str) -> np.ndarray:
+    """The numbers of an array, a tensor on any device, or a list of lists, as they are and where they are.
+
+    Args:
+        volume: any of these, and of their subclasses, such as MONAI's MetaTensor.
+        name: what to call it in an error, "mask".
+
+    Raises:
+        InputError: for what has its axes in another order, hides some of its values, or holds no real numbers.
+    """
+    if isinstance(volume, np.ma.MaskedArray):
+        raise InputError(f"The {name} is a masked array, whose hidden voxels could be anything; give {name}.filled(0).")
+    kind = f"{type(volume).__module__}.{type(volume).__qualname__}"
+    if kind.startswith("SimpleITK."):
+        raise InputError(f"The {name} is a SimpleITK image; give sitk.GetArrayFromImage({name}).")
+    if kind.startswith("nibabel."):
+        raise InputError(f"The {name} is a nibabel image, (x, y, z); give np.asarray({name}.dataobj).transpose().")
+    if kind.startswith("torchio."):
+        raise InputError(
+            f"The {name} is a TorchIO image, (channel, x, y, z); give {name}.numpy()[0].transpose(2, 1, 0)."
+        )
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is not None and isinstance(volume, torch.Tensor):
+        return _array_of_tensor(volume, name)
+    try:
+        array = np.asarray(volume)
+    except (TypeError, ValueError):
+        raise InputError(f"The {name} is a {type(volume).__name__}; give a NumPy array or a torch tensor.") from None
+    if array.dtype.kind not in "biuf":
+        what = f"of type {array.dtype}" if isinstance(volume, np.ndarray) else f"a {type(volume).__name__}"
+        raise InputError(f"The {name} is {what}; give a NumPy array or a torch tensor of booleans or real numbers.")
+    return array
+
+
+def _array_of_tensor(tensor: Any, name: str) -> np.ndarray:
+    import torch
+
+    tensor = tensor.detach().as_subclass(torch.Tensor)
+    if tensor.is_complex() or tensor.layout != torch.strided:
+        raise InputError(f"The {name} is a complex or a sparse tensor; give tensor.real or tensor.to_dense().")
+    tensor = tensor.cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:  # bfloat16 and the 8-bit floats have no counterpart in NumPy
+        return tensor.float().numpy()

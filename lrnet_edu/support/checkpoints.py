@@ -1,0 +1,57 @@
+"""Weights on disk: safetensors only, never a pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import parse_json, write_atomically
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Write named tensors and the facts about them (anything JSON can hold) as one safetensors file."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(Path(path), save(contiguous, metadata={"lrnet_edu": json.dumps(facts)}))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what :func:`save_checkpoint` wrote: (tensors on the CPU, facts).
+
+    Raises:
+        InputError: if there is no such file, or it is not one of this package's safetensors files. A pickle
+            (``.pt``, ``.pth``) is refused without being opened as one: unpickling can run any code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = dict(parse_json((file.metadata() or {})["lrnet_edu"]))
+            # Copies: the file's own pages, mapped into memory, would keep Windows from writing the file anew.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+        raise InputError(
+            f"{path} is not a checkpoint of lrnet_edu (a whole .safetensors file); pickled .pt or .pth files "
+            "are never opened, so train or copy the checkpoint again."
+        ) from None
+
+
+@contextmanager
+def malformed_facts(path: Path) -> Iterator[None]:
+    """While a network is built from a checkpoint's facts: what is missing or odd there becomes an InputError."""
+    try:
+        yield
+    except InputError as error:
+        if len(str(error)) < 300 and str(error).isprintable():
+            raise InputError(f"{path} holds facts that cannot be: {error}") from None
+        raise InputError(f"{path} holds facts that cannot be; train or copy the checkpoint again.") from None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError):
+        raise InputError(f"{path} does not say what it holds; train or copy the checkpoint again.") from None

@@ -1,0 +1,90 @@
+"""Where a training computes: devices, their precision and memory, and the batches that wait for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from traceback import clear_frames
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import first_line
+
+# CUDA, the CPU, Windows, cuDNN and cuBLAS, MPS.
+FULL = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED", "Invalid buffer size")
+
+
+@contextmanager
+def enough_memory(device: torch.device, cure: str) -> Iterator[None]:
+    """While tensors are computed: memory that runs out becomes an InputError that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:  # CUDA's OutOfMemoryError is one, the others raise nothing more special
+        if "DataLoader worker" in str(error) and "shared memory" in str(error):
+            cure = "give this container more of it (Docker: --shm-size 2g), or train on --device cpu"
+            raise InputError(f"The shared memory that prepared batches pass through is full; {cure}.") from None
+        if not any(words in str(error) for words in FULL):
+            raise
+        clear_frames(error.__traceback__)  # a notebook keeps the last error, and its frames keep every tensor
+        raise InputError(f"The memory of {device} is full ({first_line(error)}); {cure}.") from None
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The named device; without a name CUDA where there is a GPU for it, else the CPU.
+
+    Apple's MPS has to be named: many versions of PyTorch lack a layer or two of these networks there.
+
+    Raises:
+        InputError: if the device is not there, or cannot be used.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if name in gpus or (gpus and name == "cuda"):  # full, or too old for this PyTorch
+            raise InputError(f"{name} cannot be used ({first_line(error)}); free it, or take the device cpu.") from None
+        raise InputError(
+            f"There is no device {name!r} here (names are cpu, cuda, cuda:1, mps); leave it out to take the best there "
+            "is."
+        ) from None
+
+
+def reduced_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast to bfloat16 for a GPU that computes in it, from compute capability 8.0 on; float32 for all others.
+
+    Older ones (Colab's T4, the paper's RTX 2080 Ti) only imitate bfloat16, and cuDNN has no convolutions of it there.
+    """
+    native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    native = native and not torch.__version__.startswith("2.9.")  # which lacks them everywhere (PyTorch's issue 166643)
+    return torch.autocast("cuda", dtype=torch.bfloat16) if native else nullcontext()
+
+
+def ordered_batches(batches: Dataset[Any], first: int, last: int, device: torch.device) -> Iterator[Any]:
+    """Batches first .. last - 1; prepared by worker processes where a GPU would have to wait for them."""
+    gpu = device.type == "cuda"
+    workers = min(4, os.cpu_count() or 1) if gpu else 0
+    numbers = range(first, last)
+    for batch in DataLoader(ErrorsAsItems(batches), batch_size=None, sampler=numbers, num_workers=workers,
+                            pin_memory=gpu):  # fmt: skip
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+class ErrorsAsItems(Dataset[Any]):
+    """Batches, or in a batch's place the error that a user can mend: raised in a worker, it would be a traceback."""
+
+    def __init__(self, batches: Dataset[Any]) -> None:
+        self.batches = batches
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.batches[index]
+        except (InputError, OSError) as error:
+            return error

@@ -1,0 +1,80 @@
+"""Which numbers of a mask file are trained, and as how many classes.
+
+A label map on disk holds numbers such as 0 background, 1 liver, 2 tumour. A training run looks at some of
+them: ``2`` is one object, ``1+2`` is their union as one object (the liver of LiTS includes its tumours),
+``1,2`` are two objects and so two foreground classes.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from lrnet_edu.support.errors import InputError
+
+Labels = tuple[tuple[int, ...], ...]
+"""One tuple of label numbers per object; the k-th object (from 1) is class k of the network."""
+
+_GRAMMAR = re.compile(r"[1-9][0-9]{0,2}([+,][1-9][0-9]{0,2})*")
+
+
+def parse_labels(text: str) -> Labels:
+    """Read the ``--label`` option.
+
+    Args:
+        text: ``"2"``, ``"1+2"`` (a union, one object) or ``"1,2"`` (two objects), also mixed: ``"1+2,3"``.
+
+    Returns:
+        One tuple of label numbers per object: ``((2,),)``, ``((1, 2),)``, ``((1,), (2,))``,
+        ``((1, 2), (3,))``.
+
+    Raises:
+        InputError: for any other text, for numbers outside 1..255 and for a number given twice.
+    """
+    advice = 'write one number ("2"), a union as one object ("1+2") or several objects ("1,2")'
+    if not isinstance(text, str) or not _GRAMMAR.fullmatch(text):
+        shown = f'"{text}"' if isinstance(text, str) else f"{text!r} of type {type(text).__name__}"
+        raise InputError(f"{shown} is no choice of labels: {advice}.")
+    labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))
+    numbers = [number for group in labels for number in group]
+    if max(numbers) > 255:
+        raise InputError(f'"{text}" holds a label above 255: renumber the labels of the masks to 1..255.')
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f'"{text}" names a label twice: {advice}, each number once.')
+    return labels
+
+
+def format_labels(labels: Labels) -> str:
+    """Write labels as :func:`parse_labels` reads them: ``((1, 2), (3,))`` becomes ``"1+2,3"``."""
+    return ",".join("+".join(str(number) for number in group) for group in labels)
+
+
+def encode(mask: np.ndarray, labels: Labels) -> np.ndarray:
+    """Turn the label numbers of a file into the classes of a network.
+
+    Args:
+        mask: non-negative integers, any shape.
+        labels: what :func:`parse_labels` returns.
+
+    Returns:
+        uint8 of the same shape: 0 for background and for every number not listed, k for the k-th object.
+    """
+    classes = np.zeros(mask.shape, np.uint8)
+    for k, group in enumerate(labels, start=1):
+        for number in group:
+            classes[mask == number] = k
+    return classes
+
+
+def decode(classes: np.ndarray, labels: Labels) -> np.ndarray:
+    """Turn the classes of a network back into label numbers; a union is written as its first number.
+
+    Args:
+        classes: integers 0..K, any shape.
+        labels: the K objects the network was trained on.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    return np.array([0, *(group[0] for group in labels)], np.uint8)[classes]

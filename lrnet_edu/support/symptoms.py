@@ -1,0 +1,93 @@
+"""What goes wrong in a training, told early: the reason and the cure.
+
+What cannot be mended is an :class:`InputError` and ends the run. What may pass by itself, or is the finding (the
+regression loss alone does drift to "all background"), is a sentence beside the progress bar, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from lrnet_edu.support.errors import InputError
+
+
+def print_above_bar(sentence: str) -> None:
+    """Print a sentence above the progress bar."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def check_finite(value: float, what: str, where: str) -> float:
+    """The value of a loss; InputError if it is NaN or infinite."""
+    if not math.isfinite(value):
+        raise InputError(
+            f"The {what} became {value} at {where}; look at these cases, or lower the learning rate or alpha."
+        )
+    return value
+
+
+def never_moved(rows: Sequence[dict[str, float]]) -> str | None:
+    """At the second validation: a sentence if the validation loss, which has fixed patches, is still the first one."""
+    if len(rows) != 2 or not math.isclose(rows[0]["val_loss"], rows[1]["val_loss"], rel_tol=1e-7):
+        return None
+    return (
+        f"The validation loss has not moved since step {rows[0]['step']} (it is {rows[1]['val_loss']:.6g}): no "
+        "gradient reaches the weights, or the learning rate is too small; stop this run and raise the rate, or look "
+        "whether the label and the window show the object."
+    )
+
+
+class Unfound:
+    """Watches the validations for a network that finds no voxel of the object any more.
+
+    Args:
+        cure: what to do about it.
+    """
+
+    def __init__(self, cure: str) -> None:
+        self.cure, self.since = cure, -1
+
+    def look(self, dice: np.ndarray, present: np.ndarray, step: int) -> str | None:
+        """Look at a validation after ``step`` steps: both (cases, classes), Dice and whether the object is there.
+
+        Returns:
+            A sentence once nothing has been found from one validation to the next.
+        """
+        if not present.any() or dice[present].any():
+            self.since = -1
+            return None
+        if self.since < 0:
+            self.since = step
+            return None
+        first, self.since = self.since, step
+        return (
+            f"From step {first} to step {step} the network has found no voxel of the object in any validation case: "
+            f"it predicts background only; {self.cure}."
+        )
+
+
+def died(lrnet: nn.Module) -> str | None:
+    """What an LR-Net does whose output layer has died, in words: one value for everything. None if it lives."""
+    grid = np.indices((24, 24, 24)) - 12
+    ball = torch.from_numpy((grid**2).sum(0) < 49).float()[None]  # (1, D, H, W), radius 7
+    pairs = torch.stack((1 - ball, ball), dim=1).to(next(lrnet.parameters()).device)  # (1, 2, D, H, W)
+    with torch.no_grad():
+        output = lrnet(pairs.expand(2, -1, -1, -1, -1))
+    if output.max() > output.min():
+        return None
+    return (
+        f"gives {float(output.max()):g} everywhere, with an object and without: its output layer has died, and no "
+        "gradient passes"
+    )
+
+
+def check_alive(lrnet: nn.Module, name: str) -> None:
+    """Raise InputError if the output layer of an LR-Net has died."""
+    if words := died(lrnet):
+        raise InputError(f"{name} {words}; lower the learning rate or take another seed, and pretrain it again.")

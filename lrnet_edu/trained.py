@@ -1,0 +1,151 @@
+"""Networks from disk: the LR-Nets that ship, one's own, and the M-Net that a training has left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_edu.data.preprocessing import Preprocessing
+from lrnet_edu.networks import LRNet, MNet, channels_last, output_activation
+from lrnet_edu.rivals import CascadedMNet
+from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import shortened
+from lrnet_edu.support.labels import Labels, parse_labels
+
+
+def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None, spatial_dims: int = 3) -> LRNet:
+    """The LR-Net that ships with the package, trained on random synthetic shapes, ready to be frozen.
+
+    Five weight files exist: one for each kind of map with section 3.1's output layer, and NI-DM with a sigmoid.
+
+    Args:
+        kind: the map it regresses, in unit voxels: "O-DM", "I-DM", "NI-DM" or "SNI-DM".
+        activation: "relu", "sigmoid" or "tanh"; None takes section 3.1's for the kind.
+        spatial_dims: 3 for volumes, 2 for slices.
+
+    Raises:
+        InputError: if no weights ship for this kind, activation and number of axes.
+    """
+    activation = output_activation(kind, activation)
+    resource = files("lrnet_edu") / "weights" / lrnet_file_name(kind, activation, spatial_dims)
+    if not resource.is_file():
+        raise InputError(
+            f"No {spatial_dims}-D LR-Net ships for {kind} with a {activation} output; leave activation out, or train "
+            f"one with `lrnet-edu pretrain --synthetic --kind {kind} --activation {activation} --out FOLDER` and name "
+            "FOLDER as --lrnet."
+        )
+    with as_file(resource) as path:
+        return load_lrnet(path, kind=kind, activation=activation)
+
+
+def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
+    """Read an LR-Net's checkpoint; with ``kind`` or ``activation`` given, insist on them.
+
+    Raises:
+        InputError: if the file is no LR-Net, or one of another kind of map or activation.
+    """
+    tensors, facts = load_checkpoint(path)
+    if facts.get("network") != "LRNet":
+        raise InputError(
+            f"{path} holds no LR-Net but {shortened([facts.get('network')])}; name an LR-Net's checkpoint."
+        )
+    for wanted, what in ((kind, "kind"), (activation, "activation")):
+        if wanted is not None and facts.get(what) != wanted:
+            raise InputError(
+                f"{path} is an LR-Net of {what} {shortened([facts.get(what)])}, not {wanted}; pretrain one of that "
+                f"{what} or choose another."
+            )
+    with malformed_facts(path):
+        lrnet = LRNet(
+            facts["kind"], activation=facts["activation"], norm=facts["norm"], spatial_dims=facts.get("spatial_dims", 3)
+        )
+    load_weights(lrnet, tensors_of("lrnet", tensors), path)
+    return lrnet
+
+
+def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) -> None:
+    """Put a checkpoint's tensors into a network of the same architecture, or say in one sentence that it differs."""
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError:
+        raise InputError(
+            f"The weights in {source} belong to another architecture than this {type(network).__name__}; use the "
+            "features, blocks and classes it was trained with."
+        ) from None
+    if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
+        raise InputError(f"The weights in {source} are no finite numbers; train or copy the checkpoint again.")
+    network.float()
+
+
+def tensors_of(network: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of one network ("mnet" or "lrnet") out of a run's checkpoint, under their own names."""
+    prefix = f"{network}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
+    """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's favourite."""
+    flat = "2d_" if spatial_dims == 2 else ""
+    return f"lrnet_{flat}{kind.lower()}_{activation}.safetensors"
+
+
+def lrnet_facts(lrnet: LRNet) -> dict[str, Any]:
+    """What must be known to build this LR-Net again, for its checkpoint."""
+    flat = {"spatial_dims": 2} if lrnet.spatial_dims == 2 else {}
+    return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm, **flat}
+
+
+PREPROCESSING = {field.name for field in fields(Preprocessing)}  # older checkpoints name more
+MNETS: dict[str, type[MNet]] = {"MNet": MNet, "CascadedMNet": CascadedMNet}  # by the name in a checkpoint
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------------------
+
+
+def checkpoint_of(run: str | Path) -> Path:
+    """``best.safetensors`` of a run folder, or the checkpoint itself."""
+    path = Path(run)
+    return path / "best.safetensors" if path.is_dir() else path
+
+
+@dataclass(frozen=True)
+class TrainedMNet:
+    """An M-Net without its LR-Net, and what it takes to use it on a scan."""
+
+    mnet: MNet
+    labels: Labels
+    patch_size: tuple[int, int, int]
+    preprocessing: Preprocessing
+
+
+def load_mnet(run: str | Path) -> TrainedMNet:
+    """Read the M-Net of a run folder or checkpoint; the LR-Net is thrown away (section 2.2).
+
+    Raises:
+        InputError: if there is none, or it is another network's checkpoint.
+    """
+    path = checkpoint_of(run)
+    tensors, facts = load_checkpoint(path)
+    if (network := str(facts.get("network"))) not in MNETS:
+        raise InputError(
+            f"{path} holds no M-Net but a network of kind {shortened([network])}; name a run of `lrnet-edu train`."
+        )
+    with malformed_facts(path), torch.device("meta"):  # which takes no memory, whatever sizes the facts claim
+        settings = {name: value for name, value in facts["preprocessing"].items() if name in PREPROCESSING}
+        settings["window"] = tuple(settings["window"]) if settings["window"] else None
+        preprocessing, patch_size = Preprocessing(**settings), tuple(facts["patch_size"])
+        if sum(facts["mnet"]["blocks"]) > len(tensors):
+            raise ValueError("more blocks than tensors")
+        mnet, labels = MNETS[network](**facts["mnet"]), parse_labels(facts["label"])
+        if (mnet.settings["in_channels"], mnet.settings["classes"]) != (1, len(labels) + 1):
+            raise ValueError("not one class for each label")
+        if len(patch_size) != 3 or not all(isinstance(size, int) and size > 0 for size in patch_size):
+            raise ValueError("no patch size")
+    load_weights(mnet, tensors_of("mnet", tensors), path)
+    return TrainedMNet(channels_last(mnet.eval()), labels, patch_size, preprocessing)

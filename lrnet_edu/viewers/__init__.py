@@ -1,0 +1,1 @@
+"""What interacts: viewers of slices and maps, and the mask painter."""
