@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lrnet_edu.losses.inputs import class_sums, probabilities_and_one_hot, ratio, setting
+from lrnet_edu.losses.inputs import Loss, class_sums, probabilities_and_one_hot, ratio, setting
 
 
-class WeightedCrossEntropyLoss(nn.Module):
+class WeightedCrossEntropyLoss(Loss):
     """WCE: the cross-entropy with one weight for each class (cited from Ronneberger et al., U-Net, 2015).
 
     sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = background voxels / voxels of
@@ -35,7 +35,7 @@ class WeightedCrossEntropyLoss(nn.Module):
         return (weights * surprise).sum() / (weights * voxels).sum()
 
 
-class GeneralizedDiceLoss(nn.Module):
+class GeneralizedDiceLoss(Loss):
     """GDS: the generalised Dice loss (Sudre et al. 2017, after the overlap measure of Crum et al. 2006).
 
     1 - 2 sum_c w_c sum(p_c g_c) / sum_c w_c sum(p_c + g_c) with w_c = 1 / (sum g_c)^2, over ALL classes, the
@@ -55,7 +55,7 @@ class GeneralizedDiceLoss(nn.Module):
         return 1 - 2 * (weights * overlap).sum() / (weights * (predicted + voxels)).sum()
 
 
-class TverskyLoss(nn.Module):
+class TverskyLoss(Loss):
     """Tversky loss (Salehi et al. 2017): a Dice loss that dislikes misses more than false alarms.
 
     1 - TI, TI = (TP + eps) / (TP + a FP + b FN + eps), with TP = sum(p g), FP = sum(p (1 - g)) and
@@ -77,7 +77,7 @@ class TverskyLoss(nn.Module):
         return (1 - _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight))[1:].mean()
 
 
-class FocalTverskyLoss(nn.Module):
+class FocalTverskyLoss(Loss):
     """Focal Tversky loss (Abraham and Khan 2019): (1 - TI)^(1 / gamma), the mean over the foreground classes.
 
     TI is `TverskyLoss`'s. As gamma exceeds 1, the slope grows towards perfect agreement, where it would
@@ -110,7 +110,7 @@ class FocalTverskyLoss(nn.Module):
         return _bend(1 - index[1:], 1 / self.gamma).mean()
 
 
-class ExpLogLoss(nn.Module):
+class ExpLogLoss(Loss):
     """Exp-Log, the exponential logarithmic loss (Wong et al. 2018).
 
     dice_weight * mean_c (-ln Dice_c)^e + cross_entropy_weight * mean_x w_l (-ln p_l(x))^e

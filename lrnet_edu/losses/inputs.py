@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import sys
 from numbers import Real
+from typing import Any, Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
 
+from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
 
 EPS = 1e-5  # of Eq. 2, in voxels: keeps 0 / 0 from happening
+
+ELSEWHERE = {  # what other libraries' losses are told by a keyword, and what does it here
+    "softmax": "give it torch.softmax(logits, dim=1), or take TandemLoss, which starts from logits",
+    "sigmoid": "give it two classes, torch.cat((1 - p, p), dim=1) with p = torch.sigmoid(logits)",
+    "to_onehot_y": "it takes labels as they are, whole numbers (B, D, H, W) or (B, 1, D, H, W)",
+    "include_background": "overlap losses leave the background, class 0, out",
+    "reduction": "it returns one number, the mean over the foreground classes",
+    "ignore_index": "take TandemLoss(ignore_label=...), which leaves such voxels out",
+}
+
+
+class Loss(nn.Module):
+    """The base of the losses: keywords that belong to other libraries get a sentence that says what to do here."""
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        for name in ELSEWHERE.keys() & keywords:
+            raise InputError(f"{cls.__name__} has no {name}: {ELSEWHERE[name]}.")
+        return super().__new__(cls)
 
 
 def class_sums(*terms: Tensor) -> tuple[Tensor, ...]:
@@ -33,10 +54,10 @@ def over_processes(sums: Tensor) -> Tensor:
     return total + distributed.get_world_size() * (sums - sums.detach())
 
 
-def mean_over_processes(total: Tensor, number: int) -> Tensor:
+def mean_over_processes(total: Tensor, number: int | Tensor) -> Tensor:
     """The mean of numbers that lie in all processes, of which this one has so many that add up to ``total``."""
-    total, number_of_all = over_processes(torch.stack((total, total.new_full((), number))))
-    return total / number_of_all
+    total, number_of_all = over_processes(torch.stack((total, torch.as_tensor(number).to(total))))
+    return total / number_of_all.clamp_min(1)
 
 
 def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:
@@ -82,6 +103,33 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
     if readable(target) and not target.max() < float("inf"):  # a maximum hands NaN on
         raise InputError("The maps hold NaN or infinity; compute them with distance_map.")
     return p, target.to(p.dtype)
+
+
+def check_map(phi: Tensor, kind: str, who: str) -> None:
+    """InputError if maps (B, C, D, H, W) can be no ``kind``, where values can be read: a mask, or another kind.
+
+    A step from a voxel towards its nearest background stays in the lesion and brings it nearer. So at every voxel
+    with all its neighbours in the lesion, a map that falls to the core has a larger neighbour, and one that rises a
+    smaller one. A mask has neither. Thin lesions have no such voxel: all kinds but SNI-DM are then alike.
+    """
+    if not readable(phi) or phi.numel() == 0:
+        return
+    row, low, high = kind_of_map(kind), float(phi.min()), float(phi.max())
+    advice = f"compute it with distance_map(mask, {kind!r})"
+    if (row.empty < 0 <= low and bool((phi == 0).any())) or (row.empty >= 0 > low) or (row.normalised and high > 1.001):
+        raise InputError(f"{who} takes {kind} and these maps run from {low:.3g} to {high:.3g}; {advice}.")
+    dims = phi.ndim - 2
+    pool = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
+    outside = F.pad((phi <= 0).to(phi.dtype), [1] * (2 * dims), value=1.0)
+    inner = pool(outside, 3, stride=1) == 0  # all neighbours in the lesion, and in the image
+    if not inner.any():
+        return
+    falls = row.inside(1.0, 1.0, 2.0) > row.inside(2.0, 1.0, 2.0)
+    signed = phi if falls else -phi
+    nearer = pool(signed, 3, stride=1, padding=1) > signed  # a neighbour nearer to the background
+    if not nearer[inner].all() or (high <= 1.001 and not row.normalised):
+        what = "a mask" if low >= 0 and bool(((phi == 0) | (phi == high)).all()) else "another kind of map"
+        raise InputError(f"{who} takes {kind} and this is {what}, or a map that was changed afterwards; {advice}.")
 
 
 def checked_probabilities(probabilities: Tensor) -> Tensor:

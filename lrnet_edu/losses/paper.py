@@ -12,22 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS, kind_of_map
 from lrnet_edu.losses.inputs import (
+    Loss,
     at_least_float32,
+    check_map,
     class_sums,
     foreground_and_maps,
     mean_over_processes,
     probabilities_and_one_hot,
     ratio,
-    readable,
     setting,
 )
-from lrnet_edu.networks import regress_maps
+from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
 
 
-class MapDiceLoss(nn.Module):
+class MapDiceLoss(Loss):
     """MapDice, Eq. 2: the Dice loss with the distance map in the mask's place.
 
     1 - (2 sum(p phi) + eps) / (sum p + sum phi + eps), the mean over the foreground classes.
@@ -49,16 +51,12 @@ class MapDiceLoss(nn.Module):
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         p, phi = foreground_and_maps(probabilities, target)
-        if readable(phi) and (phi.min() < 0 or phi.max() > 1.001):
-            raise InputError(
-                f"MapDice weighs by maps in [0, 1] and these run from {float(phi.min()):.3g} to "
-                f"{float(phi.max()):.3g}; give it NI-DM, whatever kind of map the LR-Net regresses."
-            )
+        check_map(phi, "NI-DM", "MapDice")
         overlap, predicted, mapped = class_sums(p * phi, p, phi)  # (classes - 1,) each
         return (1 - ratio(2 * overlap, predicted + mapped)).mean()
 
 
-class MapWeightedDiceLoss(nn.Module):
+class MapWeightedDiceLoss(Loss):
     """MapDice mended: a Dice loss of the MASK, in which the map only weighs the voxels. Not in the paper.
 
     1 - (2 sum(w p g) + eps) / (sum(w (p + g)) + eps) with g = (phi > 0) and w = phi inside the object, 1
@@ -71,13 +69,14 @@ class MapWeightedDiceLoss(nn.Module):
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         p, phi = foreground_and_maps(probabilities, target)
+        check_map(phi, "NI-DM", "MapWeightedDice")
         g = phi > 0  # (B, classes - 1, D, H, W)
         w = torch.where(g, phi, 1.0)
         overlap, predicted, reference = class_sums(w * p * g, w * p, w * g)  # (classes - 1,) each
         return (1 - ratio(2 * overlap, predicted + reference)).mean()
 
 
-class DistanceRegressionLoss(nn.Module):
+class DistanceRegressionLoss(Loss):
     """Distance map regression (section 2.3): alpha * SmoothL1(LR-Net(p), phi), for use behind any network.
 
     The loss runs the LR-Net itself, for every foreground class, and freezes it for good: its weights ask for
@@ -109,6 +108,7 @@ class DistanceRegressionLoss(nn.Module):
                 raise InputError(f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number.")
             alpha = KINDS[kind].alpha
         self.alpha = setting("alpha", alpha)
+        check_knows_a_ball(lrnet)
         self.lrnet = lrnet.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
@@ -118,7 +118,9 @@ class DistanceRegressionLoss(nn.Module):
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
-        foreground_and_maps(probabilities, target)  # for its checks
+        _, phi = foreground_and_maps(probabilities, target)
+        if isinstance(self.lrnet, LRNet):
+            check_map(phi, self.lrnet.kind, "This LR-Net's loss")
         weight = [*self.lrnet.parameters(), probabilities][0]
         if weight.device != probabilities.device:
             raise InputError(
@@ -126,7 +128,25 @@ class DistanceRegressionLoss(nn.Module):
                 f"the loss there with loss.to({str(probabilities.device)!r})."
             )
         maps = regress_maps(self.lrnet, at_least_float32(probabilities).to(weight.dtype))  # (B, classes - 1, D, H, W)
-        return self.alpha * map_regression_loss(maps, target)
+        return self.alpha * map_regression_loss(maps, phi)
+
+
+@torch.no_grad()
+def check_knows_a_ball(lrnet: nn.Module) -> None:
+    """InputError for an LR-Net that has not learned the map of a ball of radius 5."""
+    if not isinstance(lrnet, LRNet):
+        return
+    centre = torch.arange(20.0) - 9.5
+    squares = sum(axis**2 for axis in torch.meshgrid(*[centre] * lrnet.spatial_dims, indexing="ij"))
+    ball = torch.as_tensor(squares < 25).float()[None, None]  # (1, 1, D, H, W)
+    weight = next(lrnet.parameters())
+    found = lrnet(torch.cat((1 - ball, ball), dim=1).to(weight)).cpu().float()
+    right = distance_map(ball, lrnet.kind)
+    if (found - right).abs().mean() > 0.5 * (right - right.mean()).abs().mean():  # half as wrong as one value for all
+        raise InputError(
+            f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach; take "
+            f"load_pretrained_lrnet({lrnet.kind!r}) or pretrain it."
+        )
 
 
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
@@ -149,14 +169,13 @@ def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
 def cost_of_empty_output(target: Tensor, kind: str) -> float:
     """What the regression loss charges, at alpha = 1, for an empty output where ``target`` is right.
 
-    Times alpha this is the size of the regression
-    term beside a Dice term near 1; the default alphas are chosen by it.
+    Times alpha this is the size of the regression term beside a Dice term near 1; the default alphas are chosen by it.
     """
     empty = torch.full_like(target, kind_of_map(kind).empty)
     return float(F.smooth_l1_loss(empty, target))
 
 
-class DiceLoss(nn.Module):
+class DiceLoss(Loss):
     """The Dice loss of Tables 1 and 2 (Milletari et al., V-Net, 2016).
 
     1 - (2 sum(p g) + eps) / (sum p + sum g + eps), the mean over the foreground classes.
