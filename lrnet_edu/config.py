@@ -33,7 +33,7 @@ class PretrainConfig(Schedule):
         (28, 2),
     )  # edge in voxels and number, batches in turn
     soft: float = 0.0  # share of the cubes blurred and scaled, as an M-Net's uncertain output is
-    cubes_alike: bool = False  # a small lesion's cube weighs as much as a large one's, to the last step
+    spatial_dims: int = 3  # 2: squares and slices
 
     def __post_init__(self) -> None:
         super().__post_init__()

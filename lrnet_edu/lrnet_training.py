@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,13 +44,11 @@ class MaskBatch(NamedTuple):
 
     probabilities: Tensor  # (B, 2, D, H, W)
     maps: Tensor  # (B, 1, D, H, W)
-    heights: Tensor  # (B, 1, D, H, W), what an error is divided by
-    share: float  # of the steps that are done
+    weights: Tensor  # (B, 1, D, H, W), of the voxels' errors
     cases: list[str]
 
     def to(self, device: torch.device) -> MaskBatch:
-        probabilities, maps, heights = (tensor.to(device) for tensor in self[:3])
-        return MaskBatch(probabilities, maps, heights, self.share, self.cases)
+        return MaskBatch(*(tensor.to(device) for tensor in self[:3]), self.cases)
 
 
 class LesionCrops:
@@ -77,7 +76,7 @@ class MaskBatches(Dataset[MaskBatch]):
     lesions, large ones show large lesions whole. A cut lesion has another maximum M_C and with it another map.
 
     Args:
-        draw: (random generator, edge) -> bool (edge, edge, edge); ``random_shapes`` or :class:`LesionCrops`.
+        draw: (random generator, edge) -> bool (edge, edge, edge); `random_shapes` or `LesionCrops`.
         config: seed, kind of map, cubes, share of soft masks.
     """
 
@@ -95,8 +94,8 @@ class MaskBatches(Dataset[MaskBatch]):
         pairs = [(mask.astype(np.float32), distance_map(mask, config.kind)) for mask in masks]
         pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
         inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
-        heights = torch.from_numpy(np.stack([map_heights(mask, config.kind) for mask in masks]))
-        return MaskBatch(pair(inputs), maps[:, None], heights[:, None], index / config.steps, ["masks"])
+        weights = torch.from_numpy(np.stack([depth_weights(mask, config.kind) for mask in masks]))
+        return MaskBatch(pair(inputs), maps[:, None], weights[:, None], ["masks"])
 
 
 def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -106,19 +105,33 @@ def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple
     return blurred * scale, np.where(phi > 0, phi * scale, phi)
 
 
-def map_heights(mask: np.ndarray, kind: str) -> np.ndarray:
-    """What an error of the map is divided by: M_C of each lesion for O-DM and I-DM, 1 for maps that are normalised.
+def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
+    """What the error of each voxel counts: every depth of the lesions, by the root of its number of voxels.
 
-    (D, H, W) bool -> (D, H, W) float32. Outside, the largest M_C of the cube. Without it large lesions rule.
+    Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size. Voxel by voxel the core, which
+    has to know the depth of the whole lesion, hardly counts, and is never learned. The lesions of a cube count 1 in
+    all, large or small, and what is outside them `BACKGROUND_WEIGHT`. Errors of O-DM and I-DM, which are not
+    normalised, count by share of their lesion's M_C.
+
+    Args:
+        mask: bool (D, H, W) or (H, W), neither empty nor full.
+        kind: of map.
+
+    Returns:
+        float32 of the mask's shape.
     """
-    if kind_of_map(kind).normalised:
-        return np.ones(mask.shape, np.float32)
-    heights = distance_map(mask, "O-DM") + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1
-    return np.where(mask, heights, max(1.0, heights.max())).astype(np.float32)
+    depths = distance_map(mask, "O-DM")  # 0 outside
+    layers = np.round(depths).astype(int)
+    weights = 1 / np.sqrt(np.bincount(layers.ravel()))[layers]
+    weights = np.where(mask, weights / weights[mask].sum(), BACKGROUND_WEIGHT / np.count_nonzero(~mask))
+    if not kind_of_map(kind).normalised:
+        heights = depths + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1
+        weights = weights / np.where(mask, heights, heights.max())
+    return weights.astype(np.float32)
 
 
 def pair(mask: Tensor) -> Tensor:
-    """(B, D, H, W) probabilities of the object -> (B, 2, D, H, W), the background's beside them."""
+    """(B, D, H, W) or (B, H, W) probabilities of the object -> (B, 2, ...), the background's beside them."""
     return torch.stack((1 - mask, mask), dim=1)
 
 
@@ -150,25 +163,50 @@ class LRNetQuality:
 
 @torch.inference_mode()
 def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
-    """Judge an LR-Net on masks (D, H, W), whole, without cropping them around the lesions."""
-    device = next(lrnet.parameters()).device
-    intersection = size = 0
-    lesions = []
+    """Judge an LR-Net on masks (D, H, W), or (H, W) in 2-D, whole, without cropping them around the lesions."""
+    kind, intersection, size, lesions = kind_of_map(lrnet.kind), 0, 0, []
     for mask in masks:
         mask = np.asarray(mask) != 0
-        truth = distance_map(mask, lrnet.kind)
-        inputs = pair(torch.from_numpy(mask.astype(np.float32))[None].to(device))
-        output = lrnet(inputs)[0, 0].float().cpu().numpy()  # (D, H, W)
-        hard = output > kind_of_map(lrnet.kind).threshold
+        truth, output = distance_map(mask, lrnet.kind), output_for(lrnet, mask)
+        hard = output > kind.threshold
         intersection += int((hard & mask).sum())
         size += int(hard.sum()) + int(mask.sum())
-        components, _ = connected_components(mask, connectivity=26)
+        components, _ = connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)
         for index, box in enumerate(ndimage.find_objects(components), start=1):
             lesion = components[box] == index
-            scale = 1.0 if kind_of_map(lrnet.kind).normalised else truth[box][lesion].max()
+            scale = 1.0 if kind.normalised else truth[box][lesion].max()
             error = np.abs(output[box] - truth[box])[lesion].mean() / scale
-            lesions.append(LesionError(radius=float((lesion.sum() * 3 / 4 / np.pi) ** (1 / 3)), error=float(error)))
+            volume = lesion.sum()
+            radius = (volume * 3 / 4 / np.pi) ** (1 / 3) if mask.ndim == 3 else (volume / np.pi) ** 0.5
+            lesions.append(LesionError(float(radius), float(error)))
     return LRNetQuality(dice=2 * intersection / size if size else 1.0, lesions=lesions)
+
+
+def output_for(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:
+    """The LR-Net's map of one mask, of its shape."""
+    inputs = pair(torch.from_numpy(mask.astype(np.float32))[None]).to(next(lrnet.parameters()).device)
+    return lrnet(inputs)[0, 0].float().cpu().numpy()
+
+
+@torch.inference_mode()
+def error_by_depth(lrnet: LRNet, radius: float) -> list[float]:
+    """Mean error of the map in each layer of a ball, from the border to the middle; by share of M for O-DM and I-DM.
+
+    The mean error over a lesion says little about its core, which is a small part of it: a network that knows the
+    border alone looks good.
+
+    Args:
+        lrnet: the network.
+        radius: of the ball (a disc in 2-D) in voxels; layer i holds the voxels with D between i - 1/2 and i + 1/2.
+    """
+    reach = int(radius) + 8
+    offsets = np.indices((2 * reach + 1,) * lrnet.spatial_dims) - reach
+    ball = np.sum(offsets**2, axis=0) <= radius**2
+    depths = distance_map(ball, "O-DM")
+    errors = np.abs(output_for(lrnet, ball) - distance_map(ball, lrnet.kind))
+    scale = 1.0 if kind_of_map(lrnet.kind).normalised else depths.max()
+    layers = np.round(depths).astype(int)
+    return [float(errors[layers == layer].mean() / scale) for layer in range(1, layers.max() + 1)]
 
 
 SCALES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
@@ -209,7 +247,7 @@ def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[fl
 
 
 REVIVALS = 3  # times a dead output layer is woken before the training gives up
-LESION_WEIGHT = 2.0
+BACKGROUND_WEIGHT = 0.7  # of all that is outside the lesions, beside 1 for all that is inside
 HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
 
 
@@ -221,19 +259,22 @@ def pretraining_task(
     The network begins with random weights, or with those of ``start``, an LR-Net of the same kind. A ReLU output can
     die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at every step and
     mended by waking the last layer.
+
+    Deviation: the error is absolute and weighted (`depth_weights`). The smooth L1 of section 2.3 squares errors below
+    1, so that the last tenth costs next to nothing, and its mean over all voxels lets the background drown a small
+    lesion: then the output sinks to 0 everywhere.
     """
     torch.manual_seed(config.seed)
-    lrnet = LRNet(config.kind, activation=config.activation)
+    lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
     if start is not None:
         if lrnet_facts(start) != lrnet_facts(lrnet):
             raise InputError(f"The training cannot go on from {lrnet_facts(start)}; it is for {lrnet_facts(lrnet)}.")
         lrnet.load_state_dict(start.state_dict())
     revivals = 0
-    error = cubes_alike_error if config.cubes_alike else weighted_error
 
     def loss(batch: MaskBatch) -> Tensor:
-        maps = lrnet(batch.probabilities)  # (B, 1, D, H, W)
-        return error(maps / batch.heights, batch.maps / batch.heights, batch.share)
+        errors = (lrnet(batch.probabilities) - batch.maps).abs()  # (B, 1, D, H, W)
+        return (batch.weights * errors).sum() / len(errors)
 
     def wake_if_dead(step: int) -> None:
         nonlocal revivals
@@ -260,38 +301,9 @@ def pretraining_task(
     )  # fmt: skip
 
 
-def weighted_error(maps: Tensor, target: Tensor, share: float) -> Tensor:
-    """The pretraining's loss when ``share`` of the steps are done: mean absolute error, lesions weighing more.
-
-    (B, 1, D, H, W) both. Deviation: the smooth L1 of section 2.3 squares errors below 1, so that the last tenth of
-    an error costs next to nothing, and its mean over all voxels lets the background drown a small lesion: then the
-    output sinks to 0 everywhere and a ReLU stays there. So lesions and background first weigh alike; from 0.3 to 0.6
-    of the steps that passes into a mean over all voxels in which a lesion's count ``LESION_WEIGHT`` times.
-    """
-    errors = (maps - target).abs()
-    lesion = target > 0
-    parts = [errors[part].sum() / max(1, int(part.sum())) for part in (lesion, ~lesion)]  # one may be empty
-    alike = 0.5 * (parts[0] + parts[1])
-    weighted = (errors * torch.where(lesion, LESION_WEIGHT, 1.0)).mean()
-    late = min(1.0, max(0.0, (share - 0.3) / 0.3))
-    return torch.lerp(alike, weighted, late)
-
-
-def cubes_alike_error(maps: Tensor, target: Tensor, share: float) -> Tensor:
-    """The error of phi cube by cube, however large its lesions, and a charge for what is found outside them.
-
-    (B, 1, D, H, W) both. Voxel by voxel, as in :func:`weighted_error`, large lesions rule: the relative error of an
-    I-DM, which counts M_C in full, then stays high in small ones. ``share`` changes nothing here.
-    """
-    errors, lesion = (maps - target).abs(), target > 0
-    axes = (1, 2, 3, 4)
-    inside = (errors * lesion).sum(axes) / lesion.sum(axes).clamp(min=1)  # (B,)
-    return 0.5 * inside.mean() + LESION_WEIGHT * (errors * ~lesion).mean()
-
-
-def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48) -> list[np.ndarray]:
+def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48, dims: int = 3) -> list[np.ndarray]:
     """Random shapes that no training sees (their seed is kept for them)."""
-    return [random_shapes(np.random.default_rng([2**31, i]), size) for i in range(number)]
+    return [random_shapes(np.random.default_rng([2**31, i]), size, dims) for i in range(number)]
 
 
 def pretrain_run(
@@ -306,8 +318,8 @@ def pretrain_run(
         The quality of its best weights on masks that it was not trained on.
     """
     config = config or PretrainConfig()
-    draw: Draw = random_shapes
-    held_out, split = held_out_shapes(), None
+    draw: Draw = partial(random_shapes, dims=config.spatial_dims)
+    held_out, split = held_out_shapes(dims=config.spatial_dims), None
     if data is not None:
         study = open_study(data, DataSettings(label=label or "1"))
         split = study.split

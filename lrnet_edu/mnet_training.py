@@ -5,6 +5,7 @@ What a row trains and by which loss stands in `methods`; here are its batches, i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase
@@ -21,12 +22,13 @@ from lrnet_edu.data.study import Study, check_same_study, fitted_patch
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
-from lrnet_edu.support.devices import choose_device, enough_memory
+from lrnet_edu.networks import channels_last
+from lrnet_edu.support.devices import choose_device, enough_memory, reduced_precision
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.parallel import processes, rank
 from lrnet_edu.support.run_folder import State, TensorBoardLog, open_run, settings_of_run
 from lrnet_edu.support.symptoms import Unfound, died, print_above_bar
-from lrnet_edu.training import Row, Task, estimate, fit
+from lrnet_edu.training import Row, Schedule, Task, fit
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
 
@@ -157,3 +159,36 @@ def extended(config: Config, before: Mapping[str, Any], say: Callable[[str], Non
         say(f"From {steps} to {config.steps} steps: the learning rate takes the longer cycle's course from here.")
     kept = steps // 4 if before.get("warmup_steps") is None else before["warmup_steps"]
     return replace(config, warmup_steps=kept if METHODS[config.method].uses_lrnet else None)
+
+
+def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[float, int]:
+    """Seconds of the whole training, validations included, and bytes that a step keeps for the backward pass.
+
+    Measured on one batch and one validation; no weight is changed.
+    """
+    model = channels_last(task.model.to(device)).train()
+    batch, loss_of = task.batches[0].to(device), task.phases[-1].loss
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def step() -> None:
+        with reduced_precision(device):
+            loss = loss_of(batch)
+        loss.backward()
+        loss.item()  # a GPU answers when it has come to the end
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        step()  # also warms up
+    started = time.perf_counter()
+    step()
+    step_seconds = time.perf_counter() - started
+    model.zero_grad(set_to_none=True)
+    model.eval()
+    started = time.perf_counter()
+    task.validate(0)
+    validation_seconds = time.perf_counter() - started
+    validations = -(-schedule.steps // schedule.validate_every)
+    return schedule.steps * step_seconds + validations * validation_seconds, sum(kept.values())

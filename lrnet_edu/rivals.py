@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrnet_edu.losses.inputs import mean_over_processes
 from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
+from lrnet_edu.support.parallel import mean_over_processes
 
 MAP_WEIGHT = 1.0  # lambda of the cascaded rival
 

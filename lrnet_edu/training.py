@@ -1,8 +1,7 @@
 """One loop for both networks (section 3): Adam, its rate lowered on a plateau, until convergence.
 
-A `Task` says what is trained and how a batch becomes a loss; `fit` does the rest, in a run folder
-(`support.run_folder`). Batches depend on the seed and the step alone, so a killed run that is resumed ends with the
-same weights, bit for bit on a CPU.
+Batches depend on the seed and the step alone, so a killed run that is resumed ends with the same weights, bit for bit
+on a CPU.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ class Schedule:
     max_gradient_norm: float | None = None  # longer gradients are shortened to this; None: as they are
 
     def __post_init__(self) -> None:
-        for name in ("steps", "validate_every"):
-            check_whole(name, getattr(self, name), least=1)
+        check_whole("steps", self.steps, least=1)
+        check_whole("validate_every", self.validate_every, least=1)
         check_number("learning_rate", self.learning_rate)
         check_number("plateau_factor", self.plateau_factor, below=1)
         if self.max_gradient_norm is not None:
@@ -166,16 +165,9 @@ def fit(
             row = {"step": state.step, "seconds": round(state.seconds, 2), "lr": optimizer.param_groups[0]["lr"],
                    "train_loss": sum(train_losses) / len(train_losses), **figures}  # fmt: skip
             train_losses = []
-            state.rows.append(row)
-            if rank() == 0 and (sentence := never_moved(state.rows)):
-                print_above_bar(sentence)
             if rate is None and state.step > last_phase:
                 plateau.step(figures["val_loss"])
-                counted = [row["val_loss"] for row in state.rows if row["step"] > last_phase]
-                state.converged = converged(counted, schedule.convergence_patience)
-            first_of_last_phase = state.best_step <= last_phase < state.step
-            if figures["score"] > state.best_score or first_of_last_phase:
-                state.best_score, state.best_step = figures["score"], state.step
+            if judge(row, state, last_phase, schedule.convergence_patience if rate is None else None):
                 save_best(folder, task.model, task.kept, task.facts)
             csv(state.rows)
             if log is not None and rank() == 0:
@@ -183,6 +175,22 @@ def fit(
             save_state(folder, task.model, task.facts, optimizer, plateau, state)
             bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
     return state
+
+
+def judge(row: Row, state: State, last_phase: int, patience: int | None) -> bool:
+    """Enter a validation into the state: whether the training has converged, and (the answer) whether it is the best.
+
+    Both count from step ``last_phase`` on; the first validation after it is the best so far, whatever came before.
+    """
+    state.rows.append(row)
+    if rank() == 0 and (sentence := never_moved(state.rows)):
+        print_above_bar(sentence)
+    losses = [row["val_loss"] for row in state.rows if row["step"] > last_phase]
+    state.converged = patience is not None and bool(losses) and converged(losses, patience)
+    if row["score"] <= state.best_score and not state.best_step <= last_phase < state.step:
+        return False
+    state.best_score, state.best_step = row["score"], state.step
+    return True
 
 
 def one_cycle(share: float) -> float:
@@ -193,36 +201,3 @@ def one_cycle(share: float) -> float:
 def converged(losses: Sequence[float], patience: int) -> bool:
     """True once the validation loss has not improved for ``patience`` validations (section 3)."""
     return len(losses) - 1 - list(losses).index(min(losses)) >= patience
-
-
-def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[float, int]:
-    """Seconds of the whole training, validations included, and bytes that a step keeps for the backward pass.
-
-    Measured on one batch and one validation; no weight is changed.
-    """
-    model = channels_last(task.model.to(device)).train()
-    batch, loss_of = task.batches[0].to(device), task.phases[-1].loss
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    def step() -> None:
-        with reduced_precision(device):
-            loss = loss_of(batch)
-        loss.backward()
-        loss.item()  # a GPU answers when it has come to the end
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step()  # also warms up
-    started = time.perf_counter()
-    step()
-    step_seconds = time.perf_counter() - started
-    model.zero_grad(set_to_none=True)
-    model.eval()
-    started = time.perf_counter()
-    task.validate(0)
-    validation_seconds = time.perf_counter() - started
-    validations = -(-schedule.steps // schedule.validate_every)
-    return schedule.steps * step_seconds + validations * validation_seconds, sum(kept.values())

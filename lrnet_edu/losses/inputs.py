@@ -7,11 +7,12 @@ from numbers import Real
 from typing import Any, Self
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.parallel import sum_over_processes
 
 EPS = 1e-5  # of Eq. 2, in voxels: keeps 0 / 0 from happening
 
@@ -37,27 +38,7 @@ class Loss(nn.Module):
 def class_sums(*terms: Tensor) -> tuple[Tensor, ...]:
     """Of each term (B, C, D, H, W) the sum over batch, voxels and processes, for every class: (C,) each."""
     all_but_class = [axis for axis in range(terms[0].ndim) if axis != 1]
-    return over_processes(torch.stack([term.sum(all_but_class) for term in terms])).unbind(0)
-
-
-def over_processes(sums: Tensor) -> Tensor:
-    """Add the sums of all processes, differentiably.
-
-    Every process then computes the same loss, and its own batch's share of the gradient.
-    DistributedDataParallel AVERAGES these shares where the whole batch's gradient is their sum: hence the
-    number of processes as a factor on the gradient, and none on the value.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return sums
-    total = sums.detach().clone()
-    distributed.all_reduce(total)
-    return total + distributed.get_world_size() * (sums - sums.detach())
-
-
-def mean_over_processes(total: Tensor, number: int | Tensor) -> Tensor:
-    """The mean of numbers that lie in all processes, of which this one has so many that add up to ``total``."""
-    total, number_of_all = over_processes(torch.stack((total, torch.as_tensor(number).to(total))))
-    return total / number_of_all.clamp_min(1)
+    return sum_over_processes(torch.stack([term.sum(all_but_class) for term in terms])).unbind(0)
 
 
 def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:

@@ -20,13 +20,13 @@ from lrnet_edu.losses.inputs import (
     check_map,
     class_sums,
     foreground_and_maps,
-    mean_over_processes,
     probabilities_and_one_hot,
     ratio,
     setting,
 )
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.parallel import mean_over_processes
 
 
 class MapDiceLoss(Loss):

@@ -1,7 +1,7 @@
 """Several GPUs: ``torchrun --nproc_per_node N -m lrnet_edu train ...``, one process for each.
 
 Every process works on its share of each batch. The losses add their sums over all processes
-(``losses.inputs.over_processes``) and PyTorch's DistributedDataParallel adds the gradients, so N processes take the
+(``sum_over_processes``) and PyTorch's DistributedDataParallel adds the gradients, so N processes take the
 step that one process would take with the whole batch. The first one alone prints and writes files.
 """
 
@@ -109,3 +109,23 @@ def data_parallel(model: nn.Module, losses: Mapping[str, Callable[[Any], Tensor]
     # In the warm-up an unfrozen LR-Net has no part in the loss, and its weights would wait in vain for a gradient.
     unfrozen = any(weight.requires_grad for name, weight in model.named_parameters() if name.startswith("lrnet."))
     return DistributedDataParallel(together, find_unused_parameters=unfrozen)
+
+
+def sum_over_processes(sums: Tensor) -> Tensor:
+    """Add the sums of all processes, differentiably.
+
+    Every process then computes the same loss, and its own batch's share of the gradient.
+    DistributedDataParallel AVERAGES these shares where the whole batch's gradient is their sum: hence the
+    number of processes as a factor on the gradient, and none on the value.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return sums
+    total = sums.detach().clone()
+    distributed.all_reduce(total)
+    return total + distributed.get_world_size() * (sums - sums.detach())
+
+
+def mean_over_processes(total: Tensor, number: int | Tensor) -> Tensor:
+    """The mean of numbers that lie in all processes, of which this one has so many that add up to ``total``."""
+    total, number_of_all = sum_over_processes(torch.stack((total, torch.as_tensor(number).to(total))))
+    return total / number_of_all.clamp_min(1)
