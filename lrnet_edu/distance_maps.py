@@ -35,8 +35,6 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components, occupied_box
 
 SMALL_BOX = 4096  # voxels, see _distances
-SIGNED_DISTANCES = "signed distances"  # the rivals' map in a batch, beside the four kinds of section 2.1
-CLIP = 10.0  # voxels; further from a border the rivals' map says nothing more. The originals' pixels are no guide here
 
 Mask = TypeVar("Mask", np.ndarray, torch.Tensor)
 Spacing = tuple[float, ...]
@@ -224,18 +222,3 @@ def _checked_connectivity(connectivity: int | None, axes: int) -> int:
     if connectivity not in allowed:
         raise InputError(f"connectivity {connectivity!r} does not fit {axes}-D: choose one of {allowed}.")
     return int(connectivity)
-
-
-def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
-    """The rivals' map of every class 0 .. ``number`` of a batch: (B, D, H, W) -> (B, number + 1, D, H, W) float32.
-
-    D(x) inside the class, -D(x) outside, D the distance to the nearest voxel of the other side in voxels; clipped
-    to [-CLIP, CLIP] and divided by CLIP. An absent class is -1 everywhere, one that fills the patch 1.
-    """
-    maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
-    for one, out in zip(classes, maps, strict=True):
-        for c in range(number + 1):
-            inside = (one == c).astype(np.uint8)  # as bool it would take twice as long
-            signed = edt.edt(inside, black_border=False) - edt.edt(1 - inside, black_border=False)
-            out[c] = np.clip(signed / CLIP, -1, 1)  # infinite where one side is empty
-    return maps

@@ -52,6 +52,7 @@ def predict_probabilities(
         boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
                  for corner in corners[first : first + BATCH]]  # fmt: skip
         patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
+        patches = patches.expand(max(BATCH, len(boxes)), -1, -1, -1, -1)  # PyTorch is slow with a batch of one
         logits = mnet(patches.to(device, dtype))
         if not isinstance(logits, Tensor) or logits.shape[2:] != size or logits.shape[1] < 2:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -62,7 +63,7 @@ def predict_probabilities(
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
         if total is None:
             total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32, device="cpu")
-        for box, patch in zip(boxes, probabilities, strict=True):
+        for box, patch in zip(boxes, probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
     assert total is not None
     if not math.isfinite(float(total.sum())):

@@ -48,7 +48,7 @@ class MaskBatch(NamedTuple):
     cases: list[str]
 
     def to(self, device: torch.device) -> MaskBatch:
-        return MaskBatch(*(tensor.to(device) for tensor in self[:3]), self.cases)
+        return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.weights.to(device), self.cases)
 
 
 class LesionCrops:
@@ -185,7 +185,8 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
 def output_for(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:
     """The LR-Net's map of one mask, of its shape."""
     inputs = pair(torch.from_numpy(mask.astype(np.float32))[None]).to(next(lrnet.parameters()).device)
-    return lrnet(inputs)[0, 0].float().cpu().numpy()
+    twice = torch.cat((inputs, inputs))  # PyTorch is slow with a batch of one
+    return lrnet(twice)[0, 0].float().cpu().numpy()
 
 
 @torch.inference_mode()

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu import losses
-from lrnet_edu.distance_maps import SIGNED_DISTANCES
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet, MNet, Tandem
-from lrnet_edu.rivals import CascadedMNet, MultiBranch
+from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.support.symptoms import check_alive
 from lrnet_edu.trained import checkpoint_of, load_lrnet, load_pretrained_lrnet
 from lrnet_edu.training import Phase

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,7 @@ AXES = {2: "H, W", 3: "D, H, W"}
 
 
 def output_activation(kind: str, activation: str | None = None) -> str:
-    """The LR-Net's output layer for a kind of map: the one asked for, or section 3.1's.
-
-    Raises:
-        InputError: if there is no such kind or activation.
-    """
+    """The LR-Net's output layer for a kind of map: the one asked for, or section 3.1's; InputError for another."""
     if activation not in (None, *ACTIVATIONS):
         raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
     return activation or kind_of_map(kind).activation
@@ -106,14 +102,9 @@ class MNet(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int = 1,
-        classes: int = 2,
-        *,
-        features: Sequence[int] = (8, 16, 32, 64, 128),
-        blocks: Sequence[int] = (2, 2, 3, 3),
-        spatial_dims: int = 3,
-    ) -> None:
+        self, in_channels: int = 1, classes: int = 2, *, features: Sequence[int] = (8, 16, 32, 64, 128),
+        blocks: Sequence[int] = (2, 2, 3, 3), spatial_dims: int = 3,
+    ) -> None:  # fmt: skip
         super().__init__()
         dims = _checked_dims(spatial_dims)
         if len(blocks) != len(features) - 1:
@@ -121,15 +112,9 @@ class MNet(nn.Module):
                 f"MNet has {len(features)} levels of features, so blocks needs {len(features) - 1} numbers and "
                 f"got {len(blocks)}; give one for each level below the first."
             )
-        self.settings: dict[str, Any] = {
-            "in_channels": in_channels,
-            "classes": classes,
-            "features": list(features),
-            "blocks": list(blocks),
-            "spatial_dims": dims,
-        }
-        norm = "instance"
-        top = features[0]
+        self.settings: dict[str, Any] = {"in_channels": in_channels, "classes": classes, "features": list(features),
+                                         "blocks": list(blocks), "spatial_dims": dims}  # fmt: skip
+        norm, top = "instance", features[0]
         self.stem = nn.Sequential(convolution(in_channels, top, norm, dims), convolution(top, top, norm, dims))
         self.pool = POOLING[dims](2)
         levels = list(zip(pairwise(features), blocks, strict=True))
@@ -279,11 +264,3 @@ def crop_to(x: Tensor, like: Tensor) -> Tensor:
     """Cut the far end of the spatial axes to the size of another batch."""
     sides = [slice(size) for size in like.shape[2:]]
     return x[(..., *sides)]  # type: ignore[index]
-
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def channels_last(network: Network) -> Network:
-    """Keep the features of a voxel side by side in memory: on a CPU a step takes a fifth less time."""
-    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

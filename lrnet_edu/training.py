@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from lrnet_edu.networks import channels_last
 from lrnet_edu.support.checks import check_number, check_whole
 from lrnet_edu.support.devices import enough_memory, ordered_batches, reduced_precision
 from lrnet_edu.support.parallel import data_parallel, rank
@@ -120,7 +119,7 @@ def fit(
             to lower), or ``resume`` finds another run.
     """
     rate = one_cycle if rate is None and schedule.one_cycle else rate
-    model = channels_last(task.model.to(device))
+    model = task.model.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=schedule.learning_rate)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(

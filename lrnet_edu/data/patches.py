@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lrnet_edu.data.cache import CachedCase, OpenCase
-from lrnet_edu.distance_maps import SIGNED_DISTANCES, distance_map, signed_distances
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 
 
 def most_open() -> int:
