@@ -41,19 +41,19 @@ def predict_probabilities(
     """
     image = np.asarray(image)
     _check(image, patch_size, overlap)
-    device, dtype = _taken_by(mnet)
+    volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+    taken = next(mnet.parameters(), volume)  # the network's device and type
     size = tuple(min(w, s) for w, s in zip(patch_size, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]
     weight = _bell(size)  # (d, h, w)
-    volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-    total: Tensor | None = None
+    total, weights = torch.empty(0), torch.zeros(image.shape)
     corners = list(product(*starts))
     for first in range(0, len(corners), BATCH):
         boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
                  for corner in corners[first : first + BATCH]]  # fmt: skip
         patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
         patches = patches.expand(max(BATCH, len(boxes)), -1, -1, -1, -1)  # PyTorch is slow with a batch of one
-        logits = mnet(patches.to(device, dtype))
+        logits = mnet(patches.to(taken))
         if not isinstance(logits, Tensor) or logits.shape[2:] != size or logits.shape[1] < 2:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(
@@ -61,30 +61,18 @@ def predict_probabilities(
                 "background as class 0; of a Tandem, pass tandem.mnet."
             )
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
-        if total is None:
-            total = torch.zeros((probabilities.shape[1], *image.shape), dtype=torch.float32, device="cpu")
+        if first == 0:
+            total = torch.zeros(probabilities.shape[1], *image.shape)
         for box, patch in zip(boxes, probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
-    assert total is not None
+            weights[box] += weight
     if not math.isfinite(float(total.sum())):
         raise InputError(
             "The network's output holds NaN: its weights or the image's numbers are far too large; train or copy the "
             "checkpoint again, or mend the image."
         )
-    for axis in range(3):  # the sum of all windows' weights is a product along the axes as well
-        weights = torch.zeros(image.shape[axis], device="cpu")
-        for first in starts[axis]:
-            weights[first : first + size[axis]] += _bell_along(size[axis])
-        total.div_(weights.view([-1 if axis == other else 1 for other in range(3)]))
+    total /= weights
     return total.numpy()
-
-
-def _taken_by(network: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where the network is, and the type of its weights; float32 where they are of several types or there are none."""
-    weights: list[Tensor] = [*network.parameters()] or [*network.buffers()]
-    types = {weight.dtype for weight in weights if weight.is_floating_point()}
-    device = weights[0].device if weights else torch.device("cpu")
-    return device, types.pop() if len(types) == 1 else torch.float32
 
 
 def _check(image: np.ndarray, patch_size: Sequence[int], overlap: float) -> None:
@@ -107,10 +95,6 @@ def _starts(size: int, window: int, overlap: float) -> list[int]:
 
 
 def _bell(size: Sequence[int]) -> Tensor:
-    """Product of Hann-like bells, largest in the middle and never zero: (d, h, w)."""
-    z, y, x = map(_bell_along, size)
+    """Product of Hann windows, largest in the middle and never zero: (d, h, w)."""
+    z, y, x = (torch.hann_window(length + 2, periodic=False)[1:-1].clamp(min=0.02) for length in size)
     return z[:, None, None] * y[:, None] * x
-
-
-def _bell_along(length: int) -> Tensor:
-    return torch.hann_window(length + 2, periodic=False, device="cpu")[1:-1].clamp(min=0.02)

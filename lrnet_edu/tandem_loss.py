@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
-from lrnet_edu.losses.inputs import Loss, readable, setting
+from lrnet_edu.losses.inputs import Loss
 from lrnet_edu.losses.paper import check_knows_a_ball
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.loss_inputs import readable, setting
 from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.trained import load_pretrained_lrnet
 

@@ -1,14 +1,15 @@
-"""The Dice baseline of Table 1 and the five imbalance losses of Table 2, with their papers' defaults."""
+"""The five imbalance losses of Table 2, with their papers' defaults."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lrnet_edu.losses.inputs import Loss, class_sums, probabilities_and_one_hot, ratio, setting
+from lrnet_edu.losses.inputs import MaskLoss, class_sums, ratio
+from lrnet_edu.support.loss_inputs import setting
 
 
-class WeightedCrossEntropyLoss(Loss):
+class WeightedCrossEntropyLoss(MaskLoss):
     """WCE: the cross-entropy with one weight for each class (cited from Ronneberger et al., U-Net, 2015).
 
     sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = background voxels / voxels of
@@ -26,16 +27,14 @@ class WeightedCrossEntropyLoss(Loss):
         super().__init__()
         self.max_weight = setting("max_weight", max_weight, least=1, most=float("inf"))
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
         surprise, voxels = class_sums(g * _minus_log(p), g)  # (C,) each
         weights = (voxels[0] / voxels.clamp_min(1)).clamp(1 / self.max_weight, self.max_weight)
         weights[0] = 1
         return (weights * surprise).sum() / (weights * voxels).sum()
 
 
-class GeneralizedDiceLoss(Loss):
+class GeneralizedDiceLoss(MaskLoss):
     """GDS: the generalised Dice loss (Sudre et al. 2017, after the overlap measure of Crum et al. 2006).
 
     1 - 2 sum_c w_c sum(p_c g_c) / sum_c w_c sum(p_c + g_c) with w_c = 1 / (sum g_c)^2, over ALL classes, the
@@ -45,9 +44,7 @@ class GeneralizedDiceLoss(Loss):
     the binary case without a lesion both weigh alike, and the loss is the mean probability of the foreground.
     """
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
         overlap, predicted, voxels = class_sums(p * g, p, g)  # (C,) each
         present = voxels > 0
         smallest = torch.where(present, voxels, torch.inf).min()
@@ -55,7 +52,7 @@ class GeneralizedDiceLoss(Loss):
         return 1 - 2 * (weights * overlap).sum() / (weights * (predicted + voxels)).sum()
 
 
-class TverskyLoss(Loss):
+class TverskyLoss(MaskLoss):
     """Tversky loss (Salehi et al. 2017): a Dice loss that dislikes misses more than false alarms.
 
     1 - TI, TI = (TP + eps) / (TP + a FP + b FN + eps), with TP = sum(p g), FP = sum(p (1 - g)) and
@@ -71,13 +68,17 @@ class TverskyLoss(Loss):
         self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
         self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
-        return (1 - _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight))[1:].mean()
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
+        return (1 - self.index(p, g)).mean()
+
+    def index(self, p: Tensor, g: Tensor) -> Tensor:
+        """TI of every foreground class, (C - 1,)."""
+        hits, false_alarms, misses = class_sums(p * g, p * (1 - g), (1 - p) * g)  # TP, FP, FN: (C,) each
+        wrong = self.false_positive_weight * false_alarms + self.false_negative_weight * misses
+        return ratio(hits, hits + wrong)[1:]
 
 
-class FocalTverskyLoss(Loss):
+class FocalTverskyLoss(TverskyLoss):
     """Focal Tversky loss (Abraham and Khan 2019): (1 - TI)^(1 / gamma), the mean over the foreground classes.
 
     TI is `TverskyLoss`'s. As gamma exceeds 1, the slope grows towards perfect agreement, where it would
@@ -93,24 +94,16 @@ class FocalTverskyLoss(Loss):
     """
 
     def __init__(
-        self,
-        false_positive_weight: float = 0.3,
-        false_negative_weight: float = 0.7,
-        gamma: float = 4 / 3,
+        self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7, gamma: float = 4 / 3
     ) -> None:
-        super().__init__()
-        self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
-        self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
+        super().__init__(false_positive_weight, false_negative_weight)
         self.gamma = setting("gamma", gamma, least=1e-3)
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
-        index = _tversky_index(p, g, self.false_positive_weight, self.false_negative_weight)  # (C,)
-        return _bend(1 - index[1:], 1 / self.gamma).mean()
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
+        return _bend(1 - self.index(p, g), 1 / self.gamma).mean()
 
 
-class ExpLogLoss(Loss):
+class ExpLogLoss(MaskLoss):
     """Exp-Log, the exponential logarithmic loss (Wong et al. 2018).
 
     dice_weight * mean_c (-ln Dice_c)^e + cross_entropy_weight * mean_x w_l (-ln p_l(x))^e
@@ -135,9 +128,7 @@ class ExpLogLoss(Loss):
         self.cross_entropy_weight = setting("cross_entropy_weight", cross_entropy_weight)
         self.exponent = setting("exponent", exponent, least=1e-3)
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
         surprise = g * _bend(_minus_log(p), self.exponent)
         overlap, predicted, voxels, surprise = class_sums(p * g, p, g, surprise)  # (C,) each
         dice = ratio(2 * overlap, predicted + voxels, eps=1.0)
@@ -145,12 +136,6 @@ class ExpLogLoss(Loss):
         dice_term = _bend(_minus_log(dice), self.exponent).mean()
         cross_entropy_term = (weights * surprise).sum() / voxels.sum()
         return self.dice_weight * dice_term + self.cross_entropy_weight * cross_entropy_term
-
-
-def _tversky_index(p: Tensor, g: Tensor, false_positive_weight: float, false_negative_weight: float) -> Tensor:
-    """TI of every class, (C,)."""
-    hits, false_alarms, misses = class_sums(p * g, p * (1 - g), (1 - p) * g)  # TP, FP, FN: (C,) each
-    return ratio(hits, hits + false_positive_weight * false_alarms + false_negative_weight * misses)
 
 
 def _minus_log(p: Tensor) -> Tensor:

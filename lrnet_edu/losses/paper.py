@@ -14,22 +14,28 @@ from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS, kind_of_map
-from lrnet_edu.losses.inputs import (
-    Loss,
-    at_least_float32,
-    check_map,
-    class_sums,
-    foreground_and_maps,
-    probabilities_and_one_hot,
-    ratio,
-    setting,
-)
+from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, check_map, class_sums, ratio
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.loss_inputs import at_least_float32, foreground_and_maps, setting
 from lrnet_edu.support.parallel import mean_over_processes
 
 
-class MapDiceLoss(Loss):
+class DiceLoss(MaskLoss):
+    """The Dice loss of Tables 1 and 2 (Milletari et al., V-Net, 2016).
+
+    1 - (2 sum(p g) + eps) / (sum p + sum g + eps), the mean over the foreground classes.
+
+    Deviation: V-Net squares p and g in the denominator; this is the form that Eq. 2 is built on, so that
+    MapDice with the mask in the map's place is this loss.
+    """
+
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
+        overlap, predicted, reference = class_sums(p * g, p, g)  # (C,) each
+        return (1 - ratio(2 * overlap, predicted + reference))[1:].mean()
+
+
+class MapDiceLoss(MapLoss):
     """MapDice, Eq. 2: the Dice loss with the distance map in the mask's place.
 
     1 - (2 sum(p phi) + eps) / (sum p + sum phi + eps), the mean over the foreground classes.
@@ -48,15 +54,12 @@ class MapDiceLoss(Loss):
     0.091
     """
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
-        p, phi = foreground_and_maps(probabilities, target)
-        check_map(phi, "NI-DM", "MapDice")
+    def value(self, p: Tensor, phi: Tensor) -> Tensor:
         overlap, predicted, mapped = class_sums(p * phi, p, phi)  # (classes - 1,) each
         return (1 - ratio(2 * overlap, predicted + mapped)).mean()
 
 
-class MapWeightedDiceLoss(Loss):
+class MapWeightedDiceLoss(MapLoss):
     """MapDice mended: a Dice loss of the MASK, in which the map only weighs the voxels. Not in the paper.
 
     1 - (2 sum(w p g) + eps) / (sum(w (p + g)) + eps) with g = (phi > 0) and w = phi inside the object, 1
@@ -66,10 +69,7 @@ class MapWeightedDiceLoss(Loss):
     stress on the border. With w = phi alone the background would be free of charge.
     """
 
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
-        p, phi = foreground_and_maps(probabilities, target)
-        check_map(phi, "NI-DM", "MapWeightedDice")
+    def value(self, p: Tensor, phi: Tensor) -> Tensor:
         g = phi > 0  # (B, classes - 1, D, H, W)
         w = torch.where(g, phi, 1.0)
         overlap, predicted, reference = class_sums(w * p * g, w * p, w * g)  # (classes - 1,) each
@@ -173,19 +173,3 @@ def cost_of_empty_output(target: Tensor, kind: str) -> float:
     """
     empty = torch.full_like(target, kind_of_map(kind).empty)
     return float(F.smooth_l1_loss(empty, target))
-
-
-class DiceLoss(Loss):
-    """The Dice loss of Tables 1 and 2 (Milletari et al., V-Net, 2016).
-
-    1 - (2 sum(p g) + eps) / (sum p + sum g + eps), the mean over the foreground classes.
-
-    Deviation: V-Net squares p and g in the denominator; this is the form that Eq. 2 is built on, so that
-    MapDice with the mask in the map's place is this loss.
-    """
-
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        p, g = probabilities_and_one_hot(probabilities, target)  # (B, C, D, H, W) both
-        overlap, predicted, reference = class_sums(p * g, p, g)  # (C,) each
-        return (1 - ratio(2 * overlap, predicted + reference))[1:].mean()
