@@ -19,7 +19,6 @@ With unit voxels m_C is 1, so that one formula serves both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -30,7 +29,7 @@ import torch
 from scipy import ndimage
 
 from lrnet_edu.kinds import Formula, Kind, kind_of_map
-from lrnet_edu.support.arrays import plain_array
+from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components, occupied_box
 
@@ -99,7 +98,7 @@ def distance_map(
         raise InputError(f'outside {outside!r} is unknown: choose "distance" or "inverse".')
     array = _checked_mask(mask)
     axes = {2: 2, 3: 3, 4: 2, 5: 3}[array.ndim]  # the spatial ones
-    steps, neighbours = _checked_spacing(spacing, axes), _checked_connectivity(connectivity, axes)
+    steps, neighbours = checked_spacing(spacing, axes), _checked_connectivity(connectivity, axes)
     if outside == "inverse" and row.outside is not None:
         row = replace(row, outside=lambda d, low, high: -1 + (d - low) / high)  # = -(M' + m' - D') / M'
 
@@ -200,19 +199,6 @@ def _checked_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:
     if array.dtype.kind == "f" and np.isnan(array.max()):  # a maximum hands NaN on
         raise InputError("mask holds NaN: replace it by 0 (background) or 1 (object) first.")
     return array
-
-
-def _checked_spacing(spacing: Sequence[float] | None, axes: int) -> Spacing:
-    if spacing is None:
-        return (1.0,) * axes
-    try:
-        steps = tuple(float(step) for step in spacing)
-    except (TypeError, ValueError):
-        steps = ()
-    if len(steps) != axes or not all(0 < step < math.inf for step in steps):
-        order = "(z, y, x)" if axes == 3 else "(y, x)"
-        raise InputError(f"spacing {spacing!r} does not fit: give {axes} positive numbers in mm, {order}.")
-    return steps
 
 
 def _checked_connectivity(connectivity: int | None, axes: int) -> int:

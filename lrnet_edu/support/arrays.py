@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,3 +57,17 @@ def _array_of_tensor(tensor: Any, name: str) -> np.ndarray:
         return tensor.numpy()
     except TypeError:  # bfloat16 and the 8-bit floats have no counterpart in NumPy
         return tensor.float().numpy()
+
+
+def checked_spacing(spacing: Sequence[float] | None, axes: int = 3) -> tuple[float, ...]:
+    """Voxel size in mm, (z, y, x) or (y, x); None is unit voxels. InputError unless it is so many positive numbers."""
+    if spacing is None:
+        return (1.0,) * axes
+    try:
+        steps = tuple(float(step) for step in spacing)
+    except (TypeError, ValueError):
+        steps = ()
+    if len(steps) != axes or not all(0 < step < math.inf for step in steps):
+        order = "(z, y, x)" if axes == 3 else "(y, x)"
+        raise InputError(f"spacing {spacing!r} does not fit: give {axes} positive numbers in mm, {order}.")
+    return steps
