@@ -27,6 +27,7 @@ _WHERE = {
         "FocalTverskyLoss",
         "ExpLogLoss",
     ],
+    "lrnet_edu.tandem_loss": ["TandemLoss"],
     "lrnet_edu.metrics": ["CaseScores", "ScoreTable", "case_scores", "score_table"],
     "lrnet_edu.study.challenge": ["ChallengeScores", "challenge_scores"],
     "lrnet_edu.data.cases": ["Case", "find_cases"],
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from lrnet_edu.study.challenge import ChallengeScores as ChallengeScores
     from lrnet_edu.study.challenge import challenge_scores as challenge_scores
     from lrnet_edu.support.errors import InputError as InputError
+    from lrnet_edu.tandem_loss import TandemLoss as TandemLoss
     from lrnet_edu.trained import load_pretrained_lrnet as load_pretrained_lrnet
     from lrnet_edu.viewers.explorer import CaseExplorer as CaseExplorer
     from lrnet_edu.viewers.painter import MaskPainter as MaskPainter

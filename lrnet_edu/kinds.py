@@ -49,6 +49,6 @@ KINDS = {
 
 def kind_of_map(name: str) -> Kind:
     """The row of this name; InputError if there is none."""
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise InputError(f"There is no distance map {name!r}; choose one of {', '.join(KINDS)}.")
     return KINDS[name]
