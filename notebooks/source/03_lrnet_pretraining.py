@@ -578,14 +578,14 @@ print(f"weights that get a gradient: {with_gradient} of {sum(w.numel() for w in 
 # | cure | in the package |
 # |---|---|
 # | a small positive bias in the last layer, so that it starts alive | `LRNet` starts with 0.1 |
-# | let lesions weigh as much as background, at first | `weighted_error` |
+# | let every lesion weigh as much as the background, and each of its depths | `depth_weights` |
 # | cubes around lesions instead of whole volumes | `MaskBatches` |
 # | look at every step, and draw the last layer anew if it is dead | `wake_output` |
 #
 # Does our patient live again?
 
 # %%
-from lrnet_edu.lrnet_training import weighted_error
+from lrnet_edu.lrnet_training import depth_weights
 
 print(f"dead: error of phi {target[target > 0].mean():.2f} inside the lesions")  # where the output is 0
 
@@ -596,7 +596,8 @@ errors = []
 for step in range(WAKING_STEPS):
     inputs, target = batch_of_small_lesions(step)
     output = dying(inputs)
-    loss = weighted_error(output, target, share=0.0)  # share of the steps done: lesions and background weigh alike
+    weights = np.stack([depth_weights(phi > 0, "NI-DM") for phi in target[:, 0].numpy()])  # (B, D, H, W)
+    loss = (torch.from_numpy(weights)[:, None] * (output - target).abs()).sum() / len(target)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -152,7 +152,7 @@ predictions = {}  # method -> case -> p of lesion (D, H, W)
 for method in configs:
     trained = load_mnet(folder / method)
     predictions[method] = {
-        name: predict_probabilities(trained.mnet, case.image, window=trained.patch_size)[1]
+        name: predict_probabilities(trained.mnet, case.image, patch_size=trained.patch_size)[1]
         for name, case in test.items()
     }
 

@@ -475,8 +475,8 @@ figure.finish(
 # error? Smooth L1 of an error $d$ below 1 is $d^2 / 2$, and its mean runs over *all* voxels.
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.distance_maps import KINDS
-from lrnet_edu.losses import DEFAULT_ALPHA, cost_of_empty_output
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.losses import cost_of_empty_output
 
 z, y, x = np.ogrid[-24:24, -24:24, -24:24]
 ball = z**2 + y**2 + x**2 <= 6**2  # (D, H, W): 0.8 % of its box of 48 x 48 x 48 voxels
@@ -484,7 +484,7 @@ half_square = float((distance_map(ball, "NI-DM") ** 2 / 2).mean())
 print(f"NI-DM by hand: mean of phi^2 / 2 = {half_square:.4f}")
 for kind in KINDS:
     cost = cost_of_empty_output(torch.from_numpy(distance_map(ball, kind)), kind)
-    default = DEFAULT_ALPHA[kind]
+    default = KINDS[kind].alpha
     print(f"{kind:6}  an empty output costs {cost:.4f}; default alpha {default:4.1f}, together {default * cost:.3f}")
 
 # %% [markdown]
@@ -553,7 +553,7 @@ axes.text(1.4, 1.15, "equally strong", va="bottom")
 for who, colour in (("trained", METHOD_COLORS["dice"]), ("fresh", VERMILION)):
     for i, alpha in enumerate(balance[who]):
         axes.plot(alphas, alphas / alpha, "-o", color=colour, lw=2, alpha=0.7, label=f"{who} M-Net" if i == 0 else None)
-axes.axvline(DEFAULT_ALPHA["NI-DM"], color=GREY, lw=6, alpha=0.35, zorder=0, label="default for NI-DM")
+axes.axvline(KINDS["NI-DM"].alpha, color=GREY, lw=6, alpha=0.35, zorder=0, label="default for NI-DM")
 axes.set(xscale="log", yscale="log", xlabel="α (no unit)", ylabel="Gradient of α × map's error\n/ gradient of Dice")
 axes.legend(loc="lower right")
 figure.finish(
@@ -620,13 +620,13 @@ print(f"in the large lesion both push equally hard at alpha = {sizes_of_push['Di
 # %% tags=["nbval-check-output"]
 from lrnet_edu.config import preset
 from lrnet_edu.data.patches import Batch
-from lrnet_edu.mnet_training import total_loss
+from lrnet_edu.methods import METHODS
 
 here_and_now = Batch(image[None, None], target, {"NI-DM": true_map}, ["volume-2"])
 with torch.no_grad():
     probabilities, maps = tandem(here_and_now.image)
     ours = dice(probabilities) + ALPHA * map_regression_loss(maps, true_map)
-    theirs = total_loss(preset("cpu", method="dice+lrnet", label="2", warmup_steps=0), tandem)(here_and_now, 0)
+    theirs = METHODS["dice+lrnet"].loss(preset("cpu", method="dice+lrnet", label="2"), tandem)(here_and_now)
     behind_any_network = dice(probabilities) + DistanceRegressionLoss(lrnet, alpha=ALPHA)(probabilities, true_map)
 print(f"by hand {ours:.4f}, lrnet-edu train {theirs:.4f}, DistanceRegressionLoss {behind_any_network:.4f}")
 

@@ -92,9 +92,9 @@ one = trained["M-Net + Dice"]
 prepared = prepare(scan, one.preprocessing)  # .image (d, h, w): body box, cubes, window, as in training
 
 ways = {
-    "the whole scan at once": predict_probabilities(one.mnet, prepared.image, window=prepared.image.shape),
-    "windows edge to edge": predict_probabilities(one.mnet, prepared.image, window=one.patch_size, overlap=0.0),
-    "windows that overlap by half": predict_probabilities(one.mnet, prepared.image, window=one.patch_size, overlap=0.5),
+    "the whole scan at once": predict_probabilities(one.mnet, prepared.image, patch_size=prepared.image.shape),
+    "windows edge to edge": predict_probabilities(one.mnet, prepared.image, patch_size=one.patch_size, overlap=0.0),
+    "windows that overlap by half": predict_probabilities(one.mnet, prepared.image, patch_size=one.patch_size, overlap=0.5),
 }  # (2, d, h, w) each
 print(f"scan {scan.data.shape}, prepared {prepared.image.shape}, patch {one.patch_size}")
 for way, probabilities in ways.items():
@@ -162,7 +162,7 @@ def probabilities_of(trained, scan):
     """p of lesion on the file's grid, (D, H, W)."""
     prepared = prepare(scan, trained.preprocessing)
     trained.mnet.to(device)
-    output = predict_probabilities(trained.mnet, prepared.image, window=trained.patch_size)  # (2, d, h, w)
+    output = predict_probabilities(trained.mnet, prepared.image, patch_size=trained.patch_size)  # (2, d, h, w)
     return back_to_original(output, prepared.affine, scan, keep_probabilities=True)[1][1]
 
 

@@ -309,7 +309,7 @@ def scores_of(networks, image, lesion):
     scores = []
     for trained in networks:
         mnet = trained.mnet.to(device)
-        probabilities = predict_probabilities(mnet, prepared.image, window=trained.patch_size)  # (2, d, h, w)
+        probabilities = predict_probabilities(mnet, prepared.image, patch_size=trained.patch_size)  # (2, d, h, w)
         classes, _ = back_to_original(probabilities, prepared.affine, image)  # (D, H, W)
         scores.append(case_scores(classes == 1, lesion, image.spacing))
     return scores

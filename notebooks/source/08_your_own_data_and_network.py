@@ -466,14 +466,15 @@ exercises.check_8_3(answer)
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import distance_map
-from lrnet_edu.losses import DEFAULT_ALPHA, cost_of_empty_output
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.losses import cost_of_empty_output
 
 z, y, x = np.ogrid[-24:24, -24:24, -24:24]
 ball = torch.from_numpy(z**2 + y**2 + x**2 <= 36)[None, None]  # (1, 1, D, H, W)
-for kind, default in DEFAULT_ALPHA.items():
+for kind, row in KINDS.items():
     cost = cost_of_empty_output(distance_map(ball, kind), kind)
     print(
-        f"{kind:7} finding nothing costs {cost:.4f}; α for a cost of 0.03: {0.03 / cost:5.2f}, the default {default:g}"
+        f"{kind:7} finding nothing costs {cost:.4f}; α for a cost of 0.03: {0.03 / cost:5.2f}, the default {row.alpha:g}"
     )
 
 # %% [markdown]
