@@ -15,11 +15,11 @@ import numpy as np
 
 from lrnet_edu.commands.predict import absent_label, check_stems_differ, nifti_files, progress, stem
 from lrnet_edu.data import nifti
-from lrnet_edu.data.cases import find_cases, first_names, natural_order, segmentation_name
+from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.metrics import CaseScores, case_scores, score_table
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import check_writable, folder_lock, read_json, write_atomically
+from lrnet_edu.support.files import check_writable, folder_lock, read_json, shortened, write_atomically
 from lrnet_edu.support.labels import Labels, encode, format_labels, parse_labels
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
@@ -90,7 +90,7 @@ def without_prediction(predictions: str | Path, references: str | Path) -> str |
     missing = sorted((name for name, path in known.items() if path not in scored), key=natural_order)
     if not missing:
         return None
-    return f"Scored {len(scored)} of {len(known)} references; without a prediction: {first_names(missing)}."
+    return f"Scored {len(scored)} of {len(known)} references; without a prediction: {shortened(missing)}."
 
 
 def _scored(

@@ -52,4 +52,4 @@ def write_map(
         raise absent_label(objects, np.unique(mask.data).tolist(), str(segmentation))
     phi = distance_map(chosen, kind, spacing=mask.spacing if spacing_aware else None)  # (D, H, W)
     with folder_lock(out.parent, out.name):
-        nifti.write(out, phi, mask.affine, description=mark("maps", phi))
+        nifti.write(out, phi, mask, description=mark("maps", phi))

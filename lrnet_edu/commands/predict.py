@@ -134,9 +134,9 @@ def _segment(trained: TrainedMNet, job: Job) -> None:
         output, prepared.affine, image, keep_probabilities=bool(job.probabilities)
     )  # (D, H, W), (K + 1, D, H, W)
     for path, share in zip(job.probabilities, () if shares is None else shares[1:], strict=True):
-        nifti.write(path, share, image.affine, description=mark("predict", share))
+        nifti.write(path, share, image, description=mark("predict", share))
     labels = decode(classes, trained.labels)
-    nifti.write(job.labels, labels, image.affine, description=mark("predict", labels))
+    nifti.write(job.labels, labels, image, description=mark("predict", labels))
 
 
 def find_images(source: Path) -> list[Path]:

@@ -1,20 +1,22 @@
 """Finding the cases of a data set: the LiTS layout and the Decathlon layout, told apart by ``dataset.json``.
 
 LiTS: ``volume-N.nii[.gz]`` with ``segmentation-N.nii[.gz]`` beside it. Decathlon: ``dataset.json`` lists
-pairs of files, usually in ``imagesTr`` and ``labelsTr``.
+pairs of files, usually in ``imagesTr`` and ``labelsTr``; the dialects of nnU-Net and MONAI are read as well.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
+from lrnet_edu.data.nifti import ending
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import read_json
+from lrnet_edu.support.files import read_json, shortened
 
-_LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\.nii(?:\.gz)?)")
+_LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\..+)")
 _MEANT_AS_CASE = re.compile(r"(volume|segmentation)-\w+\.nii(\.gz)?", re.IGNORECASE)
 _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
 
@@ -43,42 +45,49 @@ def find_cases(folder: str | Path) -> list[Case]:
     Decathlon's lists ``training`` is read; ``test`` has no masks.
 
     Args:
-        folder: the data set.
+        folder: the data set. Files of every ending in ``nifti.READERS`` are found.
 
     Returns:
         The cases in natural order (2 before 10); the mask is None where an image has none.
 
     Raises:
-        InputError: if there is no such folder or no case in it, a mask has no image, a case comes both as
-            .nii and .nii.gz, or ``dataset.json`` is malformed or lists a file that is not there.
+        InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two
+            formats, or ``dataset.json`` is malformed, lists files that are not there, or several channels.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise InputError(f"{folder} does not exist: give the folder that holds {_NEEDED}.")
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file: give the folder that holds {_NEEDED}.")
-    cases = _decathlon(folder) if (folder / "dataset.json").is_file() else _lits(folder)
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {what}: give the folder that holds {_NEEDED}.")
+    cases = _listed(folder) if (folder / "dataset.json").is_file() else _lits(folder)
     if not cases:
         raise InputError(f"{folder} holds no case: it needs {_NEEDED}; convert DICOM with dcm2niix first.")
     return sorted(cases, key=lambda case: natural_order(case.name))
 
 
+def check_not_among_scans(out: Path) -> None:
+    """Raise InputError if a folder for outputs is a data set of scans, or lies in one that has a ``dataset.json``."""
+    place = out.absolute()
+    for folder in (place, *place.parents):
+        if (folder / "dataset.json").is_file():
+            raise InputError(f"{out} lies in the data set {folder}: choose a folder outside it.")
+    if place.is_dir() and any(_is_lits(path.name) for path in place.iterdir()):
+        raise InputError(f"{out} holds scans: choose another folder.")
+
+
 def segmentation_name(image_name: str) -> str:
-    """The name of an image's mask: ``volume-3.nii.gz`` becomes ``segmentation-3.nii.gz``, others stay."""
-    match = _LITS_NAME.fullmatch(image_name)
-    return f"segmentation-{match[2]}{match[3]}" if match else image_name
+    """The name of an image's mask: ``volume-3.nii.gz`` becomes ``segmentation-3.nii.gz``, others stay.
+
+    What is not NIfTI becomes ``.nii.gz``, as which all masks are written.
+    """
+    match, suffix = _LITS_NAME.fullmatch(image_name), ending(image_name)
+    name = f"segmentation-{match[2]}{match[3]}" if match and match[3] == suffix else image_name
+    return name if suffix in ("", ".nii", ".nii.gz") else f"{name.removesuffix(suffix)}.nii.gz"
 
 
 def misnamed(folder: str | Path) -> list[str]:
     """Files of a folder in LiTS layout that were meant as cases, it seems, but have no number or capital letters."""
     names = () if (Path(folder) / "dataset.json").is_file() else sorted(path.name for path in Path(folder).iterdir())
-    return [name for name in names if _MEANT_AS_CASE.fullmatch(name) and not _LITS_NAME.fullmatch(name)]
-
-
-def first_names(names: Sequence[str]) -> str:
-    """The first five names, and how many more there are."""
-    more = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
+    return [name for name in names if _MEANT_AS_CASE.fullmatch(name) and not _is_lits(name)]
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
@@ -86,61 +95,100 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
+def _is_lits(name: str) -> bool:
+    match = _LITS_NAME.fullmatch(name)
+    return match is not None and match[3] == ending(name)
+
+
 def _lits(folder: Path) -> list[Case]:
     files: dict[str, dict[str, Path]] = {"volume": {}, "segmentation": {}}
+    twice = []
     for path in sorted(folder.iterdir()):
-        if match := _LITS_NAME.fullmatch(path.name):
-            kind, number, _ = match.groups()
-            if number in files[kind]:
-                raise InputError(f"{folder} holds {kind}-{number} both as .nii and as .nii.gz: keep one of the two.")
+        if _is_lits(path.name):
+            kind, number = path.name.split(".")[0].split("-")
+            twice += [f"{kind}-{number}"] if number in files[kind] else []
             files[kind][number] = path
-    for number, path in files["segmentation"].items():
-        if number not in files["volume"]:
-            raise InputError(f"{path} has no image: put volume-{number}.nii.gz beside it, or take it away.")
+    if twice:
+        raise InputError(f"{folder} holds {shortened(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
+    if alone := [path.name for number, path in files["segmentation"].items() if number not in files["volume"]]:
+        raise InputError(f"{folder} holds {shortened(alone)} without a volume of that number: add it, or take it away.")
     return [
         Case(f"volume-{number}", image, files["segmentation"].get(number), None)
         for number, image in files["volume"].items()
     ]
 
 
-def _decathlon(folder: Path) -> list[Case]:
+# ---- dataset.json ---------------------------------------------------------------------------------------
+
+
+def _listed(folder: Path) -> list[Case]:
     listing = folder / "dataset.json"
-    malformed = InputError(
-        f'{listing} is malformed: it needs "training", a list of entries like '
-        '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}.'
-    )
     try:
         content = read_json(listing)
-        entries = [(entry["image"], entry.get("label")) for entry in content["training"]]
-        modality = content.get("modality", {})
-        modality = str(modality.get("0", "") if isinstance(modality, dict) else "").upper()
+        channels = content.get("channel_names") or content.get("modality") or {}
+        names = list(map(str, channels.values() if isinstance(channels, dict) else ()))
+        pairs = [(_one(entry["image"]), _one(entry.get("label"))) for entry in _entries(folder, content)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise malformed from error
+        raise InputError(
+            f'{listing} is malformed: it needs "training", a list of entries like '
+            '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}.'
+        ) from error
+    if len(names) > 1 or any(isinstance(file, list) for pair in pairs for file in pair):
+        raise InputError(
+            f"{listing} is of scans with {len(names) if len(names) > 1 else 'several'} channels ({shortened(names)}), "
+            "and the networks here see one: make a data set of the files of one channel."
+        )
+    modality = (names or [""])[0].upper()
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
     cases: dict[str, Case] = {}
-    for image, label in entries:
-        if not isinstance(image, str) or not isinstance(label, str | None):
-            raise malformed
-        path = _listed(folder, image)
-        name = re.sub(r"\.nii(\.gz)?$", "", path.name)
+    missing = []
+    for pair in pairs:
+        image, mask = (None if name is None else _inside(folder, name) for name in pair)
+        missing += [name for name, path in zip(pair, (image, mask), strict=True) if path and not os.path.isfile(path)]
+        assert image is not None
+        name = image.name.removesuffix(ending(image.name))
         if name in cases:
-            raise InputError(f"{listing} lists {name} twice: keep one entry per case.")
-        cases[name] = Case(name, path, None if label is None else _listed(folder, label), kind)
+            raise InputError(f"{listing} lists {shortened([name])} twice: keep one entry per case.")
+        cases[name] = Case(name, image, mask, kind)
+    if missing:
+        raise InputError(
+            f"{listing} lists files that are missing ({shortened(missing)}): download them, or remove their entries."
+        )
     return list(cases.values())
 
 
-def _listed(folder: Path, name: str) -> Path:
-    """The file that ``dataset.json`` names, which lies inside the folder."""
-    parts = PurePosixPath(name.replace("\\", "/"))
-    path = folder / parts
-    if parts.is_absolute() or ".." in parts.parts or "\0" in name or Path(name).drive:
-        raise InputError(f"{folder / 'dataset.json'} lists {name[:200]!r}: name files inside the folder only.")
-    try:
-        there = path.is_file()
-    except (OSError, ValueError):  # no name that a file can have
-        there = False
-    if not there:
-        raise InputError(
-            f"{folder / 'dataset.json'} lists {name[:200]!r}, which is missing: download it, or remove its entry."
-        )
-    return path
+def _entries(folder: Path, content: Any) -> list[dict[str, Any]]:
+    """The entries of the training list; nnU-Net's second version names the files of a case or leaves them to be found.
+
+    There, and where nnU-Net's first version read the list, ``a_0000.nii.gz`` is the first channel of ``a.nii.gz``.
+    """
+    if "training" in content:
+        return list(content["training"])
+    if "dataset" in content:
+        return [{"image": entry["images"], "label": entry["label"]} for entry in content["dataset"].values()]
+    suffix = content.get("file_ending", ".nii.gz" if "channel_names" in content else None)
+    images = sorted(path.name for path in (folder / "imagesTr").glob(f"[!.]*_0000{suffix}"))
+    if not images:
+        raise KeyError("training")
+    return [{"image": f"imagesTr/{name}", "label": f"labelsTr/{name.removesuffix(f'_0000{suffix}')}{suffix}"}
+            for name in images]  # fmt: skip
+
+
+def _one(files: Any) -> Any:
+    """A file's name, which may stand in a list of one; None, or the list of several channels."""
+    if isinstance(files, list) and len(files) == 1:
+        files = files[0]
+    if not isinstance(files, str | list | None):
+        raise TypeError("no name of a file")
+    return files
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a file that ``dataset.json`` names, which lies inside the folder."""
+    path = Path(os.path.abspath(folder / name.replace("\\", "/")))
+    for root in (folder.absolute(), folder.resolve()):
+        if path.is_relative_to(root):
+            found = folder / path.relative_to(root)
+            channel = found.with_name(f"{found.name.removesuffix(ending(name))}_0000{ending(name)}")
+            return channel if os.path.isfile(channel) and not os.path.isfile(found) else found
+    raise InputError(f"{folder / 'dataset.json'} lists {name[:200]!r}: name files inside the folder only.")

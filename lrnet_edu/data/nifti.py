@@ -1,32 +1,35 @@
-"""Reading and writing NIfTI, the only place where image files are opened.
+"""Reading and writing volumes, the only place where image files are opened.
 
-A NIfTI file stores (x, y, z) with x fastest; everything this module returns, and takes, is (z, y, x), that is
-(D, H, W). The affine stays what nibabel calls the affine: it maps indices (x, y, z) to RAS+ millimetres (x to
-the right, y to the front, z to the head).
+A NIfTI file stores (x, y, z) with x fastest; everything here is (z, y, x), that is (D, H, W). The affine is what
+nibabel calls the affine: it maps indices (x, y, z) to RAS+ millimetres (x to the right, y to the front, z to the head).
+
+A header may place its volume twice, by a qform and by an sform, and programs differ in which of the two they use.
+Here the sform counts where there is one, as for nibabel; what is written for a file carries both of its forms.
 """
 
 from __future__ import annotations
 
 import gzip
-import logging
 import math
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import atomic_writer
 
-_SILENT = logging.Logger("nibabel", level=100)  # what nibabel mends in a header it need not announce
-_CHUNK = 1 << 24  # bytes read at a time, so that memory follows what a file holds and not what it promises
-_SPACING_RANGE = (0.01, 100.0)  # mm
+_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # per unit of length, as a header numbers them: metre, millimetre, micrometre
+_SMALLEST, _LARGEST = 0.01, 100.0  # mm, voxels of a scan
 _FARTHEST = 1e5  # mm from the scanner's origin; beyond it float32 headers lose the hundredths
 _LONGEST = 2**15 - 1  # voxels along an axis; NIfTI-1, which is what is written, holds no more
+_ROUNDING = 1e-3  # how far a label in a file of floats may be from a whole number
+_FORMS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+          "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Volume:
     Attributes:
         data: (D, H, W) array.
         affine: (4, 4) float64, from indices (x, y, z) to RAS+ mm.
+        header: nibabel's, where the volume comes from a NIfTI file.
     """
 
     data: np.ndarray
     affine: np.ndarray
+    header: Any = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -57,6 +62,18 @@ class Volume:
         turn = io_orientation(self.affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
         return Volume(apply_orientation(stored, turn).T, self.affine @ inv_ornt_aff(turn, stored.shape))
 
+    def moved(self, data: np.ndarray, first: Sequence[int]) -> Volume:
+        """Other voxels (d, h, w) on the same grid, the first of them at the indices ``first`` (z, y, x) of this one."""
+        step = np.eye(4)
+        step[:3, 3] = first[::-1]
+        header, forms = self.header, _coded_forms(self.header)
+        if header is not None:
+            header = header.copy() if forms else None
+        for name, form in forms.items():
+            for axis, row in zip("xyz", form @ step, strict=False):
+                header[f"{name}_{axis}"] = row if name == "srow" else row[3]
+        return Volume(data, self.affine @ step, header)
+
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     """Voxel size (z, y, x) in mm of an affine, whose columns are the steps along x, y and z."""
@@ -64,104 +81,261 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     return float(z), float(y), float(x)
 
 
+# ---- reading --------------------------------------------------------------------------------------------
+
+
 def read_image(path: str | Path) -> Volume:
     """Read an image.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file with one 3-D volume; a fourth axis of length 1 is dropped.
+        path: a ``.nii`` or ``.nii.gz`` file with one 3-D volume (a fourth axis of length 1 is dropped), or a file of
+            another ending in :data:`READERS`.
 
     Returns:
         The volume as float32 (D, H, W), the file's intensity scaling (``scl_slope``) applied, its axes as they lie in
         the file (:meth:`Volume.in_ras` turns them).
 
     Raises:
-        InputError: if the file is missing, not NIfTI, damaged, not 3-D, or holds NaN or infinity.
+        InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
+            large its voxels are.
     """
     volume = _read(Path(path))
     with np.errstate(over="ignore"):  # a number too big for float32 becomes infinite and is reported below
         data = np.ascontiguousarray(volume.data, dtype=np.float32)
     if not np.isfinite(data).all():
         raise InputError(f"{path} holds NaN or infinity: replace those voxels, by -1000 in a CT, and save again.")
-    return Volume(data, volume.affine)
+    return Volume(data, volume.affine, volume.header)
 
 
 def read_mask(path: str | Path) -> Volume:
-    """Read a segmentation.
+    """Read a segmentation: unsigned integers (D, H, W) of the smallest type that holds the values, mostly uint8.
 
-    Args:
-        path: as in :func:`read_image`; floating-point files are accepted if all their values are whole.
-
-    Returns:
-        The volume as unsigned integers (D, H, W) of the smallest type that holds the values, mostly uint8.
+    Labels that a scale factor or a float brings back as 2.9999999 are rounded.
 
     Raises:
-        InputError: as in :func:`read_image`, and for fractional or negative values.
+        InputError: as :func:`read_image`, and for fractional or negative values.
     """
     volume = _read(Path(path))
-    data = volume.data
-    if not np.isfinite(data).all():
-        raise InputError(f"{path} is no mask, it holds NaN or infinity: export the segmentation as a label map.")
-    if not (data == np.rint(data)).all():
-        raise InputError(f"{path} is no mask, it holds fractional values: export the segmentation as a label map.")
-    if data.min() < 0:
+    data, wrong = volume.data, f"{path} is no mask, it holds %s: export the segmentation as a label map."
+    if data.dtype.kind == "f":
+        if not np.isfinite(data).all():
+            raise InputError(wrong % "NaN or infinity")
+        data = np.rint(data)
+        if not np.allclose(volume.data, data, rtol=1e-6, atol=max(_ROUNDING, _scale_step(volume.header) / 2)):
+            raise InputError(wrong % "fractional values")
+    if data.min() < 0 or data.max() > np.iinfo(np.uint32).max:
         raise InputError(
-            f"{path} holds negative values: give a segmentation (not the scan), with labels from 0 (background) up."
+            f"{path} holds negative values or huge ones: give a segmentation (not the scan), with labels 1 to 255."
         )
-    if data.max() > np.iinfo(np.uint32).max:
-        raise InputError(f"{path} holds labels beyond 32 bits: renumber them to 1..255.")
     smallest = np.min_scalar_type(int(data.max()))
-    return Volume(np.ascontiguousarray(data, dtype=smallest), volume.affine)
+    return Volume(np.ascontiguousarray(data, dtype=smallest), volume.affine, volume.header)
 
 
-def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Read only the header: the shape (D, H, W) and the affine; raises InputError as :func:`read_image`."""
+def _scale_step(header: Any) -> float:
+    """The step between neighbouring values where whole numbers are stored with a small factor; else 0."""
+    step = 0.0 if header is None or header.get_data_dtype().kind == "f" else abs(float(header["scl_slope"]))
+    return step if step < 0.2 else 0.0
+
+
+def read_grid(path: str | Path) -> Volume:
+    """Read only the header: a volume of zeros that take no memory; raises InputError as :func:`read_image`."""
     path = Path(path)
-    with _opened(path) as stream:
-        header = _read_header(stream, path)
-        return _shape(header, path)[::-1], _affine(header, path)
+    if READERS.get(ending(path.name), read_nifti) is not read_nifti:
+        volume = _read(path)
+        return Volume(np.broadcast_to(np.uint8(0), volume.data.shape), volume.affine)
+    with _opened(path) as image:
+        return _grid(image, path)
 
 
-def read_description(path: str | Path) -> str:
-    """Read only the header's free text (``descrip``); raises InputError as :func:`read_image`."""
-    path = Path(path)
-    with _opened(path) as stream:
-        return bytes(_read_header(stream, path)["descrip"]).rstrip(b"\0").decode("ascii", "replace")
+def read_nifti(path: Path) -> Volume:
+    """Read a NIfTI file: its numbers, scaled, in whatever type that gives."""
+    with _opened(path) as image:
+        grid = _grid(image, path)
+        if image.get_data_dtype().kind not in "iuf":
+            raise InputError(f"{path} holds colours or complex numbers: export it with one real number per voxel.")
+        data = np.asanyarray(image.dataobj).T.reshape(grid.data.shape)
+        while image.file_map["image"].fileobj.read(1 << 24):  # to the end of a compressed file: its checksum is there
+            pass
+        grid.header["scl_slope"] = image.dataobj.slope  # nibabel takes it away when it loads
+    return Volume(data, grid.affine, grid.header)
+
+
+READERS: dict[str, Callable[[Path], Volume]] = {".nii": read_nifti, ".nii.gz": read_nifti}
+"""What reads a file, by the ending of its name: real numbers (D, H, W) of any type, and their affine.
+
+Files of an ending that is added here are found and read like the others.
+"""
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name for which there is a reader; "" if there is none."""
+    return max((known for known in READERS if name.endswith(known)), key=len, default="")
+
+
+def _read(path: Path) -> Volume:
+    if not path.exists():
+        raise InputError(f"{path} does not exist: check the name.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name one NIfTI file (dcm2niix makes one of a DICOM series).")
+    return READERS.get(ending(path.name), read_nifti)(path)  # the latter says what else a file is
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """nibabel's image, whose voxels are not read yet; what goes wrong while it is used is an InputError."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.imageglobals import LoggingOutputSuppressor
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    damaged = InputError(f"{path} is truncated or corrupt: download or export it again.")
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            with gzip.open(file) if packed else nullcontext(file) as stream:
+                start = stream.read(540)
+                stream.seek(0)
+                kind = _kind(start, path)
+                stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+                if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
+                    raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
+                with LoggingOutputSuppressor():  # what nibabel mends it need not announce
+                    image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
+                yield image
+    except (EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
+        raise damaged from error
+    except InputError:
+        raise
+    except (ValueError, OverflowError, HeaderDataError, ImageFileError, WrapStructError) as error:
+        raise InputError(f"{path} has a damaged header: download or export it again.") from error
+    except OSError as error:
+        if error.errno is None:  # nibabel's own, where voxels are missing
+            raise damaged from error
+        raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+
+
+def _kind(start: bytes, path: Path) -> Any:
+    """nibabel's class for a file that begins with these bytes, if it is NIfTI."""
+    import nibabel as nib
+
+    if start[344:347] == b"n+1":
+        return nib.Nifti1Image
+    if start[4:7] == b"n+2":
+        return nib.Nifti2Image
+    if not start:
+        raise InputError(f"{path} is empty, no NIfTI file: download or export it again.")
+    if start[128:132] == b"DICM":
+        raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
+    if start[344:347] == b"ni1":
+        raise InputError(f"{path} is half of a pair of files (.hdr, .img): join them by nibabel.load(...).to_filename.")
+    what = "an NRRD file" if start[:4] == b"NRRD" else "a MetaImage" if b"ObjectType" in start else "something else"
+    raise InputError(
+        f"{path} is not NIfTI but {what}: convert it with SimpleITK (ReadImage, WriteImage) or save it from "
+        "3D Slicer as .nii.gz; DICOM is converted with dcm2niix."
+    )
+
+
+def _grid(image: Any, path: Path) -> Volume:
+    """Where a file's voxels lie, and how many they are; InputError if that cannot be a scan."""
+    shape = tuple(int(n) for n in image.shape)  # (X, Y, Z, ...)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise InputError(
+            f"{path} is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
+            "cut a series with nibabel.four_to_three)."
+        )
+    if min(shape) < 1 or max(shape) > _LONGEST:
+        raise InputError(f"{path} has the shape {shape}, which no NIfTI-1 file can hold: export it again, or in parts.")
+    affine = _in_mm(image.header.get_best_affine(), image.header)
+    spacing = spacing_of(affine)
+    sizes = " x ".join(f"{step:g}" for step in spacing)
+    if not all(_SMALLEST <= step <= _LARGEST for step in spacing):  # also for NaN
+        raise InputError(
+            f"{path} has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing in its header."
+        )
+    if min(spacing) >= 10 and int(image.header["xyzt_units"]) & 7 not in _MM:
+        raise InputError(
+            f"{path} does not say whether its voxels of {sizes} (z, y, x) are in mm or micrometres: set the unit in "
+            "its header (nibabel: image.header.set_xyzt_units)."
+        )
+    if not (abs(np.linalg.det(affine[:3, :3])) > 0.01 * math.prod(spacing) and abs(affine[:3, 3]).max() <= _FARTHEST):
+        raise InputError(
+            f"{path} has an affine without inverse (two axes coincide) or an origin beyond 100 m: mend its header."
+        )
+    return Volume(np.broadcast_to(np.uint8(0), shape[::-1]), affine, image.header)
+
+
+def _in_mm(affine: np.ndarray, header: Any) -> np.ndarray:
+    """An affine of a header in mm, which a header without a unit means."""
+    return np.diag([_MM.get(int(header["xyzt_units"]) & 7, 1.0)] * 3 + [1.0]) @ np.asarray(affine, np.float64)
+
+
+# ---- comparing ------------------------------------------------------------------------------------------
 
 
 def same_grid(a: Volume, b: Volume) -> bool:
-    """Whether two volumes have equal shape and lie in the same place, to a hundredth of a voxel."""
-    if a.data.shape != b.data.shape:
-        return False
-    tolerance = 0.01 * min(a.spacing)
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-    corners[:, :3] *= np.array(a.data.shape[::-1]) - 1
-    return bool(np.abs(corners @ (a.affine - b.affine).T).max() <= tolerance)
+    """Whether two volumes have equal shape and share their place by at least one of each one's forms.
+
+    Two forms agree if they put the first voxel in the same place to a hundredth of a voxel, their voxel sizes are equal
+    to 1e-4 and their axes parallel to 1e-3 radians. A quaternion in single precision, as in a qform, may turn a volume
+    by 7e-4: of a half turn the real part is the root of a rounding error.
+    """
+    return a.data.shape == b.data.shape and any(_agree(one, other) for one in _forms(a) for other in _forms(b))
+
+
+def _forms(volume: Volume) -> list[np.ndarray]:
+    """The affines, in mm, by which programs may place a volume's file."""
+    return [volume.affine, *(_in_mm(form, volume.header) for form in _coded_forms(volume.header).values())]
+
+
+def _coded_forms(header: Any) -> dict[str, np.ndarray]:
+    """The affines that a header states, by the fields that hold their translation."""
+    forms = {} if header is None else {"srow": header.get_sform(coded=True), "qoffset": header.get_qform(coded=True)}
+    return {name: affine for name, (affine, code) in forms.items() if code}
+
+
+def _agree(a: np.ndarray, b: np.ndarray) -> bool:
+    sizes = np.array([spacing_of(a), spacing_of(b)])[:, ::-1]  # of the steps along x, y and z
+    apart = np.linalg.norm(a[:3] - b[:3], axis=0)  # of these steps, and of the first voxels
+    return bool(
+        np.allclose(sizes[0], sizes[1], rtol=1e-4, atol=0) and (apart <= [*(1e-3 * sizes[0]), 0.01 * sizes.min()]).all()
+    )
 
 
 def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_path: str | Path) -> None:
     """Raise InputError, naming both files, unless image and mask lie on the same grid."""
+    if same_grid(image, mask):
+        return
+    middle = mask.affine @ [*(np.array(mask.data.shape[::-1]) - 1) / 2, 1]
+    place = (np.linalg.inv(image.affine) @ middle)[2::-1]  # of the mask's middle, in voxels of the image
+    resample = "resample the mask onto the image, or " if ((place >= 0) & (place < image.data.shape)).all() else ""
     if image.data.shape != mask.data.shape:
         raise InputError(
             f"{mask_path} has shape {mask.data.shape} (z, y, x) but its image {image_path} has "
-            f"{image.data.shape}: resample the mask onto the image, or pair the right files."
+            f"{image.data.shape}: {resample}pair the right files."
         )
-    if not same_grid(image, mask):
-        raise InputError(
-            f"{mask_path} lies elsewhere in space than its image {image_path} (their affines differ): "
-            "resample the mask onto the image, or copy the image's affine if the voxels do correspond."
-        )
+    raise InputError(
+        f"{mask_path} lies elsewhere in space than its image {image_path} (their affines differ): "
+        f"{resample}copy the image's affine if the voxels do correspond."
+    )
 
 
-def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description: str = "") -> None:
+# ---- writing --------------------------------------------------------------------------------------------
+
+
+def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, description: str = "") -> None:
     """Write a volume as NIfTI; the file appears whole or not at all, and equal data give equal bytes.
 
-    Missing folders are created. The affine goes into the sform and, unless it is sheared, into the qform as
-    well, both as scanner coordinates (code 1), so that every reader places the volume alike.
+    Missing folders are created.
 
     Args:
         path: ends in ``.nii`` or ``.nii.gz``; an existing file is replaced.
         data: (D, H, W), float32, uint8 or int16.
-        affine: (4, 4), from indices (x, y, z) to RAS+ mm.
+        place: a volume on the same grid, of whose file both forms, their codes and the unit of length are kept; or an
+            affine (4, 4) from indices (x, y, z) to RAS+ mm, which goes into the sform and, unless it is sheared, into
+            the qform as well, both as scanner coordinates (code 1).
         description: text for the header (``descrip``), ASCII, at most 79 characters.
 
     Raises:
@@ -176,144 +350,22 @@ def write(path: str | Path, data: np.ndarray, affine: np.ndarray, *, description
         raise InputError(f"{path} cannot hold {data.dtype} {data.shape}: give (D, H, W) float32, uint8 or int16.")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file to write.")
-    image = nib.Nifti1Image(data.T, affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = description.encode("ascii")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
-    if not np.allclose(image.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
-        image.set_qform(None, code=0)
+    image = nib.Nifti1Image(data.T, None)
+    header, source = image.header, place.header if isinstance(place, Volume) else None
+    if source is not None:
+        for name in _FORMS:
+            header[name] = source[name]
+    else:
+        affine = place.affine if isinstance(place, Volume) else place
+        header.set_xyzt_units("mm")
+        header.set_sform(affine, code=1)
+        header.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
+        if not np.allclose(header.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
+            header.set_qform(None, code=0)
+    header["descrip"] = description.encode("ascii")
     with atomic_writer(path) as file:
         if path.suffix == ".gz":
             with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
                 image.to_stream(stream)
         else:
             image.to_stream(file)
-
-
-def _read(path: Path) -> Volume:
-    """The stored numbers, scaled, as (D, H, W) in whatever type that gives."""
-    from nibabel.volumeutils import apply_read_scaling
-
-    with _opened(path) as stream:
-        header = _read_header(stream, path)
-        shape, affine, dtype = _shape(header, path), _affine(header, path), header.get_data_dtype()
-        if dtype.kind not in "iuf":
-            raise InputError(f"{path} holds colours or complex numbers: export it with one real number per voxel.")
-        slope, offset = header.get_slope_inter()
-        stream.seek(int(header.get_data_offset()))
-        raw = _read_exactly(stream, math.prod(shape) * dtype.itemsize, path)
-    data = np.frombuffer(raw, dtype).reshape(shape, order="F")
-    if slope is not None:
-        data = apply_read_scaling(data, slope, offset)
-    return Volume(data.T, affine)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, decompressed if need be; what goes wrong while they are used is an InputError."""
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        if not path.exists():
-            raise InputError(f"{path} does not exist: check the name.")
-        if path.is_dir():
-            raise InputError(f"{path} is a folder: name one NIfTI file (dcm2niix makes one of a DICOM series).")
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not packed:
-                yield file
-                return
-            with gzip.open(file) as stream:
-                yield cast(BinaryIO, stream)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path) from error
-    except InputError:
-        raise
-    except (ValueError, OverflowError, HeaderDataError) as error:
-        raise InputError(f"{path} has a damaged header: download or export it again.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
-
-
-def _read_header(stream: BinaryIO, path: Path) -> Any:
-    """The nibabel header at the start of a stream, once its magic number says that it is NIfTI."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    start = stream.read(540)
-    if start[344:347] == b"n+1" or start[4:7] == b"n+2":
-        header_type = Nifti1Header if start[344:347] == b"n+1" else Nifti2Header
-        size = header_type.template_dtype.itemsize
-        if len(start) < size:
-            raise _damaged(path)
-        header = header_type(start[:size], check=False)  # from_fileobj would read extensions of any promised size
-        header.check_fix(logger=_SILENT)
-        return header
-    if not start:
-        raise InputError(f"{path} is empty, no NIfTI file: download or export it again.")
-    if start[128:132] == b"DICM":
-        raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
-    if start[344:347] == b"ni1":
-        raise InputError(f"{path} is half of a pair of files (.hdr, .img): join them by nibabel.load(...).to_filename.")
-    kind = (
-        "an NRRD file" if start.startswith(b"NRRD") else "a MetaImage" if b"ObjectType" in start else "something else"
-    )
-    raise InputError(
-        f"{path} is not NIfTI but {kind}: convert it with SimpleITK (ReadImage, WriteImage) or save it from "
-        "3D Slicer as .nii.gz; DICOM is converted with dcm2niix."
-    )
-
-
-def _shape(header: Any, path: Path) -> tuple[int, int, int]:
-    """The file's (X, Y, Z); further axes are dropped if their length is 1 and an error otherwise."""
-    shape = tuple(int(n) for n in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        raise InputError(
-            f"{path} is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
-            "cut a series with nibabel.four_to_three)."
-        )
-    if min(shape) < 1:
-        raise InputError(f"{path} has the impossible shape {shape}: export it again.")
-    if max(shape) > _LONGEST:
-        raise InputError(f"{path} has {max(shape)} voxels along one axis, more than NIfTI-1 can hold: cut it in parts.")
-    return shape
-
-
-def _affine(header: Any, path: Path) -> np.ndarray:
-    """The header's affine, if it can belong to a scan."""
-    affine = np.array(header.get_best_affine(), np.float64)
-    affine[np.abs(affine) < 1e-12] = 0  # ITK complains about numbers near the smallest there are
-    low, high = _SPACING_RANGE
-    spacing = spacing_of(affine)
-    if not all(low <= step <= high for step in spacing):  # also false for NaN
-        sizes = " x ".join(f"{step:g}" for step in spacing)
-        raise InputError(
-            f"{path} has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing in its header."
-        )
-    if abs(np.linalg.det(affine[:3, :3])) < 0.01 * math.prod(spacing):
-        raise InputError(f"{path} has an affine without inverse (two axes coincide): mend the header.")
-    if not (np.abs(affine[:3, 3]) <= _FARTHEST).all():
-        raise InputError(f"{path} lies more than 100 m from the scanner's origin: mend the affine in its header.")
-    return affine
-
-
-def _read_exactly(stream: BinaryIO, count: int, path: Path) -> bytearray:
-    """The next ``count`` bytes, in chunks: a header that promises too much costs no memory."""
-    data = bytearray()
-    while len(data) < count:
-        chunk = stream.read(min(_CHUNK, count - len(data)))
-        if not chunk:
-            raise _damaged(path)
-        data += chunk
-    if isinstance(stream, gzip.GzipFile):
-        while stream.read(_CHUNK):  # to the end, where its checksum is compared
-            pass
-    return data
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(f"{path} is truncated or corrupt: download or export it again.")

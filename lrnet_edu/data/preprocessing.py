@@ -110,10 +110,10 @@ def choose_preprocessing(
         raise InputError(f"The window {window} is empty or endless: give two numbers like -200 250, the lower first.")
     edges, volumes = [], []
     for case in training_cases:
-        shape, affine = read_grid(case.image)
-        voxel = math.prod(spacing_of(affine))
+        grid = read_grid(case.image)
+        voxel = math.prod(grid.spacing)
         edges.append(voxel ** (1 / 3))
-        volumes.append(voxel * math.prod(shape))
+        volumes.append(voxel * grid.data.size)
     spacing = max(float(np.median(edges)), (float(np.median(volumes)) / max_voxels) ** (1 / 3))
     if window is None and _is_ct(training_cases):
         window = CT_WINDOW

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.cache import CachedCase, cache_cases
-from lrnet_edu.data.cases import Case, find_cases, first_names, misnamed
+from lrnet_edu.data.cases import Case, find_cases, misnamed
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.errors import InputError
@@ -129,9 +129,9 @@ class Study:
         scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
         lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
         if self.without_mask:
-            lines.append(f"Left out, as they have no mask: {first_names(self.without_mask)}.")
+            lines.append(f"Left out, as they have no mask: {shortened(self.without_mask)}.")
         if self.misnamed:
-            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {first_names(self.misnamed)}.")
+            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {shortened(self.misnamed)}.")
         remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
         for part in ("validation", "test"):
@@ -183,7 +183,7 @@ def check_learnable(cached: Mapping[str, Sequence[CachedCase]], labels: Labels) 
         holders = {part: [case.name for case in cases if len(case.foreground[k])] for part, cases in cached.items()}
         if not holders["train"]:
             others = [name for names in holders.values() for name in names]
-            elsewhere = f"it is in {first_names(others)}" if others else "nor does another, within the body"
+            elsewhere = f"it is in {shortened(others)}" if others else "nor does another, within the body"
             raise InputError(
                 f"No training case holds label {'+'.join(map(str, group))} ({elsewhere}): choose the training cases "
                 "with --split, or look at the masks."

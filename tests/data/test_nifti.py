@@ -39,7 +39,7 @@ def test_reads_what_nibabel_reads_in_z_y_x(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(volume.data, data.T)
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-6)
     np.testing.assert_allclose(volume.spacing, (2.5, 0.9, 0.8), atol=1e-6)
-    shape, affine = nifti.read_grid(tmp_path / name)
+    grid = nifti.read_grid(tmp_path / name); shape, affine = grid.data.shape, grid.affine
     assert shape == volume.data.shape
     np.testing.assert_array_equal(affine, volume.affine)
 
