@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lrnet_edu._version import __version__
+__version__ = "0.1.0"
 
 _WHERE = {
     "lrnet_edu.support.errors": ["InputError"],

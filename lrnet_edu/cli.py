@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from lrnet_edu._version import __version__
+from lrnet_edu import __version__
 from lrnet_edu.support.errors import InputError
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from scans import AFFINE, SHAPE, checkpoint, lits, load, lrnet_checkpoint, mask, scan, store
 
-from lrnet_edu._version import __version__
+from lrnet_edu import __version__
 from lrnet_edu.cli import _as_typed, main
 from lrnet_edu.methods import METHODS
 from lrnet_edu.support.run_folder import State

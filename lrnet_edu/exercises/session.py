@@ -8,7 +8,7 @@ import random
 import numpy as np
 import torch
 
-from lrnet_edu._version import __version__
+from lrnet_edu import __version__
 from lrnet_edu.config import fast
 from lrnet_edu.support.devices import choose_device
 

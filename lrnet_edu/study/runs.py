@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrnet_edu._version import __version__
+from lrnet_edu import __version__
 from lrnet_edu.config import Config
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.nifti import read_mask

@@ -1,0 +1,180 @@
+"""The paper's loss in one object, against its parts computed by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.losses import DiceLoss, DistanceRegressionLoss, MapDiceLoss
+from lrnet_edu.networks import LRNet
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.tandem_loss import TandemLoss
+from lrnet_edu.trained import load_pretrained_lrnet
+
+SHAPE = {3: (12, 14, 16), 2: (20, 22)}
+
+
+def batch(dims: int = 3, classes: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits (B, C, ...) and labels (B, ...), every class there in the first sample, nothing in the second."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, classes, *SHAPE[dims], generator=generator)
+    labels = torch.zeros(2, *SHAPE[dims], dtype=torch.long)
+    for c in range(1, classes):
+        box = tuple(slice(2 + 4 * (c - 1), 5 + 4 * (c - 1)) if axis == 0 else slice(3, 9) for axis in range(dims))
+        labels[(0, *box)] = c
+    return logits, labels
+
+
+def maps(labels: Tensor, classes: int, kind: str) -> Tensor:
+    """(B, C - 1, ...), each by itself, from NumPy masks."""
+    each = [[distance_map(sample.numpy() == c, kind) for c in range(1, classes)] for sample in labels]
+    return torch.from_numpy(np.array(each))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_it_is_the_sum_of_its_parts(kind: str, dims: int, classes: int) -> None:
+    logits, labels = batch(dims, classes)
+    p = torch.softmax(logits, dim=1)
+    lrnet = load_pretrained_lrnet(kind, spatial_dims=dims)
+    of_map = DistanceRegressionLoss(lrnet)(p, maps(labels, classes, kind))
+    of_mask = {"dice": DiceLoss()(p, labels), "mapdice": MapDiceLoss()(p, maps(labels, classes, "NI-DM")), None: 0.0}
+    for segmentation, value in of_mask.items():
+        loss = TandemLoss(kind, segmentation=segmentation)
+        torch.testing.assert_close(loss(logits, labels), value + of_map, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(sum(loss.terms.values()), value + of_map, rtol=1e-4, atol=1e-6)
+        assert not any(term.requires_grad for term in loss.terms.values())
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_way_to_write_labels_is_the_same(classes: int) -> None:
+    logits, labels = batch(classes=classes)
+    one_hot = nn.functional.one_hot(labels, classes).movedim(-1, 1)
+    loss = TandemLoss("NI-DM", segmentation="mapdice")
+    expected = loss(logits, labels)
+    for same in (labels[:, None], one_hot, one_hot.float(), labels.to(torch.uint8), labels.float()[:, None]):
+        assert loss(logits, same) == expected
+
+
+def test_it_teaches_the_logits_and_never_the_lrnet() -> None:
+    lrnet = load_pretrained_lrnet("NI-DM")
+    before = copy.deepcopy(lrnet.state_dict())
+    loss = TandemLoss(lrnet, segmentation=None).train()
+    logits, labels = batch()
+    logits.requires_grad_()
+    loss(logits, labels).backward()
+    assert logits.grad is not None
+    assert logits.grad[0].abs().sum() > 0
+    assert not any(weight.requires_grad for weight in loss.parameters())
+    assert not lrnet.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in lrnet.state_dict().items())
+
+
+def test_ignored_voxels_take_no_part() -> None:
+    logits, labels = batch(classes=3)
+    ignored = torch.zeros_like(labels, dtype=torch.bool)
+    ignored[:, :, :, 6:] = True  # it cuts the lesions
+    with_hole = torch.where(ignored, 255, labels)
+    for segmentation in ("dice", "mapdice", None):
+        loss = TandemLoss("NI-DM", segmentation=segmentation, ignore_label=255)
+        one = logits.clone().requires_grad_()
+        value = loss(one, with_hole)
+        value.backward()
+        assert one.grad is not None
+        assert one.grad[ignored[:, None].expand_as(one)].abs().max() == 0
+        other = torch.where(ignored[:, None], 10 * torch.randn_like(logits), logits)
+        torch.testing.assert_close(loss(other, with_hole), value.detach())
+        seen = torch.where(ignored, 0, labels)  # the map of the rest, as if the ignored voxels were background
+        sure = torch.where(ignored[:, None], torch.tensor([100.0, 0, 0]).view(1, 3, 1, 1, 1), logits)
+        p = torch.softmax(sure, dim=1)
+        errors = nn.functional.smooth_l1_loss(
+            torch.cat([load_pretrained_lrnet()(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in (1, 2)], 1),
+            maps(seen, 3, "NI-DM"), reduction="none",
+        )  # fmt: skip
+        of_map = KINDS["NI-DM"].alpha * errors[~ignored[:, None].expand_as(errors)].mean()
+        torch.testing.assert_close(loss.terms["map"], of_map, rtol=1e-4, atol=1e-6)
+    everything = torch.full_like(labels, 255)
+    assert loss(logits, everything).isfinite()
+
+
+def test_a_batch_without_a_lesion() -> None:
+    logits, labels = batch()
+    for segmentation in ("dice", "mapdice", None):
+        assert TandemLoss("NI-DM", segmentation=segmentation)(logits, torch.zeros_like(labels)).isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    logits, labels = batch()
+    loss = TandemLoss("NI-DM")
+    exact = loss(logits.to(dtype).float(), labels)
+    torch.testing.assert_close(loss(logits.to(dtype), labels), exact, rtol=1e-3, atol=1e-3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(loss(logits.to(dtype), labels).float(), exact, rtol=0.05, atol=0.02)
+
+
+def test_compiled_it_gives_the_same() -> None:
+    logits, labels = batch()
+    loss = TandemLoss("NI-DM")
+    expected = loss(logits, labels)
+    compiled = torch.compile(loss, backend="aot_eager")
+    torch.testing.assert_close(compiled(logits, labels), expected)
+
+
+def test_any_segmentation_loss() -> None:
+    logits, labels = batch(classes=3)
+    seen: dict[str, Tensor] = {}
+
+    class Mine(nn.Module):
+        def forward(self, p: Tensor, target: Tensor) -> Tensor:
+            seen.update(p=p, target=target)
+            return nn.functional.nll_loss(p.log(), target[:, 0])
+
+    loss = TandemLoss("NI-DM", segmentation=Mine(), alpha=0)
+    torch.testing.assert_close(loss(logits, labels), nn.functional.cross_entropy(logits, labels))
+    assert seen["p"].shape == logits.shape
+    assert seen["target"].shape == (2, 1, *SHAPE[3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"lrnet": "XX"}, "no distance map"),
+        ({"lrnet": LRNet()}, "does not know"),
+        ({"lrnet": 3}, "kind of map"),
+        ({"segmentation": "tversky"}, "segmentation"),
+        ({"alpha": -1}, "alpha"),
+        ({"ignore_label": 1.5}, "ignore_label"),
+        ({"to_onehot_y": True}, "labels as they are"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: dict[str, object], words: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match=words):
+        TandemLoss(**arguments)  # type: ignore[arg-type]
+
+
+def test_batches_that_do_not_fit() -> None:
+    logits, labels = batch()
+    loss = TandemLoss("NI-DM")
+    for bad_logits, bad_labels, words in (
+        (logits[:, :1], labels, "background as class 0"),
+        (logits, labels[:, :-1], "whole numbers"),
+        (logits, labels + 7, "ignore_label"),
+        (logits, labels * 0.5, "fractions"),
+        (logits, torch.rand_like(logits), "one-hot"),
+        (logits.long(), labels, "floats"),
+        (logits.numpy(), labels, "tensor"),
+    ):
+        with pytest.raises(InputError, match=words):
+            loss(bad_logits, bad_labels)
+    flat_logits, flat_labels = batch(dims=2)
+    with pytest.raises(InputError, match="spatial_dims=2"):
+        TandemLoss(load_pretrained_lrnet("NI-DM"))(flat_logits, flat_labels)
