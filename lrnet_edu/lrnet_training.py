@@ -114,7 +114,7 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     normalised, count by share of their lesion's M_C.
 
     Args:
-        mask: bool (D, H, W) or (H, W), neither empty nor full.
+        mask: bool (D, H, W) or (H, W).
         kind: of map.
 
     Returns:
@@ -123,10 +123,10 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     depths = distance_map(mask, "O-DM")  # 0 outside
     layers = np.round(depths).astype(int)
     weights = 1 / np.sqrt(np.bincount(layers.ravel()))[layers]
-    weights = np.where(mask, weights / weights[mask].sum(), BACKGROUND_WEIGHT / np.count_nonzero(~mask))
+    weights = np.where(mask, weights / (weights * mask).sum().clip(1e-9), BACKGROUND_WEIGHT / max(1, (~mask).sum()))
     if not kind_of_map(kind).normalised:
         heights = depths + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1
-        weights = weights / np.where(mask, heights, heights.max())
+        weights = weights / np.where(mask, heights, max(1.0, heights.max()))
     return weights.astype(np.float32)
 
 
