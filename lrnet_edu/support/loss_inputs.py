@@ -100,7 +100,7 @@ def readable(x: Tensor) -> bool:
 
 def setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
     """A number that a loss is built with, a Python or NumPy one; InputError unless it lies between these."""
-    if not isinstance(value, Real) or not least <= value <= most:
+    if not isinstance(value, Real) or not least <= float(value) <= most:
         raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}.")
     return float(value)
 
