@@ -1,7 +1,7 @@
-"""Boxes cut or padded at random, so that where an object lies in its scan says nothing about the object.
+"""Boxes that scans are cut to: around an object, or at random, so that its place in the scan says nothing about it.
 
 Some collections are cropped around the tumour: there a centred ellipsoid scores well without looking at the image.
-A network trained and tested on such crops may have learned nothing else.
+A network trained and tested on such crops may have learned nothing else. Random boxes take that knowledge away.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.nifti import Volume, read_mask
+from lrnet_edu.data.nifti import read_mask
 from lrnet_edu.support.labels import encode, parse_labels
+from lrnet_edu.support.voxels import occupied_box
 
 PADDING = 0.25  # of the axis, at most, on each side
 MARGIN = 2  # voxels kept around the objects
 PROBES = 12  # masks that are looked at, at most
+
+Box = tuple[np.ndarray, np.ndarray]
+"""Index (z, y, x) of a box's first voxel, negative where voxels are added; and its size (d, h, w)."""
 
 
 def cropped_around(folder: str | Path, label: str) -> bool:
@@ -33,42 +37,37 @@ def cropped_around(folder: str | Path, label: str) -> bool:
     masks = [case.mask for case in find_cases(folder) if case.mask is not None]
     labels, seen = parse_labels(label), False
     for mask in masks[:: 1 + len(masks) // PROBES]:
-        volume = encode(read_mask(mask).data, labels)  # (D, H, W)
-        voxels = np.argwhere(volume)  # (n, 3)
-        if len(voxels) == 0:
+        objects = encode(read_mask(mask).data, labels)  # (D, H, W)
+        if not objects.any():
             continue
-        before, after = voxels.min(0), np.array(volume.shape) - 1 - voxels.max(0)
-        if np.sum(np.abs(before - after) <= 1) < 2:
+        ends = [(side.start, n - side.stop) for side, n in zip(occupied_box(objects), objects.shape, strict=True)]
+        if sum(abs(before - after) <= 1 for before, after in ends) < 2:
             return False
         seen = True
     return seen
 
 
-def random_box(image: Volume, mask: Volume, name: str) -> tuple[Volume, Volume]:
-    """Crop or pad each of the six sides at random, never into an object; the same for the same case name.
+def box_around(objects: np.ndarray, spacing: tuple[float, float, float], margin: float) -> Box:
+    """The box that holds every voxel != 0 of (D, H, W) and ``margin`` mm around, as far as the volume reaches."""
+    ends = [(side.start, side.stop) for side in occupied_box(objects)]
+    wide = np.ceil(margin / np.array(spacing) - 1e-3).astype(int)
+    first = np.maximum(0, [a for a, _ in ends] - wide)
+    return first, np.minimum(objects.shape, [b for _, b in ends] + wide) - first
 
-    Padding repeats the border voxels. Both volumes keep their place in the scanner's space: the affine moves along.
+
+def random_box(objects: np.ndarray, name: str) -> Box:
+    """A box whose six sides were cropped or padded at random, never into an object; the same for the same name.
 
     Args:
-        image: (D, H, W).
-        mask: label numbers on the same grid; every voxel that is not 0 stays in the box.
+        objects: (D, H, W); every voxel that is not 0 stays in the box.
         name: of the case; decides the box.
     """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    voxels = np.argwhere(mask.data != 0)
-    shape = np.array(mask.data.shape)
-    first = voxels.min(0) if len(voxels) else shape // 2
-    last = voxels.max(0) if len(voxels) else shape // 2
-    most_before = np.maximum(first - MARGIN, 0)
-    most_after = np.maximum(shape - 1 - last - MARGIN, 0)
+    shape = np.array(objects.shape)
+    box = occupied_box(objects) if objects.any() else [slice(n // 2, n // 2 + 1) for n in shape]
+    most_before = np.maximum([side.start - MARGIN for side in box], 0)
+    most_after = np.maximum([n - side.stop - MARGIN for side, n in zip(box, shape, strict=True)], 0)
     padding = np.floor(PADDING * shape)
     before = np.round(rng.uniform(-padding, most_before)).astype(int)  # voxels cut off; negative: added
     after = np.round(rng.uniform(-padding, most_after)).astype(int)
-    affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ before[::-1]  # the affine is of (x, y, z)
-    keep = tuple(slice(max(b, 0), n - max(a, 0)) for b, a, n in zip(before, after, shape, strict=True))
-    added = [(max(-b, 0), max(-a, 0)) for b, a in zip(before, after, strict=True)]
-    return (
-        Volume(np.pad(image.data[keep], added, mode="edge"), affine),
-        Volume(np.pad(mask.data[keep], added), affine),
-    )
+    return before, shape - before - after

@@ -62,7 +62,7 @@ class Volume:
         turn = io_orientation(self.affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
         return Volume(apply_orientation(stored, turn).T, self.affine @ inv_ornt_aff(turn, stored.shape))
 
-    def moved(self, data: np.ndarray, first: Sequence[int]) -> Volume:
+    def moved(self, data: np.ndarray, first: Sequence[int] | np.ndarray) -> Volume:
         """Other voxels (d, h, w) on the same grid, the first of them at the indices ``first`` (z, y, x) of this one."""
         step = np.eye(4)
         step[:3, 3] = first[::-1]

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from lrnet_edu.data.cache import CachedCase, OpenCase
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
+from lrnet_edu.support.voxels import cut
 
 
 def most_open() -> int:
@@ -43,6 +44,8 @@ class Batch(NamedTuple):
 
 class PatchBatches(Dataset[Batch]):
     """Patch j of batch i as a pure function of (seed, i, j): the same whatever the workers, and after a resume.
+
+    A sampler of your own is a subclass with another :meth:`corner`, for the ``batches`` of ``train_run``.
 
     Args:
         cases: cached cases.
@@ -93,7 +96,7 @@ class PatchBatches(Dataset[Batch]):
         first, processes = self.share
         rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(first, self.batch_size, processes)]
         cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
-        patches = [self._patch(self._open(case), rng) for case, rng in zip(cases, rngs, strict=True)]
+        patches = [self.patch(self._open(case), rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
         maps = {kind: maps_of_classes(classes, self.classes, kind) for kind in self.kinds}
         return Batch(
@@ -103,8 +106,9 @@ class PatchBatches(Dataset[Batch]):
             [case.name for case in cases],
         )
 
-    def _patch(self, case: OpenCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        corner = self._corner(case, rng)
+    def patch(self, case: OpenCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Image float32 and classes uint8 of one patch, (d, h, w), cut out and augmented."""
+        corner = self.corner(case, rng)
         image = cut(case.image, corner, self.patch_size, mode="edge").astype(np.float32)
         classes = cut(case.classes, corner, self.patch_size, mode="constant")
         if self.augment:
@@ -113,7 +117,7 @@ class PatchBatches(Dataset[Batch]):
             image = image * np.float32(rng.uniform(0.9, 1.1)) + np.float32(rng.uniform(-0.05, 0.05))
         return np.ascontiguousarray(image), np.ascontiguousarray(classes)
 
-    def _corner(self, case: OpenCase, rng: np.random.Generator) -> np.ndarray:
+    def corner(self, case: OpenCase, rng: np.random.Generator) -> np.ndarray:
         """First voxel of the patch, (3,); negative where the volume is smaller than the patch."""
         shape, size = np.array(case.image.shape), np.array(self.patch_size)
         room = shape - size
@@ -125,14 +129,6 @@ class PatchBatches(Dataset[Batch]):
         else:
             corner = np.floor(rng.random(3) * (np.maximum(room, 0) + 1)).astype(int)
         return np.where(room < 0, room // 2, np.clip(corner, 0, np.maximum(room, 0)))
-
-
-def cut(volume: np.ndarray, corner: np.ndarray, size: tuple[int, int, int], *, mode: str) -> np.ndarray:
-    """Copy a box out of a volume (D, H, W); what lies outside is padded (``numpy.pad``'s modes)."""
-    start, stop = np.maximum(corner, 0), np.minimum(corner + size, volume.shape)
-    box = np.array(volume[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
-    missing = np.stack((start - corner, corner + size - stop), axis=1)
-    return np.pad(box, missing, mode=mode) if missing.any() else box  # type: ignore[call-overload]
 
 
 def maps_of_classes(classes: np.ndarray, number: int, kind: str) -> np.ndarray:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -32,13 +31,8 @@ from lrnet_edu.support.voxels import connected_components, occupied_box
 CT_WINDOW = (-200.0, 250.0)
 """The default window in HU: liver, its lesions and other soft tissue."""
 
-Grid = tuple[tuple[int, ...], np.ndarray]
-"""Shape (x, y, z) and affine, as TorchIO takes it for a target."""
-
 _AIR = -500.0  # HU: below is air, above is body
 _MARGIN = 5.0  # mm kept around the body
-_MOST_NEW_VOXELS = 2**22  # of a prepared scan, unless it has ...
-_MOST_GROWTH = 30  # ... fewer than this for each voxel of its file
 _TIE = 1e-3  # probabilities closer than this count as equal
 
 
@@ -106,8 +100,6 @@ def choose_preprocessing(
     Raises:
         InputError: if the window is empty, or a file cannot be read.
     """
-    if window is not None and not -math.inf < window[0] < window[1] < math.inf:
-        raise InputError(f"The window {window} is empty or endless: give two numbers like -200 250, the lower first.")
     edges, volumes = [], []
     for case in training_cases:
         grid = read_grid(case.image)
@@ -148,39 +140,27 @@ def prepare(
     Raises:
         InputError: if the mask's shape is not the image's.
     """
+    import torch
     import torchio as tio
 
     if mask is not None and mask.data.shape != image.data.shape:
         raise InputError(f"The mask has the shape {mask.data.shape} and the image {image.data.shape}; give one grid.")
     turned = image.in_ras()
-    data, affine = turned.data, turned.affine.copy()
-    box = effective_range(data, spacing_of(affine), is_ct=settings.window is not None)
-    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box[::-1]]
-    scan = tio.ScalarImage(tensor=_to_torchio(data[box]), affine=affine)
-    grid = _isotropic_grid(scan.spatial_shape, affine, settings.spacing)
+    box = effective_range(turned.data, turned.spacing, is_ct=settings.window is not None)
+    scan = turned.moved(turned.data[box], [side.start for side in box])  # (D, H, W)
+    positions, affine = _isotropic_grid(scan, settings.spacing)
     classes, beyond = None, 0
     if mask is not None and labels is not None:
         stored = encode(mask.data, labels)
         within = Volume(stored, image.affine).in_ras().data[box]
         beyond = int(np.count_nonzero(stored) - np.count_nonzero(within))
-        there = tio.LabelMap(tensor=_to_torchio(within), affine=affine)
-        classes = _resample_classes(there, grid, count=len(labels))
-    # ITK's smoothing needs four voxels along every axis; thinner volumes go without.
-    antialias = min(scan.spatial_shape) >= 4
-    values = _from_torchio(tio.Resample(grid, antialias=antialias, copy=False)(scan))
-    return Prepared(_normalise(values, settings.window), classes, grid[1], beyond)
-
-
-def _to_torchio(data: np.ndarray) -> Any:
-    """(D, H, W) to TorchIO's (channel, x, y, z): a copy, flipped axes made straight, in the layout that ITK wants."""
-    import torch
-
-    return torch.from_numpy(data.copy().T[None])
-
-
-def _from_torchio(image: Any) -> np.ndarray:
-    """TorchIO's (channel, x, y, z) to (D, H, W), as a view."""
-    return image.numpy()[0].T
+        classes = _resample_classes(within, positions, count=len(labels))
+    # TorchIO wants (channel, x, y, z), and ITK a copy in which flipped axes are made straight.
+    stored_scan = tio.ScalarImage(tensor=torch.from_numpy(scan.data.copy().T[None]), affine=scan.affine)
+    target = tuple(len(along) for along in positions[::-1]), affine
+    antialias = min(scan.data.shape) >= 4  # ITK's smoothing needs four voxels along every axis
+    values = tio.Resample(target, antialias=antialias, copy=False)(stored_scan).numpy()[0].T  # (D, H, W)
+    return Prepared(_normalise(values, settings.window), classes, affine, beyond)
 
 
 def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> tuple[slice, slice, slice]:
@@ -217,77 +197,67 @@ def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_c
     return box[0], box[1], box[2]
 
 
-def _isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing: float) -> Grid:
-    """Shape (x, y, z) and affine of the grid with the same centre and directions that covers the volume.
+def _isotropic_grid(volume: Volume, spacing: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """The grid with the same centre and directions that covers a volume (D, H, W).
 
     One voxel more than fits is taken where the division leaves a rest. Its centre still lies inside the
     volume, so that nothing has to be invented beyond the border.
+
+    Returns:
+        For z, y and x where the new voxels lie, in voxels of the volume; and the new grid's affine.
     """
-    steps = np.array(spacing_of(affine)[::-1])
-    old = np.array(shape)
-    new = np.ceil(old * steps / spacing - 1e-3).clip(1).astype(int)
-    ratio = spacing / steps
-    to_old = np.diag([*ratio, 1.0])  # indices of the new grid to indices of the old one
-    to_old[:3, 3] = (old - 1) / 2 - ratio * (new - 1) / 2
-    return tuple(int(n) for n in new), affine @ to_old
+    old, ratio = np.array(volume.data.shape), spacing / np.array(volume.spacing)  # (z, y, x)
+    new = np.ceil(old / ratio - 1e-3).clip(1).astype(int)
+    first = (old - 1) / 2 - ratio * (new - 1) / 2
+    to_old = np.diag([*ratio[::-1], 1.0])  # indices (x, y, z) of the new grid to indices of the old one
+    to_old[:3, 3] = first[::-1]
+    return [a + r * np.arange(n) for a, r, n in zip(first, ratio, new, strict=True)], volume.affine @ to_old
 
 
-def _resample_classes(classes: Any, grid: Grid, count: int) -> np.ndarray:
-    """Linear interpolation class by class, then the largest share; on a tie the first object wins.
+def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Linear interpolation class by class (D, H, W), then the largest share; on a tie the first object wins.
 
-    Beyond two voxels around the objects every share is 0, so the work is done in their box alone.
+    Beyond a voxel around the objects every share is 0, so the work is done in their box alone.
     """
-    import torchio as tio
-
-    winner = np.zeros(grid[0][::-1], np.uint8)  # (D, H, W)
-    to_new = np.linalg.inv(grid[1]) @ classes.affine
-    box = occupied_box(_from_torchio(classes), margin=2)
-    ends = [(side.start, n - side.stop) for side, n in zip(box, classes.spatial_shape[::-1], strict=True)]
-    classes = tio.Crop([cut for pair in ends[::-1] for cut in pair], copy=False)(classes)  # x first
-    place, part_of_grid = _part_of_grid(grid, classes)
-    resample = tio.Resample(part_of_grid, copy=False)
-    part = winner[place]
+    winner = np.zeros([len(along) for along in positions], np.uint8)
+    box = occupied_box(classes, margin=1)
+    inside = [(at > side.start - 0.5) & (at < side.stop - 0.5) for at, side in zip(positions, box, strict=True)]
+    ways = [_Interpolation(at[there] - side.start, side.stop - side.start)
+            for at, there, side in zip(positions, inside, box, strict=True)]  # fmt: skip
+    part = winner[np.ix_(*inside)]
     best, rest = np.zeros(part.shape, np.float32), np.ones(part.shape, np.float32)
     for k in range(1, count + 1):
-        object_k = (classes.data == k).float()  # (1, X, Y, Z)
-        share = _from_torchio(resample(tio.ScalarImage(tensor=object_k, affine=classes.affine)))
+        share = (classes[box] == k).astype(np.float32)
+        for axis, way in enumerate(ways):
+            share = way.at(share, axis)
         part[share > best + _TIE] = k
         np.maximum(best, share, out=best)
         rest -= share
     part[rest > best + _TIE] = 0
-    first = np.array([side.start for side in box])
+    winner[np.ix_(*inside)] = part
     for k in range(1, count + 1):
-        _keep_small_parts(winner, k, _from_torchio(classes) == k, first, to_new)
+        _keep_small_parts(
+            winner, k, classes[box] == k, [at - side.start for at, side in zip(positions, box, strict=True)]
+        )
     return winner
 
 
-def _part_of_grid(grid: Grid, image: Any) -> tuple[tuple[slice, slice, slice], Grid]:
-    """The part of a grid that covers an image whose axes run along it: its place (z, y, x), and it as a grid."""
-    shape, affine = grid
-    to_grid = np.linalg.inv(affine) @ image.affine
-    ends = np.stack(([-0.5] * 3, np.array(image.spatial_shape) - 0.5), axis=1)  # (3, 2), the image's outer faces
-    reach = to_grid[:3, :3].diagonal()[:, None] * ends + to_grid[:3, 3:]  # the same on the grid, x first
-    low = np.floor(reach[:, 0]).astype(int).clip(0, np.array(shape) - 1)
-    high = (np.ceil(reach[:, 1]).astype(int) + 1).clip(low + 1, shape)
-    moved = affine.copy()
-    moved[:3, 3] += affine[:3, :3] @ low
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
-    return (z, y, x), (tuple(int(n) for n in high - low), moved)
-
-
-def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, first: np.ndarray, to_new: np.ndarray) -> None:
+def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, positions: Sequence[np.ndarray]) -> None:
     """Give each connected part of the mask that left no voxel in the new classes the one at its centre.
 
-    ``first`` is where the mask's first voxel lies on the old grid (z, y, x), ``to_new`` leads from there to the new.
+    ``positions`` says for z, y and x where the new voxels lie, in voxels of the mask.
     """
     parts, count = connected_components(mask, 26)
-    part_of = parts[mask]  # (n,)
-    places = (np.argwhere(mask) + first) * to_new.diagonal()[2::-1] + to_new[2::-1, 3]  # (n, 3), new indices (z, y, x)
-    nearest = np.rint(places).astype(int).clip(0, np.array(classes.shape) - 1)
-    voxels_left = np.bincount(part_of, classes[tuple(nearest.T)] == k, count + 1)
-    for part in np.flatnonzero(voxels_left[1:] == 0) + 1:
-        centre = np.rint(places[part_of == part].mean(axis=0)).astype(int)
-        classes[tuple(centre.clip(0, np.array(classes.shape) - 1))] = k
+    part_of = parts[mask] - 1  # (n,)
+    nearest, centre = [], []  # for z, y, x: of each voxel, and of each part's middle, the index in the new grid
+    for old, at in zip(np.nonzero(mask), positions, strict=True):
+        step = at[1] - at[0] if len(at) > 1 else 1.0
+        place = (old - at[0]) / step
+        middle = np.bincount(part_of, place, count) / np.bincount(part_of, minlength=count)
+        nearest.append(np.rint(place).astype(int).clip(0, len(at) - 1))
+        centre.append(np.rint(middle).astype(int).clip(0, len(at) - 1))
+    lost = np.bincount(part_of, classes[tuple(nearest)] == k, count) == 0
+    classes[tuple(index[lost] for index in centre)] = k
 
 
 def _normalise(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:

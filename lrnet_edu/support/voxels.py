@@ -1,8 +1,9 @@
-"""Connected components: what makes several lesions of one mask."""
+"""Connected components, boxes around voxels, and boxes cut out."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import cc3d
@@ -59,6 +60,21 @@ def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
         slice(max(0, side.start - margin), min(size, side.stop + margin))
         for side, size in zip(sides, volumes[0].shape, strict=True)
     )
+
+
+def cut(volume: np.ndarray, corner: np.ndarray, size: Sequence[int] | np.ndarray, *, mode: Any) -> np.ndarray:
+    """Copy a box out of a volume (D, H, W); what lies outside is padded.
+
+    Args:
+        volume: any array.
+        corner: index of the box's first voxel; may lie outside.
+        size: voxels along each axis.
+        mode: of ``numpy.pad``, "edge" or "constant".
+    """
+    start, stop = np.maximum(corner, 0), np.minimum(corner + size, volume.shape)
+    box = np.array(volume[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
+    missing = np.stack((start - corner, corner + size - stop), axis=1)
+    return np.pad(box, missing, mode=mode) if missing.any() else box
 
 
 def _nonnegative(volume: np.ndarray) -> np.ndarray:
