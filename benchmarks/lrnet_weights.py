@@ -1,13 +1,13 @@
-"""Train the five LR-Nets that ship with the package, on random shapes alone, and report how good they are.
+"""Train the LR-Nets that ship with the package, on random shapes alone, and report how good they are.
 
     python -m benchmarks.lrnet_weights [NAME ...]
-    python -m benchmarks.lrnet_weights NAME --last
     python -m benchmarks.lrnet_weights --judge
 
-NAME is one of ``lrnet_ni-dm_relu`` and so on; without one, all five. ``--last`` trains the last stage alone, from the
-weights that are there. ``--judge`` trains nothing and measures them. The weights go to ``lrnet_edu/weights``, the
-figures to ``results/lrnet/NAME.json`` and all together to ``results/lrnet.md``. Lesions of real scans (the masks of
-``sarcoma_ct`` on a 2 mm grid) are measured if ``LRNET_EDU_REAL_DATA`` names their folder; no training sees them.
+NAME is one of ``lrnet_ni-dm_relu``, ``lrnet_2d_ni-dm_relu`` and so on; without one, all ten, five for volumes and five
+for slices. ``--judge`` trains nothing and measures them. The weights go to ``lrnet_edu/weights``, the figures to
+``results/lrnet/NAME.json`` and all together to ``results/lrnet.md``. Lesions of real scans (the masks of ``sarcoma_ct``
+on a 2 mm grid, and for slices their axial slices) are measured if ``LRNET_EDU_REAL_DATA`` names their folder; no
+training sees them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.lrnet_training import LRNetQuality, held_out_shapes, lrnet_quality, pretrain_run, soft_response
+from lrnet_edu.lrnet_training import error_by_depth, held_out_shapes, lrnet_quality, pretrain_run, soft_response
+from lrnet_edu.networks import LRNet
 from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.support.voxels import connected_components
 from lrnet_edu.trained import load_lrnet, lrnet_file_name
@@ -42,20 +43,57 @@ from lrnet_edu.trained import load_lrnet, lrnet_file_name
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lrnet_edu" / "weights"
 PAIRS = (("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh"))
-# One stage after the other: the second goes on from the first's best weights, in smaller steps.
-STAGES = (
-    {"steps": 2400, "validate_every": 600, "soft": 0.25, "cubes": ((16, 4), (24, 2), (32, 2), (48, 2)),
-     "max_gradient_norm": None},
-    {"steps": 1500, "validate_every": 500, "soft": 0.2, "cubes": ((16, 4), (20, 2), (28, 2), (44, 2)),
-     "max_gradient_norm": 0.3},
-)  # fmt: skip
-SLOWER = 0.3  # the second stage's learning rate, times the first's
-LONGER = {"lrnet_ni-dm_relu": {"steps": 2200, "validate_every": 550}}  # the second stage of the course's own LR-Net
-FURTHER = {  # a third stage
-    "lrnet_i-dm_relu": {"steps": 1500, "validate_every": 500, "soft": 0.2, "learning_rate": 5e-3,
-                        "cubes": ((16, 4), (24, 2), (32, 2), (16, 4), (40, 2)), "max_gradient_norm": 0.3,
-                        "cubes_alike": True},
-}  # fmt: skip
+NAMES = {Path(lrnet_file_name(*pair, dims)).stem: (*pair, dims) for dims in (3, 2) for pair in PAIRS}
+RECIPE = {"steps": 6000, "validate_every": 1500, "learning_rate": 4e-3, "soft": 0.2}
+CUBES = {  # edge in voxels and number, by the number of axes
+    3: ((16, 4), (24, 2), (20, 4), (28, 2), (24, 3), (40, 2)),
+    2: ((16, 24), (24, 16), (20, 24), (28, 12), (24, 16), (40, 8)),
+}
+RADII = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14)  # voxels, of the balls whose depths are looked at
+
+
+def train(name: str) -> dict[str, Any]:
+    """Train one LR-Net, put it among the package's weights, return how it was made."""
+    kind, activation, dims = NAMES[name]
+    config = pretrain_config(kind, activation=activation, spatial_dims=dims, cubes=CUBES[dims], **RECIPE)
+    started = time.process_time()
+    with TemporaryDirectory() as folder:
+        pretrain_run(Path(folder), config=config)
+        shutil.copy(Path(folder) / "best.safetensors", WEIGHTS / f"{name}.safetensors")
+    return {
+        "name": name,
+        "recipe": {**RECIPE, "cubes": CUBES[dims]},
+        "seconds": round(time.process_time() - started),
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} of {os.cpu_count()} cores",
+        "versions": {package: metadata.version(package) for package in ("torch", "numpy", "lrnet_edu")},
+    }
+
+
+def judge(name: str) -> dict[str, Any]:
+    """Measure the weights of one LR-Net: on sets of masks, layer by layer of balls, and on soft masks."""
+    lrnet = load_lrnet(WEIGHTS / f"{name}.safetensors")
+    sets = mask_sets(lrnet.spatial_dims)
+    quality = {}
+    for title, masks in sets.items():
+        found = lrnet_quality(lrnet, masks)
+        parts = {"error": found.error, "up_to_12": found.error_between(0, 12), "beyond": found.error_between(12, 1e9)}
+        rounded = {part: None if math.isnan(error) else round(error, 4) for part, error in parts.items()}
+        quality[title] = {"lesions": len(found.lesions), "dice": round(found.dice, 4), **rounded}
+    depth = {radius: [round(error, 3) for error in error_by_depth(lrnet, radius)] for radius in RADII}
+    soft = [vars(response) for response in soft_response(lrnet, sets["phantoms"][:4])]
+    return {"quality": quality, "depth": depth, "middle": {radius: middle(lrnet, radius) for radius in RADII},
+            "soft": [{key: round(value, 4) for key, value in one.items()} for one in soft]}  # fmt: skip
+
+
+def middle(lrnet: LRNet, radius: int) -> tuple[float, float]:
+    """What the LR-Net says in the middle of a ball, and what is right."""
+    reach = radius + 8
+    ball = np.sum((np.indices((2 * reach + 1,) * lrnet.spatial_dims) - reach) ** 2, axis=0) <= radius**2
+    inputs = torch.from_numpy(np.stack([1 - ball, ball]).astype(np.float32))[None]
+    with torch.no_grad():
+        output = lrnet(inputs)[0, 0].numpy()
+    place = (reach,) * lrnet.spatial_dims
+    return round(float(output[place]), 3), round(float(distance_map(ball, lrnet.kind)[place]), 3)
 
 
 def lesion_masks(folder: Path, label: str, spacing: float) -> list[np.ndarray]:
@@ -65,109 +103,67 @@ def lesion_masks(folder: Path, label: str, spacing: float) -> list[np.ndarray]:
     return [case.classes == 1 for case in cached if np.any(case.classes)]
 
 
-def judged(quality: LRNetQuality) -> dict[str, float | int | None]:
-    """Dice, and the error of phi by lesion size."""
-    radii = [lesion.radius for lesion in quality.lesions]
-
-    def known(value: float) -> float | None:
-        return None if math.isnan(value) else round(value, 4)
-
-    return {
-        "lesions": len(radii),
-        "dice": round(quality.dice, 4),
-        "error": round(quality.error, 4),
-        "error_up_to_12_voxels": known(quality.error_between(0, 12)),
-        "error_beyond_12_voxels": known(quality.error_between(12, math.inf)),
-        "largest_radius": round(max(radii), 1),
-    }
-
-
-def train(kind: str, activation: str, *, last: bool = False) -> dict[str, object]:
-    """Train one LR-Net, or its last stage alone, put it among the package's weights, return how it was made."""
-    name = Path(lrnet_file_name(kind, activation))
-    untouched = pretrain_config(kind, activation=activation)
-    recipe = [{**stage, "learning_rate": untouched.learning_rate * SLOWER**i} for i, stage in enumerate(STAGES)]
-    recipe[-1] |= LONGER.get(name.stem, {})
-    recipe += [FURTHER[name.stem]] if name.stem in FURTHER else []
-    started = time.process_time()
-    best = WEIGHTS / name if last else None
-    with TemporaryDirectory() as folder:
-        for i, stage in enumerate(recipe[-1:] if last else recipe):
-            run = Path(folder) / f"stage{i}"
-            start = load_lrnet(best) if best else None
-            pretrain_run(run, config=replace(untouched, **stage), start=start)
-            best = run / "best.safetensors"
-        shutil.copy(best, WEIGHTS / name)
-    return {
-        "name": name.stem,
-        "command": f"python -m benchmarks.lrnet_weights {name.stem}",
-        "recipe": recipe,
-        "seconds": round(time.process_time() - started),
-        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} of {os.cpu_count()} cores",
-        "versions": {package: metadata.version(package) for package in ("torch", "numpy", "lrnet_edu")},
-    }
-
-
-def judge(name: str, sets: dict[str, list[np.ndarray]]) -> dict[str, object]:
-    """Measure the weights of one LR-Net on sets of masks, and on soft ones."""
-    lrnet = load_lrnet(WEIGHTS / f"{name}.safetensors")
-    return {
-        "quality": {title: judged(lrnet_quality(lrnet, masks)) for title, masks in sets.items()},
-        "soft": [
-            {key: round(value, 4) for key, value in vars(response).items()}
-            for response in soft_response(lrnet, sets["phantoms"][:4])
-        ],
-    }
-
-
-def mask_sets() -> dict[str, list[np.ndarray]]:
-    """What the LR-Nets are judged on; no training saw any of it."""
-    sets = {"random shapes": held_out_shapes(), "phantoms": lesion_masks(sample_folder(), "2", 3.32)}
+def mask_sets(dims: int) -> dict[str, list[np.ndarray]]:
+    """What the LR-Nets are judged on; no training saw any of it. In 2-D every fifth axial slice with a lesion."""
+    sets = {"phantoms": lesion_masks(sample_folder(), "2", 3.32)}
     if real := os.environ.get("LRNET_EDU_REAL_DATA"):
         sets["sarcoma_ct, 2 mm"] = lesion_masks(Path(real) / "sarcoma_ct", "1", 2.0)
-    return sets
+    if dims == 2:
+        sets = {name: [plane for m in masks for plane in m[::5] if plane.any()] for name, masks in sets.items()}
+    return {"random shapes": held_out_shapes(dims=dims), **sets}
 
 
 def copying(masks: list[np.ndarray]) -> float:
     """The error of phi of an LR-Net that copies the mask, the mean over lesions of (D - 1) / M_C."""
     shares: list[float] = []
     for mask in masks:
-        lesions, number = connected_components(mask, 26)
+        lesions, number = connected_components(mask, 26 if mask.ndim == 3 else 8)
         shares += list(1 - ndimage.mean(distance_map(mask), lesions, np.arange(1, number + 1)))
     return float(np.mean(shares))
 
 
-def write_table(records: list[dict], sets: dict[str, list[np.ndarray]]) -> None:
+def write_table(records: list[dict[str, Any]]) -> None:
     """``results/lrnet.md`` out of the records."""
-    copied = ", ".join(f"{copying(masks):.2f} on {title}" for title, masks in sets.items())
     first = records[0]
+    copied = ", ".join(f"{copying(masks):.2f} on {title}" for title, masks in mask_sets(3).items())
+    recipe = ", ".join(f"{many} x {edge}" for edge, many in CUBES[3])
     lines = [
         "# The LR-Nets that ship with the package",
         "",
-        "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan, in the stages at the "
-        f"end of this page. Device: {first['device']}; versions: "
-        f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
+        "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
+        f"{RECIPE['steps']} steps, learning rate up to {RECIPE['learning_rate']:g} (one cycle), batches of cubes in "
+        f"turn (number x edge in voxels: {recipe}; in 2-D more squares of the same edges), {RECIPE['soft']:.0%} of "
+        "them blurred and scaled as an M-Net's uncertain output is. "
+        f"Device: {first['device']}; versions: {', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
-        "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum).",
+        "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum). NI-DM's "
+        f"error if the mask is merely copied, as it is the mean of (D - 1) / M_C: {copied}.",
         "",
-        "What is hard is M_C, the depth of the whole lesion, which every voxel has to know. An error in it moves all "
-        "of an I-DM, but only (D - 1) / M_C of an NI-DM, whose border is 1 whatever M_C. The mean of that share, which "
-        f"is also NI-DM's error of phi if the mask is merely copied: {copied}. An error of I-DM times this share is "
-        "what the same ignorance would cost in NI-DM.",
-        "",
-        "| LR-Net | steps | CPU seconds | masks | lesions | Dice | error of phi | up to 12 voxels radius | beyond |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| LR-Net | CPU seconds | masks | lesions | Dice | error of phi | up to 12 voxels radius | beyond |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
         for title, q in record["quality"].items():
-            errors = [q["error"], q["error_up_to_12_voxels"], q["error_beyond_12_voxels"]]
+            errors = [q["error"], q["up_to_12"], q["beyond"]]
             cells = " | ".join("-" if error is None else f"{error:.3f}" for error in errors)
-            steps = " + ".join(str(stage["steps"]) for stage in record["recipe"])
-            lines.append(
-                f"| {record['name']} | {steps} | {record['seconds']} | {title} "
-                f"| {q['lesions']} | {q['dice']:.4f} | {cells} |"
-            )
+            row = f"| {record['name']} | {record['seconds']} | {title} | {q['lesions']} | {q['dice']:.4f} | {cells} |"
+            lines.append(row)
+    lines += [
+        "",
+        "## By depth",
+        "",
+        "Balls (discs in 2-D) of a radius in voxels. Above, the largest mean error of any layer of depth, by share of "
+        "M for O-DM and I-DM; below, what the LR-Net says in the middle and, behind it, what is right. It sees 15 voxels "
+        "to either side: from radius 8 on a voxel on the border does not see the whole ball.",
+        "",
+        "| LR-Net | " + " | ".join(f"r = {radius}" for radius in RADII) + " |",
+        "|---|" + "---|" * len(RADII),
+    ]
+    for record in records:
+        worst = [f"{max(record['depth'][str(radius)]):.3f}" for radius in RADII]
+        both = ["{:.2f} ({:.2f})".format(*record["middle"][str(radius)]) for radius in RADII]
+        lines += [f"| {record['name']}, worst layer | {' | '.join(worst)} |", f"| middle | {' | '.join(both)} |"]
     lines += [
         "",
         "## On probabilities instead of masks",
@@ -181,53 +177,18 @@ def write_table(records: list[dict], sets: dict[str, list[np.ndarray]]) -> None:
     for record in records:
         cells = " | ".join(f"{r['output']:.2f} ({r['with_gradient']:.0%})" for r in record["soft"])
         lines.append(f"| {record['name']} | {record['soft'][0]['truth']:.2f} | {cells} |")
-    lines += recipes(records)
     (ROOT / "results" / "lrnet.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def recipes(records: list[dict]) -> list[str]:
-    """A table of every LR-Net's stages."""
-    lines = [
-        "",
-        "## How they were trained",
-        "",
-        "Each stage goes on from the weights that were best in the one before. Its batches take the sets of cubes in "
-        "turn, written as number x edge in voxels; a share of the cubes is soft, blurred and scaled as an M-Net's "
-        "uncertain output is.",
-        "",
-        "| LR-Net | stage | steps | learning rate | cubes | soft | longest gradient |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for record in records:
-        for number, stage in enumerate(record["recipe"], start=1):
-            cubes = ", ".join(f"{many} x {edge}" for edge, many in stage["cubes"])
-            alike = "; small lesions weigh as much as large ones" if stage.get("cubes_alike") else ""
-            lines.append(
-                f"| {record['name']} | {number} | {stage['steps']} | {stage['learning_rate']:g} | {cubes}{alike} "
-                f"| {stage['soft']:.0%} | {stage['max_gradient_norm'] or 'any'} |"
-            )
-    return lines
 
 
 def main() -> None:
     """Train what the command line names, then write the table of all records there are."""
     folder = ROOT / "results" / "lrnet"
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = [name for name in sys.argv[1:] if not name.startswith("--")]
-    sets = mask_sets()
-    for kind, activation in PAIRS:
-        name = Path(lrnet_file_name(kind, activation)).stem
+    chosen = [name for name in sys.argv[1:] if not name.startswith("--")] or list(NAMES)
+    for name in chosen:
         path = folder / f"{name}.json"
-        if "--judge" in sys.argv:
-            record = json.loads(path.read_text("utf-8"))
-        elif not chosen or name in chosen:
-            last = "--last" in sys.argv
-            record = train(kind, activation, last=last)
-            record["seconds"] += json.loads(path.read_text())["seconds"] if last else 0
-        else:
-            continue
-        path.write_text(json.dumps({**record, **judge(name, sets)}, indent=2) + "\n", "utf-8")
-    write_table([json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))], sets)
+        record = json.loads(path.read_text("utf-8")) if "--judge" in sys.argv else train(name)
+        path.write_text(json.dumps({**record, **judge(name)}, indent=1) + "\n", "utf-8")
+    write_table([json.loads(path.read_text("utf-8")) for name in NAMES if (path := folder / f"{name}.json").exists()])
 
 
 if __name__ == "__main__":

@@ -21,17 +21,13 @@ class PretrainConfig(Schedule):
 
     steps: int = 900
     validate_every: int = 450
-    learning_rate: float = 1e-2
+    learning_rate: float = 4e-3
     one_cycle: bool = True  # deviation: a plateau's small steps waste most of a minute's training
     max_gradient_norm: float | None = 0.3  # or single batches kill features of a network with 4 to 8 of them
     kind: str = "NI-DM"
     activation: str | None = None  # None: section 3.1's for this kind
     seed: int = 0
-    cubes: tuple[tuple[int, int], ...] = (
-        (16, 4),
-        (20, 2),
-        (28, 2),
-    )  # edge in voxels and number, batches in turn
+    cubes: tuple[tuple[int, int], ...] = ((16, 4), (20, 2), (28, 2))  # edge in voxels and number, batches in turn
     soft: float = 0.0  # share of the cubes blurred and scaled, as an M-Net's uncertain output is
     spatial_dims: int = 3  # 2: squares and slices
 
@@ -107,14 +103,10 @@ def fast() -> bool:
 
 
 def pretrain_config(kind: str = "NI-DM", **changes: Any) -> PretrainConfig:
-    """The LR-Net's settings for a kind of map, some of them changed; the small size under ``LRNET_EDU_FAST=1``.
-
-    O-DM and I-DM reach 10 voxels and more: at the learning rate of the normalised maps their ReLU output dies.
-    """
-    rate = {"learning_rate": 5e-3} if kind in ("O-DM", "I-DM") else {}
+    """The LR-Net's settings for a kind of map, some of them changed; the small size under ``LRNET_EDU_FAST=1``."""
     small = {"steps": 12, "validate_every": 6} if fast() else {}
     given = {key: value for key, value in changes.items() if value is not None}
-    return PretrainConfig(kind=kind, **{**rate, **small, **given})
+    return PretrainConfig(kind=kind, **{**small, **given})
 
 
 def preset(name: str = "cpu", **changes: Any) -> Config:
