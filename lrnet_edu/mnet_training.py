@@ -25,8 +25,9 @@ from lrnet_edu.metrics import dice
 from lrnet_edu.support.devices import choose_device, enough_memory, reduced_precision
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.parallel import processes, rank
+from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, TensorBoardLog, open_run, settings_of_run
-from lrnet_edu.support.symptoms import Unfound, died, print_above_bar
+from lrnet_edu.support.symptoms import Unfound, died
 from lrnet_edu.training import Row, Schedule, Task, fit
 
 VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
@@ -73,7 +74,8 @@ def mnet_task(
         device = next(model.parameters()).device
         with torch.no_grad():
             losses = [phases[-1].loss(fixed[i].to(device)).item() for i in range(len(fixed))]
-        by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in validation])
+        cases = progress(validation, "Validating", unit="case")
+        by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in cases])
         if rank() == 0 and step > config.warmup and (sentence := unfound.look(by_case, present, step)):
             print_above_bar(sentence)
         means = by_case.mean(axis=0)
@@ -123,7 +125,7 @@ def train_run(
         )
     config = replace(config, patch_size=fitted_patch(config.patch_size, study.cached["train"]))
     if resume and (folder / "config.json").exists():
-        config = extended(config, settings_of_run(folder), say)
+        config = extended(config, settings_of_run(folder))
     method, grid = METHODS[config.method], asdict(study.preprocessing)
     sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks}
     facts = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
@@ -149,15 +151,12 @@ def train_run(
         return fit(task, config, folder, place, resume=resume, rate=rate, log=report, title=method.title)
 
 
-def extended(config: Config, before: Mapping[str, Any], say: Callable[[str], None] | None) -> Config:
-    """The settings to go on with: a run that gets more steps keeps the warm-up it had."""
-    steps = before.get("steps")
-    if not isinstance(steps, int) or steps >= config.steps:
+def extended(config: Config, before: Mapping[str, Any]) -> Config:
+    """The settings to go on with: a run that gets more steps keeps the warm-up it had, which was part of fewer."""
+    steps, warmup = before.get("steps"), before.get("warmup_steps")
+    if config.warmup_steps is not None or not METHODS[config.method].uses_lrnet or not isinstance(steps, int):
         return config
-    if say and config.one_cycle:
-        say(f"From {steps} to {config.steps} steps: the learning rate takes the longer cycle's course from here.")
-    kept = steps // 4 if before.get("warmup_steps") is None else before["warmup_steps"]
-    return replace(config, warmup_steps=kept if METHODS[config.method].uses_lrnet else None)
+    return replace(config, warmup_steps=steps // 4 if warmup is None and steps < config.steps else warmup)
 
 
 def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[float, int]:

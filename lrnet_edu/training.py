@@ -21,8 +21,9 @@ from tqdm import tqdm
 from lrnet_edu.support.checks import check_number, check_whole
 from lrnet_edu.support.devices import enough_memory, ordered_batches, reduced_precision
 from lrnet_edu.support.parallel import data_parallel, rank
+from lrnet_edu.support.progress import print_above_bar
 from lrnet_edu.support.run_folder import CsvLog, State, load_state, save_best, save_state
-from lrnet_edu.support.symptoms import check_finite, never_moved, print_above_bar
+from lrnet_edu.support.symptoms import check_finite, never_moved
 
 Row = dict[str, float]  # what one validation found
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.commands.predict import absent_label, check_stems_differ, nifti_files, progress, stem
+from lrnet_edu.commands.image_files import absent_label, image_files, stem
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
 from lrnet_edu.metrics import CaseScores, case_scores, score_table
@@ -21,6 +21,7 @@ from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import check_writable, folder_lock, read_json, shortened, write_atomically
 from lrnet_edu.support.labels import Labels, encode, format_labels, parse_labels
+from lrnet_edu.support.progress import progress
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
 _CRITERIA = ("dice", "voe", "rvd", "assd", "msd", "rmsd")
@@ -117,7 +118,7 @@ def _find_references(folder: Path) -> dict[str, Path]:
     if (folder / "dataset.json").is_file():
         return {_composed(case.image.name): case.mask for case in find_cases(folder) if case.mask is not None}
     # The images of the LiTS layout, whose masks have another name, are no references.
-    return {_composed(path.name): path for path in nifti_files(folder) if segmentation_name(path.name) == path.name}
+    return {_composed(path.name): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
 
 
 def _composed(name: str) -> str:
@@ -129,8 +130,7 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
     """Every prediction with its reference, in natural order."""
     if not predictions.is_dir():
         raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
-    files = [path for path in nifti_files(predictions) if not _PROBABILITY.search(path.name)]
-    check_stems_differ(files)
+    files = [path for path in image_files(predictions) if not _PROBABILITY.search(path.name)]
     if not files:
         raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
     pairs = []

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A segmentation in, its distance map out."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from lrnet_edu.commands.predict import absent_label, check_outputs, mark
+from lrnet_edu.commands.image_files import absent_label, check_outputs, mark
 from lrnet_edu.data import nifti
+from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock
 from lrnet_edu.support.labels import encode, parse_labels
 
-# ---- maps -----------------------------------------------------------------------------------------------
-
 
 def write_map(
-    segmentation: str | Path,
-    out: str | Path,
-    *,
-    kind: str = "NI-DM",
-    label: str | None = None,
+    segmentation: str | Path, out: str | Path, *, kind: str = "NI-DM", label: str | None = None,
     spacing_aware: bool = False,
-) -> None:
-    """Write the distance map of a segmentation file (section 2.1): float32, same grid and affine.
+) -> None:  # fmt: skip
+    """Write the distance map of a segmentation file (section 2.1): float32, same grid and both placements.
 
     Args:
-        segmentation: NIfTI file with a mask.
+        segmentation: image file with a mask.
         out: NIfTI file to write.
         kind: "O-DM", "I-DM", "NI-DM" or "SNI-DM".
         label: the object, "2" or "1+2" (the union as one object); None takes every voxel that is not 0.
@@ -39,14 +34,15 @@ def write_map(
     from lrnet_edu.distance_maps import distance_map
 
     segmentation, out = Path(segmentation), Path(out)
+    kind_of_map(kind)  # refuses what does not exist
     objects = () if label is None else parse_labels(label)
     if len(objects) > 1:
         raise InputError(
             f'"{label}" names {len(objects)} objects and a map shows one: join them by + for their union, or '
             "run the command once for each."
         )
-    mask = nifti.read_mask(segmentation)
     check_outputs([out], [segmentation], "maps")
+    mask = nifti.read_mask(segmentation)
     chosen = encode(mask.data, objects) if objects else mask.data
     if objects and not chosen.any():
         raise absent_label(objects, np.unique(mask.data).tolist(), str(segmentation))

@@ -21,18 +21,17 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import Timeout
 from tqdm import tqdm
 
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.checks import check_growth, check_scan, doubtful_scale
-from lrnet_edu.data.nifti import check_same_grid, read_image, read_mask, spacing_of
+from lrnet_edu.data.checks import check_growth, check_pairs, check_scan, doubtful_scale
+from lrnet_edu.data.nifti import read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import file_lock, reason, release, rename
+from lrnet_edu.support.files import check_writable, folder_lock, reason, replace
 from lrnet_edu.support.labels import Labels, format_labels
 
 _FORMAT = 2  # raise it when the content of a case's folder changes its meaning
@@ -71,8 +70,7 @@ class CachedCase:
     @property
     def foreground(self) -> list[np.ndarray]:
         """Per class 1..K the indices (z, y, x) of its voxels, int32 (n, 3), memory-mapped; n may be 0."""
-        files = sorted(self.folder.glob("foreground-*.npy"))
-        return [np.load(file, mmap_mode="r") for file in files]
+        return [np.load(file, mmap_mode="r") for file in sorted(self.folder.glob("foreground-*.npy"))]
 
     def open(self) -> OpenCase:
         """All three, for whoever reads them often: opening takes longer than reading a patch."""
@@ -95,27 +93,34 @@ class CachedCase:
 
 
 def cache_root() -> Path:
-    """The folder for what can be computed again: ``LRNET_EDU_CACHE``, or the system's usual place for it."""
-    if given := os.environ.get("LRNET_EDU_CACHE"):
-        return Path(given)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lrnet_edu"
+    """The folder for what can be computed again: ``LRNET_EDU_CACHE``, or the system's usual place for it.
+
+    Raises:
+        InputError: if there is no such place, or nothing can be written to it.
+    """
+    environment = os.environ.get
+    try:
+        if given := environment("LRNET_EDU_CACHE"):
+            root = Path(given)
+        elif sys.platform == "win32":
+            root = Path(environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lrnet_edu"
+        elif sys.platform == "darwin":
+            root = Path.home() / "Library" / "Caches" / "lrnet_edu"
+        else:
+            root = Path(environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrnet_edu"
+        check_writable(root)
+    except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
+        raise InputError(
+            f"There is no folder for prepared scans ({str(error).split(':')[0].rstrip('.')}): set the environment "
+            "variable LRNET_EDU_CACHE to one with room."
+        ) from None
+    return root
 
 
 def cache_cases(
-    cases: Sequence[Case],
-    settings: Preprocessing,
-    labels: Labels,
-    *,
-    folder: Path | None = None,
-    workers: int | None = None,
-    progress: bool = True,
-) -> list[CachedCase]:
+    cases: Sequence[Case], settings: Preprocessing, labels: Labels, *,
+    folder: Path | None = None, workers: int | None = None, progress: bool = True,
+) -> list[CachedCase]:  # fmt: skip
     """Prepare cases and keep the results on disk; what is there already is not computed again.
 
     It can be interrupted at any moment: finished cases stay, unfinished ones leave nothing that would be
@@ -138,16 +143,9 @@ def cache_cases(
             written.
     """
     folder = cache_root() / "cases" if folder is None else Path(folder)
-    for case in cases:
-        if case.mask is None:
-            raise InputError(f"{case.image} has no segmentation beside it: add one, or take the image away.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     places = [folder / _key(case, settings, labels) for case in cases]
     todo = {place: case for place, case in zip(places, cases, strict=True) if not place.is_dir()}
+    check_pairs((case.image, case.mask) for case in todo.values() if case.mask)
     _check_labels(cases, places, labels)
     jobs = [(case, settings, labels, place) for place, case in todo.items()]
     workers = min(len(jobs), _default_workers(todo.values()) if workers is None else workers)
@@ -181,23 +179,34 @@ def _start_worker() -> None:
 
 
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
-    """Prepare one case, unless another process does so: then wait until it is done."""
-    try:
-        lock = file_lock(_lock_of(place), wait=True)
-    except OSError as error:
-        raise _unwritable(place.parent, error) from error
-    try:
-        if not place.is_dir():
-            _write_case(case, settings, labels, place)
-    finally:
-        release(lock)
+    """Prepare one case into a folder under another name, which is renamed once it is complete.
+
+    Where another process prepares the same case, this one waits for it.
+    """
+    with folder_lock(place.parent, place.name, wait=True):
+        if place.is_dir():
+            return
+        arrays, facts = _prepared(case, settings, labels)
+        partial = place.with_name(f"{place.name}.part")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+            partial.mkdir()
+            for name, array in arrays.items():
+                _save(partial / f"{name}.npy", array)
+            (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
+            replace(partial, place)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"The cache folder {place.parent} cannot be written ({reason(error)}): set LRNET_EDU_CACHE to a folder "
+                "with room."
+            ) from error
 
 
-def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
-    """Prepare one case into a folder under another name, which is renamed once it is complete."""
+def _prepared(case: Case, settings: Preprocessing, labels: Labels) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and facts of a case's folder."""
     assert case.mask is not None
     image, mask = read_image(case.image), read_mask(case.mask)
-    check_same_grid(image, mask, case.image, case.mask)
     check_scan(case.image, image)
     check_growth(case.image, image, settings)
     prepared = prepare(image, settings, mask, labels)
@@ -205,24 +214,10 @@ def _write_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
     remarks = [sentence] if (sentence := doubtful_scale(case.name, image, settings)) else []
     if prepared.beyond:
         remarks.append(f"{prepared.beyond} annotated voxels of {case.name} lie outside the body and are left out.")
-    numbers = _numbers_in(mask.data)
-    facts = {"case": case.name, "affine": prepared.affine.tolist(), "numbers": numbers, "remarks": remarks}
-    partial = place.with_name(f"{place.name}.{os.getpid()}.part")
-    try:
-        partial.mkdir()
-        _save(partial / "image.npy", prepared.image.astype(np.float16))
-        _save(partial / "classes.npy", prepared.classes)
-        for k in range(1, len(labels) + 1):
-            indices = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
-            _save(partial / f"foreground-{k:03d}.npy", indices)
-        (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
-        if not place.is_dir():  # where files cannot be locked, another process may have been faster
-            rename(partial, place)
-    except OSError as error:
-        if not place.is_dir():
-            raise _unwritable(place.parent, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    arrays = {"image": prepared.image.astype(np.float16), "classes": prepared.classes}
+    for k in range(1, len(labels) + 1):
+        arrays[f"foreground-{k:03d}"] = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
+    return arrays, {"affine": prepared.affine.tolist(), "numbers": _numbers_in(mask.data), "remarks": remarks}
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -233,9 +228,10 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
     """A name for all that the content of a case's folder depends on."""
+    if case.mask is None:
+        raise InputError(f"{case.image} has no segmentation beside it: add one, or take the image away.")
     files = []
     for path in (case.image, case.mask):
-        assert path is not None
         try:
             status = path.stat()
         except OSError as error:
@@ -248,7 +244,7 @@ def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
 _installed = cache(version)  # of a package
 
 
-def _read_facts(place: Path) -> dict:
+def _read_facts(place: Path) -> dict[str, Any]:
     return json.loads((place / "facts.json").read_text("utf-8"))
 
 
@@ -273,26 +269,3 @@ def _check_labels(cases: Sequence[Case], places: Sequence[Path], labels: Labels)
         absent, present = (", ".join(map(str, sorted(some))) for some in (missing, seen))
         advice = f"choose among the labels that do ({present})" if seen else "every mask is empty, so export them again"
         raise InputError(f"Label {absent} occurs in no mask: {advice}.")
-
-
-def _lock_of(place: Path) -> Path:
-    return place.with_name(f"{place.name}.lock")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes left behind that died while they wrote: nobody holds the lock of their case."""
-    for name in {path.name.split(".")[0] for pattern in ("*.part", "*.lock") for path in folder.glob(pattern)}:
-        try:
-            lock = file_lock(_lock_of(folder / name), wait=False)
-        except Timeout:
-            continue
-        if lock is not None:
-            for partial in folder.glob(f"{name}.*.part"):
-                shutil.rmtree(partial, ignore_errors=True)
-        release(lock)
-
-
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        f"The cache folder {folder} cannot be written ({reason(error)}): set LRNET_EDU_CACHE to a folder with room."
-    )

@@ -70,7 +70,7 @@ def check_not_among_scans(out: Path) -> None:
     for folder in (place, *place.parents):
         if (folder / "dataset.json").is_file():
             raise InputError(f"{out} lies in the data set {folder}: choose a folder outside it.")
-    if place.is_dir() and any(_is_lits(path.name) for path in place.iterdir()):
+    if place.is_dir() and any(_is_lits(path.name) for path in place.glob("volume-*")):
         raise InputError(f"{out} holds scans: choose another folder.")
 
 

@@ -10,21 +10,18 @@ import errno
 import hashlib
 import os
 import shutil
-import ssl
 import tarfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from tqdm import tqdm
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import folder_lock, rename
+from lrnet_edu.support.files import folder_lock, reason, replace
 
 ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
 MD5 = {  # of the published archives, NAME.tar
@@ -55,8 +52,8 @@ def fetch_task(
         The folder ``out / name``, for ``find_cases``. A folder that is there already is left as it is.
 
     Raises:
-        InputError: no such task, no connection, no room, another process that fetches it there, a file that is not the
-            published one, or an archive that would write outside its folder.
+        InputError: no such task, no connection, no room, another process that fetches it there, or a file that is not
+            the published one.
 
     Source:
         Antonelli et al. (2022), The Medical Segmentation Decathlon; the data are CC BY-SA 4.0.
@@ -70,18 +67,20 @@ def fetch_task(
         return folder
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists and is no task of the Decathlon; choose another output folder.")
-    try:
-        with folder_lock(out, name):
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError("This Python cannot unpack archives safely; update it to 3.11.4 or newer.")
+    with folder_lock(out, name):
+        try:
             _download(f"{address}/{name}.tar", part)
             say(f"Checking {part.name} and unpacking it ...")
             _verify(part, MD5[name])
             _unpack(part, folder)
-            with suppress(OSError):  # it is all there; another program may have the archive open
-                part.unlink()
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise InputError(f"The disk of {out} is full; make room and call again, what has come is kept.") from None
-        raise InputError(f"{out} cannot be written ({error.strerror}); choose another output folder.") from None
+            part.unlink()
+        except OSError as error:
+            raise InputError(
+                f"{out} cannot be written ({reason(error)}); make room there, or choose another folder: what has come "
+                "is kept."
+            ) from None
     return folder
 
 
@@ -96,23 +95,21 @@ def _download(url: str, part: Path) -> None:
         try:
             if _receive(url, part, before):
                 return
-            reason = "the line broke off"
+            cause = "the line broke off"
         except urllib.error.HTTPError as error:
-            reason = f"the server answers {error.code}, {error.reason}"
+            cause = f"the server answers {error.code}, {error.reason}"
             if error.code < 500:
                 break
-        except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-            cause = getattr(error, "reason", error)
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise InputError(
-                    f"{url} cannot be downloaded: this Python does not trust its certificate ({cause.verify_message}); "
-                    "on a Mac open 'Install Certificates.command' in the folder of your Python, elsewhere ask whoever "
-                    "runs your network."
-                ) from None
-            reason = str(cause) or type(error).__name__
+        except (OSError, HTTPException) as error:
+            if getattr(error, "filename", None) or getattr(error, "errno", None) == errno.ENOSPC:
+                raise  # the disk's
+            cause = str(getattr(error, "reason", error)) or type(error).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in cause:
+                cause += "; on a Mac open 'Install Certificates.command' in the folder of your Python"
+                break
         failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
         time.sleep(failures * _PAUSE)
-    raise InputError(f"{url} cannot be downloaded ({reason}); call again later, what has come so far is kept.")
+    raise InputError(f"{url} cannot be downloaded ({cause}); call again later, what has come so far is kept.")
 
 
 def _receive(url: str, part: Path, start: int) -> bool:
@@ -125,39 +122,24 @@ def _receive(url: str, part: Path, start: int) -> bool:
             return True
         raise
     with answer:
-        if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        if answer.status != 206:
             start = 0  # the server sends the whole file
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
-        _check_room(part, total, start)
+        needed, free = 2 * (total or 0) - start, shutil.disk_usage(part.parent).free  # the archive, and its content
+        if free < needed:
+            raise InputError(
+                f"{part.parent} has {free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed; make room or "
+                "choose another output folder."
+            )
         with (
             part.open("ab" if start else "wb") as file,
             tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True) as progress,
         ):
-            while block := _received(answer):
+            while block := answer.read(_BLOCK):
                 file.write(block)
                 progress.update(len(block))
             return total is None or file.tell() == total
-
-
-def _received(answer: Any) -> bytes:
-    """The next block; whatever the network says is a broken connection, and the disk has no part in it."""
-    try:
-        return answer.read(_BLOCK)
-    except OSError as error:
-        raise ConnectionError(str(error.strerror or error)) from error
-
-
-def _check_room(part: Path, total: int | None, start: int) -> None:
-    """Raise InputError before a download that the disk cannot hold: the rest of the archive, and its content."""
-    if total is None:
-        return
-    needed, free = 2 * total - start, shutil.disk_usage(part.parent).free
-    if free < needed:
-        raise InputError(
-            f"{part.parent} has {free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed; "
-            "make room or choose another output folder."
-        )
 
 
 def _verify(part: Path, md5: str) -> None:
@@ -171,32 +153,15 @@ def _verify(part: Path, md5: str) -> None:
         )
 
 
-# ---- the archive ---------------------------------------------------------------------------------------
-
-
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack beside ``folder`` and rename as the last step, so that a folder of that name is complete."""
+    """Unpack a task's archive into ``folder``, which is there as a whole or not at all."""
     partial = folder.with_name(f".{folder.name}.part")
-    if not hasattr(tarfile, "data_filter"):
-        raise InputError("This Python cannot unpack archives safely; update it to 3.11.4 or newer.")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         with tarfile.open(archive, "r:") as content:
-            content.extractall(partial, filter=_plain_member)
-        if not (partial / folder.name / "dataset.json").is_file():
-            raise InputError(f"{archive} holds no {folder.name}/dataset.json; remove the file and call again.")
-        rename(partial / folder.name, folder)
+            content.extractall(partial, filter="data")  # nothing outside the folder
+        replace(partial / folder.name, folder)
     except tarfile.TarError as error:
         raise InputError(f"{archive} cannot be unpacked ({error}); remove the file and call again.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _plain_member(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
-    """``tarfile``'s own filter for data, and stricter: files and folders with a relative name, nothing else."""
-    name = PurePosixPath(member.name)
-    if name.name.startswith("._"):  # what macOS adds to an archive
-        return None
-    if not (member.isfile() or member.isdir()) or name.is_absolute() or PureWindowsPath(member.name).anchor:
-        raise tarfile.FilterError(f"{member.name!r} is a link, a device or an absolute path")
-    return tarfile.data_filter(member, place)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import parse_json, write_atomically
+from lrnet_edu.support.files import first_line, shortened, write_atomically
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = dict(parse_json((file.metadata() or {})["lrnet_edu"]))
+            facts = dict(json.loads((file.metadata() or {})["lrnet_edu"]))
             # Copies: the file's own pages, mapped into memory, would keep Windows from writing the file anew.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
@@ -49,9 +49,6 @@ def malformed_facts(path: Path) -> Iterator[None]:
     """While a network is built from a checkpoint's facts: what is missing or odd there becomes an InputError."""
     try:
         yield
-    except InputError as error:
-        if len(str(error)) < 300 and str(error).isprintable():
-            raise InputError(f"{path} holds facts that cannot be: {error}") from None
-        raise InputError(f"{path} holds facts that cannot be; train or copy the checkpoint again.") from None
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError):
-        raise InputError(f"{path} does not say what it holds; train or copy the checkpoint again.") from None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        odd = shortened([first_line(error)], length=200)
+        raise InputError(f"{path} holds facts that cannot be ({odd}); train or copy the checkpoint again.") from None

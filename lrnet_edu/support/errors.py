@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 
 class InputError(ValueError):
     """Something that was given (a file, an array, an option) cannot be used.
@@ -9,3 +12,17 @@ class InputError(ValueError):
     The message is one sentence that says what is wrong and what to do about it. The command line prints it
     and exits with code 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+def check_each(check: Callable[[Any], object], files: Iterable[Any]) -> None:
+    """Check files one by one, and raise a single InputError for all that cannot be used."""
+    faults = []
+    for file in files:
+        try:
+            check(file)
+        except InputError as error:
+            faults.append(str(error).rstrip("."))
+    if faults:
+        number = f"{len(faults)} cannot be used: " if len(faults) > 1 else ""
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise InputError(f"{number}{'; '.join(faults[:5])}{more}.")

@@ -43,10 +43,7 @@ def local_device(name: str | None) -> str | None:
     if name not in (None, "cuda"):
         raise InputError(f"Under torchrun every process takes a GPU of its own; leave --device {name} out.")
     if own >= gpus:
-        raise InputError(
-            f"There are more processes than GPUs here ({gpus}); start torchrun with --nproc_per_node {gpus}, or train "
-            "on --device cpu."
-        )
+        raise InputError(f"There are {gpus} GPUs here, fewer than processes; start torchrun --nproc_per_node {gpus}.")
     return f"cuda:{own}"
 
 
@@ -63,16 +60,16 @@ def process_group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     nccl = device.type == "cuda" and distributed.is_nccl_available()
-    long = timedelta(days=1)  # the others wait while the first one prepares the scans; NCCL would wait for ten minutes
-    distributed.init_process_group("nccl" if nccl else "gloo", timeout=long)
+    # The others wait while the first one prepares the scans; NCCL would wait for ten minutes.
+    distributed.init_process_group("nccl" if nccl else "gloo", timeout=timedelta(days=1))
     try:
         yield
     except RuntimeError as error:
         if "onnection" not in str(error):  # what gloo says of a process that is gone; with NCCL torchrun ends us all
             raise
         raise InputError(
-            f"Another process of this training has ended ({first_line(error)}); what was trained until the "
-            "last validation is kept, go on with the same command and --resume."
+            f"Another process of this training has ended ({first_line(error)}); go on with the same command and "
+            "--resume."
         ) from None
     finally:
         distributed.destroy_process_group()

@@ -1,26 +1,19 @@
-"""What goes wrong in a training, told early: the reason and the cure.
+"""What goes wrong in a training, said early, with the cure.
 
-What cannot be mended is an :class:`InputError` and ends the run. What may pass by itself, or is the finding (the
-regression loss alone does drift to "all background"), is a sentence beside the progress bar, and the run goes on.
+What cannot be mended is an :class:`InputError`. What may pass by itself, or is the finding (the regression loss alone
+does drift to "all background"), is a sentence above the progress bar, and the run goes on.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from lrnet_edu.support.errors import InputError
-
-
-def print_above_bar(sentence: str) -> None:
-    """Print a sentence above the progress bar."""
-    tqdm.write(sentence, file=sys.stderr)
 
 
 def check_finite(value: float, what: str, where: str) -> float:
@@ -44,28 +37,23 @@ def never_moved(rows: Sequence[dict[str, float]]) -> str | None:
 
 
 class Unfound:
-    """Watches the validations for a network that finds no voxel of the object any more.
-
-    Args:
-        cure: what to do about it.
-    """
+    """Watches the validations for a network that finds no voxel of the object any more; ``cure`` says what to do."""
 
     def __init__(self, cure: str) -> None:
         self.cure, self.since = cure, -1
 
     def look(self, dice: np.ndarray, present: np.ndarray, step: int) -> str | None:
-        """Look at a validation after ``step`` steps: both (cases, classes), Dice and whether the object is there.
+        """A sentence once nothing has been found from one validation to the next.
 
-        Returns:
-            A sentence once nothing has been found from one validation to the next.
+        Args:
+            dice: (cases, classes), of the validation after ``step`` steps.
+            present: (cases, classes), whether the case holds the object.
+            step: number of steps.
         """
-        if not present.any() or dice[present].any():
-            self.since = -1
+        first = self.since
+        self.since = -1 if not present.any() or dice[present].any() else step
+        if min(first, self.since) < 0:
             return None
-        if self.since < 0:
-            self.since = step
-            return None
-        first, self.since = self.since, step
         return (
             f"From step {first} to step {step} the network has found no voxel of the object in any validation case: "
             f"it predicts background only; {self.cure}."
@@ -78,7 +66,7 @@ def died(lrnet: nn.Module) -> str | None:
     ball = torch.from_numpy((grid**2).sum(0) < 49).float()[None]  # (1, D, H, W), radius 7
     pairs = torch.stack((1 - ball, ball), dim=1).to(next(lrnet.parameters()).device)  # (1, 2, D, H, W)
     with torch.no_grad():
-        output = lrnet(pairs.expand(2, -1, -1, -1, -1))
+        output = lrnet(pairs)
     if output.max() > output.min():
         return None
     return (

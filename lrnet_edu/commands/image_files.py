@@ -1,0 +1,89 @@
+"""The image files of a folder, and which of them a command may write.
+
+Nothing is overwritten but what the same command wrote and nobody changed since: the header of a written file
+names the command and a checksum of the voxels, so a prediction that was corrected by hand is safe as well.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lrnet_edu.data import nifti
+from lrnet_edu.data.cases import natural_order
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import check_writable, hidden, shortened
+from lrnet_edu.support.labels import Labels, format_labels
+from lrnet_edu.support.progress import progress
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder in natural order, without hidden ones (macOS leaves ``._name`` copies)."""
+    found = [path for path in folder.iterdir() if nifti.ending(path.name) and not hidden(path.name) and path.is_file()]
+    stems = [stem(path) for path in found]
+    if twice := sorted({name for name in stems if stems.count(name) > 1}):
+        raise InputError(f"{folder} holds {shortened(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
+    return sorted(found, key=lambda path: natural_order(path.name))
+
+
+def stem(path: Path) -> str:
+    """A file's name without .nii or .nii.gz."""
+    return path.name.removesuffix(nifti.ending(path.name))
+
+
+def absent_label(objects: Labels, numbers: Iterable[int], where: str) -> InputError:
+    """The error for objects that are not among the label numbers found."""
+    present = ", ".join(str(number) for number in sorted(set(numbers) - {0})) or "none but 0"
+    return InputError(f"Label {format_labels(objects)} does not occur in {where}: there is {present}.")
+
+
+def mark(command: str, data: np.ndarray) -> str:
+    """The description of a file that a command writes: its name and a checksum of the voxels (D, H, W)."""
+    checksum = 0
+    for plane in data:
+        checksum = zlib.crc32(np.asarray(plane, dtype=np.float32).tobytes(), checksum)
+    return f"lrnet_edu {command} {checksum:08x}"
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str) -> None:
+    """Make sure, before any work, that a command may write its NIfTI files.
+
+    Raises:
+        InputError: if an output is an input, a folder, no name of a NIfTI file, in a place where nothing can
+            be written, or exists and is not what the same command wrote, unchanged.
+    """
+    for folder in {path.parent for path in outputs}:
+        check_writable(folder)
+    taken = {_identity(path) for path in inputs if path.exists()}
+    for path in progress(outputs, "Checking outputs"):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: give the name of a file to write.")
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
+        if not path.exists():
+            continue
+        if _identity(path) in taken:
+            raise InputError(f"{path} is an input and would be overwritten: choose another output.")
+        if not _written_by(command, path):
+            raise InputError(
+                f"{path} exists and is no unchanged output of `lrnet-edu {command}`: choose another output, "
+                "or move it away."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Equal for two names of one file."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _written_by(command: str, path: Path) -> bool:
+    try:
+        image = nifti.read_image(path)
+        return image.header["descrip"].item() == mark(command, image.data).encode()
+    except (InputError, TypeError):  # another kind of file has no such header
+        return False
