@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lrnet_edu.data import nifti
 from lrnet_edu.data.boxes import Box, box_around, random_box
@@ -23,6 +22,7 @@ from lrnet_edu.support.files import (
     write_atomically,
 )
 from lrnet_edu.support.labels import encode, parse_labels
+from lrnet_edu.support.progress import progress
 from lrnet_edu.support.voxels import cut
 
 
@@ -76,7 +76,7 @@ def _crop(
     check_writable(out)
     check_pairs((case.image, mask) for case, mask in pairs)
     boxes: dict[str, Box] = {}
-    for case, path in tqdm(pairs, "Looking for boxes", unit="case", dynamic_ncols=True, delay=1.0):
+    for case, path in progress(pairs, "Looking for boxes", unit="case"):
         mask = nifti.read_mask(path)
         objects = nifti.Volume(encode(mask.data, labels), mask.affine)
         if objects.data.any():
@@ -85,7 +85,7 @@ def _crop(
         raise InputError(f"Label {label} occurs in no mask of {data}: choose another.")
     written, entries = [], []
     with folder_lock(out):
-        for case, path in tqdm(pairs, "Cutting", unit="case", dynamic_ncols=True):
+        for case, path in progress(pairs, "Cutting", unit="case"):
             image, mask = nifti.read_image(case.image), nifti.read_mask(path)
             first, size = boxes.get(case.name, (np.zeros(3, int), np.array(image.data.shape)))
             targets = [_target(source, data, out) for source in (case.image, path)]

@@ -70,7 +70,7 @@ def check_not_among_scans(out: Path) -> None:
     for folder in (place, *place.parents):
         if (folder / "dataset.json").is_file():
             raise InputError(f"{out} lies in the data set {folder}: choose a folder outside it.")
-    if place.is_dir() and any(_is_lits(path.name) for path in place.glob("volume-*")):
+    if place.is_dir() and any(kind == "volume" for kind, _, _ in lits_files(place)):
         raise InputError(f"{out} holds scans: choose another folder.")
 
 
@@ -86,8 +86,11 @@ def segmentation_name(image_name: str) -> str:
 
 def misnamed(folder: str | Path) -> list[str]:
     """Files of a folder in LiTS layout that were meant as cases, it seems, but have no number or capital letters."""
-    names = () if (Path(folder) / "dataset.json").is_file() else sorted(path.name for path in Path(folder).iterdir())
-    return [name for name in names if _MEANT_AS_CASE.fullmatch(name) and not _is_lits(name)]
+    folder = Path(folder)
+    if (folder / "dataset.json").is_file():
+        return []
+    meant = {path.name for path in folder.iterdir() if _MEANT_AS_CASE.fullmatch(path.name)}
+    return sorted(meant.difference(path.name for _, _, path in lits_files(folder)))
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
@@ -95,19 +98,18 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
-def _is_lits(name: str) -> bool:
-    match = _LITS_NAME.fullmatch(name)
-    return match is not None and match[3] == ending(name)
+def lits_files(folder: Path) -> list[tuple[str, str, Path]]:
+    """The files of a folder that have a name of the LiTS layout: kind ("volume", "segmentation"), number and path."""
+    matches = [(_LITS_NAME.fullmatch(path.name), path) for path in sorted(folder.iterdir())]
+    return [(match[1], match[2], path) for match, path in matches if match and match[3] == ending(path.name)]
 
 
 def _lits(folder: Path) -> list[Case]:
     files: dict[str, dict[str, Path]] = {"volume": {}, "segmentation": {}}
     twice = []
-    for path in sorted(folder.iterdir()):
-        if _is_lits(path.name):
-            kind, number = path.name.split(".")[0].split("-")
-            twice += [f"{kind}-{number}"] if number in files[kind] else []
-            files[kind][number] = path
+    for kind, number, path in lits_files(folder):
+        twice += [f"{kind}-{number}"] if number in files[kind] else []
+        files[kind][number] = path
     if twice:
         raise InputError(f"{folder} holds {shortened(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
     if alone := [path.name for number, path in files["segmentation"].items() if number not in files["volume"]]:

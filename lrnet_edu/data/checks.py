@@ -10,7 +10,7 @@ import numpy as np
 
 from lrnet_edu.data.nifti import Volume, check_same_grid, read_grid
 from lrnet_edu.data.preprocessing import Preprocessing
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_each
 
 _MOST_NEW_VOXELS = 2**22  # of a prepared scan, unless it has ...
 _MOST_GROWTH = 30  # ... fewer than this for each voxel of its file
@@ -18,16 +18,7 @@ _MOST_GROWTH = 30  # ... fewer than this for each voxel of its file
 
 def check_pairs(pairs: Iterable[tuple[Path, Path]]) -> None:
     """Raise one InputError for all pairs (image, mask) that lie on different grids, or whose headers cannot be read."""
-    faults = []
-    for image, mask in pairs:
-        try:
-            check_same_grid(read_grid(image), read_grid(mask), image, mask)
-        except InputError as error:
-            faults.append(str(error).rstrip("."))
-    if faults:
-        number = f"{len(faults)} cases cannot be used: " if len(faults) > 1 else ""
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise InputError(f"{number}{'; '.join(faults[:5])}{more}.")
+    check_each(lambda pair: check_same_grid(read_grid(pair[0]), read_grid(pair[1]), *pair), pairs)
 
 
 def check_growth(path: str | Path, image: Volume, settings: Preprocessing) -> None:

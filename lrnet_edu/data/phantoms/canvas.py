@@ -29,9 +29,15 @@ class Canvas:
         box: where a ``part`` lies in the whole, an index for arrays of the whole.
     """
 
-    def __init__(self, shape: tuple[int, int, int], spacing: tuple[float, float, float], rng: np.random.Generator):
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        spacing: tuple[float, float, float],
+        rng: np.random.Generator,
+        body_scale: tuple[Sequence[float], Sequence[float]] = ((1.0,) * 3, (1.0,) * 3),
+    ):
         self.rng = rng
-        scale = rng.uniform([0.96, 0.95, 0.95], [1.03, 1.05, 1.03])  # (z, y, x)
+        scale = rng.uniform(*body_scale)  # (z, y, x)
         self.axes = [(np.arange(n) - (n - 1) / 2) * s / k for n, s, k in zip(shape, spacing, scale, strict=True)]
         straight = np.meshgrid(*self.axes, indexing="ij")
         self.z, self.y, self.x = (a + WARP_MM * self.noise(65.0).clip(-2, 2) for a in straight)  # (D, H, W)

@@ -13,9 +13,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas, Point, cut, join
+from lrnet_edu.data.phantoms.settings import PhantomSettings
 
-LIVER_HU = (114.0, 120.0)  # parenchyma; the whole organ measures 102-118, its rim blurs into the fat around
-VESSEL_HU = (165.0, 190.0)  # aorta, portal and hepatic veins
 SIDES = (1, -1)  # the patient's right, left
 
 
@@ -27,9 +26,9 @@ class Anatomy(NamedTuple):
     liver_hu: float
 
 
-def paint_anatomy(body: Canvas) -> Anatomy:
+def paint_anatomy(body: Canvas, settings: PhantomSettings) -> Anatomy:
     """Paint everything but the lesions; the order is the painter's."""
-    vessel_hu, liver_hu = body.rng.uniform(*VESSEL_HU), body.rng.uniform(*LIVER_HU)
+    vessel_hu, liver_hu = body.rng.uniform(*settings.vessel_hu), body.rng.uniform(*settings.liver_hu)
     skin, cavity = _trunk(body)
     chest = _lungs_and_heart(body, cavity)
     spine = _spine(body)

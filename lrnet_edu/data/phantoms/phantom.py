@@ -1,7 +1,7 @@
 """Phantom abdominal CTs with a liver and its tumours, made from a seed alone, and the course's sample data.
 
 Every organ is a signed distance in the coordinates of one standard body, painted organ over organ
-(``phantom_organs`` on a ``phantom_canvas``). What makes two cases differ is a scale, a smooth warp that bends
+(``organs`` on a ``canvas``). What makes two cases differ is a scale, a smooth warp that bends
 all organs together, and a variation of each organ; then come the lesions and the scanner.
 
 Orientation: arrays are (D, H, W) = (z, y, x), indices growing towards the patient's head, front and RIGHT.
@@ -11,38 +11,25 @@ the patient's right at the left of the picture and the front on top, show ``imag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
-from tqdm import tqdm
 
 from lrnet_edu.data import nifti
+from lrnet_edu.data.cases import lits_files
 from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas
 from lrnet_edu.data.phantoms.organs import Anatomy, paint_anatomy
+from lrnet_edu.data.phantoms.settings import GRIDS as GRIDS
+from lrnet_edu.data.phantoms.settings import SETS, PhantomSettings
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import shortened
+from lrnet_edu.support.progress import progress
 
-# What makes a phantom hard. Source: 3D-IRCADb cases 1 and 17 and one case of LiTS, measured: liver 102-118
-# HU, lesions 20-50 HU darker, noise sigma 10-20 HU, 2 to 70 lesions from a few voxels to a large part of a
-# lobe; some cases have none. Phantoms have fewer and larger lesions, for their voxels are larger.
-LESION_CONTRAST_HU = (-64.0, -38.0)  # to the parenchyma, drawn for every lesion; blur takes some of it away
-LESION_RADIUS_MM = (4.0, 28.0)  # log-uniform
-LEADING_RADIUS_MM = 22.0  # the largest lesion of a case has at least this radius
-LESION_COUNT = (1, 10)  # small numbers are more frequent
-LESION_EDGE_MM = (1.5, 5.0)  # half width of the blurred border
-NECROSIS_HU = -22.0  # the dead core of some large lesions, beside the rest of the lesion
-NOISE_SIGMA_HU = (11.0, 17.0)  # drawn for every scan
-
-
-GRIDS = (  # shape (D, H, W) and spacing (z, y, x) in mm, anisotropic and unequal as in LiTS
-    ((40, 128, 128), (5.0, 2.7, 2.7)),
-    ((32, 128, 128), (6.0, 2.75, 2.75)),
-    ((48, 120, 120), (4.0, 2.9, 2.9)),
-    ((36, 128, 128), (5.5, 2.65, 2.65)),
-    ((56, 112, 112), (3.5, 3.1, 3.1)),
-)
+COMMITTED = 20  # cases in data_samples/
 
 
 class Sample(NamedTuple):
@@ -55,13 +42,12 @@ class Sample(NamedTuple):
     axes: str  # where the stored indices i, j, k grow to, as nibabel's ``aff2axcodes`` says it
 
 
-COMMITTED = 20  # cases in data_samples/
-STORED_OTHERWISE = {3: "LPS", 8: "PIR"}  # flipped twice; sagittal slices: readers must honour the affine
-
-
-def sample(number: int) -> Sample:
-    """The recipe of case ``number``; every sixth is healthy."""
-    return Sample(number, *GRIDS[number % len(GRIDS)], number % 6 != 5, STORED_OTHERWISE.get(number, "RAS"))
+def sample(number: int, which: str = "course") -> Sample:
+    """The recipe of case ``number`` of a set."""
+    settings = SETS[which]
+    shape, spacing = settings.grids[number % len(settings.grids)]
+    lesions = number % settings.healthy_every != settings.healthy_every - 1
+    return Sample(number, shape, spacing, lesions, dict(settings.stored_otherwise).get(number, "RAS"))
 
 
 @dataclass(frozen=True)
@@ -81,10 +67,14 @@ class Phantom:
     @property
     def affine(self) -> Array:
         """(4, 4) from voxel indices (x, y, z) to RAS+ mm, the volume's middle at the origin."""
-        step = np.array(self.spacing[::-1])
-        affine = np.diag([*step, 1.0])
-        affine[:3, 3] = -step * (np.array(self.image.shape[::-1]) - 1) / 2
-        return affine
+        return _affine(self.image.shape, self.spacing)
+
+
+def _affine(shape: Sequence[int], spacing: Sequence[float]) -> Array:
+    step = np.array(spacing[::-1])
+    affine = np.diag([*step, 1.0])
+    affine[:3, 3] = -step * (np.array(shape[::-1]) - 1) / 2
+    return affine
 
 
 def phantom(
@@ -93,6 +83,7 @@ def phantom(
     shape: tuple[int, int, int] = (40, 128, 128),
     spacing: tuple[float, float, float] = (5.0, 2.7, 2.7),
     lesions: bool = True,
+    settings: PhantomSettings = SETS["course"],
 ) -> Phantom:
     """Make one phantom CT. The same arguments give the same voxels.
 
@@ -102,42 +93,52 @@ def phantom(
             all around the volume's middle; a smaller ``shape * spacing`` shows a part of it.
         spacing: mm per voxel (z, y, x).
         lesions: False for the same body, healthy.
+        settings: of the set, see :data:`lrnet_edu.data.phantoms.settings.SETS`.
 
     Returns:
         Image, LiTS labels and spacing.
     """
-    for_anatomy, for_lesions, for_scan = (np.random.default_rng([seed, stream]) for stream in range(3))
-    body = Canvas(shape, spacing, for_anatomy)
-    anatomy = paint_anatomy(body)
+    for_anatomy, for_lesions, for_scan = (np.random.default_rng([seed, stream, *settings.salt]) for stream in range(3))
+    body = Canvas(shape, spacing, for_anatomy, settings.body_scale)
+    anatomy = paint_anatomy(body, settings)
     mask = (anatomy.liver < 0).astype(np.uint8)  # (D, H, W)
     if lesions:
-        mask[_paint_lesions(body, anatomy, for_lesions) & (mask == 1)] = 2
-    return Phantom(_scan(body, anatomy.skin, for_scan), mask, spacing)
+        mask[_paint_lesions(body, anatomy, for_lesions, settings) & (mask == 1)] = 2
+    return Phantom(_scan(body, anatomy.skin, for_scan, settings), mask, spacing)
 
 
-def write_samples(folder: str | Path, cases: int = COMMITTED) -> list[Path]:
-    """Write the course's sample data in the layout of LiTS.
+def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:
+    """Write phantoms number ``first``, ``first + 1``, ... in the layout of LiTS.
 
     Args:
         folder: where ``volume-N.nii.gz`` and ``segmentation-N.nii.gz`` go; made if missing. No file is replaced.
-        cases: how many; those beyond the committed ones are made in the same way.
+        cases: how many.
+        first: number of the first one.
+        which: the set, "course" (whose first twenty are the course's sample data), "study" or "study-b".
 
     Returns:
         The files, each volume followed by its segmentation. Equal voxels and headers every time.
 
     Raises:
-        InputError: if the folder cannot be written, or holds another file of such a name; nothing is written then.
+        InputError: if the folder cannot be written, or holds other scans; nothing is written then.
     """
-    recipes = [(recipe, _files(Path(folder), recipe)) for recipe in map(sample, range(cases))]
+    folder = Path(folder)
+    if which not in SETS:
+        raise InputError(f"There is no set of phantoms {which!r}; choose one of {', '.join(SETS)}.")
+    _check_no_others(folder, which)
+    recipes = [(recipe, _files(folder, recipe)) for recipe in (sample(first + i, which) for i in range(cases))]
     recipes.sort(key=lambda pair: not any(path.exists() for path in pair[1]))  # what may be refused comes first
-    for recipe, paths in tqdm(recipes, "Making phantoms", unit="case", dynamic_ncols=True):
-        case = phantom(recipe.seed, shape=recipe.shape, spacing=recipe.spacing, lesions=recipe.lesions)
+    for recipe, paths in progress(recipes, "Making phantoms", unit="case"):
+        case = phantom(
+            recipe.seed, shape=recipe.shape, spacing=recipe.spacing, lesions=recipe.lesions, settings=SETS[which]
+        )
         stored = [_stored_along(recipe.axes, data, case.affine) for data in (case.image, case.mask)]
-        for path, volume in zip(paths, stored, strict=True):
-            _refuse_another(path, *volume)
+        for path, (data, _) in zip(paths, stored, strict=True):
+            if path.exists() and not np.array_equal(nifti.read_image(path).data, data):
+                raise InputError(f"{path} exists and is no phantom; name another folder, or move it away.")
         for path, volume in zip(paths, stored, strict=True):
             if not path.exists():
-                nifti.write(path, *volume)
+                nifti.write(path, *volume, description=_description(which))
     return [path for _, paths in sorted(recipes) for path in paths]
 
 
@@ -145,18 +146,25 @@ def _files(folder: Path, recipe: Sample) -> list[Path]:
     return [folder / f"{name}-{recipe.seed}.nii.gz" for name in ("volume", "segmentation")]
 
 
-def _refuse_another(path: Path, data: Array, affine: Array) -> None:
-    """Raise InputError if the path exists and does not hold this volume (D, H, W)."""
-    if not path.exists():
-        return
-    try:
-        there = nifti.read_image(path)
-        same = there.data.shape == data.shape and np.array_equal(there.data, data)
-        if same and np.allclose(there.affine, affine, atol=1e-4):
-            return
-    except InputError:  # damaged, or no NIfTI at all
-        pass
-    raise InputError(f"{path} exists and is no sample CT; name another folder, or move it away.")
+def _description(which: str) -> str:
+    return "" if which == "course" else f"lrnet_edu samples {which}"
+
+
+def _check_no_others(folder: Path, which: str) -> None:
+    """Raise InputError if a folder holds scans that, by their headers, are no phantoms of this set."""
+    others = [path.name for path in folder.glob("dataset.json")]
+    for _, number, path in lits_files(folder) if folder.is_dir() else ():
+        recipe = sample(int(number), which)
+        nothing = np.broadcast_to(np.uint8(0), recipe.shape)
+        place = nifti.Volume(*_stored_along(recipe.axes, nothing, _affine(recipe.shape, recipe.spacing)))
+        try:
+            there = nifti.read_grid(path)
+            ours = nifti.same_grid(there, place) and there.header["descrip"].item() == _description(which).encode()
+        except InputError:  # damaged, or no NIfTI at all
+            ours = False
+        others += [] if ours else [path.name]
+    if others:
+        raise InputError(f"{folder} holds scans that are no phantoms ({shortened(others)}); name another folder.")
 
 
 def _stored_along(axes: str, data: Array, affine: Array) -> tuple[Array, Array]:
@@ -167,13 +175,13 @@ def _stored_along(axes: str, data: Array, affine: Array) -> tuple[Array, Array]:
     return apply_orientation(data.T, turn).T, affine @ inv_ornt_aff(turn, data.T.shape)
 
 
-def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> Array:
+def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator, settings: PhantomSettings) -> Array:
     """Tumours of many sizes, a few mm apart, the large ones deeper in the liver; their voxels (D, H, W)."""
-    low, high = LESION_COUNT
+    low, high = settings.lesion_count
     count = low + int((high + 1 - low) * rng.uniform() ** 1.2)
-    smallest, largest = np.log(LESION_RADIUS_MM)
+    smallest, largest = np.log(settings.lesion_radius_mm)
     radii = np.sort(np.exp(rng.uniform(smallest, largest, count)))[::-1]
-    radii[0] = max(radii[0], LEADING_RADIUS_MM)
+    radii[0] = max(radii[0], settings.leading_radius_mm)
     lesions = np.full(body.image.shape, FAR)
     for radius in radii:
         room = np.flatnonzero((anatomy.liver < -0.5 * radius) & (lesions > radius + 5))
@@ -181,38 +189,44 @@ def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> 
             voxel = np.unravel_index(rng.choice(room), lesions.shape)
             centre = np.array([body.x[voxel], body.y[voxel], body.z[voxel]])
             part = body.part(centre, 2 * radius + 8)
-            lesion = _paint_lesion(part, centre, radius, anatomy.liver[part.box], anatomy.liver_hu, rng)
+            lesion = _paint_lesion(part, centre, radius, anatomy.liver[part.box], anatomy.liver_hu, rng, settings)
             lesions[part.box] = np.minimum(lesions[part.box], lesion)
     return lesions < 0
 
 
 def _paint_lesion(
-    part: Canvas, centre: Array, radius: float, liver: Array, liver_hu: float, rng: np.random.Generator
+    part: Canvas,
+    centre: Array,
+    radius: float,
+    liver: Array,
+    liver_hu: float,
+    rng: np.random.Generator,
+    settings: PhantomSettings,
 ) -> Array:
     """One tumour: a dented ellipsoid with its own contrast, border and, if large, perhaps a dead core."""
     stretched = radius * np.exp(rng.normal(0, 0.15, 3))
     lesion = part.ellipsoid(centre, stretched, turn=rng.uniform(0, 180, 2), jitter=0.0)
     lesion = lesion + radius * (0.14 * part.noise(max(radius, 8.0), rng) + 0.06 * part.noise(5.0, rng))
-    hu = liver_hu + rng.uniform(*LESION_CONTRAST_HU)
-    edge = min(rng.uniform(*LESION_EDGE_MM), 0.5 * radius)
+    hu = liver_hu + rng.uniform(*settings.lesion_contrast_hu)
+    edge = min(rng.uniform(*settings.lesion_edge_mm), 0.5 * radius)
     part.paint(np.maximum(lesion, liver + 1), hu + 4 * part.noise(6.0, rng), edge)
     if radius > 11 and rng.uniform() < 0.45:
         core = lesion + radius * (0.45 + 0.12 * part.noise(8.0, rng))
-        part.paint(np.maximum(core, liver + 1), hu + NECROSIS_HU, 2.5)
+        part.paint(np.maximum(core, liver + 1), hu + settings.necrosis_hu, 2.5)
     return lesion
 
 
-def _scan(body: Canvas, skin: Array, rng: np.random.Generator) -> Array:
+def _scan(body: Canvas, skin: Array, rng: np.random.Generator, settings: PhantomSettings) -> Array:
     """What the scanner adds: partial volume, calibration, the noise of a soft kernel; (D, H, W) int16.
 
     Noise is stronger in the middle of the body, where the rays' way is longest, and absent from the air
     around, which keeps the files small."""
-    image = ndimage.gaussian_filter(body.image, (0.45, 0.5, 0.5))
-    grain = ndimage.gaussian_filter(rng.standard_normal(image.shape), (0.3, 0.65, 0.65))
+    image = ndimage.gaussian_filter(body.image, settings.blur)
+    grain = ndimage.gaussian_filter(rng.standard_normal(image.shape), settings.grain)
     mottle = ndimage.gaussian_filter(rng.standard_normal(image.shape), (0.8, 2.5, 2.5))
     noise = grain / grain.std() + 0.35 * mottle / mottle.std()
     depth = 1.1 - 0.3 * np.hypot(body.x / 160, body.y / 112).clip(0, 1)
-    noise *= rng.uniform(*NOISE_SIGMA_HU) * depth / noise.std()
+    noise *= rng.uniform(*settings.noise_sigma_hu) * depth / noise.std()
     noise += rng.normal(0, 1) + 1.5 * body.noise(80.0, rng)  # calibration, and how it drifts across the body
     image += np.where(skin < 4, noise, 0)
     return image.round().clip(-1000, 1500).astype(np.int16)
