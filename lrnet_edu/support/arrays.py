@@ -11,6 +11,12 @@ import numpy as np
 
 from lrnet_edu.support.errors import InputError
 
+_IMAGES = {
+    "SimpleITK": ("a SimpleITK image", "sitk.GetArrayFromImage({0})"),
+    "nibabel": ("a nibabel image, (x, y, z)", "np.asarray({0}.dataobj).transpose()"),
+    "torchio": ("a TorchIO image, (channel, x, y, z)", "{0}.numpy()[0].transpose(2, 1, 0)"),
+}
+
 
 def plain_array(volume: Any, name: str) -> np.ndarray:
     """The numbers of an array, a tensor on any device, or a list of lists, as they are and where they are.
@@ -22,17 +28,12 @@ def plain_array(volume: Any, name: str) -> np.ndarray:
     Raises:
         InputError: for what has its axes in another order, hides some of its values, or holds no real numbers.
     """
-    if isinstance(volume, np.ma.MaskedArray):
+    if np.ma.is_masked(volume):
         raise InputError(f"The {name} is a masked array, whose hidden voxels could be anything; give {name}.filled(0).")
-    kind = f"{type(volume).__module__}.{type(volume).__qualname__}"
-    if kind.startswith("SimpleITK."):
-        raise InputError(f"The {name} is a SimpleITK image; give sitk.GetArrayFromImage({name}).")
-    if kind.startswith("nibabel."):
-        raise InputError(f"The {name} is a nibabel image, (x, y, z); give np.asarray({name}.dataobj).transpose().")
-    if kind.startswith("torchio."):
-        raise InputError(
-            f"The {name} is a TorchIO image, (channel, x, y, z); give {name}.numpy()[0].transpose(2, 1, 0)."
-        )
+    made_by = {base.__module__.split(".")[0] for base in type(volume).__mro__}
+    for library, (what, advice) in _IMAGES.items():
+        if library in made_by:
+            raise InputError(f"The {name} is {what}; give {advice.format(name)}.")
     torch = sys.modules.get("torch")  # who has a tensor has imported it
     if torch is not None and isinstance(volume, torch.Tensor):
         return _array_of_tensor(volume, name)
@@ -49,14 +50,15 @@ def plain_array(volume: Any, name: str) -> np.ndarray:
 def _array_of_tensor(tensor: Any, name: str) -> np.ndarray:
     import torch
 
-    tensor = tensor.detach().as_subclass(torch.Tensor)
-    if tensor.is_complex() or tensor.layout != torch.strided:
-        raise InputError(f"The {name} is a complex or a sparse tensor; give tensor.real or tensor.to_dense().")
-    tensor = tensor.cpu()
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise InputError(f"The {name} is a sparse or quantized tensor; give {name}.to_dense() or {name}.dequantize().")
+    if tensor.is_complex():
+        raise InputError(f"The {name} is a complex tensor; give {name}.real or {name}.abs().")
+    tensor = tensor.as_subclass(torch.Tensor)
     try:
-        return tensor.numpy()
+        return tensor.numpy(force=True)
     except TypeError:  # bfloat16 and the 8-bit floats have no counterpart in NumPy
-        return tensor.float().numpy()
+        return tensor.float().numpy(force=True)
 
 
 def checked_spacing(spacing: Sequence[float] | None, axes: int = 3) -> tuple[float, ...]:
