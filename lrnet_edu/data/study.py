@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.data.baseline import location_baseline
+from lrnet_edu.data.boxes import cropped_around
 from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.cases import Case, find_cases, misnamed
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import read_json, shortened
-from lrnet_edu.support.labels import Labels, parse_labels
+from lrnet_edu.support.labels import Labels, format_labels, parse_labels
 
 PARTS = ("train", "validation", "test")
 
@@ -124,21 +125,27 @@ class Study:
 
     def describe(self) -> str:
         """What was found and chosen, and what a guess by location alone scores."""
-        numbers = ", ".join(f"{len(self.split[part])} {part}" for part in PARTS)
+        counts = ", ".join(f"{len(self.split[part])} {part}" for part in PARTS)
         window = self.preprocessing.window
         scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
-        lines = [f"Cases: {numbers}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
+        lines = [f"Cases: {counts}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
         if self.without_mask:
             lines.append(f"Left out, as they have no mask: {shortened(self.without_mask)}.")
         if self.misnamed:
             lines.append(f"Left out, as their names are no volume-N, segmentation-N: {shortened(self.misnamed)}.")
         remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
+        label = format_labels(self.labels)
+        if cropped_around(self.data, label):
+            lines.append(
+                "The object lies in the very middle of every scan, which gives it away; scans cut at random boxes are "
+                f"written by: lrnet-edu crop {self.data} OUT --random-boxes {label}"
+            )
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
             listed = ", ".join(
-                f"{'no case holds it' if np.isnan(score) else f'{score:.3f}'} (label {'+'.join(map(str, numbers))})"
-                for score, numbers in zip(scores, self.labels, strict=True)
+                f"{'no case holds it' if np.isnan(score) else f'{score:.3f}'} (label {format_labels((group,))})"
+                for score, group in zip(scores, self.labels, strict=True)
             )
             lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {listed}")
         return "\n".join(lines)
@@ -185,7 +192,7 @@ def check_learnable(cached: Mapping[str, Sequence[CachedCase]], labels: Labels) 
             others = [name for names in holders.values() for name in names]
             elsewhere = f"it is in {shortened(others)}" if others else "nor does another, within the body"
             raise InputError(
-                f"No training case holds label {'+'.join(map(str, group))} ({elsewhere}): choose the training cases "
+                f"No training case holds label {format_labels((group,))} ({elsewhere}): choose the training cases "
                 "with --split, or look at the masks."
             )
 
