@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.data.baseline import location_baseline
-from lrnet_edu.data.boxes import cropped_around
 from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.cases import Case, find_cases, misnamed
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
@@ -135,12 +134,6 @@ class Study:
             lines.append(f"Left out, as their names are no volume-N, segmentation-N: {shortened(self.misnamed)}.")
         remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
-        label = format_labels(self.labels)
-        if cropped_around(self.data, label):
-            lines.append(
-                "The object lies in the very middle of every scan, which gives it away; scans cut at random boxes are "
-                f"written by: lrnet-edu crop {self.data} OUT --random-boxes {label}"
-            )
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
             listed = ", ".join(
