@@ -13,10 +13,12 @@ import torch
 from generated import DEVICES, masks, shapes, symmetries
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import (
     DiceLoss,
     DistanceRegressionLoss,
@@ -29,7 +31,9 @@ from lrnet_edu.losses import (
     WeightedCrossEntropyLoss,
     map_regression_loss,
 )
-from lrnet_edu.networks import LRNet
+from lrnet_edu.losses.inputs import check_map
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.trained import load_pretrained_lrnet
 
 MASK_LOSSES = [
     DiceLoss(),
@@ -169,6 +173,31 @@ def test_a_plane_costs_what_one_slice_costs(loss: nn.Module, output: Any) -> Non
     torch.testing.assert_close(loss(p.unsqueeze(2), target.unsqueeze(axis)), loss(p, target))
 
 
+# ---- what a map loss takes for a map
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data(), axes=st.integers(2, 3))
+def test_a_genuine_map_is_never_refused(kind: str, data: st.DataObject, axes: int) -> None:
+    mask = torch.from_numpy(data.draw(masks(axes=axes)).copy())
+    options = {"connectivity": data.draw(st.sampled_from([4, 8] if axes == 2 else [6, 18, 26])),
+               "outside": data.draw(st.sampled_from(["distance", "inverse"]))}  # fmt: skip
+    phi = distance_map(torch.stack((mask, mask.flip(0)))[None], kind, **options)  # (1, 2, D, H, W)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        check_map(phi.to(dtype), kind, "It")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data(), axes=st.integers(2, 3))
+def test_a_mask_or_another_kind_is_refused_where_a_lesion_has_a_core(kind: str, data: st.DataObject, axes: int) -> None:
+    seeds = np.pad(data.draw(masks(axes=axes)), 2)
+    seeds[(2,) * axes] = True
+    mask = ndimage.binary_dilation(seeds, np.ones((3,) * axes))  # three voxels thick at least
+    for wrong in (mask.astype(np.float32), *(distance_map(mask, other) for other in KINDS if other != kind)):
+        with pytest.raises(InputError, match="distance_map"):
+            check_map(torch.from_numpy(wrong)[None, None], kind, "It")
+
+
 # ---- NumPy, CPU and GPU
 
 
@@ -185,10 +214,10 @@ def numpy_loss(loss: nn.Module, p: np.ndarray, labels: np.ndarray, phi: np.ndarr
 
     if isinstance(loss, DiceLoss):
         return np.mean([1 - (2 * both[c] + eps) / (size[c] + predicted[c] + eps) for c in classes[1:]])
-    if isinstance(loss, TverskyLoss):
-        return np.mean([1 - tversky(c) for c in classes[1:]])
     if isinstance(loss, FocalTverskyLoss):
         return np.mean([max(1 - tversky(c), 1e-7) ** 0.75 for c in classes[1:]])
+    if isinstance(loss, TverskyLoss):
+        return np.mean([1 - tversky(c) for c in classes[1:]])
     if isinstance(loss, WeightedCrossEntropyLoss):
         w = [1.0, *(float(np.clip(size[0] / max(size[c], 1), 1e-3, 1e3)) for c in classes[1:])]
         return -sum(w[c] * (g * log)[:, c].sum() for c in classes) / sum(w[c] * size[c] for c in classes)
@@ -225,8 +254,7 @@ def test_numpy_and_torch_agree(device: str, loss: nn.Module, output: Any) -> Non
 @given(output=outputs(), alpha=st.floats(0, 100))
 def test_the_regression_loss_is_smooth_l1_by_numpy(device: str, output: Any, alpha: float) -> None:
     p, _, maps = output
-    torch.manual_seed(0)
-    lrnet = LRNet().double()
+    lrnet = load_pretrained_lrnet().double()
     with torch.no_grad():
         seen = torch.cat([lrnet(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in range(1, p.shape[1])], 1).numpy()
     gap = np.abs(seen - maps.numpy())

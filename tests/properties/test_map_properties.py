@@ -12,11 +12,12 @@ from generated import DEVICES, masks, paddings, spacings, symmetries
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lrnet_edu.distance_maps import KINDS, distance_map
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.kinds import KINDS
 
 any_axes = st.integers(2, 3)
-kinds = st.sampled_from(KINDS)
-inside_kinds = st.sampled_from([kind for kind in KINDS if kind != "SNI-DM"])  # they are 0 outside the object
+kinds = st.sampled_from(list(KINDS))
+inside_kinds = st.sampled_from([kind for kind, row in KINDS.items() if row.outside is None])
 
 
 @st.composite
