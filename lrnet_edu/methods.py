@@ -185,6 +185,7 @@ def lrnet_of(config: Config) -> LRNet:
     return lrnet
 
 
+BASELINE = "dice"  # what every row of a table is compared with
 METHODS: dict[str, Method] = {
     "dice": Method("M-Net + Dice", losses.DiceLoss),
     "mapdice": Method("M-Net + MapDice", losses.MapDiceLoss, target="NI-DM"),  # other kinds leave [0, 1]

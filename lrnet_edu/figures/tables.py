@@ -9,7 +9,7 @@ import numpy as np
 
 from lrnet_edu.figures.palette import BLACK, GREY
 from lrnet_edu.figures.picture import Picture, colour_of, styled
-from lrnet_edu.study.rows import BASELINE, TABLES
+from lrnet_edu.methods import BASELINE
 
 LEFT_END = -0.45  # of the axis, in DC, unless a row's mean lies further out
 
@@ -26,8 +26,7 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
         result: what :func:`lrnet_edu.study.table.build_table` returned.
     """
     rows = [row for row in result["rows"] if row["comparison"]]
-    baseline = next((row for row in result["rows"] if row["row"] == BASELINE), None)
-    printed = next(row for row in TABLES[result["table"]].rows if row.key == BASELINE).paper["DC"]
+    baseline: Mapping[str, Any] = next((row for row in result["rows"] if row["row"] == BASELINE), {})
     figure = Picture(1.9 + 0.34 * max(1, len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=BLACK, lw=1.5)
@@ -38,7 +37,8 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
         axes.plot(by_seed, np.full(len(by_seed), y + 0.28), "|", color=GREY, ms=7, mew=1.5)
         face = colour if c["verdict"] != "not distinguishable" else "white"
         axes.plot(c["difference"], y, "o", ms=8, mfc=face, mec=colour, mew=2, zorder=3)
-        axes.plot(row["paper"]["DC"] - printed, y, "D", ms=6, mfc="none", mec=BLACK, mew=1.2)
+        if (printed := paper_difference(row, baseline)) is not None:
+            axes.plot(printed, y, "D", ms=6, mfc="none", mec=BLACK, mew=1.2)
     left = max(axes.get_xlim()[0], min([LEFT_END, *(row["comparison"]["difference"] - 0.05 for row in rows)]))
     axes.set_xlim(left=left)
     for y, row in enumerate(rows):
@@ -64,13 +64,17 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
     return figure.finish(alt_text(result, rows))
 
 
-def seed_differences(row: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[float]:
+def seed_differences(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[float]:
     """DC of each seed that both have finished, minus the baseline's."""
-    if baseline is None:
-        return []
     theirs = dict(zip(baseline["seeds"], baseline["by_seed"]["DC"], strict=True))
     ours = zip(row["seeds"], row["by_seed"]["DC"], strict=True)
     return [dc - theirs[seed] for seed, dc in ours if seed in theirs]
+
+
+def paper_difference(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> float | None:
+    """The difference in DC that the paper prints; None for a row that is not the paper's."""
+    printed = [one["paper"].get("DC") for one in (row, baseline)]
+    return None if None in printed else printed[0] - printed[1]
 
 
 def alt_text(result: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:

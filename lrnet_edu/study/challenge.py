@@ -12,14 +12,16 @@ Within a case they are matched in five steps:
 1. The voxels that every predicted lesion shares with every reference lesion are counted.
 2. Reference lesions that share most of their voxels with the same predicted lesion are merged into one.
 3. Each predicted lesion is given to the one reference lesion, merged or not, that it shares most voxels with.
-4. Predicted lesions given to the same reference lesion are merged.
-5. Such a pair is detected if its intersection over union EXCEEDS a threshold, and there are two: 0 and 0.5.
+4. Predicted lesions given to the same reference lesion are merged: that is a pair.
+5. A pair is detected if its intersection over union EXCEEDS a threshold, and there are two: 0 and 0.5.
 
 Where two lesions tie, the one that comes first in the volume's order (z, y, x) is taken.
 
-True positives are the unmerged reference lesions of the detected pairs. False negatives are the other reference
-lesions. False positives are the predicted lesions minus the true positives: one predicted lesion that covers
-three real ones makes three true positives and MINUS TWO false ones. That is the board's count, and kept here.
+The program's true positives are the number of pairs, minus all reference lesions in the pairs that are not detected. A
+detected pair counts one, however many lesions were merged in it, an undetected one costs them all, and the number can
+fall below 0. False positives are the predicted lesions minus the true positives, false negatives the reference lesions
+minus the true positives. That is how the board counts, not what its words say, so the lesions themselves are counted
+beside it: a reference lesion is found if it is in a detected pair, and a predicted lesion is false if it is in none.
 
 Two conventions differ from the paper's criteria: RVD is ``(|R| - |P|) / |P|``, of the opposite sign and relative
 to the prediction; and where there is nothing to measure a score is not undefined but the worst (``WORST``).
@@ -30,53 +32,54 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from lrnet_edu.metrics import case_scores, cropped_pair, voxel_size
+from lrnet_edu.metrics import case_scores, cropped_pair, dice_of_counts, voxel_size
+from lrnet_edu.study.lesions import shared_voxels
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components
 
 LESION = 2  # the liver is this label and 1
 THRESHOLDS = (0.0, 0.5)  # of intersection over union; the scores of lesions are those of pairs above the last
 NOTHING = 9001.0  # what the board writes for a distance, an RVD or a burden that cannot be measured
-WORST = {
-    "dice": 0.0,
-    "jaccard": 0.0,
-    "voe": 1.0,
-    "rvd": NOTHING,
-    "assd": NOTHING,
-    "rmsd": NOTHING,
-    "msd": NOTHING,
-}
+WORST = {"dice": 0.0, "jaccard": 0.0, "voe": 1.0, "rvd": NOTHING, "assd": NOTHING, "rmsd": NOTHING, "msd": NOTHING}
+
+Pair = tuple[list[int], list[int], int]  # numbers of predicted and of reference lesions, and their common voxels
 
 
 @dataclass(frozen=True)
 class Detection:
-    """How many lesions of a set were found, at one threshold; the module says what counts as found.
+    """How many lesions of a set were found, at one threshold, as the board counts and as one would expect.
 
     Attributes:
-        true_positives: Reference lesions found.
-        false_positives: Predicted lesions minus true positives; below 0 where one covers several real ones.
-        false_negatives: Reference lesions not found.
+        true_positives: The board's; below 0 where many undetected lesions were merged.
+        false_positives: Predicted lesions minus the true positives.
+        false_negatives: Reference lesions minus the true positives.
+        found: Reference lesions in detected pairs.
+        missed: The other reference lesions.
+        false_lesions: Predicted lesions in no detected pair.
     """
 
     true_positives: int
     false_positives: int
     false_negatives: int
+    found: int
+    missed: int
+    false_lesions: int
 
     @property
     def precision(self) -> float:
-        """True positives for each predicted lesion; above 1 where one covers several, NaN without any."""
+        """The board's: true positives for each predicted lesion; NaN without any."""
         predicted = self.true_positives + self.false_positives
         return self.true_positives / predicted if predicted else math.nan
 
     @property
     def recall(self) -> float:
-        """Share of the reference lesions that were found; NaN without any."""
+        """The board's: true positives for each reference lesion; NaN without any."""
         wanted = self.true_positives + self.false_negatives
         return self.true_positives / wanted if wanted else math.nan
 
@@ -115,8 +118,8 @@ class _Case:
 
     detection: dict[float, Detection]
     pairs: list[dict[str, float]]
-    lesion: tuple[int, int, int]
-    liver: tuple[int, int, int]
+    lesion: list[int]
+    liver: list[int]
     liver_scores: dict[str, float] | None  # None: no voxel of the prediction equals 1
     burden: float
 
@@ -137,27 +140,26 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
         InputError: If there is no case, the volumes of one are not (D, H, W) of one shape, hold NaN, fractional
             or negative values, or its spacing is not three positive numbers.
     """
-    scored = [_score_case(*case) for case in cases]
+    scored = [_score_case(case) for case in cases]
     if not scored:
         raise InputError("There are no cases to score; give at least one.")
     pairs = [pair for case in scored for pair in case.pairs]
-    livers = [case.liver_scores or WORST for case in scored]
     burden = np.array([case.burden for case in scored])
     liver_dice = [0.0 if case.liver_scores is None else _dice(case.liver) for case in scored]
     return ChallengeScores(
         cases=len(scored),
         without_liver=sum(case.liver_scores is None for case in scored),
         pairs=len(pairs),
-        detection={threshold: _sum([case.detection[threshold] for case in scored]) for threshold in THRESHOLDS},
+        detection={t: Detection(*_sums(astuple(case.detection[t]) for case in scored)) for t in THRESHOLDS},
         lesion={
             "dice_per_case": float(np.mean([_dice(case.lesion) for case in scored])),
-            "dice_global": _dice(tuple(map(sum, zip(*(case.lesion for case in scored), strict=True)))),
+            "dice_global": _dice(_sums(case.lesion for case in scored)),
             **_mean(pairs or [WORST]),
         },
         liver={
             "dice_per_case": float(np.mean(liver_dice)),
-            "dice_global": _dice(tuple(map(sum, zip(*(case.liver for case in scored), strict=True)))),
-            **_mean(livers),
+            "dice_global": _dice(_sums(case.liver for case in scored)),
+            **_mean([case.liver_scores or WORST for case in scored]),
         },
         tumour_burden={
             "rms": float(np.sqrt(np.square(burden).mean())),
@@ -167,22 +169,21 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
     )
 
 
-def _score_case(prediction: Any, reference: Any, spacing: Sequence[float]) -> _Case:
+def _score_case(case: tuple[Any, Any, Sequence[float]]) -> _Case:
     """One case, in the box of its livers: lesions are liver as well."""
+    if not isinstance(case, tuple | list) or len(case) != 3:
+        raise InputError("challenge_scores takes a list of cases, each of them (prediction, reference, spacing).")
+    prediction, reference, spacing = case
     voxel_size(spacing)  # refused even where nothing is measured
     p, r = map(np.ascontiguousarray, cropped_pair(prediction, reference))  # label numbers (D, H, W)
-    has_liver = bool((p == 1).any())
     detection, pairs = _lesions(p == LESION, r == LESION, spacing)
-    lesion, liver = _overlap(p == LESION, r == LESION), _overlap(p >= 1, r >= 1)
+    lesion, liver = ([int(np.count_nonzero(mask)) for mask in (one & other, one, other)]
+                     for one, other in ((p == LESION, r == LESION), (p >= 1, r >= 1)))  # fmt: skip
     burden = [tumour / whole if whole else 0.0 for tumour, whole in zip(lesion[1:], liver[1:], strict=True)]
-    return _Case(
-        detection=detection,
-        pairs=pairs,
-        lesion=lesion,
-        liver=liver,
-        liver_scores=(_measured(p >= 1, r >= 1, spacing) if liver[2] else WORST) if has_liver else None,
-        burden=burden[1] - burden[0] if has_liver else NOTHING,
-    )
+    if not (p == 1).any():
+        return _Case(detection, pairs, lesion, liver, None, NOTHING)
+    liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
+    return _Case(detection, pairs, lesion, liver, liver_scores, burden[1] - burden[0])
 
 
 def _lesions(
@@ -191,37 +192,37 @@ def _lesions(
     """Which lesions of the masks (D, H, W) are detected, and what the pairs above the last threshold score."""
     predicted, number_predicted = connected_components(prediction, connectivity=6)
     wanted, number_wanted = connected_components(reference, connectivity=6)
-    matches = _match(predicted, wanted)
-    sizes = np.bincount(predicted[prediction]), np.bincount(wanted[reference])  # by the component's number
-
-    detected: dict[float, list[tuple[list[int], list[int]]]] = {threshold: [] for threshold in THRESHOLDS}
-    for ps, rs, intersection in matches:
-        union = int(sizes[0][ps].sum() + sizes[1][rs].sum()) - intersection
-        for threshold in THRESHOLDS:
-            if intersection > threshold * union:
-                detected[threshold].append((ps, rs))
-
-    detection = {}
-    for threshold, found in detected.items():
-        hits = sum(len(rs) for _, rs in found)
-        detection[threshold] = Detection(hits, number_predicted - hits, number_wanted - hits)
-
-    boxes = ndimage.find_objects(predicted), ndimage.find_objects(wanted)
+    sizes_p, sizes_r = np.bincount(predicted.ravel()), np.bincount(wanted.ravel())  # by the component's number
+    pairs, detection, detected = _match(predicted, wanted), {}, []
+    for threshold in THRESHOLDS:
+        detected = [
+            (ps, rs, common)
+            for ps, rs, common in pairs
+            if common > threshold * (int(sizes_p[ps].sum() + sizes_r[rs].sum()) - common)
+        ]
+        found = sum(len(rs) for _, rs, _ in detected)
+        hits = len(pairs) - (sum(len(rs) for _, rs, _ in pairs) - found)
+        detection[threshold] = Detection(
+            true_positives=hits,
+            false_positives=number_predicted - hits,
+            false_negatives=number_wanted - hits,
+            found=found,
+            missed=number_wanted - found,
+            false_lesions=number_predicted - sum(len(ps) for ps, _, _ in detected),
+        )
+    boxes_p, boxes_r = ndimage.find_objects(predicted), ndimage.find_objects(wanted)
     scores = []
-    for ps, rs in detected[THRESHOLDS[-1]]:
-        box = _joint_box([boxes[0][p - 1] for p in ps] + [boxes[1][r - 1] for r in rs])
+    for ps, rs, _ in detected:
+        box = _joint_box([boxes_p[p - 1] for p in ps] + [boxes_r[r - 1] for r in rs])
         scores.append(_measured(np.isin(predicted[box], ps), np.isin(wanted[box], rs), spacing))
     return detection, scores
 
 
-def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[tuple[list[int], list[int], int]]:
-    """Steps 1 to 4 of the module: pairs of merged lesions by their numbers, and the voxels that each pair shares.
+def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[Pair]:
+    """Steps 1 to 4 of the module."""
+    shared = list(zip(*(column.tolist() for column in shared_voxels(predicted, wanted)), strict=True))  # step 1
 
-    All that is needed is one table of the voxels shared, and it has few entries: most lesions never meet.
-    """
-    shared = _shared_voxels(predicted, wanted)  # step 1: {(p, r): voxels}, ordered by p, then r
-
-    favourite = _most_shared((r, p, voxels) for (p, r), voxels in shared.items())  # step 2: of each r the p
+    favourite = _most_shared((r, p, voxels) for p, r, voxels in shared)  # step 2: of each r the p
     together = defaultdict(list)
     for r in sorted(favourite):
         together[favourite[r]].append(r)
@@ -229,7 +230,7 @@ def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[tuple[list[int], l
     name = {r: first for first, rs in merged.items() for r in rs}
 
     shared_merged: dict[tuple[int, int], int] = defaultdict(int)
-    for (p, r), voxels in shared.items():
+    for p, r, voxels in shared:
         shared_merged[p, name[r]] += voxels
     owner = _most_shared((p, first, voxels) for (p, first), voxels in sorted(shared_merged.items()))  # step 3
 
@@ -237,15 +238,6 @@ def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[tuple[list[int], l
     for p, first in owner.items():
         given[first].append(p)
     return [(ps, merged[first], sum(shared_merged[p, first] for p in ps)) for first, ps in sorted(given.items())]
-
-
-def _shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> dict[tuple[int, int], int]:
-    """How many voxels each predicted component shares with each reference component; 0 is left out."""
-    both = (predicted > 0) & (wanted > 0)  # (D, H, W)
-    p, r = predicted[both].astype(np.int64), wanted[both].astype(np.int64)
-    factor = int(r.max(initial=0)) + 1
-    codes, voxels = np.unique(p * factor + r, return_counts=True)
-    return {divmod(code, factor): n for code, n in zip(codes.tolist(), voxels.tolist(), strict=True)}
 
 
 def _most_shared(entries: Iterable[tuple[int, int, int]]) -> dict[int, int]:
@@ -264,33 +256,18 @@ def _joint_box(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
 def _measured(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
     """What two masks (D, H, W) with an object in each score; the keys of ``WORST``."""
     scores = case_scores(p, r, spacing)
-    return {
-        "dice": scores.dice,
-        "jaccard": 1 - scores.voe,
-        "voe": scores.voe,
-        "rvd": (scores.reference_voxels - scores.prediction_voxels) / scores.prediction_voxels,
-        "assd": scores.assd,
-        "rmsd": scores.rmsd,
-        "msd": scores.msd,
-    }
-
-
-def _overlap(p: np.ndarray, r: np.ndarray) -> tuple[int, int, int]:
-    return int(np.count_nonzero(p & r)), int(np.count_nonzero(p)), int(np.count_nonzero(r))
+    rvd = (scores.reference_voxels - scores.prediction_voxels) / scores.prediction_voxels
+    return {name: scores.value(name) for name in WORST} | {"jaccard": 1 - scores.voe, "rvd": rvd}
 
 
 def _dice(overlap: Sequence[int]) -> float:
-    intersection, predicted, wanted = overlap
-    return 2 * intersection / (predicted + wanted) if predicted + wanted else 1.0
+    return dice_of_counts(overlap[0], overlap[1] + overlap[2])
 
 
 def _mean(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(one[name] for one in scores) / len(scores) for name in WORST}
 
 
-def _sum(counts: Sequence[Detection]) -> Detection:
-    return Detection(
-        sum(count.true_positives for count in counts),
-        sum(count.false_positives for count in counts),
-        sum(count.false_negatives for count in counts),
-    )
+def _sums(rows: Iterable[Sequence[int]]) -> list[int]:
+    """The sum of each column."""
+    return [sum(column) for column in zip(*rows, strict=True)]

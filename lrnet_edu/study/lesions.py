@@ -7,12 +7,12 @@ its small ones. A lesion is a 26-connected component, as in section 2.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.metrics import cropped_pair, voxel_size
+from lrnet_edu.metrics import cropped_pair, dice_of_counts, voxel_size
 from lrnet_edu.support.voxels import connected_components
 
 SIZES = (1.0, 5.0, 20.0)  # ml; balls of 6.2, 10.6 and 16.8 mm radius
@@ -21,32 +21,37 @@ SIZES = (1.0, 5.0, 20.0)  # ml; balls of 6.2, 10.6 and 16.8 mm radius
 def lesion_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> dict[str, Any]:
     """What became of every lesion of one case.
 
-    Args:
-        prediction: mask (D, H, W), as for :func:`lrnet_edu.metrics.case_scores`.
-        reference: mask of the same shape.
-        spacing: voxel size (z, y, x) in mm.
+    Takes what :func:`lrnet_edu.metrics.case_scores` takes, and raises the same.
 
     Returns:
         ``{"lesions": [{"ml", "dice"}, ...], "false_lesions": [ml, ...]}``, the volumes in ml. A lesion's Dice is that
         of its voxels with all predicted components that touch it, so that two lesions which were predicted as one
         both lose; it is 0 exactly if no voxel of the lesion was found. A false lesion touches none.
-
-    Raises:
-        InputError: as ``case_scores``.
     """
-    predicted, wanted = (
-        connected_components(volume != 0, connectivity=26) for volume in cropped_pair(prediction, reference)
-    )
-    p, r = (labels.ravel().astype(np.int64) for labels, _ in (predicted, wanted))
+    predicted, wanted = (connected_components(v != 0, connectivity=26)[0] for v in cropped_pair(prediction, reference))
     ml = math.prod(voxel_size(spacing).tolist()) / 1000
-    shape = (wanted[1] + 1, predicted[1] + 1)
-    shared = np.bincount(r * shape[1] + p, minlength=math.prod(shape)).reshape(shape)  # voxels, row 0 = background
-    sizes_p, sizes_r, overlap = shared.sum(axis=0)[1:], shared.sum(axis=1)[1:], shared[1:, 1:]
-    touching = (overlap > 0) @ sizes_p  # for each lesion the voxels of all that touches it
-    dice = 2 * overlap.sum(axis=1) / (sizes_r + touching)
-    lesions = [{"ml": float(size * ml), "dice": float(score)} for size, score in zip(sizes_r, dice, strict=True)]
-    false = sizes_p[~(overlap > 0).any(axis=0)]
-    return {"lesions": lesions, "false_lesions": [float(size * ml) for size in false]}
+    sizes_p, sizes_r = (np.bincount(labels.ravel()) for labels in (predicted, wanted))  # by number, 0 the background
+    p, r, common = shared_voxels(predicted, wanted)
+    found = np.bincount(r, common, len(sizes_r))  # for each lesion its voxels that were predicted
+    touching = np.bincount(r, sizes_p[p], len(sizes_r))  # and the voxels of all that touches it
+    lesions = [
+        {"ml": float(size * ml), "dice": float(dice_of_counts(inside, size + outside))}
+        for inside, size, outside in zip(found[1:], sizes_r[1:], touching[1:], strict=True)
+    ]
+    false = np.setdiff1d(np.arange(1, len(sizes_p)), p)
+    return {"lesions": lesions, "false_lesions": [float(size * ml) for size in sizes_p[false]]}
+
+
+def shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which components of two numbered volumes (D, H, W) meet: numbers in one, numbers in the other, common voxels.
+
+    The pairs (n,) come in the order of the first number, then the second. Of thousands of lesions few meet: what is
+    kept is a list of those pairs, and no table of all.
+    """
+    both = (predicted > 0) & (wanted > 0)
+    factor = int(wanted.max(initial=0)) + 1
+    pairs, voxels = np.unique(predicted[both].astype(np.int64) * factor + wanted[both], return_counts=True)
+    return *np.divmod(pairs, factor), voxels
 
 
 def size_name(bin_number: int) -> str:
@@ -58,7 +63,7 @@ def size_name(bin_number: int) -> str:
     return f"{SIZES[bin_number - 1]:g} to {SIZES[bin_number]:g} ml"
 
 
-def by_size(cases: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Recall and Dice of the lesions of many cases, by volume.
 
     Args:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from lrnet_edu.methods import METHODS
 
-CRITERIA = ("DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD")
-BASELINE = "dice"  # M-Net + Dice: every other row is compared with it, case by case
+PRINTED = ("DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD")  # the columns of Table 2
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper, or one of somebody's own.
 
     Attributes:
+        title: with its name, "Table 1: ...".
         about: where the paper measured it.
+        rows: what is trained. Every other row is compared, case by case, with the one of the method ``BASELINE``.
+        claims: what the paper concludes from it.
+        maps: the columns, if it shows DC by training and map; else it shows every criterion by row.
     """
 
     title: str
     about: str
     rows: tuple[Row, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...] = ()
+    maps: tuple[str, ...] = ()
 
 
 # ---- Table 1 ----------------------------------------------------------------------------------------------------
@@ -123,7 +127,7 @@ PRINTED_IN_TABLE_2 = {
     "cascaded": (0.722, 0.906, 0.285, 0.034, 0.796, 6.026, 1.251),
 }
 TABLE_2_ROWS = tuple(
-    Row(method, paper=dict(zip(CRITERIA, figures, strict=True))) for method, figures in PRINTED_IN_TABLE_2.items()
+    Row(method, paper=dict(zip(PRINTED, figures, strict=True))) for method, figures in PRINTED_IN_TABLE_2.items()
 )
 
 # ---- what the paper concludes (sections 3.1 and 3.2) ----------------------------------------------------------------
@@ -168,6 +172,7 @@ TABLES = {
         "LiTS, 13 validation cases",
         TABLE_1_ROWS,
         (LRNET_HELPS, MAPDICE_HELPS, BEST_MAP),
+        maps=tuple(COLUMNS),
     ),
     "table2": Table(
         "Table 2: the method and its rivals",

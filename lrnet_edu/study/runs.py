@@ -2,7 +2,7 @@
 
 A run is one row with one seed. What it scored is ``scores/ROW_seed-K.json``, written whole when the run is finished,
 so the command may be stopped at any moment: a finished run is never repeated, and the one in hand goes on from its
-last checkpoint in ``runs/``. Both tables share one folder, and the rows that they have in common.
+last checkpoint in ``runs/``. All tables share one folder, and the rows that they have in common.
 
 Every row has the same backbone and first weights, the same patches in the same order and the same number of steps,
 its warm-up included. No run ends early; of each the weights with the best validation DC are kept, and with those it
@@ -22,9 +22,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib import metadata
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +31,19 @@ import torch
 
 from lrnet_edu import __version__
 from lrnet_edu.config import Config
-from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.nifti import read_mask
-from lrnet_edu.data.preprocessing import back_to_original
 from lrnet_edu.data.study import PARTS, Study, open_study, read_split
-from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
-from lrnet_edu.metrics import case_scores
 from lrnet_edu.mnet_training import train_run
-from lrnet_edu.study.lesions import lesion_scores
 from lrnet_edu.study.rows import TABLES, Row
-from lrnet_edu.study.table import number_or_none, write_table
+from lrnet_edu.study.scoring import predicted_cases
+from lrnet_edu.study.table import write_table
+from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import changed_settings, folder_lock, read_json, shortened, write_atomically
 from lrnet_edu.support.labels import encode, format_labels
-from lrnet_edu.trained import TrainedMNet, load_mnet
+from lrnet_edu.trained import load_mnet
 
 
 @dataclass(frozen=True)
@@ -60,11 +55,17 @@ class Run:
 
     @property
     def name(self) -> str:
+        """For files."""
         return f"{self.row.key}_seed-{self.config.seed}"
 
     @property
     def title(self) -> str:
+        """For people."""
         return f"{self.row.title}{f' ({self.row.map_name})' if self.row.map_name else ''}, seed {self.config.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Where it is trained."""
+        return out / "runs" / self.row.key / f"seed-{self.config.seed}"
 
 
 def reproduce(
@@ -74,7 +75,7 @@ def reproduce(
     config: Config,
     *,
     seeds: int = 3,
-    workers: int | None = None,
+    workers: int = 1,
     device: str | None = None,
     command: str = "",
     say: Callable[[str], None] = print,
@@ -82,12 +83,12 @@ def reproduce(
     """Run what is missing of a table, and write the table from what is there.
 
     Args:
-        table: "table1" or "table2".
+        table: a key of ``TABLES``, "table1" or "table2".
         data: folder of scans, as for a training.
         out: folder for everything: ``scores/``, ``runs/`` and ``TABLE.json``, ``.csv``, ``.md`` and ``.png``.
         config: what all rows share; its method, map and seed do not matter.
         seeds: how many, from 0 on.
-        workers: processes that share the runs, on a CPU each with one core; None takes one for each GPU, or one.
+        workers: processes that share the runs, on a CPU each with one core.
         device: as for a training; None takes the best there is.
         command: how this was called, for the record.
         say: where the progress goes, a line at a time.
@@ -99,8 +100,10 @@ def reproduce(
         InputError: if there is no such table, the label names several objects, the folder holds runs of other
             settings, cases or scans, no test case holds the object, or a run failed; the other runs are finished first.
     """
-    if table not in TABLES:
-        raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
+    check_table(table)
+    check_whole("seeds", seeds, least=1)
+    check_whole("workers", workers, least=1)
+    choose_device(device)
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
     runs = planned_runs(table, config, seeds)
@@ -108,27 +111,24 @@ def reproduce(
     say(study.describe())
     voxels = object_voxels(study)
 
-    def finished(run: Run) -> dict[str, Any] | None:
-        record = read_record(out, run, study.split["test"])
-        if record is not None:
-            check_same_scans(record, study, voxels, out)
-        return record
-
     with folder_lock(out), folder_lock(out / "scores"):
         pin_split(out, study)
-        todo = [run for run in runs if finished(run) is None]
-        for run in runs:
-            if run not in todo:  # stopped just then, it may have been kept
-                remove_state(run_folder(out, run))
+        todo = [run for run in runs if read_record(out, run, study, voxels) is None]
         try:
             failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
-            records = [record for run in runs if (record := finished(run)) is not None]
+            records = [record for run in runs if (record := read_record(out, run, study, voxels))]
             result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed, the first with: {failed[0]}")
     return result
+
+
+def check_table(table: str) -> None:
+    """InputError unless there is a table of this name."""
+    if table not in TABLES:
+        raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
 
 
 def planned_runs(table: str, config: Config, seeds: int) -> list[Run]:
@@ -138,10 +138,9 @@ def planned_runs(table: str, config: Config, seeds: int) -> list[Run]:
 
 def run_config(config: Config, row: Row, seed: int) -> Config:
     """The settings of one run. No run ends before its steps are used up: every row gets the same number."""
-    return replace(
-        config, method=row.method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
-        warmup_steps=config.warmup_steps if METHODS[row.method].uses_lrnet else None, convergence_patience=config.steps,
-    )  # fmt: skip
+    settings = replace(config, method=row.method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
+                       convergence_patience=config.steps)  # fmt: skip
+    return settings if METHODS[row.method].uses_lrnet else replace(settings, warmup_steps=None)
 
 
 def pin_split(out: Path, study: Study) -> None:
@@ -154,15 +153,10 @@ def pin_split(out: Path, study: Study) -> None:
 
 
 def object_voxels(study: Study) -> dict[str, int]:
-    """How many voxels of the object each test case's mask holds.
-
-    Raises:
-        InputError: if none holds any, for then there is nothing to compare.
-    """
-    masks = {case.name: case.mask for case in find_cases(study.data)}
+    """How many voxels of the object each test case's mask holds; InputError if there is none to compare by."""
     voxels = {}
     for name in study.split["test"]:
-        mask = masks[name]
+        mask = study.cases[name].mask
         assert mask is not None
         voxels[name] = int(np.count_nonzero(encode(read_mask(mask).data, study.labels)))
     if not any(voxels.values()):
@@ -173,63 +167,49 @@ def object_voxels(study: Study) -> dict[str, int]:
     return voxels
 
 
-def check_same_scans(record: Mapping[str, Any], study: Study, voxels: Mapping[str, int], out: Path) -> None:
-    """InputError unless a finished run saw these scans: other data may have cases of the same names."""
-    grid = json.loads(json.dumps(asdict(study.preprocessing)))
-    if record["preprocessing"] != grid or any(case["reference_voxels"] != voxels[case["case"]]
-                                              for case in record["cases"]):  # fmt: skip
-        raise InputError(f"{out} holds runs on other scans; name another folder.")
-
-
-def run_folder(out: Path, run: Run) -> Path:
-    """Where a run is trained."""
-    return out / "runs" / run.row.key / f"seed-{run.config.seed}"
-
-
-def read_record(out: Path, run: Run, cases: Sequence[str]) -> dict[str, Any] | None:
-    """What a finished run wrote about these test cases, None if it is not finished.
+def read_record(out: Path, run: Run, study: Study, voxels: Mapping[str, int]) -> dict[str, Any] | None:
+    """What a finished run wrote about the test cases, None if it is not finished.
 
     Raises:
-        InputError: if it was run with other settings, or its file is damaged.
+        InputError: if it was run with other settings or on other scans, or its file is damaged.
     """
     path = out / "scores" / f"{run.name}.json"
     if not path.exists():
         return None
     try:
         record = read_json(path)
-        before = dict(record["config"])
+        before, grid = dict(record["config"]), record["preprocessing"]
+        seen = {case["case"]: case["reference_voxels"] for case in record["cases"]}
         if (record["row"], record["seed"]) != (run.row.key, run.config.seed):
             raise ValueError("another run")
-        if [case["case"] for case in record["cases"]] != list(cases):
-            raise ValueError("other cases")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} is damaged; remove it, and the run is done again.") from None
-    now = json.loads(json.dumps(asdict(run.config)))
+    now = as_json(run.config)
     if changed := [name for name, value in before.items() if now.get(name) != value]:
         raise InputError(
             f"{path} was run with other settings ({changed_settings(changed, before, now)}); name another folder."
         )
+    if seen != voxels or grid != as_json(study.preprocessing):
+        raise InputError(f"{out} holds runs on other scans; name another folder.")
     return record
+
+
+def as_json(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON gives it back."""
+    return json.loads(json.dumps(asdict(settings)))
 
 
 # ---- running ----------------------------------------------------------------------------------------------------
 
 
 def do_runs(
-    study: Study, todo: Sequence[Run], out: Path, *, workers: int | None, device: str | None, done: int,
+    study: Study, todo: Sequence[Run], out: Path, *, workers: int, device: str | None, done: int,
     say: Callable[[str], None],
 ) -> list[str]:  # fmt: skip
     """Do the runs, here or in other processes; returns what the failed ones said."""
-    place = choose_device(device)
-    gpus = visible_gpus() if device is None and place.type == "cuda" else []
-    workers = max(1, len(gpus)) if workers is None else workers
-    places: SimpleQueue[str] = multiprocessing.get_context("spawn").SimpleQueue()
-    for i in range(workers):
-        places.put(gpus[i % len(gpus)] if gpus else "")
-    start = partial(_start_worker, max(1, (os.cpu_count() or 1) // workers), places)
     started, failed, total = time.perf_counter(), [], done + len(todo)
     jobs = [(study, run, out, device) for run in todo]
-    for i, (title, seconds, error) in enumerate(_results(jobs, workers, start), start=1):
+    for i, (title, seconds, error) in enumerate(_results(jobs, min(workers, len(jobs))), start=1):
         failed += [error] if error else []
         left = (time.perf_counter() - started) / i * (len(todo) - i)
         outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
@@ -237,33 +217,37 @@ def do_runs(
     return failed
 
 
-def _results(
-    jobs: Sequence[tuple[Any, ...]], workers: int, start: Callable[[], None]
-) -> Iterator[tuple[str, float, str]]:
-    """What `do_run` returns for each of the jobs, as they come; in this process if one worker will do."""
-    if workers <= 1 or len(jobs) <= 1:
+def _results(jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[str, float, str]]:
+    """What `do_run` returns for each of the jobs, as they come."""
+    if workers <= 1:
         yield from (do_run(*job) for job in jobs)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_without_bars)
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=start) as pool:
-            for future in as_completed([pool.submit(do_run, *job) for job in jobs]):
-                yield future.result()
+        for future in as_completed([pool.submit(do_run, *job) for job in jobs]):
+            yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
             "A worker process has died, for want of memory or because the calling script lacks "
             '`if __name__ == "__main__":`; call again with one worker, what is finished is kept.'
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # of those that have not begun, if it is stopped
+
+
+def _without_bars() -> None:
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, float, str]:
     """Train and test one run; returns its title, seconds, and what went wrong, for a run that failed."""
-    folder = run_folder(out, run)
+    folder, place = run.folder(out), choose_device(device)
     try:
-        with one_thread(choose_device(device)):
+        with one_thread(place):
             state = train_run(study, run.config, folder, device=device, resume=True)
             started = time.perf_counter()
-            cases = score_test_cases(study, load_mnet(folder), choose_device(device))
+            cases = [case.record() for case in predicted_cases(study, load_mnet(folder), place)]
     except InputError as error:
         return run.title, 0.0, str(error)
     seconds = {"training": round(state.seconds, 1), "test": round(time.perf_counter() - started, 1)}
@@ -275,7 +259,7 @@ def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, 
         "best_step": state.best_step,
         "validation_DC": state.best_score,
         "seconds": seconds,
-        "device": device_name(device),
+        "device": device_name(place),
         "versions": versions(),
         "config": asdict(run.config),
         "preprocessing": asdict(study.preprocessing),
@@ -283,31 +267,9 @@ def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, 
     }
     content = json.dumps(record, indent=1, allow_nan=False) + "\n"
     write_atomically(out / "scores" / f"{run.name}.json", content.encode())
-    remove_state(folder)
-    return run.title, sum(seconds.values()), ""
-
-
-def remove_state(folder: Path) -> None:
-    """Of a finished run: three times as large as the weights, and not needed any more."""
-    with suppress(OSError):  # another program may have it open
+    with suppress(OSError):  # of a finished run it is not needed, and is three times as large as the weights
         (folder / "last.safetensors").unlink()
-
-
-def score_test_cases(study: Study, trained: TrainedMNet, device: torch.device) -> list[dict[str, Any]]:
-    """The criteria and lesions of every test case, on the grid of its file."""
-    masks = {case.name: case.mask for case in find_cases(study.data)}
-    mnet, cases = trained.mnet.to(device), []
-    for case in study.cached["test"]:
-        mask = masks[case.name]
-        assert mask is not None
-        reference = read_mask(mask)
-        output = predict_probabilities(mnet, case.image, patch_size=trained.patch_size)  # (2, d, h, w)
-        predicted = back_to_original(output, case.affine, reference)[0]  # (D, H, W)
-        wanted = encode(reference.data, study.labels)
-        scores = {name: number_or_none(value) for name, value in
-                  asdict(case_scores(predicted, wanted, reference.spacing)).items()}  # fmt: skip
-        cases.append({"case": case.name, **scores, **lesion_scores(predicted, wanted, reference.spacing)})
-    return cases
+    return run.title, sum(seconds.values()), ""
 
 
 def schedule(config: Config) -> str:
@@ -316,7 +278,7 @@ def schedule(config: Config) -> str:
     return ", then ".join(f"{steps} steps of {what}" for steps, what in phases)
 
 
-# ---- processes and machines ---------------------------------------------------------------------------------------
+# ---- machines ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -332,20 +294,6 @@ def one_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _start_worker(threads: int, places: SimpleQueue[str]) -> None:
-    """In a new process: its share of the cores, its own GPU, and no progress bars."""
-    if place := places.get():
-        os.environ["CUDA_VISIBLE_DEVICES"] = place
-    torch.set_num_threads(threads)
-    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs as CUDA_VISIBLE_DEVICES names them, up to the first name that is none."""
-    given, number = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
-    return given.split(",")[:number] if given else [str(i) for i in range(number)]
-
-
 def duration(seconds: float) -> str:
     """ "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
@@ -353,14 +301,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def device_name(name: str | None) -> str:
+def device_name(device: torch.device) -> str:
     """The device in words, for the record."""
-    device = choose_device(name)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, 1 of {os.cpu_count()} cores)"
 
 
 def versions() -> dict[str, str]:
+    """What a run was made with."""
     packages = {name: metadata.version(name) for name in ("torch", "numpy", "scipy")}
     return {"lrnet_edu": __version__, "python": platform.python_version(), **packages}

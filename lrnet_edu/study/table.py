@@ -7,34 +7,41 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.metrics import CaseScores, score_table
+from lrnet_edu.figures.tables import comparison_figure
+from lrnet_edu.methods import BASELINE
+from lrnet_edu.metrics import CRITERIA, columns, mean_of_defined, none_if_nan
 from lrnet_edu.study.lesions import by_size
-from lrnet_edu.study.rows import BASELINE, CRITERIA, TABLES, Claim, Pair, Row
+from lrnet_edu.study.rows import TABLES, Claim, Pair, Row
+from lrnet_edu.study.scoring import set_scores, with_object
 from lrnet_edu.study.statistics import Comparison, cases_needed, compare, correct
 from lrnet_edu.study.text import as_markdown
 from lrnet_edu.support.files import write_atomically
 
-Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # key of a row -> seed -> what its run wrote
+Runs = Mapping[int, Mapping[str, Any]]  # seed -> what the run of a row wrote
+SHARED_SETTINGS = ("label", "steps", "validate_every", "learning_rate", "one_cycle", "features", "blocks",
+                   "max_voxels", "patch_size", "batch_size", "object_share")  # fmt: skip
 
 
 def write_table(
     out: Path, table: str, records: Sequence[Mapping[str, Any]], *, seeds: Sequence[int], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Build a table and write ``TABLE.json``, ``.csv``, ``.md`` and ``.png`` into the folder; returns the first."""
-    from lrnet_edu.figures.tables import comparison_figure
-
     result = build_table(table, records, seeds=seeds, facts=facts)
-    write_atomically(out / f"{table}.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-    write_atomically(out / f"{table}.csv", as_csv(result).encode())
     picture = comparison_figure(result)
-    write_atomically(out / f"{table}.png", picture.png())
-    write_atomically(out / f"{table}.md", as_markdown(result, picture=f"{table}.png", alt=picture.alt).encode())
+    files = {
+        "json": (json.dumps(result, indent=1, allow_nan=False) + "\n").encode(),
+        "csv": as_csv(result).encode(),
+        "png": picture.png(),
+        "md": as_markdown(result, picture=f"{table}.png", alt=picture.alt).encode(),
+    }
+    for ending, content in files.items():
+        write_atomically(out / f"{table}.{ending}", content)
     return result
 
 
@@ -69,7 +76,7 @@ def build_table(
         "paper": design.about,
         "facts": {**facts, **shared_facts(records), "seeds": list(seeds),
                   "runs": f"{len(records)} of {len(seeds) * len(design.rows)}"},
-        "test": test_facts(next(iter(runs.values())), len(others)),
+        "test": facts_of_the_test(records[0]["cases"], len(others)),
         "rows": rows,
         "claims": judge(design.claims, runs),
     }  # fmt: skip
@@ -78,12 +85,12 @@ def build_table(
 # ---- rows -------------------------------------------------------------------------------------------------------
 
 
-def row_result(row: Row, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def row_result(row: Row, runs: Runs) -> dict[str, Any]:
     """What one row of the table says about itself: the cases that hold an object, and the others apart."""
     seeds = sorted(runs)
-    tables = [score_table([case_of(case) for case in with_object(runs[seed])]) for seed in seeds]
-    values = {name: [table.mean[name] for table in tables] for name in (*CRITERIA, "abs_RVD")}
-    cases = [case for seed in seeds for case in with_object(runs[seed])]
+    tables = [set_scores(runs[seed]["cases"]) for seed in seeds]
+    values = {name: [table.mean[name] for table in tables] for name in CRITERIA}
+    cases = [case for seed in seeds for case in with_object(runs[seed]["cases"])]
     empty = [case for seed in seeds for case in runs[seed]["cases"] if not case["reference_voxels"]]
     return {
         "row": row.key,
@@ -93,9 +100,9 @@ def row_result(row: Row, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any
         "alpha": row.alpha,
         "schedule": runs[seeds[0]]["schedule"],
         "seeds": seeds,
-        "mean": {name: number_or_none(defined_mean(numbers)) for name, numbers in values.items()},
-        "sd": {name: number_or_none(deviation(numbers)) for name, numbers in values.items()},
-        "by_seed": {name: [number_or_none(number) for number in numbers] for name, numbers in values.items()},
+        "mean": {name: none_if_nan(mean_of_defined(numbers)) for name, numbers in values.items()},
+        "sd": {name: none_if_nan(deviation(numbers)) for name, numbers in values.items()},
+        "by_seed": {name: [none_if_nan(number) for number in numbers] for name, numbers in values.items()},
         "undefined": {name: sum(table.undefined[name] for table in tables) for name in CRITERIA},
         "paper": row.paper,
         "comparison": None,
@@ -104,24 +111,9 @@ def row_result(row: Row, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any
     }
 
 
-def with_object(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The test cases whose reference is not empty: Dice says nothing about the others."""
-    return [case for case in record["cases"] if case["reference_voxels"]]
-
-
-def case_of(case: Mapping[str, Any]) -> CaseScores:
-    values: dict[str, Any] = {field.name: case[field.name] for field in fields(CaseScores)}
-    values |= {name: math.nan for name, value in values.items() if value is None}
-    return CaseScores(**values)
-
-
 def false_lesions(cases: Sequence[Mapping[str, Any]]) -> float | None:
+    """How many there are in a case; None without a case."""
     return sum(len(case["false_lesions"]) for case in cases) / len(cases) if cases else None
-
-
-def defined_mean(numbers: Sequence[float]) -> float:
-    defined = [number for number in numbers if not math.isnan(number)]
-    return sum(defined) / len(defined) if defined else math.nan
 
 
 def deviation(numbers: Sequence[float]) -> float:
@@ -130,34 +122,31 @@ def deviation(numbers: Sequence[float]) -> float:
     return float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan
 
 
-def number_or_none(value: Any) -> Any:
-    """The value, None for NaN, which JSON does not know."""
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 # ---- comparisons and claims ---------------------------------------------------------------------------------------
 
 
-def common_seeds(runs: Records, keys: Sequence[str]) -> list[int]:
+def common_seeds(runs: Mapping[str, Runs], keys: Sequence[str]) -> list[int]:
     """The seeds that all of these rows have finished."""
     return sorted(set.intersection(*(set(runs.get(key, {})) for key in keys)))
 
 
-def compare_rows(runs: Records, better: Sequence[str], than: Sequence[str]) -> Comparison:
+def compare_rows(runs: Mapping[str, Runs], better: Sequence[str], than: Sequence[str]) -> Comparison:
     """The Dice of some rows (their mean) against that of others, paired by case and seed."""
     seeds = common_seeds(runs, (*better, *than))
 
     def dice(keys: Sequence[str]) -> np.ndarray:
-        return np.mean([[[case["dice"] for case in with_object(runs[key][seed])] for seed in seeds] for key in keys], 0)
+        cases = [[with_object(runs[key][seed]["cases"]) for seed in seeds] for key in keys]
+        return np.mean([[[case["dice"] for case in of_seed] for of_seed in of_row] for of_row in cases], axis=0)
 
     return compare(dice(better), dice(than))  # (seeds, cases) each
 
 
 def comparison_result(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON holds it."""
     return {**asdict(comparison), "by_case": list(comparison.by_case), "verdict": comparison.verdict}
 
 
-def judge(claims: Sequence[Claim], runs: Records) -> list[dict[str, Any]]:
+def judge(claims: Sequence[Claim], runs: Mapping[str, Runs]) -> list[dict[str, Any]]:
     """Which claims held; the p-values of all their comparisons are corrected together."""
 
     def can_run(pair: Pair) -> bool:
@@ -190,10 +179,9 @@ def outcome(verdicts: Sequence[str], wanted: int) -> str:
 # ---- facts ------------------------------------------------------------------------------------------------------
 
 
-def test_facts(runs: Mapping[int, Mapping[str, Any]], comparisons: int) -> dict[str, Any]:
+def facts_of_the_test(cases: Sequence[Mapping[str, Any]], comparisons: int) -> dict[str, Any]:
     """What the test set can tell at all."""
-    cases = next(iter(runs.values()))["cases"]
-    holding = [case for case in cases if case["reference_voxels"]]
+    holding = with_object(cases)
     return {
         "cases": len(cases),
         "with_object": len(holding),
@@ -205,10 +193,8 @@ def test_facts(runs: Mapping[int, Mapping[str, Any]], comparisons: int) -> dict[
 
 def shared_facts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the runs say about themselves: settings that all share, devices, versions, seconds."""
-    same = ("label", "steps", "validate_every", "learning_rate", "one_cycle", "features", "blocks", "max_voxels",
-            "patch_size", "batch_size", "object_share")  # fmt: skip
     return {
-        "settings": {name: records[0]["config"][name] for name in same},
+        "settings": {name: records[0]["config"][name] for name in SHARED_SETTINGS},
         "grid_mm": records[0]["preprocessing"]["spacing"],
         "window_hu": records[0]["preprocessing"]["window"],
         "devices": sorted({record["device"] for record in records}),
@@ -221,11 +207,11 @@ def as_csv(result: Mapping[str, Any]) -> str:
     """One line for each row: every criterion with its deviation and the paper's figure, and the comparison."""
     compared = ("difference", "low", "high", "p", "p_corrected", "verdict")
     text = io.StringIO()
-    names = [f"{name}{suffix}" for name in CRITERIA for suffix in ("", "_sd", "_paper")]
+    names = [f"{name}{suffix}" for name in columns() for suffix in ("", "_sd", "_paper")]
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["row", "title", "map", "seeds", *names, *compared])
     for row in result["rows"]:
-        numbers = [source.get(name) for name in CRITERIA for source in (row["mean"], row["sd"], row["paper"])]
+        numbers = [source.get(name) for name in columns() for source in (row["mean"], row["sd"], row["paper"])]
         comparison = row["comparison"] or {}
         cells = [*numbers, *(comparison.get(name) for name in compared)]
         written = ["" if cell is None else f"{cell:z.4f}" if isinstance(cell, float) else cell for cell in cells]

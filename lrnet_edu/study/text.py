@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrnet_edu.study.rows import BASELINE, COLUMNS, CRITERIA, TABLES, TRAININGS, Row
+from lrnet_edu.figures.tables import paper_difference
+from lrnet_edu.methods import BASELINE
+from lrnet_edu.metrics import CRITERIA, columns
+from lrnet_edu.study.rows import TABLES
 
-UNITS = {"DC": "", "DG": "", "VOE": "", "RVD": "", "ASSD": " (mm)", "MSD": " (mm)", "RMSD": " (mm)"}
-DIGITS = {"ASSD": 2, "MSD": 2, "RMSD": 2}  # three for the others
-DASH = "–"
+DIFFERENCE = "+z.4f"  # print format of one in DC
 
 
 def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
@@ -24,15 +25,12 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
         f"# {result['title']}",
         introduction(result),
         "## Ours, and the paper's in parentheses",
-        grid(result) if result["table"] == "table1" else rows_by_criteria(result),
+        grid(result) if TABLES[result["table"]].maps else rows_by_criteria(result),
         "\n\n".join(reading_notes(result)),
         "## Against M-Net + Dice",
         comparisons(result),
         f"![{alt}]({picture})",
-        "## What the paper claims, and what held here",
-        'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
-        "These comparisons are corrected together, apart from those above, so a p may differ between the two lists.",
-        "\n".join(claim_in_words(claim) for claim in result["claims"]),
+        claims(result),
         "## By size of the lesion",
         lesions(result),
         "## How every row was trained",
@@ -44,6 +42,7 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
 
 
 def introduction(result: Mapping[str, Any]) -> str:
+    """How much there was to test on, and what it is too little for."""
     test, seeds = result["test"], len(result["facts"]["seeds"])
     cases = test["with_object"]
     lines = [
@@ -68,49 +67,53 @@ def introduction(result: Mapping[str, Any]) -> str:
 
 
 def grid(result: Mapping[str, Any]) -> str:
-    """DC as the paper's Table 1 has it: trainings down, maps across, and the baselines above."""
-    found = {row["row"]: row for row in result["rows"]}
-
-    def cell(row: Row) -> str:
-        return cell_of(found.get(row.key), "DC") + seeds_of(found.get(row.key), result)
-
-    above = [f"- {row.title}: DC {cell(row)}" for row in TABLES["table1"].rows if not row.map_name]
-    lines = []
-    for method, alpha in TRAININGS:
-        rows = [Row(method, *COLUMNS[name], alpha=alpha) for name in COLUMNS]
-        lines.append([rows[0].title, *map(cell, rows)])
-    return "\n".join(above) + "\n\n" + table(["DC", *COLUMNS], lines)
+    """DC as the paper's Table 1 has it: trainings down, maps across, and above them the rows without a map."""
+    found, maps = {row["row"]: row for row in result["rows"]}, TABLES[result["table"]].maps
+    above: list[str] = []
+    lines: dict[tuple[str, float | None], dict[str, str]] = {}
+    for row in TABLES[result["table"]].rows:
+        cell = cell_of(found.get(row.key), "DC") + seeds_of(found.get(row.key), result)
+        if row.map_name:
+            lines.setdefault((row.title, row.alpha), dict.fromkeys(maps, number(None, "")))[row.map_name] = cell
+        else:
+            above.append(f"- {row.title}: DC {cell}")
+    return (
+        "\n".join(above)
+        + "\n\n"
+        + table(["DC", *maps], [[title, *cells.values()] for (title, _), cells in lines.items()])
+    )
 
 
 def rows_by_criteria(result: Mapping[str, Any]) -> str:
     """All criteria of every row, mean over the seeds and deviation; the paper's figure behind."""
-    heads = ["row", *(f"{name}{UNITS[name]}" for name in CRITERIA)]
-    lines = [[row["title"] + seeds_of(row, result), *(cell_of(row, name) for name in CRITERIA)]
+    heads = ["row", *(f"{name} (mm)" if CRITERIA[name].unit else name for name in columns())]
+    lines = [[row["title"] + seeds_of(row, result), *(cell_of(row, name) for name in columns())]
              for row in result["rows"]]  # fmt: skip
     return table(heads, lines)
 
 
 def seeds_of(row: Mapping[str, Any] | None, result: Mapping[str, Any]) -> str:
-    """ " (1 of 3 seeds)" after a row that has not finished all."""
-    number, asked = len(row["seeds"]) if row else 0, len(result["facts"]["seeds"])
-    return f" ({number} of {asked} seeds)" if row and number < asked else ""
+    """How many seeds a row has finished, if it lacks one."""
+    wanted = len(result["facts"]["seeds"])
+    return "" if row is None or len(row["seeds"]) == wanted else f" ({len(row['seeds'])} of {wanted} seeds)"
 
 
 def cell_of(row: Mapping[str, Any] | None, name: str) -> str:
     """ "0.431 ± 0.012 (0.742)": mean over the seeds, deviation, the paper's."""
     if row is None:
-        return DASH
-    digits, signed = DIGITS.get(name, 3), name == "RVD"
-    ours = number(row["mean"][name], digits, signed=signed)
-    spread = f" ± {row['sd'][name]:.{digits}f}" if row["sd"][name] is not None else ""
-    return f"{ours}{spread} ({number(row['paper'].get(name), 3, signed=signed)})"
+        return number(None, "")
+    form = CRITERIA[name].form.replace(".", "z.")
+    spread = f" ± {number(row['sd'][name], form.lstrip('+'))}" if row["sd"].get(name) is not None else ""
+    return f"{number(row['mean'].get(name), form)}{spread} ({number(row['paper'].get(name), form[:-2] + '3f')})"
 
 
-def number(value: float | None, digits: int, *, signed: bool = False) -> str:
-    return DASH if value is None else f"{value:{'+' if signed else ''}z.{digits}f}".replace("-", "−")
+def number(value: float | None, form: str) -> str:
+    """A number with a proper minus; a dash for None."""
+    return "–" if value is None else format(value, form).replace("-", "−")
 
 
 def probability(p: float) -> str:
+    """A p-value with as many digits as it takes."""
     if p < 0.001:
         return "< 0.001"
     return f"{p:.4f}" if 0.0495 <= p < 0.05 else f"{p:.3f}"  # which would round to the level itself
@@ -123,26 +126,26 @@ def reading_notes(result: Mapping[str, Any]) -> list[str]:
         "number of false lesions stands in the table by size. α: the default by kind of map; in Table 1 a row "
         "without α has α = 1."
     ]
-    missed = [row for row in result["rows"] if row["undefined"]["ASSD"]]
-    if not missed:
-        return notes
-    listed = "; ".join(f"{' '.join((row['title'], row['map'])).strip()} {row['undefined']['ASSD']}" for row in missed)
-    return [
-        *notes,
-        f"Nothing was predicted, so that no distance is defined, in this many cases of all seeds: {listed}.",
-    ]
+    missed = [f"{' '.join((row['title'], row['map'])).strip()} {number}"
+              for row in result["rows"] if (number := row["undefined"]["ASSD"])]  # fmt: skip
+    if missed:
+        notes.append(
+            "Nothing was predicted, so that no distance is defined, in this many cases of all seeds: "
+            f"{'; '.join(missed)}."
+        )
+    return notes
 
 
 def comparisons(result: Mapping[str, Any]) -> str:
+    """Every row against M-Net + Dice."""
     heads = ["row", "map", "difference in DC", "95 % interval", "p", "p corrected", "verdict", "paper's difference"]
-    baseline = next(row for row in TABLES[result["table"]].rows if row.key == BASELINE)
-    lines = []
-    for row in result["rows"]:
-        if (c := row["comparison"]) is None:
-            continue
-        lines.append([row["title"] + seeds_of(row, result), row["map"], number(c["difference"], 4, signed=True),
-                      interval(c), probability(c["p"]), probability(c["p_corrected"]), c["verdict"],
-                      number(row["paper"]["DC"] - baseline.paper["DC"], 3, signed=True)])  # fmt: skip
+    baseline: Mapping[str, Any] = next((row for row in result["rows"] if row["row"] == BASELINE), {})
+    lines = [
+        [row["title"] + seeds_of(row, result), row["map"], number(c["difference"], DIFFERENCE), interval(c),
+         probability(c["p"]), probability(c["p_corrected"]), c["verdict"],
+         number(paper_difference(row, baseline), "+z.3f")]
+        for row in result["rows"] if (c := row["comparison"])
+    ]  # fmt: skip
     how = (
         "Dice of the same cases after trainings from the same seeds. The interval is a bootstrap over cases and seeds; "
         "p is Wilcoxon's signed-rank test over the cases, each the mean of its seeds, corrected by Holm's method. "
@@ -152,7 +155,18 @@ def comparisons(result: Mapping[str, Any]) -> str:
 
 
 def interval(comparison: Mapping[str, Any]) -> str:
-    return f"{number(comparison['low'], 4, signed=True)} to {number(comparison['high'], 4, signed=True)}"
+    """ "+0.0102 to +0.0431"."""
+    return f"{number(comparison['low'], DIFFERENCE)} to {number(comparison['high'], DIFFERENCE)}"
+
+
+def claims(result: Mapping[str, Any]) -> str:
+    """The section about the paper's claims; empty for a table without any."""
+    how = (
+        "## What the paper claims, and what held here\n\n"
+        'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
+        "These comparisons are corrected together, apart from those above, so a p may differ between the two lists."
+    )
+    return "\n\n".join([how, "\n".join(map(claim_in_words, result["claims"]))]) if result["claims"] else ""
 
 
 def claim_in_words(claim: Mapping[str, Any]) -> str:
@@ -160,7 +174,7 @@ def claim_in_words(claim: Mapping[str, Any]) -> str:
     lines = [f"- **{claim['claim']}: {claim['outcome']}.**"]
     for pair in claim["pairs"]:
         lines.append(
-            f"  - {pair['pair']}: {number(pair['difference'], 4, signed=True)} ({interval(pair)}), corrected p "
+            f"  - {pair['pair']}: {number(pair['difference'], DIFFERENCE)} ({interval(pair)}), corrected p "
             f"{probability(pair['p_corrected'])}: {pair['verdict']}."
         )
     return "\n".join(lines)
@@ -178,7 +192,7 @@ def lesions(result: Mapping[str, Any]) -> str:
     for row in result["rows"]:
         bins = [row["lesions"]["by_size"].get(name) for name in numbers]  # None only if somebody edited the scores
         cells = [f"{found['found']:.2f} / {found['dice']:.3f}" if found else "" for found in bins]
-        false = [number(row[part]["false_per_case"], 2) for part in ("lesions", "without_object")]
+        false = [number(row[part]["false_per_case"], ".2f") for part in ("lesions", "without_object")]
         lines.append([row["title"], row["map"], *cells, *false])
     how = "Share of the lesions of which at least one voxel was found / mean Dice of each with all that touches it."
     return f"{how}\n\n{table(heads, lines)}"
@@ -193,6 +207,7 @@ def trainings(result: Mapping[str, Any]) -> str:
 
 
 def facts(result: Mapping[str, Any]) -> str:
+    """What it takes to run it again."""
     known = result["facts"]
     cases = ", ".join(f"{number} {part}" for part, number in known["cases"].items())
     settings = ", ".join(f"{name} {value}" for name, value in known["settings"].items())
@@ -211,5 +226,6 @@ def facts(result: Mapping[str, Any]) -> str:
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     rows = [heads, ["---"] * len(heads), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
