@@ -209,7 +209,7 @@ def do_runs(
     """Do the runs, here or in other processes; returns what the failed ones said."""
     started, failed, total = time.perf_counter(), [], done + len(todo)
     jobs = [(study, run, out, device) for run in todo]
-    for i, (title, seconds, error) in enumerate(_results(jobs, min(workers, len(jobs))), start=1):
+    for i, (title, seconds, error) in enumerate(in_processes(do_run, jobs, workers), start=1):
         failed += [error] if error else []
         left = (time.perf_counter() - started) / i * (len(todo) - i)
         outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
@@ -217,15 +217,16 @@ def do_runs(
     return failed
 
 
-def _results(jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[str, float, str]]:
-    """What `do_run` returns for each of the jobs, as they come."""
+def in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    """What a function returns for each of the jobs, its arguments, as they come; here, or in several processes."""
+    workers = min(workers, len(jobs))
     if workers <= 1:
-        yield from (do_run(*job) for job in jobs)
+        yield from (work(*job) for job in jobs)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_without_bars)
     try:
-        for future in as_completed([pool.submit(do_run, *job) for job in jobs]):
+        for future in as_completed([pool.submit(work, *job) for job in jobs]):
             yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
