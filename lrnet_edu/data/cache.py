@@ -30,7 +30,7 @@ from lrnet_edu.data.cases import Case
 from lrnet_edu.data.checks import check_growth, check_pairs, check_scan, doubtful_scale
 from lrnet_edu.data.nifti import read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import check_writable, folder_lock, reason, replace
 from lrnet_edu.support.labels import Labels, format_labels
 
@@ -150,16 +150,19 @@ def cache_cases(
     jobs = [(case, settings, labels, place) for place, case in todo.items()]
     workers = min(len(jobs), _default_workers(todo.values()) if workers is None else workers)
     with tqdm(desc="Preparing cases", total=len(jobs), unit="case", disable=not (progress and jobs)) as bar:
-        if workers <= 1:
-            for job in jobs:
-                _cache_case(*job)
-                bar.update()
-        else:
-            spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
-            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
-                for future in as_completed([pool.submit(_cache_case, *job) for job in jobs]):
-                    future.result()
-                    bar.update()
+        try:
+            if workers <= 1:
+                check_each(lambda job: bar.update(_cache_case(*job)), jobs)
+            else:
+                spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
+                with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+                    futures = [pool.submit(_cache_case, *job) for job in jobs]
+                    check_each(lambda future: bar.update(future.result()), as_completed(futures))
+        except OSError as error:
+            raise InputError(
+                f"The cache folder {folder} cannot be written ({reason(error)}): set LRNET_EDU_CACHE to a folder with "
+                "room."
+            ) from error
     return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
 
 
@@ -178,14 +181,14 @@ def _start_worker() -> None:
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> None:
-    """Prepare one case into a folder under another name, which is renamed once it is complete.
+def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> int:
+    """Prepare one case into a folder under another name, which is renamed once it is complete; returns 1, for a bar.
 
     Where another process prepares the same case, this one waits for it.
     """
     with folder_lock(place.parent, place.name, wait=True):
         if place.is_dir():
-            return
+            return 1
         arrays, facts = _prepared(case, settings, labels)
         partial = place.with_name(f"{place.name}.part")
         try:
@@ -195,12 +198,9 @@ def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
                 _save(partial / f"{name}.npy", array)
             (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
             replace(partial, place)
-        except OSError as error:
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-            raise InputError(
-                f"The cache folder {place.parent} cannot be written ({reason(error)}): set LRNET_EDU_CACHE to a folder "
-                "with room."
-            ) from error
+    return 1
 
 
 def _prepared(case: Case, settings: Preprocessing, labels: Labels) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -88,12 +88,10 @@ def read_image(path: str | Path) -> Volume:
     """Read an image.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file with one 3-D volume (a fourth axis of length 1 is dropped), or a file of
-            another ending in :data:`READERS`.
+        path: a ``.nii`` or ``.nii.gz`` file with one 3-D volume, or a file of another ending in :data:`READERS`.
 
     Returns:
-        The volume as float32 (D, H, W), the file's intensity scaling (``scl_slope``) applied, its axes as they lie in
-        the file (:meth:`Volume.in_ras` turns them).
+        float32 (D, H, W), scaled as the file says (``scl_slope``), the axes as they lie in the file.
 
     Raises:
         InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
@@ -133,8 +131,8 @@ def read_mask(path: str | Path) -> Volume:
 
 def _scale_step(header: Any) -> float:
     """The step between neighbouring values where whole numbers are stored with a small factor; else 0."""
-    step = 0.0 if header is None or header.get_data_dtype().kind == "f" else abs(float(header["scl_slope"]))
-    return step if step < 0.2 else 0.0
+    whole = header is not None and header.get_data_dtype().kind != "f"
+    return step if whole and (step := abs(float(header["scl_slope"]))) < 0.2 else 0.0
 
 
 def read_grid(path: str | Path) -> Volume:
@@ -348,8 +346,6 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
         raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
     if data.ndim != 3 or data.dtype not in (np.float32, np.uint8, np.int16):
         raise InputError(f"{path} cannot hold {data.dtype} {data.shape}: give (D, H, W) float32, uint8 or int16.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a file to write.")
     image = nib.Nifti1Image(data.T, None)
     header, source = image.header, place.header if isinstance(place, Volume) else None
     if source is not None:

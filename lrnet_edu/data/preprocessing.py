@@ -74,11 +74,6 @@ class Prepared:
     affine: np.ndarray
     beyond: int = 0
 
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size (z, y, x) in mm; three times the same."""
-        return spacing_of(self.affine)
-
 
 def choose_preprocessing(
     training_cases: Sequence[Case], *, max_voxels: int, window: tuple[float, float] | None = None
@@ -87,15 +82,9 @@ def choose_preprocessing(
 
     The spacing is the median over the cases of the geometric mean of a voxel's three edges, made coarser
     where the case of median volume would have more than ``max_voxels`` voxels, and rounded up to 0.01 mm.
-    Only headers are read for it. Without a ``window``, CT gets :data:`CT_WINDOW` and everything else None.
-    What is CT is said by the data set (``Case.modality``) or else by the values: in most of three images
-    (first, middle, last) a thousandth of the voxels or more is at -200 or below, which only air and lung in a
-    CT are.
-
-    Args:
-        training_cases: at least one case.
-        max_voxels: upper limit for the case of median volume.
-        window: (low, high) in HU, to overrule the choice.
+    Only headers are read for it. Without a ``window`` (low, high) in HU, CT gets :data:`CT_WINDOW` and everything
+    else None. What is CT is said by the data set (``Case.modality``) or else by the values: in most of three images
+    (first, middle, last) a thousandth of the voxels or more is at -200 or below, which only air and lung in a CT are.
 
     Raises:
         InputError: if the window is empty, or a file cannot be read.
@@ -134,11 +123,8 @@ def prepare(
     Args:
         image: as read from a file.
         settings: spacing and window.
-        mask: label numbers on the grid of the image.
+        mask: label numbers on the grid of the image; InputError if it has another shape.
         labels: which of them become which class; needed with a mask.
-
-    Raises:
-        InputError: if the mask's shape is not the image's.
     """
     import torch
     import torchio as tio
@@ -156,10 +142,10 @@ def prepare(
         beyond = int(np.count_nonzero(stored) - np.count_nonzero(within))
         classes = _resample_classes(within, positions, count=len(labels))
     # TorchIO wants (channel, x, y, z), and ITK a copy in which flipped axes are made straight.
-    stored_scan = tio.ScalarImage(tensor=torch.from_numpy(scan.data.copy().T[None]), affine=scan.affine)
+    given = tio.ScalarImage(tensor=torch.from_numpy(scan.data.copy().T[None]), affine=scan.affine)
     target = tuple(len(along) for along in positions[::-1]), affine
     antialias = min(scan.data.shape) >= 4  # ITK's smoothing needs four voxels along every axis
-    values = tio.Resample(target, antialias=antialias, copy=False)(stored_scan).numpy()[0].T  # (D, H, W)
+    values = tio.Resample(target, antialias=antialias, copy=False)(given).numpy()[0].T  # (D, H, W)
     return Prepared(_normalise(values, settings.window), classes, affine, beyond)
 
 
@@ -171,9 +157,8 @@ def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_c
     n-th voxel about 4 mm apart, which is plenty for a box. MR: all voxels above the minimum.
 
     Args:
-        image: (D, H, W).
+        image: (D, H, W); HU if ``is_ct``.
         spacing: mm, (z, y, x).
-        is_ct: whether the values are HU.
 
     Returns:
         A slice per axis; everything where nothing is found.
@@ -221,24 +206,22 @@ def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], coun
     """
     winner = np.zeros([len(along) for along in positions], np.uint8)
     box = occupied_box(classes, margin=1)
-    inside = [(at > side.start - 0.5) & (at < side.stop - 0.5) for at, side in zip(positions, box, strict=True)]
-    ways = [_Interpolation(at[there] - side.start, side.stop - side.start)
-            for at, there, side in zip(positions, inside, box, strict=True)]  # fmt: skip
+    classes, positions = classes[box], [at - side.start for at, side in zip(positions, box, strict=True)]
+    inside = [(at > -0.5) & (at < n - 0.5) for at, n in zip(positions, classes.shape, strict=True)]
+    along = [_Interpolation(at[i], n) for at, i, n in zip(positions, inside, classes.shape, strict=True)]
     part = winner[np.ix_(*inside)]
     best, rest = np.zeros(part.shape, np.float32), np.ones(part.shape, np.float32)
     for k in range(1, count + 1):
-        share = (classes[box] == k).astype(np.float32)
-        for axis, way in enumerate(ways):
-            share = way.at(share, axis)
+        share = (classes == k).astype(np.float32)
+        for axis in range(3):
+            share = along[axis].at(share, axis)
         part[share > best + _TIE] = k
         np.maximum(best, share, out=best)
         rest -= share
     part[rest > best + _TIE] = 0
     winner[np.ix_(*inside)] = part
     for k in range(1, count + 1):
-        _keep_small_parts(
-            winner, k, classes[box] == k, [at - side.start for at, side in zip(positions, box, strict=True)]
-        )
+        _keep_small_parts(winner, k, classes == k, positions)
     return winner
 
 

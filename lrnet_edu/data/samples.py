@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import lrnet_edu
-from lrnet_edu._version import __version__
+from lrnet_edu import __version__
 from lrnet_edu.data.cache import cache_root
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock, write_atomically

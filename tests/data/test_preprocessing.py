@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lrnet_edu.data import preprocessing
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.nifti import Volume, same_grid, write
+from lrnet_edu.data.nifti import Volume, same_grid, spacing_of, write
 from lrnet_edu.data.preprocessing import (
     CT_WINDOW,
     Prepared,
@@ -143,7 +143,7 @@ def test_the_grid_is_isotropic_and_covers_the_volume() -> None:
     image, _ = scan(OBLIQUE)
     prepared = prepare(image, MR)
     assert prepared.classes is None
-    np.testing.assert_allclose(prepared.spacing, (1.5, 1.5, 1.5))
+    np.testing.assert_allclose(spacing_of(prepared.affine), (1.5, 1.5, 1.5))
     size_before = np.array(SHAPE) * SPACING
     size_after = np.array(prepared.image.shape) * 1.5
     assert (size_after >= size_before - 0.01).all()
