@@ -37,7 +37,7 @@ _WHERE = {
     "lrnet_edu.commands.predict": ["predict_files"],
     "lrnet_edu.viewers.slices": ["SliceViewer"],
     "lrnet_edu.viewers.explorer": ["CaseExplorer"],
-    "lrnet_edu.viewers.painter": ["MaskPainter"],
+    "lrnet_edu.viewers.mask_painter": ["MaskPainter"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -73,7 +73,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from lrnet_edu.tandem_loss import TandemLoss as TandemLoss
     from lrnet_edu.trained import load_pretrained_lrnet as load_pretrained_lrnet
     from lrnet_edu.viewers.explorer import CaseExplorer as CaseExplorer
-    from lrnet_edu.viewers.painter import MaskPainter as MaskPainter
+    from lrnet_edu.viewers.mask_painter import MaskPainter as MaskPainter
     from lrnet_edu.viewers.slices import SliceViewer as SliceViewer
 
 

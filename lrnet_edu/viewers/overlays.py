@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import matplotlib
 import numpy as np
 
+from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.figures.palette import LABEL_COLORS, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.encoding import OTHER_LABEL, Codes, encode_mask, encode_values, value_range
 
 OTHER_COLOR = "#FFFFFF"  # of labels without a colour of their own: white on a dark rim
+LEAST_HU = 20  # a window of HU is wider than that
 
 
 @dataclass
 class ImageLayer:
     values: Codes
-    level: float
-    width: float  # of the window
+    low: float  # of the window: black
+    high: float  # white
+    is_hu: bool  # as far as window and values tell
 
 
 @dataclass
@@ -35,35 +41,45 @@ class MapLayer:
     colours: np.ndarray  # (256, 3) uint8
 
 
-def colours(colormap: str) -> np.ndarray:
-    """(256, 3) uint8, one of matplotlib's colormaps."""
-    import matplotlib
-
-    return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[:, :3]
+def colours(*, signed: bool) -> np.ndarray:
+    """(256, 3) uint8, the colours of maps."""
+    return matplotlib.colormaps[SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP](np.arange(256), bytes=True)[:, :3]
 
 
-def image_layer(array: np.ndarray, window: tuple[float, float] | None, levels: int, notes: list[str]) -> ImageLayer:
-    """The image in grey levels over twice its window (level, width), as far as its values reach."""
-    low, high = value_range(array)
+def checked_range(name: str, given: Any) -> tuple[float, float]:
+    """A range (low, high) as two floats; InputError unless low < high."""
+    try:
+        low, high = (float(number) for number in given)
+    except (TypeError, ValueError):  # not two, or no numbers
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise InputError(f"{name} is {given!r}: give (low, high), two finite numbers with low < high.")
+    return low, high
+
+
+def image_layer(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> ImageLayer:
+    """The image in grey levels over twice its window (low, high), as far as its values reach."""
+    smallest, largest = value_range(array)
+    is_ct = -3100 <= smallest <= -100 and largest >= 100
     if window is not None:
-        try:
-            level, width = (float(number) for number in window)
-        except (TypeError, ValueError):  # not two, or no numbers
-            level = width = np.nan
-        if not (np.isfinite(level) and 0 < width < np.inf):
-            raise InputError(f"window is {window!r}: give two numbers (level, width) with a width above 0.")
-        if min(high, level + width / 2) - max(low, level - width / 2) < 0.02 * width:
-            window = None
+        low, high = window = checked_range("window", window)
+        if min(largest, high) - max(smallest, low) < 0.02 * (high - low):
             notes.append(
-                f"The window (level {level:g}, width {width:g}) would show values from {low:g} to {high:g} "
-                f"as one grey: the whole range is shown."
+                f"The window from {low:g} to {high:g} would show the values from {smallest:g} to {largest:g} as one "
+                f"grey: the whole range is shown."
             )
+            window = None
     if window is None:
-        level, width = (low + high) / 2, (high - low) or 1.0
-    bottom, top = max(low, level - width), min(high, level + width)
-    if not bottom < top:  # one value everywhere
-        bottom, top = level - width, level + width
-    return ImageLayer(encode_values("image", array, bottom, top, levels, notes), level, width)
+        low, high = CT_WINDOW if is_ct else (smallest, largest)
+    if not low < high:
+        notes.append(f"Every voxel of the volume is {low:g}.")
+        low, high = low - max(1.0, abs(low)), high + max(1.0, abs(high))
+    is_hu = is_ct or (window is not None and high - low >= LEAST_HU)
+    half = (high - low) / 2
+    bottom, top = max(smallest, low - half), min(largest, high + half)
+    if not bottom < top:
+        bottom, top = low, high
+    return ImageLayer(encode_values("image", array, bottom, top, levels, notes), low, high, is_hu)
 
 
 def map_layer(name: str, array: np.ndarray, scale: tuple[float, float] | None, notes: list[str]) -> MapLayer:
@@ -72,9 +88,8 @@ def map_layer(name: str, array: np.ndarray, scale: tuple[float, float] | None, n
     signed = low < 0
     reach = max(1.0, high, -low)
     bottom, top = scale or (-reach if signed else 0.0, reach)
-    values = encode_values(name, array, float(bottom), float(top), 256, notes)
-    table = colours(SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP)
-    return MapLayer(values, values.first if signed else values.first + 1, table)
+    values = encode_values(name, array, bottom, top, 256, notes)
+    return MapLayer(values, values.first + (not signed), colours(signed=signed))
 
 
 def mask_layers(masks: Mapping[str, np.ndarray], notes: list[str]) -> tuple[list[MaskLayer], bool]:

@@ -1,15 +1,15 @@
 """How something interactive gets onto a page: one piece of HTML that needs no network and no kernel.
 
-Beside this file lie the scripts and the style that travel inside every such piece.
+In ``js/`` lie the scripts and the style that travel inside every such piece.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -24,7 +24,7 @@ def fragment(script: str, meta: dict[str, Any], *, title: str, alt: str, png: by
     It carries no identifier, so any number of them can stand on a page, and the same viewer is the same text.
 
     Args:
-        script: "slices" or "painter", the file that draws it.
+        script: "slices" or "painting", the file that draws it.
         meta: what the script reads; anything JSON can hold.
         title: text above it, also its name for screen readers.
         alt: what the picture shows.
@@ -33,11 +33,11 @@ def fragment(script: str, meta: dict[str, Any], *, title: str, alt: str, png: by
     """
     # Inside a script element only "<" could end it early.
     data = json.dumps(meta, separators=(",", ":")).replace("<", "\\u003c")
-    heading = f'<div class="lrnet-title">{html.escape(title)}</div>' if title else ""
+    heading = f'<div class="lrnet-title">{escape(title)}</div>' if title else ""
     return (
-        f'<div class="lrnet-page lrnet-{script}" role="group" aria-label="{html.escape(title or alt)}">'
+        f'<div class="lrnet-page lrnet-{script}" role="group" aria-label="{escape(title or alt)}">'
         f"<style>{_text('page.css')}</style>{heading}"
-        f'<figure><img src="{data_uri(png)}" alt="{html.escape(alt)}">'
+        f'<figure><img src="{data_uri(png)}" alt="{escape(alt)}">'
         f"<figcaption>{caption}</figcaption></figure>"
         f'<script type="application/json">{data}</script>'
         f'<script>(() => {{\n"use strict";\n{_text("common.js")}{_text(script + ".js")}}})();</script></div>'
@@ -49,11 +49,14 @@ def _text(name: str) -> str:
     return resources.files(__package__).joinpath("js", name).read_text(encoding="utf-8")
 
 
-def caption(sentences: Sequence[str], notes: Sequence[str]) -> str:
-    """HTML of a caption: what is shown, then what was left out or reduced."""
-    listed = "".join(f"<li><strong>Note.</strong> {html.escape(note)}</li>" for note in notes)
-    return html.escape(" ".join(sentences)) + (f"<ul>{listed}</ul>" if listed else "")
+def caption(sentences: Sequence[str], notes: Sequence[str], facts: Mapping[str, str] | None = None) -> str:
+    """HTML of a caption: a table of facts, what is shown, then what was left out or reduced."""
+    heads, values = ("".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
+                     for tag, texts in (("th", facts or {}), ("td", (facts or {}).values())))  # fmt: skip
+    table = f"<table><tr>{heads}</tr><tr>{values}</tr></table>" if facts else ""
+    listed = "".join(f"<li><strong>Note.</strong> {escape(note)}</li>" for note in notes)
+    return table + escape(" ".join(sentences)) + (f"<ul>{listed}</ul>" if listed else "")
 
 
-def base64_of(array: np.ndarray | bytes) -> str:
-    return base64.b64encode(array if isinstance(array, bytes) else array.tobytes()).decode("ascii")
+def base64_of(data: np.ndarray | bytes) -> str:
+    return base64.b64encode(data if isinstance(data, bytes) else data.tobytes()).decode("ascii")

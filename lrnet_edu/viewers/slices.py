@@ -1,14 +1,12 @@
-"""A slice viewer that needs no kernel: linked panels of a volume, its masks and its maps.
+"""A slice viewer that needs no kernel: linked panels of a volume, its masks and its maps, as in Fig. 3 of the paper.
 
 The volumes travel inside the cell's output, once, in at most 256 levels each, and a small script on the page
-(``page/slices.js``) draws every slice from them. So the same output scrolls in JupyterLab, on Colab and in an
-exported page without a network, and where no script may run the picture of one slice stands in its place. Its panels
-are those of the paper's Fig. 3, for every slice.
+(``js/slices.js``) draws every slice from them. So the same output scrolls in JupyterLab, on Colab and in an exported
+page without a network. Where no script may run, the picture of one slice stands in its place.
 """
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,40 +14,46 @@ from typing import Any
 
 import numpy as np
 
+from lrnet_edu.support.arrays import checked_spacing, plain_array
+from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.viewers.encoding import OTHER_LABEL, Codes, as_array, as_volume, checked_spacing, stride_for, times
-from lrnet_edu.viewers.overlays import MaskLayer, image_layer, map_layer, mask_layers
+from lrnet_edu.viewers.encoding import OTHER_LABEL, Codes, as_volume, stride_for, times
+from lrnet_edu.viewers.overlays import MapLayer, MaskLayer, checked_range, image_layer, map_layer, mask_layers
 from lrnet_edu.viewers.page import base64_of, caption, fragment
-from lrnet_edu.viewers.still import draw_contour, draw_map, grey_panel, panel_picture
+from lrnet_edu.viewers.still import draw_contour, draw_map, grey_panel, png_of
 
 AXES = ("axial", "coronal", "sagittal")  # across z, y and x
+AT_ONCE = 3  # panels that the page shows at a time
+SURROUNDINGS = 0.2  # of the object's longest side, shown on either side of it
+LEAST_VIEW = 32.0  # mm: what is zoomed in upon is shown with at least so much around it
 
 
 class SliceViewer:
     """Panels side by side, linked: the volume, every mask as contours on it, every map as colours over it.
 
-    Show it by making it the last line of a cell. Slices: slider, arrow keys, Page Up and Down, Home and End,
-    mouse wheel, a finger's sideways drag. Window: sliders, or a mouse drag over a panel. The first mask is
-    the reference; its contour appears in every panel but the first. What cannot be shown as it is (a mask of
-    another shape, a fourth dimension, NaN, a label without a colour, a volume too big for a page) is left out
-    or reduced; ``notes`` and the caption say so.
+    Show it by making it the last line of a cell. Slices: slider, arrow keys, Page Up and Down, Home and End, mouse
+    wheel, a finger's sideways drag. Window: sliders, or a mouse drag over a panel. The page starts with the
+    surroundings of the first mask, the reference, whose contour appears in every panel but the first; W switches to
+    the whole slice and back, O takes contours and maps away, and buttons choose the panels, three at a time. What
+    cannot be shown as it is (a mask of another shape, a fourth dimension, NaN, a label without a colour, a volume too
+    big for a page) is left out or reduced; ``notes`` and the caption say so.
 
     Args:
         volume: (D, H, W) image, or (H, W) for one slice; NumPy or torch.
+        overlays: name -> mask (D, H, W), 0 is background; or one mask, or a list of masks.
+        heat: name -> map (D, H, W), drawn on a colour scale from 0 to 1, or from -1 to 1 where a value is negative;
+            the scale reaches further where the map does. Zeros of an unsigned map are clear. Put the unit into the
+            name ("O-DM (mm)"). Or one map, or a list of maps.
         spacing: mm per voxel, (z, y, x).
-        window: (level, width) in ``unit``; the grey levels span twice this width, so that the window can be
-            changed on the page. None: from the volume's own range.
-        overlays: name -> mask (D, H, W), 0 is background; or one mask.
-        heat: name -> map (D, H, W), drawn on a colour scale from 0 to 1, or from -1 to 1 where a value is
-            negative; the scale reaches further where the map does. Zeros of an unsigned map are clear. Put
-            the unit into the name ("O-DM (mm)"). Or one map.
+        window: (low, high) in ``unit``, drawn black and white; the grey levels span twice this width, so that the
+            window can be changed on the page. None: soft tissue of a CT, else the volume's own range.
         heat_range: (low, high) of every map's colour scale instead.
         title: shown above the panels.
-        unit: of the volume's values.
-        radiological: the volume's indices grow towards the patient's head, front and right (RAS+, as this
-            package's cases do; of files of your own ``read_image(path).in_ras()`` and ``read_mask(path).in_ras()``),
-            and slices are turned to a radiologist's view, with letters at the sides.
-            False: as the array lies, index 0 at the top and left. A 2-D image is always shown as it lies.
+        unit: of the volume's values; None: "HU" if a window is given or the values look like those of a CT.
+        radiological: the volume's indices grow towards the patient's head, front and right (RAS+, as this package's
+            cases do; of files of your own ``read_image(path).in_ras()`` and ``read_mask(path).in_ras()``), and slices
+            are turned to a radiologist's view, with letters at the sides. False: as the array lies, index 0 at the
+            top and left. A 2-D image is always shown as it lies.
         levels: of the image, 2 to 256; 64 make the output of a noisy volume about half as large.
 
     Raises:
@@ -59,32 +63,35 @@ class SliceViewer:
     def __init__(
         self,
         volume: Any,
+        overlays: Any = None,
+        heat: Any = None,
         *,
-        spacing: Sequence[float] = (1.0, 1.0, 1.0),
-        window: tuple[float, float] | None = (60.0, 400.0),
-        overlays: Mapping[str, Any] | Any | None = None,
-        heat: Mapping[str, Any] | Any | None = None,
+        spacing: Sequence[float] | None = None,
+        window: tuple[float, float] | None = None,
         heat_range: tuple[float, float] | None = None,
         title: str = "",
-        unit: str = "HU",
+        unit: str | None = None,
         radiological: bool = True,
         levels: int = 256,
     ) -> None:
-        if not 2 <= levels <= 256:
+        check_whole("levels", levels, least=2)
+        if levels > 256:
             raise InputError(f"levels is {levels}: give a number from 2 to 256.")
-        if heat_range is not None and not -math.inf < heat_range[0] < heat_range[1] < math.inf:
-            raise InputError(f"heat_range is {heat_range}: give (low, high), finite numbers with low < high.")
-        self.title, self.unit = title, unit
+        scale = None if heat_range is None else checked_range("heat_range", heat_range)
+        self.title = title
         self.notes: list[str] = []  # what was left out or reduced
+        self.facts: dict[str, str] = {}  # a table below the panels
         self.keep = ""  # viewers with the same non-empty name share slice and window on a page
-        given = as_array(volume, "volume")
+        given = plain_array(volume, "volume")
         array = as_volume(given, "volume", self.notes)
         if array is None:
             raise InputError(f"A volume of shape {given.shape} cannot be shown: give (D, H, W) or (H, W) voxels.")
         self.radiological = radiological and given.ndim > 2
-        self.spacing = checked_spacing(spacing, given.ndim)
+        flat = given.ndim == 2 and spacing is not None and np.size(spacing) == 2
+        self.spacing = (1.0, *checked_spacing(spacing, 2)) if flat else checked_spacing(spacing)
         self.full_shape = array.shape
         self.stride = stride_for(array.shape, self.spacing)
+        self.shown_spacing = [mm * step for mm, step in zip(self.spacing, self.stride, strict=True)]
         array = self._thinned(array)
         self.shape = array.shape
         if self.stride != (1, 1, 1):
@@ -93,22 +100,26 @@ class SliceViewer:
                 f"shown, one in {times(self.stride)} (z, y, x); what is smaller than that may be missing."
             )
         self._image = image_layer(array, window, levels, self.notes)
+        self.unit = unit if unit is not None else "HU" if self._image.is_hu else ""
         self._masks, self._by_label = mask_layers(self._fitting(overlays, "mask"), self.notes)
-        fitting = self._fitting(heat, "map")
-        self._maps = [map_layer(name, values, heat_range, self.notes) for name, values in fitting.items()]
-        self.first_slices = dict(zip(AXES, self._first_slices(), strict=True))
+        self._maps = [map_layer(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
+        inside = self._masks[0].codes > 0 if self._masks else np.zeros(self.shape, bool)
+        self.box = self._view_of(inside)  # per axis the first voxel and the end of what the page starts with
+        self.first_slices = {axis: self._fullest(inside, i) for i, axis in enumerate(AXES)}
 
     def _thinned(self, array: np.ndarray) -> np.ndarray:
         z, y, x = self.stride
         return array[::z, ::y, ::x]
 
-    def _fitting(self, given: Mapping[str, Any] | Any | None, what: str) -> dict[str, np.ndarray]:
+    def _fitting(self, given: Any, what: str) -> dict[str, np.ndarray]:
         """The masks or maps of the volume's shape, thinned like it; a note for every other one."""
-        if given is None:
-            return {}
+        if isinstance(given, list | tuple) and len(given) and all(hasattr(one, "shape") for one in given):
+            given = {f"{what} {number}": one for number, one in enumerate(given, 1)}
+        if not isinstance(given, Mapping) or hasattr(given, "spacing"):  # a TorchIO image is a dictionary, too
+            given = {} if given is None else {what: given}
         kept = {}
-        for name, values in (given if isinstance(given, Mapping) else {what: given}).items():
-            array = as_array(values, str(name))
+        for name, values in given.items():
+            array = plain_array(values, what)
             found = as_volume(array, str(name), self.notes)
             if found is not None and found.shape == self.full_shape:
                 kept[str(name)] = self._thinned(found)
@@ -120,78 +131,57 @@ class SliceViewer:
                 )
         return kept
 
-    def _first_slices(self) -> list[int]:
-        """Per axis the slice with most of the reference; where there is none the middle one."""
-        middle = [n // 2 for n in self.shape]
-        if not self._masks or not self._masks[0].colours:
-            return middle
-        inside = self._masks[0].codes > 0
-        return [int(inside.sum(axis=tuple(j for j in range(3) if j != i)).argmax()) for i in range(3)]
+    def _fullest(self, inside: np.ndarray, axis: int) -> int:
+        """The slice with most of the reference; where there is none the middle one."""
+        sizes = inside.sum(axis=tuple(other for other in range(3) if other != axis))
+        return int(sizes.argmax()) if sizes.any() else self.shape[axis] // 2
+
+    def _view_of(self, inside: np.ndarray) -> list[list[int]]:
+        """A cube around all of the reference with some surroundings, as far as the volume reaches; else all of it."""
+        if not inside.any():
+            return [[0, n] for n in self.shape]
+        ends = [(int(w.min()), int(w.max()) + 1) for w in np.nonzero(inside)]
+        longest = max((high - low) * mm for (low, high), mm in zip(ends, self.shown_spacing, strict=True))
+        side = max(longest * (1 + 2 * SURROUNDINGS), longest + LEAST_VIEW)
+        box = []
+        for (low, high), mm, n in zip(ends, self.shown_spacing, self.shape, strict=True):
+            length = min(round(side / mm), n)
+            start = min(max((low + high - length) // 2, 0), n - length)
+            box.append([start, start + length])
+        return box
 
     @property
     def panel_names(self) -> list[str]:
         return ["image", *(mask.name for mask in self._masks), *(m.values.name for m in self._maps)]
 
-    # ---- the still picture
-
-    def render(
-        self, axis: str = "axial", index: int | None = None, *, overlay: bool = True, width: int = 256
-    ) -> np.ndarray:
-        """What the page shows of one slice, without a browser.
-
-        Args:
-            axis: "axial", "coronal" or "sagittal".
-            index: the slice, counted in the voxels that are shown; None: where the page starts.
-            overlay: with contours and maps.
-            width: of one panel, in pixels; its height follows from the spacing.
-
-        Returns:
-            (height, panels * width, 3) uint8.
-
-        Raises:
-            InputError: no such axis or slice.
-        """
-        return np.concatenate(self._panels(axis, index, overlay, width), axis=1)
-
-    def _panels(self, axis: str, index: int | None, overlay: bool, width: int) -> list[np.ndarray]:
-        if axis not in AXES:
-            raise InputError(f"axis is {axis!r}: choose one of {', '.join(AXES)}.")
-        across = AXES.index(axis)
-        index = self.first_slices[axis] if index is None else index
-        if not 0 <= index < self.shape[across]:
-            raise InputError(f"There is no {axis} slice {index}: choose one from 0 to {self.shape[across] - 1}.")
-        mm = [self.spacing[i] * self.stride[i] for i in range(3) if i != across]
-        rows, columns = (self.shape[i] for i in range(3) if i != across)
-        height = max(1, round(width * rows * mm[0] / (columns * mm[1])))
-        pick = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+    def _panels(self, width: int) -> list[np.ndarray]:
+        """The first axial slice as the page shows it, all panels, (height, width, 3) uint8."""
+        rows, columns = (slice(*ends) for ends in self.box[1:])
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        height = max(1, round(width * high * self.shown_spacing[1] / (wide * self.shown_spacing[2])))
+        pick = np.ix_(np.arange(height) * high // height, np.arange(width) * wide // width)
 
         def shown(codes: np.ndarray) -> np.ndarray:  # (height, width)
-            plane = codes.take(index, axis=across)
-            return (plane[::-1, ::-1] if self.radiological else plane)[pick]
+            part = codes[self.first_slices["axial"], rows, columns]
+            return (part[::-1, ::-1] if self.radiological else part)[pick]
 
-        base = grey_panel(shown(self._image.values.codes), self._image)
-        panels = [base]
-        for mask in self._masks:
-            panels.append(base.copy())
-            if overlay:
-                for contour in (self._masks[0], mask):  # the reference below
-                    draw_contour(panels[-1], shown(contour.codes), contour.colours)
-        for layer in self._maps:
-            panels.append(base.copy())
-            if overlay:
-                draw_map(panels[-1], shown(layer.values.codes), layer)
-                for mask in self._masks[:1]:
-                    draw_contour(panels[-1], shown(mask.codes), mask.colours)
+        panels = [grey_panel(shown(self._image.values.codes), self._image)]
+        for layer in [*self._masks, *self._maps]:
+            panel, masks = panels[0].copy(), self._masks[:1]
+            if isinstance(layer, MapLayer):
+                draw_map(panel, shown(layer.values.codes), layer)
+            elif isinstance(layer, MaskLayer) and layer is not masks[0]:
+                masks = [*masks, layer]
+            for mask in masks:  # the reference below
+                draw_contour(panel, shown(mask.codes), mask.colours)
+            panels.append(panel)
         return panels
-
-    # ---- the page
 
     @cached_property
     def _png(self) -> bytes:
-        panels = self._panels("axial", None, True, max(96, min(256, 960 // len(self.panel_names))))
-        scales = [(m.colours, m.values.low, m.values.high) for m in self._maps]
-        bare = [None] * (1 + len(self._masks))
-        return panel_picture(panels, self.panel_names, [*bare, *scales])
+        width = max(96, min(256, 960 // len(self.panel_names)))
+        scales = [None, *(None for _ in self._masks), *((m.colours, m.values.low, m.values.high) for m in self._maps)]
+        return png_of(list(zip(self.panel_names, self._panels(width), scales, strict=True)))
 
     @cached_property
     def _html(self) -> str:
@@ -200,13 +190,16 @@ class SliceViewer:
         # Run lengths alone: noise has nothing else to gain, and it is three times as fast as zlib's default.
         packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
         data = packer.compress(b"".join(layer.tobytes() for layer in layers)) + packer.flush()
+        first = int(len(self.panel_names) > AT_ONCE)  # the image gives way first
         meta = {
             "shape": self.shape,
-            "spacing": [s * t for s, t in zip(self.spacing, self.stride, strict=True)],
+            "spacing": self.shown_spacing,
             "stride": self.stride,
             "index": self.first_slices,
-            "level": image.level,
-            "width": image.width,
+            "box": self.box,
+            "panels": list(range(len(self.panel_names)))[first : first + AT_ONCE],
+            "low": image.low,
+            "high": image.high,
             "unit": self.unit,
             "radiological": self.radiological,
             "image": _described(image.values),
@@ -243,10 +236,11 @@ class SliceViewer:
             v = layer.values
             clear = "" if layer.visible == v.first else f", {v.low:g} left clear"
             sentences.append(f"{v.name}: colours from {v.low:.3g} to {v.high:.3g}{clear}.")
-        return caption(sentences, self.notes)
+        return caption(sentences, self.notes, self.facts)
 
     def __repr__(self) -> str:
-        return f"SliceViewer({times(self.shape)}, panels: {', '.join(self.panel_names)})"
+        facts = "".join(f"; {name} {value}" for name, value in self.facts.items())
+        return f"SliceViewer({times(self.shape)}, panels: {', '.join(self.panel_names)}{facts})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/html": self._html, "image/png": self._png, "text/plain": repr(self)}

@@ -15,14 +15,73 @@ function make(tag, properties, parent) {
   return element;
 }
 
-function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+function groupOf(parent, name) {
+  return make("div", { className: "lrnet-group", role: "group", "aria-label": name }, parent);
 }
 
-// 256 RGB triples to what an ImageData holds as 32-bit words (little-endian ABGR).
-function wordsOf(rgb) {
-  return Uint32Array.from({ length: rgb.length / 3 }, (_, i) =>
-    ((255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]) >>> 0);
+function buttonOf(parent, text, onclick, title = "") {
+  return make("button", { type: "button", textContent: text, onclick, title }, parent);
+}
+
+// A panel: its name, and a canvas with room for legends below.
+function panelOf(parent, name, properties) {
+  const whole = make("div", { className: "lrnet-panel" }, parent);
+  make("div", { className: "lrnet-name", textContent: name }, whole);
+  const box = make("div", {}, whole);
+  return { whole, box, canvas: make("canvas", properties, box) };
+}
+
+// Buttons that choose which panels stand on the page; one more than `most` takes the place of the oldest.
+// Returns a function that shows the chosen ones.
+function chooserOf(parent, names, panels, chosen, most, changed) {
+  const group = groupOf(parent, "panels");
+  group.hidden = names.length < 2;
+  const buttons = names.map((name, i) => buttonOf(group, name, () => {
+    if (!chosen.includes(i)) chosen.push(i);
+    else if (chosen.length > 1) chosen.splice(chosen.indexOf(i), 1);
+    chosen.splice(0, chosen.length - most);
+    changed();
+  }));
+  return () => panels.forEach(({ whole }, i) => {
+    whole.hidden = !chosen.includes(i);
+    buttons[i].setAttribute("aria-pressed", !whole.hidden);
+  });
+}
+
+// Give canvases a size on the page, in whole device pixels.
+function resize(box, canvases, width, height) {
+  const scale = globalThis.devicePixelRatio || 1;
+  box.style.setProperty("--lrnet-wide", `${width}px`);
+  for (const canvas of canvases) {
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    canvas.width = Math.max(1, Math.round(width * scale));
+    canvas.height = Math.max(1, Math.round(height * scale));
+  }
+}
+
+// A function that runs another one before the browser paints next, however often it is called.
+function once(draw) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  };
+}
+
+const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
+// {row, col} of the cell under the pointer.
+function cellAt(event, rows, cols) {
+  const area = event.currentTarget.getBoundingClientRect();
+  return {
+    row: clamp(Math.floor(((event.clientY - area.top) / area.height) * rows), 0, rows - 1),
+    col: clamp(Math.floor(((event.clientX - area.left) / area.width) * cols), 0, cols - 1) };
+}
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 // The colour scale of one map: a gradient with its ends and its middle written below; returns the three labels.
@@ -35,11 +94,12 @@ function colourBar(parent, name, rgb) {
   return [0, 1, 2].map(() => make("span", {}, ticks));
 }
 
-// A number to the precision of its step; the minus sign is a hyphen nowhere.
+// A number to the precision of its step, with a true minus sign.
 function written(value, step) {
-  const digits = Math.max(0, Math.min(3, Math.ceil(-Math.log10(step || 1))));
-  const text = value.toFixed(digits);
-  return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "\u2212");
+  const digits = Math.max(0, Math.ceil(-Math.log10(step || 1)));
+  const plain = digits <= 3 && Math.abs(value) < 1e6;
+  const text = plain ? value.toFixed(digits) : String(Number(value.toPrecision(4)));
+  return (Number(text) === 0 ? text.replace("-", "") : text).replaceAll("-", "\u2212");
 }
 
 // Start the viewer that holds this script; where the script was moved (VS Code), every viewer not yet started.

@@ -37,8 +37,7 @@ function components(mask, height, width) {
 function mapsOf(mask, height, width) {
   const cells = [...mask.keys()];
   const inside = cells.filter((i) => mask[i]), outside = cells.filter((i) => !mask[i]);
-  const kinds = ["O-DM", "I-DM", "NI-DM", "SNI-DM"];
-  const maps = Object.fromEntries(kinds.map((kind) => [kind, new Float32Array(mask.length)]));
+  const maps = Object.fromEntries(["O-DM", "I-DM", "NI-DM", "SNI-DM"].map((kind) => [kind, new Float32Array(mask.length)]));
   const labels = components(mask, height, width);
   // A full grid has no background: one layer around it stands in.
   const toEdge = (row, col) => Math.min(row + 1, col + 1, height - row, width - col);
@@ -62,45 +61,37 @@ function mapsOf(mask, height, width) {
   return { maps, labels };
 }
 
-async function startPainter(root, meta) {
+async function startPainting(root, meta) {
   const height = meta.rows.length, width = meta.rows[0].length;
   const read = (rows) => Uint8Array.from(rows.join(""), Number);
   let mask = read(meta.rows), maps, labels;
-  let erasing = false, brush = 0; // the brush reaches this many cells to each side
-  const cursor = { row: Math.floor(height / 2), col: Math.floor(width / 2) };
+  let erasing = false, reach = 0; // of the brush, in cells to each side
+  let cursor = { row: Math.floor(height / 2), col: Math.floor(width / 2) };
 
   // ---- what is on the page
   const stage = make("div", { className: "lrnet-stage" });
-  const group = (name) => make("div", { className: "lrnet-group", role: "group", "aria-label": name },
-    make("div", { className: "lrnet-tools" }, stage));
-  const button = (parent, text, onclick) =>
-    make("button", { type: "button", textContent: text, onclick }, parent);
-  const shapes = group("start from a shape");
+  const tools = (name) => groupOf(make("div", { className: "lrnet-tools" }, stage), name);
+  const shapes = tools("start from a shape");
   for (const [name, rows] of Object.entries(meta.presets)) {
-    button(shapes, name, () => { mask = read(rows); changed(); });
+    buttonOf(shapes, name, () => { mask = read(rows); changed(); });
   }
-  const brushes = group("brush");
-  const paintButton = button(brushes, "paint", () => { erasing = false; changed(); });
-  const eraseButton = button(brushes, "erase", () => { erasing = true; changed(); });
-  const wideButton = button(brushes, "wide brush", () => { brush = 1 - brush; changed(); });
+  const brushes = tools("brush");
+  const paintButton = buttonOf(brushes, "paint", () => { erasing = false; changed(); });
+  const eraseButton = buttonOf(brushes, "erase", () => { erasing = true; changed(); });
+  const wideButton = buttonOf(brushes, "wide brush", () => { reach = 1 - reach; changed(); });
+  const choice = make("div", { className: "lrnet-tools" }, stage);
   const box = make("div", { className: "lrnet-panels" }, stage);
-  const panel = (name, properties) => {
-    const whole = make("div", { className: "lrnet-panel" }, box);
-    make("div", { className: "lrnet-name", textContent: name }, whole);
-    const parent = make("div", {}, whole);
-    return { parent, canvas: make("canvas", properties, parent) };
-  };
-  const grid = panel("mask: paint here", {
+  const grid = panelOf(box, "mask: paint here", {
     className: "lrnet-grid", role: "application", tabindex: 0,
     "aria-label": `mask of ${height} by ${width} cells: arrow keys move, space paints or erases, `
       + "with shift the arrows paint" });
-  const colours = { unsigned: bytesOf(meta.mapColours), signed: bytesOf(meta.signedColours) };
-  const shown = Object.keys(meta.units).map((kind) => {
-    const rgb = kind === "SNI-DM" ? colours.signed : colours.unsigned;
-    const unit = meta.units[kind] && ` (${meta.units[kind]})`;
-    const { parent, canvas } = panel(kind + unit, { role: "img", "aria-label": `${kind} of the mask` });
-    return { kind, canvas, rgb, ticks: colourBar(parent, kind, rgb) };
+  const shown = meta.maps.map(({ kind, title, signed, lut }) => {
+    const panel = panelOf(box, title, { role: "img", "aria-label": `${kind} of the mask` });
+    const rgb = bytesOf(lut);
+    return { ...panel, kind, signed, rgb, ticks: colourBar(panel.box, kind, rgb) };
   });
+  const chosen = meta.chosen;
+  const showChosen = chooserOf(choice, meta.maps.map(({ kind }) => kind), shown, chosen, 2, () => changed());
   const readout = make("output", { className: "lrnet-readout", "aria-live": "polite" }, stage);
   const details = make("details", {}, stage);
   make("summary", { textContent: "this mask as Python", tabindex: 0 }, details);
@@ -110,16 +101,10 @@ async function startPainter(root, meta) {
   // ---- drawing
   function draw() {
     const scale = globalThis.devicePixelRatio || 1;
-    const room = grid.parent.clientWidth;
+    const room = grid.box.clientWidth;
     if (!room) return;
-    const cell = Math.max(1, Math.floor((Math.min(room, 360) * scale) / width)); // whole pixels a cell
-    box.style.setProperty("--lrnet-wide", `${(cell * width) / scale}px`);
-    for (const { canvas } of [grid, ...shown]) {
-      canvas.width = cell * width;
-      canvas.height = cell * height;
-      canvas.style.width = `${canvas.width / scale}px`;
-      canvas.style.height = `${canvas.height / scale}px`;
-    }
+    const cell = Math.max(1, Math.floor((Math.min(room, 480) * scale) / Math.max(width, height))); // whole pixels
+    resize(box, [grid, ...shown].map(({ canvas }) => canvas), (cell * width) / scale, (cell * height) / scale);
     const fill = (canvas, colourOf) => {
       const context = canvas.getContext("2d");
       for (let i = 0; i < mask.length; i++) {
@@ -128,7 +113,7 @@ async function startPainter(root, meta) {
       }
       return context;
     };
-    const context = fill(grid.canvas, (i) => (mask[i] ? meta.objectColour : "#1b1b1b"));
+    const context = fill(grid.canvas, (i) => (mask[i] ? meta.objectColour : meta.emptyColour));
     context.strokeStyle = "rgba(160, 160, 160, 0.35)";
     context.lineWidth = 1;
     for (let k = 1; k < width; k++) context.strokeRect(k * cell + 0.5, 0, 0, cell * height);
@@ -136,19 +121,19 @@ async function startPainter(root, meta) {
     context.strokeStyle = "#fff";
     context.lineWidth = 2 * scale;
     context.strokeRect(cursor.col * cell, cursor.row * cell, cell, cell);
-    for (const { kind, canvas, rgb, ticks } of shown) {
-      const values = maps[kind], low = kind === "SNI-DM" ? -1 : 0;
+    for (const { kind, signed, canvas, rgb, ticks } of shown) {
+      const values = maps[kind], low = signed ? -1 : 0;
       const high = values.reduce((a, b) => Math.max(a, b), 1);
       const colour = (value) => {
         const at = 3 * Math.round(((value - low) / (high - low)) * 255);
         return `rgb(${rgb[at]}, ${rgb[at + 1]}, ${rgb[at + 2]})`;
       };
-      fill(canvas, (i) => (low === 0 && values[i] === 0 ? "#1b1b1b" : colour(values[i])));
+      fill(canvas, (i) => (!signed && values[i] === 0 ? meta.emptyColour : colour(values[i])));
       ticks.forEach((tick, k) => { tick.textContent = written(low + (k * (high - low)) / 2, 0.05); });
     }
   }
 
-  function tell() {
+  function say() {
     const i = cursor.row * width + cursor.col;
     const where = mask[i] ? `object, component ${labels[i]}` : "background";
     const values = shown.map(({ kind }) => `${kind} ${written(maps[kind][i], 0.001)}`);
@@ -159,65 +144,53 @@ async function startPainter(root, meta) {
     ({ maps, labels } = mapsOf(mask, height, width));
     paintButton.setAttribute("aria-pressed", !erasing);
     eraseButton.setAttribute("aria-pressed", erasing);
-    wideButton.setAttribute("aria-pressed", brush > 0);
+    wideButton.setAttribute("aria-pressed", reach > 0);
     const rowText = (_, row) => `    "${mask.subarray(row * width, (row + 1) * width).join("")}",`;
     const rows = Array.from({ length: height }, rowText);
     code.textContent = `mask = np.array([[int(cell) for cell in row] for row in [\n${rows.join("\n")}\n]])`;
+    showChosen();
     draw();
-    tell();
+    say();
   }
 
   // ---- changes
-  function set(row, col, value, reach) {
+  function set(row, col, value) {
     for (let r = Math.max(0, row - reach); r <= Math.min(height - 1, row + reach); r++) {
       for (let c = Math.max(0, col - reach); c <= Math.min(width - 1, col + reach); c++) mask[r * width + c] = value;
     }
   }
-  function aim(event) {
-    const area = event.currentTarget.getBoundingClientRect();
-    const inside = (part, count) => Math.max(0, Math.min(count - 1, Math.floor(part * count)));
-    const from = { ...cursor };
-    cursor.row = inside((event.clientY - area.top) / area.height, height);
-    cursor.col = inside((event.clientX - area.left) / area.width, width);
-    return from;
-  }
-  let waiting = false;
-  function pointed() { // the cursor moved, nothing else
-    tell();
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => { waiting = false; draw(); });
-  }
+  const redraw = once(draw);
+  const pointAt = (event) => { cursor = cellAt(event, height, width); say(); redraw(); };
   let painting = false;
   grid.canvas.addEventListener("pointerdown", (event) => {
     grid.canvas.focus({ preventScroll: true });
     grid.canvas.setPointerCapture(event.pointerId);
     painting = true;
-    aim(event);
-    set(cursor.row, cursor.col, erasing ? 0 : 1, brush);
+    cursor = cellAt(event, height, width);
+    set(cursor.row, cursor.col, erasing ? 0 : 1);
     changed();
   });
   grid.canvas.addEventListener("pointermove", (event) => {
-    const from = aim(event);
-    if (!painting) { pointed(); return; }
+    if (!painting) { pointAt(event); return; }
+    const from = cursor;
+    cursor = cellAt(event, height, width);
     // A quick stroke leaves no gap.
-    const steps = Math.max(1, Math.abs(cursor.row - from.row), Math.abs(cursor.col - from.col));
+    const down = cursor.row - from.row, right = cursor.col - from.col;
+    const steps = Math.max(1, Math.abs(down), Math.abs(right));
     for (let k = 0; k <= steps; k++) {
-      set(Math.round(from.row + ((cursor.row - from.row) * k) / steps),
-        Math.round(from.col + ((cursor.col - from.col) * k) / steps), erasing ? 0 : 1, brush);
+      set(from.row + Math.round((down * k) / steps), from.col + Math.round((right * k) / steps), erasing ? 0 : 1);
     }
     changed();
   });
   for (const end of ["pointerup", "pointercancel"]) grid.canvas.addEventListener(end, () => { painting = false; });
-  for (const { canvas } of shown) canvas.addEventListener("pointermove", (event) => { aim(event); pointed(); });
+  for (const { canvas } of shown) canvas.addEventListener("pointermove", pointAt);
   grid.canvas.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (step) {
-      cursor.row = Math.max(0, Math.min(height - 1, cursor.row + step[0]));
-      cursor.col = Math.max(0, Math.min(width - 1, cursor.col + step[1]));
-      if (event.shiftKey) set(cursor.row, cursor.col, erasing ? 0 : 1, brush);
+      cursor = { row: clamp(cursor.row + step[0], 0, height - 1), col: clamp(cursor.col + step[1], 0, width - 1) };
+      if (event.shiftKey) set(cursor.row, cursor.col, erasing ? 0 : 1);
     } else if (event.key === " " || event.key === "Enter") {
-      set(cursor.row, cursor.col, mask[cursor.row * width + cursor.col] ? 0 : 1, brush);
+      set(cursor.row, cursor.col, mask[cursor.row * width + cursor.col] ? 0 : 1);
     } else return;
     event.preventDefault();
     changed();
@@ -226,4 +199,4 @@ async function startPainter(root, meta) {
   changed();
 }
 
-startAll("lrnet-painter", startPainter);
+startAll("lrnet-painting", startPainting);

@@ -1,30 +1,73 @@
 // The slice viewer. Everything it shows came with the page: no kernel, no network.
 
-// How a slice lies in the (z, y, x) array: the axes across, down and along it, their letters in a patient.
+const TALLEST = 560; // pixels of a panel
+const THICK = 3; // pixels of a contour
+const DRAG = 300; // pixels of a drag that moves the window by the whole range
+
+// How a slice lies in the (z, y, x) array: the axes across, down and along it, and the patient's sides at its top,
+// left, bottom and right.
 const VIEWS = {
-  axial: { through: 0, down: 1, along: 2, letters: "ARPL" }, // top, left, bottom, right
+  axial: { through: 0, down: 1, along: 2, letters: "ARPL" },
   coronal: { through: 1, down: 0, along: 2, letters: "HRFL" },
   sagittal: { through: 2, down: 0, along: 1, letters: "HAFP" },
 };
 
-// The slice of one axis as steps through the bytes of a volume. A radiologist's view of a RAS+ array runs against
-// both axes of every slice: head, front and the patient's right grow with the index, and belong to the top and left.
-function layoutOf(axis, shape, radiological) {
-  const view = VIEWS[axis];
-  const strides = [shape[1] * shape[2], shape[2], 1];
-  const rows = shape[view.down], cols = shape[view.along], sign = radiological ? -1 : 1;
-  const start = radiological ? (rows - 1) * strides[view.down] + (cols - 1) * strides[view.along] : 0;
+// The part of a slice within a box, as steps through the bytes of a volume. A radiologist's view of a RAS+ array runs
+// against both axes of every slice: head, front and the patient's right grow with the index, and belong to the top
+// and left.
+function layoutOf(axis, meta, box) {
+  const view = VIEWS[axis], { through, down, along } = view;
+  const strides = [meta.shape[1] * meta.shape[2], meta.shape[2], 1];
+  const sign = meta.radiological ? -1 : 1;
+  const start = (i) => (meta.radiological ? box[i][1] - 1 : box[i][0]);
   return {
-    ...view, rows, cols, count: shape[view.through], rowStep: sign * strides[view.down],
-    colStep: sign * strides[view.along], first: (index) => start + index * strides[view.through],
-    place: (index, row, col) => {
-      const place = [0, 0, 0];
-      place[view.through] = index;
-      place[view.down] = radiological ? rows - 1 - row : row;
-      place[view.along] = radiological ? cols - 1 - col : col;
+    ...view, rows: box[down][1] - box[down][0], cols: box[along][1] - box[along][0], count: meta.shape[through],
+    first: (index) => index * strides[through] + start(down) * strides[down] + start(along) * strides[along],
+    rowStep: sign * strides[down], colStep: sign * strides[along],
+    place: (index, row, col) => { // (z, y, x)
+      const place = [];
+      place[through] = index;
+      place[down] = start(down) + sign * row;
+      place[along] = start(along) + sign * col;
       return place;
     },
   };
+}
+
+function codesOf(volume, at, index) { // the codes of one slice, row by row
+  const out = new Uint8Array(at.rows * at.cols);
+  for (let row = 0, to = 0; row < at.rows; row++) {
+    let from = at.first(index) + row * at.rowStep;
+    for (let col = 0; col < at.cols; col++, from += at.colStep) out[to++] = volume.codes[from];
+  }
+  return out;
+}
+
+// Per label a path that follows its voxels on the outside, so that the rim stays in sight. Where two labels meet, the
+// line of the higher one lies on the lower one. Dashes leave out the ends of every voxel's edge.
+function contours(codes, { rows, cols }, width, height, thick, dashed) {
+  const paths = {}, dx = width / cols, dy = height / rows, cut = dashed ? 0.25 : 0;
+  const code = (row, col) => (row < 0 || col < 0 || row >= rows || col >= cols ? 255 : codes[row * cols + col]);
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++, i++) {
+      const label = codes[i];
+      if (!label) continue;
+      const path = (paths[label] ??= new Path2D());
+      const x = col * dx, y = row * dy;
+      for (const side of [-1, 1]) {
+        const left = side < 0 ? x - thick : x + dx, top = side < 0 ? y - thick : y + dy;
+        const beside = code(row, col + side) < label, above = code(row + side, col) < label;
+        if (beside) path.rect(left, y + cut * dy, thick, (1 - 2 * cut) * dy);
+        if (above) path.rect(x + cut * dx, top, (1 - 2 * cut) * dx, thick);
+        for (const other of dashed || !beside ? [] : [-1, 1]) { // corners
+          if (code(row + other, col) < label && code(row + other, col + side) < label) {
+            path.rect(left, other < 0 ? y - thick : y + dy, thick, thick);
+          }
+        }
+      }
+    }
+  }
+  return paths;
 }
 
 async function startSlices(root, meta) {
@@ -35,194 +78,142 @@ async function startSlices(root, meta) {
   volumes.forEach((volume, i) => { volume.codes = bytes.subarray(i * size, (i + 1) * size); });
   for (const map of meta.maps) {
     map.rgb = bytesOf(map.lut);
-    map.words = wordsOf(map.rgb);
+    map.words = Uint32Array.from({ length: 256 }, (_, i) => // what an ImageData holds: little-endian ABGR
+      ((255 << 24) | (map.rgb[3 * i + 2] << 16) | (map.rgb[3 * i + 1] << 8) | map.rgb[3 * i]) >>> 0);
   }
 
   const kept = (globalThis.lrnetEduKept ??= {}); // a viewer drawn anew by the kernel goes on where it was
-  const before = meta.keep && kept[meta.keep];
-  const like = String([meta.shape, meta.level, meta.width]); // another kernel's viewer may have the same name
-  const state = before && before.like === like
-    ? before
-    : {
-      like, axis: "axial", index: { ...meta.index }, level: meta.level, width: meta.width,
-      overlay: true };
+  const like = String([meta.shape, meta.low, meta.high]); // another kernel's viewer may have the same name
+  let state = meta.keep && kept[meta.keep];
+  if (!state || state.like !== like) {
+    state = {
+      like, axis: "axial", index: { ...meta.index }, low: meta.low, high: meta.high, overlay: true, whole: false,
+      chosen: meta.panels };
+  }
+  state.chosen = state.chosen.filter((i) => i < volumes.length);
+  if (!state.chosen.length) state.chosen = meta.panels;
   if (meta.keep) kept[meta.keep] = state;
   let pointer = null; // {row, col} of the voxel under the pointer
-  const mm = meta.spacing;
-  const view = () => layoutOf(state.axis, meta.shape, meta.radiological);
+  const everything = meta.shape.map((n) => [0, n]);
+  const view = () => layoutOf(state.axis, meta, state.whole ? everything : meta.box);
+  const shownCodes = (volume) => codesOf(volume, view(), state.index[state.axis]);
 
   // ---- what is on the page
   const stage = make("div", { className: "lrnet-stage" });
   const tools = make("div", { className: "lrnet-tools" }, stage);
-  const axes = make("div", { className: "lrnet-group", role: "group", "aria-label": "slice direction" }, tools);
+  const axes = groupOf(tools, "slice direction");
   const axisButtons = Object.keys(VIEWS).map((axis) =>
-    make("button", { type: "button", textContent: axis, onclick: () => { state.axis = axis; changed(); } }, axes));
-  const overlayButton = make("button", {
-    type: "button", textContent: "overlay", title: "contours and maps on or off (key O on the slice slider)",
-    onclick: () => { state.overlay = !state.overlay; changed(); } }, tools);
-  if (!meta.masks.length && !meta.maps.length) overlayButton.hidden = true;
+    buttonOf(axes, axis, () => { state.axis = axis; changed(); }));
+  const wholeButton = buttonOf(tools, "whole slice", () => { state.whole = !state.whole; changed(); },
+    "the whole slice, or the surroundings of the first mask (key W on the slice slider)");
+  wholeButton.hidden = String(meta.box) === String(everything);
+  const overlayButton = buttonOf(tools, "overlay", () => { state.overlay = !state.overlay; changed(); },
+    "contours and maps on or off (key O on the slice slider)");
+  overlayButton.hidden = volumes.length === 1;
   const slider = (name, className, low, high, step) => {
     const label = make("label", { className: "lrnet-slider" }, tools);
     const text = make("span", { className: "lrnet-value" }, label);
-    const input = make("input", {
-      type: "range", min: low, max: high, step, className, "aria-label": name }, label);
+    const input = make("input", { type: "range", min: low, max: high, step, className, "aria-label": name }, label);
     return { input, text };
   };
   const slice = slider("slice", "lrnet-slice", 0, 0, 1);
-  const range = meta.image.high - meta.image.low;
-  const grey = range / (meta.image.levels - 1);
-  const lowest = Math.min(meta.image.low, meta.level); // the window may lie beside the image's values
-  const highest = Math.max(meta.image.high, meta.level);
-  const widest = Math.max(2 * range, meta.width);
-  const level = slider(`window level in ${meta.unit}`, "lrnet-level", lowest, highest, grey);
-  const width = slider(`window width in ${meta.unit}`, "lrnet-width", grey, widest, grey);
-  const reset = make("button", {
-    type: "button", textContent: "reset window",
-    onclick: () => { state.level = meta.level; state.width = meta.width; changed(); } }, tools);
+  const grey = (meta.image.high - meta.image.low) / (meta.image.levels - 1);
+  const lowest = Math.min(meta.image.low, meta.low); // the window may lie beside the image's values
+  const highest = Math.max(meta.image.high, meta.high);
+  const black = slider(`black, ${meta.unit}`, "lrnet-low", lowest, highest, grey);
+  const white = slider(`white, ${meta.unit}`, "lrnet-high", lowest, highest, grey);
+  const reset = buttonOf(tools, "reset window", () => setWindow(meta.low, meta.high));
+  const choice = make("div", { className: "lrnet-tools" }, stage);
   const panelBox = make("div", { className: "lrnet-panels" }, stage);
   const readout = make("output", { className: "lrnet-readout" }, stage);
 
-  const reference = meta.masks[0];
-  const panel = (name, masks, map) => {
-    const whole = make("div", { className: "lrnet-panel" }, panelBox);
-    make("div", { className: "lrnet-name", textContent: name }, whole);
-    const box = make("div", {}, whole);
-    const canvas = make("canvas", { role: "img", "aria-label": name }, box);
-    for (const { mask, dashed } of masks) {
+  const reference = meta.masks.slice(0, 1);
+  const panels = volumes.map((volume) => {
+    const map = meta.maps.includes(volume) ? volume : null;
+    const masks = volume === meta.image ? [] : map ? reference : [...new Set([...reference, volume])];
+    const panel = panelOf(panelBox, volume.name, { role: "img", "aria-label": volume.name });
+    const outlined = masks.map((mask) => { // under another mask's line a wider or, in the same colours, a dashed one
+      const under = !map && mask !== volume;
+      return { mask, thick: under && !meta.byLabel ? THICK + 2 : THICK, dashed: under && meta.byLabel, notes: [] };
+    });
+    for (const { mask, dashed, notes } of outlined) {
       for (const { text, colour } of mask.legend) {
-        const entry = make("span", { className: "lrnet-legend" }, box);
-        const line = make("i", {}, entry);
-        line.style.borderTop = `3px ${dashed ? "dashed" : "solid"} ${colour}`;
+        const entry = make("span", { className: "lrnet-legend" }, panel.box);
+        make("i", {}, entry).style.borderTop = `${THICK}px ${dashed ? "dashed" : "solid"} ${colour}`;
         entry.append(text);
       }
+      if (mask === volume) notes.push(make("div", { className: "lrnet-beyond" }, panel.box));
     }
     if (map) {
       const step = (map.high - map.low) / 2;
-      colourBar(box, name, map.rgb).forEach((tick, i) => {
+      colourBar(panel.box, map.name, map.rgb).forEach((tick, i) => {
         tick.textContent = written(map.low + i * step, step / 10);
       });
     }
-    return { canvas, masks, map, context: canvas.getContext("2d") };
-  };
-  const panels = [panel(meta.image.name, [], null)];
-  for (const mask of meta.masks) {
-    const behind = mask === reference ? [] : [{ mask: reference, dashed: meta.byLabel }];
-    panels.push(panel(mask.name, [...behind, { mask, dashed: false }], null));
-  }
-  for (const map of meta.maps) {
-    panels.push(panel(map.name, reference ? [{ mask: reference, dashed: false }] : [], map));
-  }
+    return { ...panel, outlined, map, context: panel.canvas.getContext("2d") };
+  });
+  const showChosen = chooserOf(choice, volumes.map(({ name }) => name), panels, state.chosen, 3, () => changed());
   root.querySelector("img").replaceWith(stage);
 
   // ---- drawing
   const small = document.createElement("canvas"); // one pixel a voxel, scaled up into the panels
   const smallContext = small.getContext("2d");
 
-  function codesOf(volume, at) { // the codes of one slice, row by row
-    const out = new Uint8Array(at.rows * at.cols);
-    const start = at.first(state.index[state.axis]);
-    for (let row = 0, to = 0; row < at.rows; row++) {
-      for (let col = 0, from = start + row * at.rowStep; col < at.cols; col++, from += at.colStep) {
-        out[to++] = volume.codes[from];
-      }
-    }
-    return out;
-  }
-
-  function greyWords() { // window and level, as one grey per code
-    const low = state.level - state.width / 2;
-    return Uint32Array.from({ length: 256 }, (_, code) => {
-      if (code < meta.image.first) return 0xff000000; // no value
-      const value = meta.image.low + (code - meta.image.first) * grey;
-      const shade = Math.max(0, Math.min(255, Math.round(((value - low) / state.width) * 255)));
-      return (0xff000000 | (shade << 16) | (shade << 8) | shade) >>> 0;
-    });
-  }
-
-  function contours(codes, at, width, height) { // per label, the edges between its voxels and anything else
-    const paths = {};
-    const dx = width / at.cols, dy = height / at.rows;
-    for (let row = 0, i = 0; row < at.rows; row++) {
-      for (let col = 0; col < at.cols; col++, i++) {
-        const label = codes[i];
-        if (!label) continue;
-        const path = (paths[label] ??= new Path2D());
-        const left = col * dx, right = left + dx, top = row * dy, bottom = top + dy;
-        if (col === 0 || codes[i - 1] !== label) { path.moveTo(left, top); path.lineTo(left, bottom); }
-        if (col === at.cols - 1 || codes[i + 1] !== label) {
-          path.moveTo(right, top);
-          path.lineTo(right, bottom);
-        }
-        if (row === 0 || codes[i - at.cols] !== label) { path.moveTo(left, top); path.lineTo(right, top); }
-        if (row === at.rows - 1 || codes[i + at.cols] !== label) {
-          path.moveTo(left, bottom);
-          path.lineTo(right, bottom);
-        }
-      }
-    }
-    return paths;
-  }
-
-  function stroke(context, paths, colours, dashed, scale) {
-    context.lineCap = "square";
-    for (const [label, path] of Object.entries(paths)) {
-      context.setLineDash([]);
-      context.lineWidth = 3.5 * scale;
-      context.strokeStyle = "rgba(0, 0, 0, 0.55)"; // a dark rim keeps the line readable on bright ground
-      if (!dashed) context.stroke(path);
-      context.setLineDash(dashed ? [2 * scale, 3 * scale] : []);
-      context.lineWidth = 1.75 * scale;
-      context.strokeStyle = colours[label];
-      context.stroke(path);
-    }
-  }
-
   function draw() {
-    const at = view();
-    const scale = globalThis.devicePixelRatio || 1;
-    const greys = greyWords();
-    const shown = new Map(volumes.map((volume) => [volume, codesOf(volume, at)]));
-    const { width, height } = panels[0].canvas;
-    const outlined = state.overlay ? meta.masks : [];
-    const outlines = new Map(outlined.map((mask) => [mask, contours(shown.get(mask), at, width, height)]));
+    const at = view(), shown = new Map(volumes.map((volume) => [volume, shownCodes(volume)]));
+    const greys = Uint32Array.from({ length: 256 }, (_, code) => { // the window, as one grey per code
+      const value = meta.image.low + (code - meta.image.first) * grey;
+      const shade = code < meta.image.first ? 0 : clamp(255 * (value - state.low) / (state.high - state.low), 0, 255);
+      return (0xff000000 | (Math.round(shade) * 0x010101)) >>> 0;
+    });
+    const base = Uint32Array.from(shown.get(meta.image), (code) => greys[code]);
     const picture = smallContext.createImageData(at.cols, at.rows);
     const words = new Uint32Array(picture.data.buffer);
-    const base = Uint32Array.from(shown.get(meta.image), (code) => greys[code]);
     small.width = at.cols;
     small.height = at.rows;
-    for (const { context, masks, map } of panels) {
+    for (const { whole, canvas, context, outlined, map } of panels) {
+      if (whole.hidden) continue;
       words.set(base);
       if (map && state.overlay) {
-        const codes = shown.get(map);
-        for (let i = 0; i < words.length; i++) {
-          if (codes[i] < map.visible) continue;
-          words[i] = map.words[Math.round(((codes[i] - map.first) * 255) / (map.levels - 1))];
-        }
+        shown.get(map).forEach((code, i) => {
+          if (code >= map.visible) words[i] = map.words[Math.round(((code - map.first) * 255) / (map.levels - 1))];
+        });
       }
       smallContext.putImageData(picture, 0, 0);
       context.imageSmoothingEnabled = false;
-      context.drawImage(small, 0, 0, width, height);
-      for (const { mask, dashed } of state.overlay ? masks : []) {
-        stroke(context, outlines.get(mask), mask.colours, dashed, scale);
+      context.drawImage(small, 0, 0, canvas.width, canvas.height);
+      for (const { mask, thick, dashed } of state.overlay ? outlined : []) {
+        outline(context, shown.get(mask), at, mask.colours, thick, dashed);
       }
-      context.setLineDash([]);
-      if (meta.radiological) mark(context, at.letters, scale);
-      if (pointer) {
-        cross(context, ((pointer.col + 0.5) / at.cols) * width, ((pointer.row + 0.5) / at.rows) * height, scale);
-      }
+      if (meta.radiological) mark(context, at.letters);
+      if (pointer) cross(context, (pointer.col + 0.5) / at.cols, (pointer.row + 0.5) / at.rows);
     }
     read(at, shown);
   }
 
-  function mark(context, letters, scale) { // which side of the patient is which: top, left, bottom, right
+  const scale = () => globalThis.devicePixelRatio || 1;
+
+  // A line with a dark edge on either side, which keeps it readable on bright ground and bright maps.
+  function outline(context, codes, at, colours, thick, dashed) {
     const { width, height } = context.canvas;
-    context.font = `600 ${11 * scale}px system-ui, sans-serif`;
-    context.lineWidth = 3 * scale;
+    const layers = dashed ? [[thick, false]] : [[thick + 2, true], [thick + 1, false], [1, true]];
+    for (const [reach, dark] of layers) {
+      const paths = contours(codes, at, width, height, reach * scale(), dashed);
+      for (const [label, path] of Object.entries(paths)) {
+        context.fillStyle = dark ? "rgba(0, 0, 0, 0.6)" : colours[label];
+        context.fill(path);
+      }
+    }
+  }
+
+  function mark(context, letters) { // which side of the patient is which: top, left, bottom, right
+    const { width, height } = context.canvas, inset = 10 * scale();
+    context.font = `600 ${13 * scale()}px system-ui, sans-serif`;
+    context.lineWidth = 3 * scale();
     context.strokeStyle = "rgba(0, 0, 0, 0.7)";
     context.fillStyle = "#fff";
     context.textAlign = "center";
     context.textBaseline = "middle";
-    const inset = 9 * scale;
     const sides = [[width / 2, inset], [inset, height / 2], [width / 2, height - inset], [width - inset, height / 2]];
     sides.forEach(([x, y], i) => {
       context.strokeText(letters[i], x, y);
@@ -230,15 +221,16 @@ async function startSlices(root, meta) {
     });
   }
 
-  function cross(context, x, y, scale) { // the same voxel in every panel
-    context.lineWidth = scale;
+  function cross(context, right, down) { // the same voxel in every panel
+    const x = right * context.canvas.width, y = down * context.canvas.height;
+    context.lineWidth = scale();
     context.strokeStyle = "rgba(255, 255, 255, 0.6)";
     context.beginPath();
-    for (const [near, far] of [[6, 14], [-6, -14]]) {
-      context.moveTo(x + near * scale, y);
-      context.lineTo(x + far * scale, y);
-      context.moveTo(x, y + near * scale);
-      context.lineTo(x, y + far * scale);
+    for (const [near, far] of [[6, 14], [-6, -14]].map((ends) => ends.map((end) => end * scale()))) {
+      context.moveTo(x + near, y);
+      context.lineTo(x + far, y);
+      context.moveTo(x, y + near);
+      context.lineTo(x, y + far);
     }
     context.stroke();
   }
@@ -251,41 +243,28 @@ async function startSlices(root, meta) {
     const i = pointer.row * at.cols + pointer.col;
     const place = at.place(state.index[state.axis], pointer.row, pointer.col);
     const value = (volume, unit) => {
-      const code = shown.get(volume)[i];
+      const code = shown.get(volume)[i], last = volume.first + volume.levels - 1;
       const step = (volume.high - volume.low) / (volume.levels - 1);
       if (code < volume.first) return "no value";
-      const lowest = code === volume.first, highest = code === volume.first + volume.levels - 1;
-      const end = lowest && volume.below ? "\u2264 " : highest && volume.above ? "\u2265 " : "";
-      return end + written(volume.low + (code - volume.first) * step, step) + unit;
+      const beyond = code === volume.first && volume.below ? "\u2264 " : code === last && volume.above ? "\u2265 " : "";
+      return beyond + written(volume.low + (code - volume.first) * step, step) + unit;
     };
-    const parts = place.map((at, axis) => `${"zyx"[axis]} ${at * meta.stride[axis]}`);
+    const parts = place.map((voxel, axis) => `${"zyx"[axis]} ${voxel * meta.stride[axis]}`);
     parts.push(value(meta.image, meta.unit && ` ${meta.unit}`));
     for (const mask of meta.masks) parts.push(`${mask.name}: ${mask.labels[shown.get(mask)[i]]}`);
     for (const map of meta.maps) parts.push(`${map.name}: ${value(map, "")}`);
     readout.textContent = parts.join("  \u00b7  ");
   }
 
-  let waiting = false;
-  function redraw() {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => { waiting = false; draw(); });
-  }
+  const redraw = once(draw);
 
-  function fit() { // the true aspect, in whole device pixels, no panel higher than 480
+  function fit() { // the true aspect
     const at = view();
-    const aspect = (at.cols * mm[at.along]) / (at.rows * mm[at.down]);
-    const scale = globalThis.devicePixelRatio || 1;
-    const room = panels[0].canvas.parentElement.clientWidth; // all panels are as wide
+    const aspect = (at.cols * meta.spacing[at.along]) / (at.rows * meta.spacing[at.down]);
+    const room = Math.max(...panels.map(({ box }) => box.clientWidth)); // all shown panels are as wide
     if (!room) return; // not laid out yet: the observer calls again
-    const wide = Math.max(1, Math.min(room, 480 * aspect));
-    panelBox.style.setProperty("--lrnet-wide", `${wide}px`);
-    for (const { canvas } of panels) {
-      canvas.style.width = `${wide}px`;
-      canvas.style.height = `${wide / aspect}px`;
-      canvas.width = Math.max(1, Math.round(wide * scale));
-      canvas.height = Math.max(1, Math.round((wide / aspect) * scale));
-    }
+    const wide = Math.max(1, Math.min(room, TALLEST * aspect));
+    resize(panelBox, panels.map(({ canvas }) => canvas), wide, wide / aspect);
     draw();
   }
 
@@ -293,30 +272,48 @@ async function startSlices(root, meta) {
   let fitted = null;
   function changed() {
     const at = view();
-    state.index[state.axis] = Math.max(0, Math.min(at.count - 1, state.index[state.axis]));
-    const index = state.index[state.axis];
+    const index = state.index[state.axis] = clamp(state.index[state.axis], 0, at.count - 1);
     const place = `${"zyx"[at.through]} = ${index * meta.stride[at.through]}`;
     slice.input.max = at.count - 1;
     slice.input.value = index;
     slice.input.setAttribute("aria-label", `${state.axis} slice`);
     slice.input.setAttribute("aria-valuetext", `${place}, slice ${index + 1} of ${at.count}`);
-    slice.text.textContent = `slice ${index + 1} of ${at.count} (${place}, ${written(index * mm[at.through], 0.1)} mm)`;
-    level.input.value = state.level;
-    width.input.value = state.width;
-    level.text.textContent = `level ${written(state.level, grey)} ${meta.unit}`;
-    width.text.textContent = `width ${written(state.width, grey)} ${meta.unit}`;
+    const mm = written(index * meta.spacing[at.through], 0.1);
+    slice.text.textContent = `slice ${index + 1} of ${at.count} (${place}, ${mm} mm)`;
+    black.input.value = state.low;
+    white.input.value = state.high;
+    black.text.textContent = `black ${written(state.low, grey)} ${meta.unit}`;
+    white.text.textContent = `white ${written(state.high, grey)} ${meta.unit}`;
     axisButtons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === state.axis));
+    wholeButton.setAttribute("aria-pressed", state.whole);
     overlayButton.setAttribute("aria-pressed", state.overlay);
-    reset.disabled = state.level === meta.level && state.width === meta.width;
-    if (fitted !== state.axis) { fitted = state.axis; pointer = null; fit(); } else redraw();
+    reset.disabled = state.low === meta.low && state.high === meta.high;
+    for (const { outlined } of panels) {
+      for (const { mask, notes } of outlined) notes.forEach((note) => { note.textContent = beyond(mask); });
+    }
+    showChosen();
+    const layout = String([state.axis, state.whole, state.chosen]);
+    if (fitted !== layout) { fitted = layout; pointer = null; fit(); } else redraw();
+  }
+  function beyond(mask) { // what of a mask this slice holds beside the part that is shown
+    const count = (codes) => codes.reduce((sum, code) => sum + (code > 0), 0);
+    const all = codesOf(mask, layoutOf(state.axis, meta, everything), state.index[state.axis]);
+    const hidden = count(all) - count(shownCodes(mask));
+    return hidden ? `${hidden} voxels outside this view` : "";
   }
   const go = (index) => { state.index[state.axis] = index; changed(); };
+  function setWindow(low, high) {
+    state.low = clamp(low, lowest, highest - grey);
+    state.high = clamp(high, state.low + grey, highest);
+    changed();
+  }
   slice.input.addEventListener("input", () => go(Number(slice.input.value)));
   slice.input.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() === "o" && !event.ctrlKey && !event.metaKey) overlayButton.click();
+    const button = { o: overlayButton, w: wholeButton }[event.key.toLowerCase()];
+    if (button && !event.ctrlKey && !event.metaKey) button.click();
   });
-  level.input.addEventListener("input", () => { state.level = Number(level.input.value); changed(); });
-  width.input.addEventListener("input", () => { state.width = Number(width.input.value); changed(); });
+  black.input.addEventListener("input", () => setWindow(Math.min(Number(black.input.value), state.high - grey), state.high));
+  white.input.addEventListener("input", () => setWindow(state.low, Number(white.input.value)));
 
   let turned = 0;
   panelBox.addEventListener("wheel", (event) => { // at either end the page scrolls on
@@ -333,24 +330,17 @@ async function startSlices(root, meta) {
     canvas.addEventListener("pointerdown", (event) => {
       slice.input.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
-      from = {
-        x: event.clientX, y: event.clientY, level: state.level, width: state.width,
-        index: state.index[state.axis] };
+      from = { x: event.clientX, y: event.clientY, low: state.low, high: state.high, index: state.index[state.axis] };
     });
     canvas.addEventListener("pointermove", (event) => {
       const at = view();
-      const box = canvas.getBoundingClientRect();
-      const inside = (value, count) => Math.max(0, Math.min(count - 1, Math.floor(value * count)));
-      pointer = {
-        row: inside((event.clientY - box.top) / box.height, at.rows),
-        col: inside((event.clientX - box.left) / box.width, at.cols) };
+      pointer = cellAt(event, at.rows, at.cols);
       if (from && event.pointerType === "touch") { // a finger moves through the slices, sideways
         go(from.index + Math.round((event.clientX - from.x) / 6));
-      } else if (from) { // a mouse moves the window: sideways its width, up and down its level
-        state.width = Math.max(grey, Math.min(widest, from.width + ((event.clientX - from.x) * range) / 300));
-        const wanted = from.level + ((from.y - event.clientY) * range) / 300;
-        state.level = Math.max(lowest, Math.min(highest, wanted));
-        changed();
+      } else if (from) { // a mouse moves the window: sideways it becomes wider, up brighter values come in sight
+        const wider = ((event.clientX - from.x) * (highest - lowest)) / DRAG / 2;
+        const up = ((from.y - event.clientY) * (highest - lowest)) / DRAG;
+        setWindow(Math.min(from.low - wider + up, from.high + wider + up - grey), from.high + wider + up);
       } else redraw();
     });
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { from = null; });

@@ -1,7 +1,7 @@
-"""A small grid to paint a mask on, and its four distance maps beside it: Fig. 2 of the paper, by hand.
+"""A small grid to paint a mask on, and its distance maps beside it: Fig. 2 of the paper, by hand.
 
-On the page a script computes the maps (``page/painter.js``), so that painting needs no kernel and works in an
-exported page; ``tests/browser`` holds it against ``distance_map``, which computes what ``render`` shows.
+On the page a script computes the maps (``js/painting.js``), so that painting needs no kernel and works in an exported
+page; ``tests/browser`` holds them against ``distance_map``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.figures.palette import MAP_COLORMAP, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.figures.palette import REFERENCE_COLOR
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.support.arrays import plain_array
+from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.viewers.encoding import as_array, times
+from lrnet_edu.viewers.encoding import times
 from lrnet_edu.viewers.overlays import colours
 from lrnet_edu.viewers.page import base64_of, caption, fragment
-from lrnet_edu.viewers.still import panel_picture, rgb
+from lrnet_edu.viewers.still import Scale, png_of, rgb
 
 MAX_CELLS = 64  # of one side: beyond, a cell is too small to be painted
-UNITS = {"O-DM": "voxels", "I-DM": "voxels", "NI-DM": "", "SNI-DM": ""}
+PAINTED = {kind: KINDS[kind] for kind in ("O-DM", "I-DM", "NI-DM", "SNI-DM")}  # what the script computes
+FIRST = [0, 2]  # of these, shown beside the grid at first
 EMPTY_COLOR = "#1B1B1B"
 
 
@@ -49,8 +54,9 @@ def preset_shapes(height: int, width: int) -> dict[str, np.ndarray]:
 class MaskPainter:
     """Paint or erase voxels with mouse, finger or keyboard and watch O-DM, I-DM, NI-DM and SNI-DM follow.
 
-    Show it by making it the last line of a cell. The painted mask stays on the page; "this mask as Python"
-    carries it into a cell. ``notes`` and the caption say where a given mask had to be changed.
+    Show it by making it the last line of a cell. Two of the maps stand beside the grid, of its size; buttons choose
+    them. The painted mask stays on the page; "this mask as Python" carries it into a cell. ``notes`` and the caption
+    say where a given mask had to be changed.
 
     Args:
         mask: (H, W) to start from, object where not 0; or the name of a shape of ``preset_shapes``.
@@ -65,20 +71,20 @@ class MaskPainter:
         self.title = title
         self.notes: list[str] = []
         if isinstance(mask, str):
-            if not 4 <= size <= MAX_CELLS:
+            check_whole("size", size, least=4)
+            if size > MAX_CELLS:
                 raise InputError(f"size is {size}: give a number of cells from 4 to {MAX_CELLS}.")
             shapes = preset_shapes(size, size)
             if mask not in shapes:
                 raise InputError(f"There is no shape {mask!r}: choose one of {', '.join(shapes)}.")
             self.mask = shapes[mask]
         else:
-            self.mask = self._checked(as_array(mask, "mask"))
+            self.mask = self._checked(plain_array(mask, "mask"))
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
         if array.ndim != 2 or array.size == 0:
             raise InputError(f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it.")
-        missing = int(np.count_nonzero(~np.isfinite(array)))
-        if missing:
+        if missing := int(np.count_nonzero(~np.isfinite(array))):
             self.notes.append(f"{missing} values of the mask are NaN or infinite: taken as background.")
         mask = np.isfinite(array) & (array != 0)
         step = -(-max(mask.shape) // MAX_CELLS)
@@ -86,71 +92,55 @@ class MaskPainter:
             self.notes.append(f"{times(mask.shape)} cells are too many to paint on: one in {step} x {step} is kept.")
         return mask[::step, ::step]
 
-    def maps(self) -> dict[str, np.ndarray]:
-        """The four maps (H, W) float32 of the mask the page starts with, in unit voxels."""
-        from lrnet_edu.distance_maps import distance_map
-
-        return {kind: distance_map(self.mask, kind) for kind in UNITS}
-
-    def render(self, *, cell: int = 8) -> np.ndarray:
-        """What the page starts with, without a browser: the mask and its four maps.
-
-        Args:
-            cell: pixels of one cell's side.
-
-        Returns:
-            (H * cell, 5 * W * cell, 3) uint8.
-        """
-        return np.concatenate([panel for panel, _ in self._panels(cell)], axis=1)
-
-    def _panels(self, cell: int) -> list[tuple[np.ndarray, tuple[np.ndarray, float, float] | None]]:
-        """The picture of the mask and of every map, with its colour scale."""
-        empty = np.array(rgb(EMPTY_COLOR), np.uint8)
-        inside = np.array(rgb(REFERENCE_COLOR), np.uint8)
-        pictures = [(np.where(self.mask[..., None], inside, empty), None)]  # (H, W, 3)
-        scales: list[Any] = []
-        for kind, values in self.maps().items():
-            signed = kind == "SNI-DM"
-            table = colours(SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP)
-            low, high = (-1.0 if signed else 0.0), max(1.0, float(values.max()))
-            shown = table[np.rint((values - low) / (high - low) * 255).astype(int)]
-            scales.append((np.where((values == 0)[..., None] & (not signed), empty, shown), (table, low, high)))
-        return [(p.repeat(cell, 0).repeat(cell, 1).astype(np.uint8), s) for p, s in [*pictures, *scales]]
-
     @cached_property
     def _png(self) -> bytes:
-        panels, scales = zip(*self._panels(max(1, 190 // self.mask.shape[1])), strict=True)
-        names = ["mask", *(f"{kind} ({unit})" if unit else kind for kind, unit in UNITS.items())]
-        return panel_picture(panels, names, scales)
+        """The mask and all its maps."""
+        cell, empty = max(1, 190 // self.mask.shape[1]), rgb(EMPTY_COLOR)
+        panels: list[tuple[str, np.ndarray, Scale | None]] = [
+            ("mask", np.where(self.mask[..., None], rgb(REFERENCE_COLOR), empty), None)  # (H, W, 3)
+        ]
+        for kind, row in PAINTED.items():
+            values, signed = distance_map(self.mask, kind), row.outside is not None
+            table, low, high = colours(signed=signed), -float(signed), max(1.0, float(values.max()))
+            shown = table[np.rint((values - low) / (high - low) * 255).astype(int)]
+            shown = np.where((values == 0)[..., None] & (not signed), empty, shown)
+            panels.append((_title(kind), shown, (table, low, high)))
+        return png_of([(name, panel.repeat(cell, 0).repeat(cell, 1), scale) for name, panel, scale in panels])
 
     @cached_property
     def _html(self) -> str:
         def rows(mask: np.ndarray) -> list[str]:
             return ["".join("1" if cell else "0" for cell in row) for row in mask]
 
+        signed = {kind: row.outside is not None for kind, row in PAINTED.items()}
         meta = {
             "rows": rows(self.mask),
             "presets": {name: rows(mask) for name, mask in preset_shapes(*self.mask.shape).items()},
-            "units": UNITS,
+            "maps": [
+                {"kind": k, "title": _title(k), "signed": s, "lut": base64_of(colours(signed=s))}
+                for k, s in signed.items()
+            ],
+            "chosen": FIRST,
             "objectColour": REFERENCE_COLOR,
-            "mapColours": base64_of(colours(MAP_COLORMAP)),
-            "signedColours": base64_of(colours(SIGNED_MAP_COLORMAP)),
+            "emptyColour": EMPTY_COLOR,
         }
         height, width = self.mask.shape
-        alt = f"A mask of {height} by {width} voxels and its four distance maps: {', '.join(UNITS)}"
-        below = caption(
-            [
-                "Mouse or finger: drag on the mask.",
-                "Keyboard: arrows move, space paints or erases, shift and arrow paint along.",
-                "Distances in voxels; touching voxels, corners included, make one component.",
-                "Dark means 0 in O-DM, I-DM and NI-DM.",
-            ],
-            self.notes,
-        )
-        return fragment("painter", meta, title=self.title, alt=alt, png=self._png, caption=below)
+        alt = f"A mask of {height} by {width} voxels and its four distance maps: {', '.join(PAINTED)}"
+        sentences = [
+            "Mouse or finger: drag on the mask.",
+            "Keyboard: arrows move, space paints or erases, shift and arrow paint along.",
+            "Distances in voxels; touching voxels, corners included, make one component.",
+            "Dark means 0 in O-DM, I-DM and NI-DM.",
+        ]
+        below = caption(sentences, self.notes)
+        return fragment("painting", meta, title=self.title, alt=alt, png=self._png, caption=below)
 
     def __repr__(self) -> str:
         return f"MaskPainter({times(self.mask.shape)}, {int(self.mask.sum())} voxels painted)"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/html": self._html, "image/png": self._png, "text/plain": repr(self)}
+
+
+def _title(kind: str) -> str:
+    return f"{kind} ({unit})" if (unit := KINDS[kind].unit) else kind
