@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from lrnet_edu import __version__
@@ -27,6 +29,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run what was typed, and turn the errors that a user can mend into their sentence."""
+        os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's own backend may be missing here
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -36,20 +39,8 @@ class Commands(TyperGroup):
                 raise  # the reader of our output has gone; or it is no file of the user's
             _fail(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions.", 2)
         except KeyboardInterrupt:
-            _fail(
-                "stopped; finished work is kept (train and pretrain go on from their last validation, if there was "
-                "one, with --resume; demo and reproduce as they are).",
-                130,
-            )
-
-
-def _say_nothing(text: str) -> None:
-    """What the second and later processes under torchrun print."""
-
-
-def _as_typed(words: Sequence[str]) -> str:
-    """A command line with the quotes that this system's shell needs."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+            _fail("stopped; finished work is kept (train and pretrain go on from their last validation with --resume; "
+                  "demo and reproduce as they are).", 130)  # fmt: skip
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
@@ -57,21 +48,28 @@ def _fail(sentence: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _boxes(asked: bool | None, data: Path, label: str, say: Callable[[str], None]) -> bool:
-    """Whether cases are cropped or padded at random: as asked, or else as the scans need it."""
-    from lrnet_edu.data.boxes import cropped_around
-
-    if asked is not None or not cropped_around(data, label):
-        return bool(asked)
-    say("The object lies in the very middle of every scan: each is cropped or padded at random, so that its position "
-        "tells nothing (--no-random-boxes leaves the scans as they are).")  # fmt: skip
-    return True
+def _as_typed(words: Sequence[str]) -> str:
+    """A command line with the quotes that this system's shell needs."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
-def _say_where_it_goes_on(out: Path, resume: bool, say: Callable[[str], None]) -> None:
-    """A run that was stopped before its first validation has nothing to go on with."""
-    if resume and not (out / "last.safetensors").exists():
+def _check_place(out: Path) -> None:
+    """InputError, before any work, unless a folder can be written that is not among somebody's scans."""
+    from lrnet_edu.data.cases import check_not_among_scans
+    from lrnet_edu.support.files import check_writable
+
+    check_writable(out)
+    check_not_among_scans(out)
+
+
+def _say_where_it_goes_on(out: Path, config: Any, say: Callable[[str], None]) -> None:
+    """What is not as expected when a run is resumed: it never reached a validation, or its rate rises again."""
+    from lrnet_edu.support.run_folder import settings_of_run
+
+    if not (out / "last.safetensors").exists():
         say(f"{out} holds no training to go on with; it begins at step 0.")
+    elif config.one_cycle and (before := settings_of_run(out).get("steps", config.steps)) < config.steps:
+        say(f"From {before} to {config.steps} steps: the learning rate starts anew, where the longer cycle has it.")
 
 
 app = typer.Typer(
@@ -94,49 +92,33 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+        bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """What stands before a command."""
 
 
-Data = Annotated[
-    Path,
-    typer.Option(
-        help="Folder of scans: volume-N.nii.gz with segmentation-N.nii.gz (LiTS), or dataset.json with "
-        "imagesTr and labelsTr (Decathlon)."
-    ),
-]
-Label = Annotated[str, typer.Option(help="The object: 2 (voxels equal to 2), 1+2 (their union), 1,2 (two objects).")]
-Kind = Annotated[str, typer.Option(help="Distance map: O-DM, I-DM, NI-DM or SNI-DM.")]
-Activation = Annotated[
-    str | None,
-    typer.Option(help="Output layer of the LR-Net: relu, sigmoid or tanh; by kind when left out."),
-]
-Out = Annotated[Path, typer.Option(help="Folder to write; it may not hold another run.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; left out: cuda if it is there, else cpu.")]
-Window = Annotated[tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
-RandomBoxes = Annotated[
-    bool | None,
-    typer.Option(
-        "--random-boxes/--no-random-boxes",
-        help="Crop or pad every case at random, so that an object's position tells nothing; when left out, only if "
-        "the scans were cropped around the object.",
-    ),
-]
-WarmUp = Annotated[
-    int | None,
-    typer.Option(min=0, help="Of the steps, those of Dice alone before an LR-Net takes part; a quarter when left out."),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out where it stopped, by the same settings.")
-]
+Data = Annotated[Path, Option(help="Folder of scans: volume-N.nii.gz with segmentation-N.nii.gz (LiTS), or "
+                              "dataset.json with imagesTr and labelsTr (Decathlon).")]  # fmt: skip
+Label = Annotated[str, Option(help="The object: 2 (voxels equal to 2), 1+2 (their union), 1,2 (two objects).")]
+Method = Annotated[str, Option(help="A row of Table 2: dice, mapdice, lrnet, dice+lrnet, mapdice+lrnet, "
+                               "unfrozen-lrnet, wce, gds, tversky, focal-tversky, explog, multi-branch or "
+                               "cascaded.")]  # fmt: skip
+Kind = Annotated[str, Option(help="Distance map: O-DM, I-DM, NI-DM or SNI-DM.")]
+Activation = Annotated[str | None, Option(help="Output layer of the LR-Net: relu, sigmoid or tanh; else by kind.")]
+Preset = Annotated[str, Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")]
+Out = Annotated[Path, Option(help="Folder to write; it may not hold another run.")]
+Steps = Annotated[int | None, Option(help="Training steps, warm-up included; by preset when left out.")]
+Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
+Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps; left out: cuda if it is there, else cpu.")]
+Window = Annotated[tuple[float, float] | None, Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
+WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice alone before an LR-Net takes part, else a quarter.")]
+Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, by the same settings or more steps.")]
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the runs, results.csv and report.html.")] = Path("runs/demo"),
+    out: Annotated[Path, Option(help="Folder for the runs, results.csv and report.html.")] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
     """Run the whole paper on the sample data.
@@ -144,32 +126,56 @@ def demo(
     Distance maps, LR-Net, M-Net alone and in tandem, the seven criteria and a report.
     """
     from lrnet_edu.study.demo import run_demo
-    from lrnet_edu.support.files import check_writable, folder_lock
+    from lrnet_edu.support.files import folder_lock
 
-    check_writable(out)
+    _check_place(out)
     with folder_lock(out):
         run_demo(out, seed=seed)
 
 
 @app.command()
 def samples(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the sample CTs into.")],
-    cases: Annotated[int, typer.Option(min=1, help="How many; data_samples/ holds the first 20.")] = 20,
+    out: Annotated[Path, Argument(metavar="OUT", help="Folder to write the phantom CTs into.")],
+    which: Annotated[str, Option("--set", help="Set of phantoms: course, study or study-b.")] = "course",
+    cases: Annotated[int, Option(min=1, help="How many.")] = 20,
+    first: Annotated[int, Option(min=0, help="Number of the first one.")] = 0,
 ) -> None:
-    """Write the sample CTs of data_samples/ again. Voxels and headers come out equal."""
+    """Write phantom CTs. Without options, the same 20 as in data_samples/."""
     from lrnet_edu.data.phantoms.phantom import write_samples
     from lrnet_edu.support.files import check_writable, folder_lock
 
     check_writable(out)
     with folder_lock(out):
-        files = write_samples(out, cases)
+        files = write_samples(out, cases, first, which)
+    typer.echo(f"Wrote {len(files)} files to {out}.")
+
+
+@app.command()
+def crop(
+    data: Annotated[Path, Argument(metavar="DATA", help="Folder of scans, as for train.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="New folder for the cut scans and masks.")],
+    around: Annotated[str | None, Option(metavar="LABEL", help="Cut to the box of this object.")] = None,
+    margin: Annotated[float, Option(min=0, metavar="MM", help="What stays around it on every side.")] = 0.0,
+    random_boxes: Annotated[
+        str | None, Option(metavar="LABEL", help="Crop or pad every side at random, never into this object.")
+    ] = None,
+) -> None:
+    """Cut scans and masks to boxes. They become a new data set in the layout of the old one."""
+    from lrnet_edu.commands.crop import crop_around, crop_random
+
+    if around is not None and random_boxes is None:
+        files = crop_around(data, out, around, margin, say=typer.echo)
+    elif random_boxes is not None and around is None and not margin:
+        files = crop_random(data, out, random_boxes, say=typer.echo)
+    else:
+        raise InputError("Give either --around LABEL, with --margin MM if you like, or --random-boxes LABEL.")
     typer.echo(f"Wrote {len(files)} files to {out}.")
 
 
 @app.command()
 def fetch(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Task04_Hippocampus (27 MB) or Task03_Liver (27 GB).")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder in which the folder TASK is made.")] = Path("."),
+    task: Annotated[str, Argument(metavar="TASK", help="Task04_Hippocampus (27 MB) or Task03_Liver (27 GB).")],
+    out: Annotated[Path, Argument(metavar="OUT", help="Folder in which the folder TASK is made.")] = Path("."),
 ) -> None:
     """Download real scans of the Decathlon. Call it again after a stop: it goes on where it was.
 
@@ -184,13 +190,11 @@ def fetch(
 
 @app.command()
 def maps(
-    segmentation: Annotated[Path, typer.Argument(metavar="SEGMENTATION", help="NIfTI file with a mask.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI file to write: float32, same grid and affine.")],
+    segmentation: Annotated[Path, Argument(metavar="SEGMENTATION", help="NIfTI file with a mask.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="NIfTI file to write: float32, same grid and affine.")],
     kind: Kind = "NI-DM",
-    label: Annotated[
-        str | None, typer.Option(help="The object, 2 or 1+2; without it every voxel that is not 0.")
-    ] = None,
-    spacing_aware: Annotated[bool, typer.Option("--spacing-aware", help="Measure in mm, not in voxels.")] = False,
+    label: Annotated[str | None, Option(help="The object, 2 or 1+2; else every voxel that is not 0.")] = None,
+    spacing_aware: Annotated[bool, Option("--spacing-aware", help="Measure in mm, not in voxels.")] = False,
 ) -> None:
     """Compute the distance map of a segmentation (section 2.1)."""
     from lrnet_edu.commands.maps import write_map
@@ -202,12 +206,12 @@ def maps(
 @app.command()
 def pretrain(
     out: Out,
-    data: Annotated[Path | None, typer.Option(help="Folder of scans, as in train; only their masks are used.")] = None,
-    label: Annotated[str | None, typer.Option(help="The object in --data, as in train.")] = None,
-    synthetic: Annotated[bool, typer.Option("--synthetic", help="Random shapes instead of --data.")] = False,
+    data: Annotated[Path | None, Option(help="Folder of scans, as in train; only their masks are used.")] = None,
+    label: Annotated[str | None, Option(help="The object in --data, as in train.")] = None,
+    synthetic: Annotated[bool, Option("--synthetic", help="Random shapes instead of --data.")] = False,
     kind: Kind = "NI-DM",
     activation: Activation = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
+    steps: Steps = None,
     seed: Seed = 0,
     device: Device = None,
     resume: Resume = False,
@@ -215,7 +219,7 @@ def pretrain(
     """Teach the LR-Net the distance map of a mask (section 2.2)."""
     from lrnet_edu.config import pretrain_config
     from lrnet_edu.lrnet_training import pretrain_run
-    from lrnet_edu.support.files import check_writable
+    from lrnet_edu.support.devices import choose_device
     from lrnet_edu.support.run_folder import check_run
 
     if synthetic == (data is not None):
@@ -225,10 +229,12 @@ def pretrain(
     if data is not None and label is None:
         raise InputError("--data needs --label, the object's number in the masks (in LiTS 2 is the tumour).")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
-    check_writable(out)
+    _check_place(out)
     check_run(out, resume=resume)
-    _say_where_it_goes_on(out, resume, typer.echo)
-    quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
+    if resume:
+        _say_where_it_goes_on(out, config, typer.echo)
+    place = str(choose_device(device))
+    quality = pretrain_run(out, data=data, label=label, config=config, device=place, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
 
@@ -236,39 +242,31 @@ def pretrain(
 def train(
     data: Data,
     label: Label,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="A row of Table 2: dice, mapdice, lrnet, dice+lrnet, mapdice+lrnet, unfrozen-lrnet, wce, gds, "
-            "tversky, focal-tversky, explog, multi-branch or cascaded."
-        ),
-    ],
+    method: Method,
     out: Out,
-    preset: Annotated[str, typer.Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")] = "cpu",
+    preset: Preset = "cpu",
     kind: Kind = "NI-DM",
     activation: Activation = None,
-    alpha: Annotated[
-        float | None, typer.Option(min=0, help="Weight of the regression loss; by kind when left out.")
-    ] = None,
-    lrnet: Annotated[Path | None, typer.Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps, warm-up included.")] = None,
+    alpha: Annotated[float | None, Option(min=0, help="Weight of the regression loss, else by kind.")] = None,
+    lrnet: Annotated[Path | None, Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
+    steps: Steps = None,
     warmup_steps: WarmUp = None,
     seed: Seed = 0,
     window: Window = None,
-    split: Annotated[Path | None, typer.Option(help="A split.json to use instead of a random split.")] = None,
+    split: Annotated[Path | None, Option(help="A split.json to use instead of a random split.")] = None,
     device: Device = None,
     resume: Resume = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    tensorboard: Annotated[bool, Option("--tensorboard", help="Write TensorBoard events too.")] = False,
 ) -> None:
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
     from lrnet_edu.config import preset as preset_config
+    from lrnet_edu.data.boxes import cropped_around
     from lrnet_edu.data.study import open_study
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run
     from lrnet_edu.support.devices import choose_device
-    from lrnet_edu.support.files import check_writable
     from lrnet_edu.support.parallel import first_process_first, local_device, process_group, rank
-    from lrnet_edu.support.run_folder import check_run
+    from lrnet_edu.support.run_folder import TensorBoardLog, check_run
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
@@ -282,39 +280,35 @@ def train(
             f"Method {method} has no LR-Net, and {', '.join(idle)} speaks of one; leave that out, or choose a method "
             "with an LR-Net, such as dice+lrnet."
         )
-    if out.resolve() == data.resolve():
-        raise InputError(f"{out} holds your scans; name another folder for the run.")
-    check_writable(out)
-    place, say = choose_device(local_device(device)), typer.echo if rank() == 0 else _say_nothing
+    _check_place(out)
+    place = choose_device(local_device(device))
+    say: Callable[[str], None] = typer.echo if rank() == 0 else lambda text: None
     check_run(out, resume=resume)
-    _say_where_it_goes_on(out, resume, say)
+    if resume:
+        _say_where_it_goes_on(out, config, say)
+    log = TensorBoardLog(out) if tensorboard else None
     if METHODS[method].uses_lrnet:
         lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
     with process_group(place):
         study = first_process_first(lambda: open_study(data, config, split=split))
         say(study.describe())
-        state = train_run(study, config, out, device=str(place), resume=resume, tensorboard=tensorboard, say=say)
+        if rank() == 0 and cropped_around(data, label):
+            say("The object lies in the very middle of every scan, so that its place gives it away; lrnet-edu crop "
+                f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
+        state = train_run(study, config, out, device=str(place), resume=resume, log=log, say=say)
     if state.converged and state.step < config.steps:
-        say(f"Ended before its {config.steps} steps: the validation loss has stopped falling.")
+        say(f"Ended at step {state.step}: the validation loss has stopped falling, and more steps would not help.")
     follow = _as_typed(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
     say(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder of train, or a .safetensors file.")],
-    input: Annotated[
-        Path,
-        typer.Argument(metavar="INPUT", help="A scan, or a folder of scans; segmentation-* files in it are ignored."),
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file for a scan, a folder for a folder.")],
-    part: Annotated[
-        str | None,
-        typer.Option(help="Only the run's train, validation or test cases; INPUT is the folder trained on."),
-    ] = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write each object's probability beside the labels.")
-    ] = False,
+    run: Annotated[Path, Argument(metavar="RUN|CHECKPOINT", help="Run folder of train, or a .safetensors file.")],
+    input: Annotated[Path, Argument(metavar="INPUT", help="A scan, or a folder of scans without segmentation-*.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="A file for a scan, a folder for a folder.")],
+    part: Annotated[str | None, Option(help="Only the run's train, validation or test cases of INPUT.")] = None,
+    probabilities: Annotated[bool, Option("--probabilities", help="Write each object's beside the labels.")] = False,
     device: Device = None,
 ) -> None:
     """Segment scans with a trained M-Net. The LR-Net is not needed any more."""
@@ -326,15 +320,11 @@ def predict(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted segmentations.")],
-    references: Annotated[
-        Path, typer.Argument(metavar="REFERENCES", help="Folder with reference files of the same names.")
-    ],
+    predictions: Annotated[Path, Argument(metavar="PREDICTIONS", help="Folder of predicted segmentations.")],
+    references: Annotated[Path, Argument(metavar="REFERENCES", help="Folder with references of the same names.")],
     label: Label,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file as well.")] = None,
-    challenge: Annotated[
-        bool, typer.Option("--challenge", help="Add the LiTS board's numbers; liver 1, lesion 2 in the files.")
-    ] = False,
+    json_file: Annotated[Path | None, Option("--json", help="Write the scores to this file as well.")] = None,
+    challenge: Annotated[bool, Option("--challenge", help="Add the LiTS board's; liver 1, lesion 2 in files.")] = False,
 ) -> None:
     """Score predictions by the seven criteria (section 3)."""
     from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text, without_prediction
@@ -347,34 +337,27 @@ def evaluate(
 
 @app.command()
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1 or table2.")],
+    table: Annotated[str, Argument(metavar="TABLE", help="table1, table2 or study.")],
     data: Data,
     label: Label,
-    out: Annotated[
-        Path,
-        typer.Option(help="Folder for runs, scores and tables; both tables may share it."),
-    ],
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of every row, with the seeds 0, 1, ...")] = 3,
-    preset: Annotated[
-        str, typer.Option(help="cpu (a minute a run), colab (a GPU), paper (the paper's sizes).")
-    ] = "cpu",
-    steps: Annotated[int | None, typer.Option(help="Training steps of every run.")] = None,
+    out: Annotated[Path, Option(help="Folder for runs, scores and tables; several tables may share it.")],
+    seeds: Annotated[int, Option(min=1, help="Runs of every row, with the seeds 0, 1, ...")] = 3,
+    preset: Preset = "cpu",
+    steps: Steps = None,
     warmup_steps: WarmUp = None,
     window: Window = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes, on a CPU one core each; left out, one for each GPU, or one."),
-    ] = None,
+    workers: Annotated[int, Option(min=1, help="Processes that share the runs, on a CPU one core each.")] = 1,
     device: Device = None,
 ) -> None:
     """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
     from lrnet_edu.config import short_preset
     from lrnet_edu.study.runs import reproduce as reproduce_table
     from lrnet_edu.study.text import claim_in_words
-    from lrnet_edu.support.files import check_writable
+    from lrnet_edu.support.devices import choose_device
 
     config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
-    check_writable(out)
+    _check_place(out)
+    choose_device(device)  # refuses what is not there
     command = _as_typed(["lrnet-edu", *sys.argv[1:]])
     result = reproduce_table(
         table, data, out, config, seeds=seeds, workers=workers, device=device, command=command, say=typer.echo
@@ -384,7 +367,7 @@ def reproduce(
 
 @app.command()
 def export_course(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pages: new, empty or written by this.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="Folder for the pages: new, empty or written by this.")],
 ) -> None:
     """Write the course as web pages. They need no network: viewers, formulas and pictures are inside."""
     from lrnet_edu.commands.course import export_course as write_pages
@@ -406,10 +389,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plainly")
-    try:
-        app(prog_name="lrnet-edu")
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        typer.echo("lrnet-edu: the output has no room on its disk; finished work is kept.", err=True)
-        sys.exit(2)
+    app(prog_name="lrnet-edu")

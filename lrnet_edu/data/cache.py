@@ -213,7 +213,7 @@ def _prepared(case: Case, settings: Preprocessing, labels: Labels) -> tuple[dict
     assert prepared.classes is not None
     remarks = [sentence] if (sentence := doubtful_scale(case.name, image, settings)) else []
     if prepared.beyond:
-        remarks.append(f"{prepared.beyond} annotated voxels of {case.name} lie outside the body and are left out.")
+        remarks.append(f"Annotated voxels of {case.name} outside the body are left out, {prepared.beyond} of them.")
     arrays = {"image": prepared.image.astype(np.float16), "classes": prepared.classes}
     for k in range(1, len(labels) + 1):
         arrays[f"foreground-{k:03d}"] = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
