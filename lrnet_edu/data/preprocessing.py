@@ -23,7 +23,8 @@ import numpy as np
 from scipy import ndimage
 
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.nifti import Volume, read_grid, read_image, spacing_of
+from lrnet_edu.data.nifti import Volume, read_grid, read_image
+from lrnet_edu.support.checks import checked_range
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import Labels, encode
 from lrnet_edu.support.voxels import connected_components, occupied_box
@@ -52,10 +53,7 @@ class Preprocessing:
         if not 0 < self.spacing < 1e4:
             raise InputError(f"A grid of {self.spacing} mm is none: give a spacing in mm.")
         if self.window is not None:  # a list, when it comes from JSON
-            low, high = (float(bound) for bound in self.window)
-            if not -math.inf < low < high < math.inf:
-                raise InputError(f"The window {(low, high)} is empty: give its lower bound first, as in (-200, 250).")
-            object.__setattr__(self, "window", (low, high))
+            object.__setattr__(self, "window", checked_range("window", self.window))
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.data.baseline import location_baseline
-from lrnet_edu.data.cache import CachedCase, cache_cases
+from lrnet_edu.data.cache import CachedCase, cache_cases, cache_root
 from lrnet_edu.data.cases import Case, find_cases, misnamed
+from lrnet_edu.data.checks import check_pairs
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
-from lrnet_edu.support.checks import check_whole
+from lrnet_edu.support.checks import check_whole, checked_range
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import read_json, shortened
 from lrnet_edu.support.labels import Labels, format_labels, parse_labels
@@ -34,8 +34,8 @@ class DataSettings:
     object_share: float = 0.67  # of the patches are centred on a voxel of an object, the others lie anywhere
 
     def __post_init__(self) -> None:
-        if self.window is not None and not _is_range(self.window):
-            raise InputError(f"window is {self.window!r}; give a pair of HU, the lower first, such as (-200, 250).")
+        if self.window is not None:
+            checked_range("window", self.window)
         if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
         check_whole("batch_size", self.batch_size, least=1)
@@ -43,11 +43,6 @@ class DataSettings:
         if not 0 <= self.object_share <= 1:
             raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
         parse_labels(self.label)
-
-
-def _is_range(pair: Any) -> bool:
-    numbers = isinstance(pair, tuple | list) and all(isinstance(bound, int | float) for bound in pair)
-    return numbers and len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
 
 
 # ---- cases ----------------------------------------------------------------------------------------------------
@@ -63,9 +58,8 @@ def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
     """
     if len(names) < 3:
         raise InputError(
-            f"A training needs three cases with a mask (train, validation, test), and here "
-            f"{'is 1' if len(names) == 1 else f'are {len(names)}'}; a mask goes beside its scan, segmentation-0 to "
-            "volume-0."
+            f"A training needs three cases with a mask (train, validation, test), and here are {len(names)}; a mask "
+            "goes beside its scan, segmentation-0 to volume-0."
         )
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     validation = max(1, round(0.15 * len(names)))
@@ -80,12 +74,12 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     Raises:
         InputError: if it is no such file, names an unknown case, or one case twice.
     """
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist; name a split.json, or leave --split out.")
     try:
         content = read_json(Path(path))
         split = {part: case_names(content[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
-        if not Path(path).exists():
-            raise InputError(f"{path} does not exist; name a split.json, or leave --split out.") from None
         raise InputError(
             f"{path} is not a split; give a JSON file with lists of case names under train, validation and test."
         ) from None
@@ -156,13 +150,14 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
         InputError: if the cases cannot be used together; it names the file and what to do.
     """
     data, labels = Path(data), parse_labels(settings.label)
-    found = find_cases(data)
+    place, found = cache_root() / "cases", find_cases(data)  # what cannot be written is told before any scan is read
     cases = {case.name: case for case in found if case.mask is not None}
     parts = read_split(split, list(cases)) if split else split_cases(list(cases))
+    check_pairs((case.image, case.mask) for case in cases.values() if case.mask)
     chosen = choose_preprocessing(
         [cases[name] for name in parts["train"]], max_voxels=settings.max_voxels, window=settings.window
     )
-    cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels)
+    cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels, folder=place)
     by_name = {case.name: case for case in cached}
     by_part = {part: [by_name[name] for name in parts[part]] for part in PARTS}
     check_learnable(by_part, labels)
@@ -199,10 +194,9 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
 
 def check_same_study(study: Study, settings: DataSettings) -> None:
     """InputError unless the study was opened for the labels and window of this training."""
-    differ = {
-        "label": study.labels != parse_labels(settings.label),
-        "window": settings.window is not None and study.preprocessing.window != tuple(settings.window),
-    }
-    if any(differ.values()):
-        names = " and ".join(name for name, different in differ.items() if different)
+    other = ["label"] if study.labels != parse_labels(settings.label) else []
+    if settings.window is not None and study.preprocessing.window != tuple(settings.window):
+        other.append("window")
+    if other:
+        names = " and ".join(other)
         raise InputError(f"The study was opened with another {names}; call open_study with the settings of this run.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.figures.palette import LABEL_COLORS, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.checks import checked_range
 from lrnet_edu.viewers.encoding import OTHER_LABEL, Codes, encode_mask, encode_values, value_range
 
 OTHER_COLOR = "#FFFFFF"  # of labels without a colour of their own: white on a dark rim
@@ -44,17 +43,6 @@ class MapLayer:
 def colours(*, signed: bool) -> np.ndarray:
     """(256, 3) uint8, the colours of maps."""
     return matplotlib.colormaps[SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP](np.arange(256), bytes=True)[:, :3]
-
-
-def checked_range(name: str, given: Any) -> tuple[float, float]:
-    """A range (low, high) as two floats; InputError unless low < high."""
-    try:
-        low, high = (float(number) for number in given)
-    except (TypeError, ValueError):  # not two, or no numbers
-        low = high = math.nan
-    if not -math.inf < low < high < math.inf:
-        raise InputError(f"{name} is {given!r}: give (low, high), two finite numbers with low < high.")
-    return low, high
 
 
 def image_layer(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> ImageLayer:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.support.arrays import checked_spacing, plain_array
-from lrnet_edu.support.checks import check_whole
+from lrnet_edu.support.checks import check_whole, checked_range
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.encoding import OTHER_LABEL, Codes, as_volume, stride_for, times
-from lrnet_edu.viewers.overlays import MapLayer, MaskLayer, checked_range, image_layer, map_layer, mask_layers
+from lrnet_edu.viewers.overlays import MapLayer, MaskLayer, image_layer, map_layer, mask_layers
 from lrnet_edu.viewers.page import base64_of, caption, fragment
 from lrnet_edu.viewers.still import draw_contour, draw_map, grey_panel, png_of
 
