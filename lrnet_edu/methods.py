@@ -77,7 +77,7 @@ class Method:
     @property
     def loss_name(self) -> str:
         """The segmentation loss in words, "MapDice"; empty without one."""
-        return getattr(self.segmentation_loss, "__name__", "").removesuffix("Loss")
+        return type(self.segmentation_loss()).__name__.removesuffix("Loss") if self.segmentation_loss else ""
 
     def schedule(self, config: Config) -> list[tuple[int, str]]:
         """For a table: the steps of each phase, and its loss in words."""

@@ -2,8 +2,8 @@
 
 Every loss is a module called as ``loss(probabilities, target)`` and returns one number. The probabilities are
 (B, classes, D, H, W) or, in 2-D, (B, classes, H, W), AFTER the softmax; class 0 is the background. Mask
-losses (`masks`) take integer labels (B, D, H, W) or (B, 1, D, H, W); map losses (`maps`) take distance maps
-(B, classes - 1, D, H, W), one for each foreground class (``lrnet_edu.data.patches.maps_of_classes`` makes them).
+losses (`MaskLoss`) take integer labels (B, D, H, W) or (B, 1, D, H, W); map losses (`MapLoss`) take distance maps
+(B, classes - 1, D, H, W), one for each foreground class (``distance_map`` makes them).
 
 In the formulas p is a probability, g the one-hot mask (1 inside the class, 0 outside), phi the map, and every
 sum runs over the whole batch and all voxels, for one class; eps = 1e-5, in voxels, unless stated.
@@ -30,6 +30,8 @@ from lrnet_edu.losses.imbalance import FocalTverskyLoss as FocalTverskyLoss
 from lrnet_edu.losses.imbalance import GeneralizedDiceLoss as GeneralizedDiceLoss
 from lrnet_edu.losses.imbalance import TverskyLoss as TverskyLoss
 from lrnet_edu.losses.imbalance import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
+from lrnet_edu.losses.inputs import MapLoss as MapLoss
+from lrnet_edu.losses.inputs import MaskLoss as MaskLoss
 from lrnet_edu.losses.paper import DiceLoss as DiceLoss
 from lrnet_edu.losses.paper import DistanceRegressionLoss as DistanceRegressionLoss
 from lrnet_edu.losses.paper import MapDiceLoss as MapDiceLoss

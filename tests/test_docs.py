@@ -1,0 +1,138 @@
+"""The examples of docs/extending.md, run as they stand there, each of at most fifteen lines."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrnet_edu import find_cases
+from lrnet_edu.data import nifti
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.methods import METHODS
+from lrnet_edu.metrics import CRITERIA
+from lrnet_edu.study.rows import TABLES
+
+ROOT = Path(__file__).parents[1]
+SECTIONS = re.split(r"^## ", (ROOT / "docs" / "extending.md").read_text("utf-8"), flags=re.MULTILINE)
+BLOCKS = {
+    section.splitlines()[0]: re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    for section in SECTIONS
+}
+FIRST, *TITLES = BLOCKS
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working directory with the folders of scans that the page speaks of, and every table left as it was."""
+    folder = tmp_path_factory.mktemp("extending")
+    (folder / "my_scans").mkdir()
+    (folder / "scans_as_npz").mkdir()
+    for number in range(4):
+        for name in (f"volume-{number}", f"segmentation-{number}"):
+            path = folder / "my_scans" / f"{name}.nii.gz"
+            shutil.copy(ROOT / "data_samples" / path.name, path)
+            volume = nifti.read_image(path)
+            np.savez(folder / "scans_as_npz" / name, voxels=volume.data, spacing=volume.spacing)
+    tables: list[dict[str, Any]] = [METHODS, KINDS, CRITERIA, TABLES, nifti.READERS]
+    before = [dict(table) for table in tables]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("LRNET_EDU_FAST", "1")
+        patch.setenv("LRNET_EDU_CACHE", str(folder / "cache"))
+        yield folder
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
+@pytest.fixture(scope="module")
+def names(place: Path) -> dict[str, Any]:
+    """What the page's first block defines, on which all others build."""
+    [block] = BLOCKS[FIRST]
+    found: dict[str, Any] = {}
+    exec(compile(block, FIRST, "exec"), found)
+    return found
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_an_example_runs(title: str, place: Path, names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = BLOCKS[title]
+    assert len(block.splitlines()) <= 15
+    exec(compile(block, title, "exec"), dict(names))
+    CHECKS[title](place, capsys.readouterr().out)
+
+
+def settings(run: Path) -> dict[str, Any]:
+    assert (run / "best.safetensors").is_file()
+    return json.loads((run / "config.json").read_text("utf-8"))
+
+
+def check_mask_loss(place: Path, out: str) -> None:
+    assert settings(place / "runs" / "brier")["method"] == "brier"
+    assert list((place / "runs" / "brier" / "predictions").glob("segmentation-*.nii.gz"))
+
+
+def check_map_loss(place: Path, out: str) -> None:
+    assert settings(place / "runs" / "border")["method"] == "border+lrnet"
+
+
+def check_kind(place: Path, out: str) -> None:
+    values = [float(number) for number in re.findall(r"\d\.\d*", out)]
+    assert values == pytest.approx([0, 1, np.exp(-0.25), np.exp(-0.5), np.exp(-0.25), 1, 0], abs=1e-6)
+    assert settings(place / "runs" / "e")["kind"] == "E-DM"
+
+
+def check_criterion(place: Path, out: str) -> None:
+    assert out.split() == ["5.0", "5.0"]  # two slices of 2.5 mm
+
+
+def check_row(place: Path, out: str) -> None:
+    assert re.search(r"^\| Tversky, misses weigh 0\.9 \|", out, re.MULTILINE)
+    assert "8 steps of Tversky" in out
+    [row] = [row for row in json.loads((place / "runs" / "mine" / "mine.json").read_text("utf-8"))["rows"]
+             if row["method"] == "tversky-0.9"]  # fmt: skip
+    assert row["comparison"] is not None
+
+
+def rates(run: Path) -> list[float]:
+    lines = (run / "log.csv").read_text("utf-8").splitlines()
+    return [float(line.split(",")[lines[0].split(",").index("lr")]) for line in lines[1:]]
+
+
+def check_rate(place: Path, out: str) -> None:
+    run = place / "runs" / "polynomial"
+    steps, rate = settings(run)["steps"], settings(run)["learning_rate"]
+    assert rates(run)[-1] == pytest.approx(rate * (1 / steps) ** 0.9)
+
+
+def check_logger(place: Path, out: str) -> None:
+    assert re.match(r"step \d+: loss \d\.\d+, validation DC \d\.\d+\n", out)
+
+
+def check_sampler(place: Path, out: str) -> None:
+    assert settings(place / "runs" / "centred")
+
+
+def check_reader(place: Path, out: str) -> None:
+    assert out.startswith("Cases: 2 train, 1 validation, 1 test.")
+    assert [case.image.suffix for case in find_cases(place / "scans_as_npz")] == [".npz"] * 4
+
+
+CHECKS = {
+    "A loss of masks": check_mask_loss,
+    "A loss of maps": check_map_loss,
+    "A kind of map": check_kind,
+    "A criterion": check_criterion,
+    "A row in a table": check_row,
+    "A learning-rate schedule": check_rate,
+    "A logger": check_logger,
+    "A patch sampler": check_sampler,
+    "A reader for another format": check_reader,
+}
