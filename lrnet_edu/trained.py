@@ -143,8 +143,8 @@ def load_mnet(run: str | Path) -> TrainedMNet:
         if sum(facts["mnet"]["blocks"]) > len(tensors):
             raise ValueError("more blocks than tensors")
         mnet, labels = MNETS[network](**facts["mnet"]), parse_labels(facts["label"])
-        if (mnet.settings["in_channels"], mnet.settings["classes"]) != (1, len(labels) + 1):
-            raise ValueError("not one class for each label")
+        if [mnet.settings[name] for name in ("in_channels", "classes", "spatial_dims")] != [1, len(labels) + 1, 3]:
+            raise ValueError("not one class for each label, or not for volumes")
         if len(patch_size) != 3 or not all(isinstance(size, int) and size > 0 for size in patch_size):
             raise ValueError("no patch size")
     load_weights(mnet, tensors_of("mnet", tensors), path)
