@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,18 +14,17 @@ import numpy as np
 
 from lrnet_edu.commands.image_files import absent_label, image_files, stem
 from lrnet_edu.data import nifti
-from lrnet_edu.data.cases import find_cases, natural_order, segmentation_name
-from lrnet_edu.metrics import CaseScores, case_scores, score_table
+from lrnet_edu.data.cases import find_cases, segmentation_name
+from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, score_table
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import check_writable, folder_lock, read_json, shortened, write_atomically
 from lrnet_edu.support.labels import Labels, encode, format_labels, parse_labels
 from lrnet_edu.support.progress import progress
 
-_PROBABILITY = re.compile(r"_probability-[0-9+]+\.nii\.gz$")  # what `predict --probabilities` writes
-_CRITERIA = ("dice", "voe", "rvd", "assd", "msd", "rmsd")
-_COLUMNS = ("DC", "VOE", "RVD", "ASSD", "MSD", "RMSD")  # their means
-_FORMATS = ("7.3f", "7.3f", "+9.3f", "9.2f", "9.2f", "9.2f")
+_PROBABILITY = re.compile(r"_probability-[0-9+]+$")  # what `predict --probabilities` writes, without the ending
+
+Pairs = list[tuple[Path, Path]]  # of a prediction and its reference
 
 
 def evaluate_folders(
@@ -40,7 +38,7 @@ def evaluate_folders(
     """Score every segmentation of a folder by the seven criteria.
 
     Args:
-        predictions: folder of segmentations; probabilities and files that are not NIfTI are ignored.
+        predictions: folder of segmentations; probabilities and files that are no images are ignored.
         references: folder with files of the same names (.nii may stand for .nii.gz), and maybe more; or a
             data set in LiTS or Decathlon layout.
         label: the object, "2" or "1+2"; "1,2" scores two objects.
@@ -55,22 +53,22 @@ def evaluate_folders(
         :class:`lrnet_edu.study.challenge.ChallengeScores`.
 
     Raises:
-        InputError: if a reference is missing or on another grid, a file cannot be used, or an object occurs
+        InputError: if references are missing or on other grids, a file cannot be used, or an object occurs
             in no reference.
     """
-    predictions, references = Path(predictions), Path(references)
     objects = parse_labels(label)
-    known = _find_references(references)
-    pairs = _find_pairs(predictions, known, references)
+    known = _find_references(Path(references))
+    pairs = _find_pairs(Path(predictions), known, Path(references))
     if json_file is not None:
         _check_json(Path(json_file))
+    check_each(_check_same_grid, pairs)
     scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in objects}
     volumes = _scored(progress(pairs, "Scoring"), scores)
     board = challenge_scores(volumes) if challenge else None
     for _ in volumes:  # what the board did not ask for
         pass
     unseen = tuple(g for g, cases in scores.items() if not any(case.reference_voxels for case in cases))
-    _check_occur(unseen, known.values(), references)
+    _check_occur(unseen, known.values(), Path(references))
 
     names = [stem(prediction) for prediction, _ in pairs]
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
@@ -88,73 +86,67 @@ def without_prediction(predictions: str | Path, references: str | Path) -> str |
     """A sentence where :func:`evaluate_folders` scores a part of the references only."""
     known = _find_references(Path(references))
     scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
-    missing = sorted((name for name, path in known.items() if path not in scored), key=natural_order)
+    missing = [path.name for path in known.values() if path not in scored]
     if not missing:
         return None
     return f"Scored {len(scored)} of {len(known)} references; without a prediction: {shortened(missing)}."
+
+
+def _find_references(folder: Path) -> dict[str, Path]:
+    """The masks of a folder, in natural order, by the name without ending that a prediction of theirs has."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: name the folder that holds the reference segmentations.")
+    if (folder / "dataset.json").is_file():
+        return {_name(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
+    # The images of the LiTS layout, whose masks have another name, are no references.
+    return {_name(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
+
+
+def _name(path: Path) -> str:
+    """A file's name without its ending, each letter in one piece: some systems store an accent apart."""
+    return unicodedata.normalize("NFC", stem(path))
+
+
+def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> Pairs:
+    """Every prediction with its reference, in natural order."""
+    if not predictions.is_dir():
+        raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
+    files = [path for path in image_files(predictions) if not _PROBABILITY.search(stem(path))]
+    if not files:
+        raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
+    if missing := [path.name for path in files if _name(path) not in known]:
+        raise InputError(
+            f"{references} holds no reference for {shortened(missing)} of {predictions}: name first the folder of "
+            "predictions, which are named like their references, then that of the references; a prediction of a scan "
+            "without a mask cannot be scored, so move it elsewhere."
+        )
+    return [(path, known[_name(path)]) for path in files]
+
+
+def _check_same_grid(pair: tuple[Path, Path]) -> None:
+    if not nifti.same_grid(*map(nifti.read_grid, pair)):
+        raise InputError(
+            f"{pair[0]} and {pair[1]} lie on different grids (shape or affine): resample the prediction onto the "
+            "reference."
+        )
 
 
 def _scored(
     pairs: Iterable[tuple[Path, Path]], scores: dict[tuple[int, ...], list[CaseScores]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[float, float, float]]]:
     """Read one case after the other, add each object's scores to its list, and hand the volumes on."""
-    for prediction, reference in pairs:
-        predicted, wanted = nifti.read_mask(prediction), nifti.read_mask(reference)
-        if not nifti.same_grid(predicted, wanted):
-            raise InputError(
-                f"{prediction} and {reference} lie on different grids (shape or affine): resample the prediction "
-                "onto the reference."
-            )
+    for pair in pairs:
+        predicted, wanted = map(nifti.read_mask, pair)
         for group, cases in scores.items():
-            one, other = encode(predicted.data, (group,)), encode(wanted.data, (group,))
-            cases.append(case_scores(one, other, wanted.spacing))
+            p, r = (encode(volume.data, (group,)) for volume in (predicted, wanted))
+            cases.append(case_scores(p, r, wanted.spacing))
         yield predicted.data, wanted.data, wanted.spacing
-
-
-def _find_references(folder: Path) -> dict[str, Path]:
-    """The masks of a folder by the file name that a prediction of theirs has."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: name the folder that holds the reference segmentations.")
-    if (folder / "dataset.json").is_file():
-        return {_composed(case.image.name): case.mask for case in find_cases(folder) if case.mask is not None}
-    # The images of the LiTS layout, whose masks have another name, are no references.
-    return {_composed(path.name): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
-
-
-def _composed(name: str) -> str:
-    """A name with each letter in one piece: some systems store an accent apart."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> list[tuple[Path, Path]]:
-    """Every prediction with its reference, in natural order."""
-    if not predictions.is_dir():
-        raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
-    files = [path for path in image_files(predictions) if not _PROBABILITY.search(path.name)]
-    if not files:
-        raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
-    pairs = []
-    for path in files:
-        name = _composed(path.name)
-        other = name.removesuffix(".gz") if path.suffix == ".gz" else f"{name}.gz"
-        reference = known.get(name) or known.get(other)
-        if reference is None:
-            raise InputError(
-                f"{path} has no reference {path.name} in {references}: name first the folder of predictions, which are "
-                "named like their references, then that of the references; a prediction of a scan without a mask "
-                "cannot be scored, so move it elsewhere."
-            )
-        pairs.append((path, reference))
-    return pairs
 
 
 def _check_occur(objects: Labels, references: Iterable[Path], folder: Path) -> None:
     """Raise InputError if an object is in none of the references, also of cases that nobody predicted."""
     seen: set[int] = set()
-    for path in references:
-        objects = tuple(group for group in objects if seen.isdisjoint(group))
-        if not objects:
-            return
+    for path in references if objects else ():
         seen.update(np.unique(nifti.read_mask(path).data).tolist())
     if absent := tuple(group for group in objects if seen.isdisjoint(group)):
         raise absent_label(absent, seen, f"any segmentation of {folder}")
@@ -165,10 +157,9 @@ def _check_occur(objects: Labels, references: Iterable[Path], folder: Path) -> N
 
 def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any]:
     table = score_table(cases)
-    rows = [{key: _or_none(getattr(case, key)) for key in _CRITERIA} for case in cases]
     return {
-        "cases": [{"case": name, **row} for name, row in zip(names, rows, strict=True)],
-        "mean": {key: _or_none(value) for key, value in table.mean.items()},
+        "cases": [{"case": name, **case.row()} for name, case in zip(names, cases, strict=True)],
+        "mean": {name: none_if_nan(value) for name, value in table.mean.items()},
         "undefined": table.undefined,
     }
 
@@ -176,14 +167,12 @@ def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any
 def _board_as_json(board: ChallengeScores) -> dict[str, Any]:
     """The board's fields; thresholds as "0" and "0.5", with precision and recall beside the counts."""
     detection = {
-        f"{threshold:g}": {**asdict(found), "precision": _or_none(found.precision), "recall": _or_none(found.recall)}
+        f"{threshold:g}": {
+            **asdict(found), "precision": none_if_nan(found.precision), "recall": none_if_nan(found.recall)
+        }
         for threshold, found in board.detection.items()
-    }
+    }  # fmt: skip
     return {**asdict(board), "detection": detection}
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _check_json(path: Path) -> None:
@@ -205,65 +194,72 @@ def _check_json(path: Path) -> None:
 
 
 def scores_as_text(scores: dict[str, Any], label: str) -> str:
-    """What :func:`evaluate_folders` returned for this label, as a table of 80 columns for each object."""
-    tables = {label: scores} if "cases" in scores else {k: v for k, v in scores.items() if k != "challenge"}
-    texts = [_table(name, table) for name, table in tables.items()]
-    if "challenge" in scores:
-        texts.append(_board(scores["challenge"]))
-    return "\n\n".join(texts)
+    """What :func:`evaluate_folders` returned, in 80 columns: the cases of every object, then the means of all."""
+    objects = {label: scores} if "cases" in scores else {k: v for k, v in scores.items() if k != "challenge"}
+    own = {c.attribute: name for name, c in CRITERIA.items() if c.of_counts or c.of_distances}
+    parts = [f"A case's DC is its Dice. In mm: {', '.join(key for key, c in CRITERIA.items() if c.unit)}."]
+    for name, table in objects.items():
+        rows = [_row(case["case"], [CRITERIA[own[a]].text(case[a]) for a in own], 26, 8) for case in table["cases"]]
+        parts.append("\n".join([_row(f"Label {name}", list(own.values()), 26, 8), *rows]))
+    lines = [_row("", [c.symbol or key for key, c in CRITERIA.items()], 15, 7)]
+    for name, table in objects.items():
+        means = [c.text(table["mean"][key]) for key, c in CRITERIA.items()]
+        lines.append(_row(f"Label {name}" if len(objects) > 1 else "Mean", means, 15, 7))
+        if any(table["undefined"].values()):
+            lines.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA], 15, 7))
+    parts.append("\n".join(lines))
+    parts += [note for name, table in objects.items() for note in _notes(name, table)]
+    if any(any(table["undefined"].values()) for table in objects.values()):
+        parts.append(
+            "Undefined, because a mask is empty, and then no part of the mean: a missed object\n"
+            "costs no distance at all, so compare these counts first."
+        )
+    return "\n\n".join([*parts, *([_board(scores["challenge"])] if "challenge" in scores else [])])
 
 
-def _table(label: str, scores: dict[str, Any]) -> str:
-    mean, undefined = scores["mean"], scores["undefined"]
-    overall = (f"DC {_number(mean['DC'], '.3f')}, the mean of the cases' Dice",
-               f"DG {_number(mean['DG'], '.3f')}, the Dice of all cases' voxels together",
-               f"|RVD| {_number(mean['abs_RVD'], '.3f')}, its mean without sign")  # fmt: skip
-    lines = [
-        f"Label {label}: Dice, VOE and RVD are fractions; ASSD, MSD and RMSD are in mm.",
-        "",
-        _row("case", "Dice", *_COLUMNS[1:]),
-        *(_row(case["case"], *(case[key] for key in _CRITERIA)) for case in scores["cases"]),
-        _row("mean", *(mean[key] for key in _COLUMNS)),
-        _row("undefined", *(str(undefined[key]) for key in _COLUMNS)),
-        "",
-        *overall,
-    ]
-    if empty := sum(case["rvd"] is None or (case["dice"], case["assd"]) == (1, None) for case in scores["cases"]):
-        lines += [
-            f"Without label {label}: {empty} of the {len(scores['cases'])} references. Dice there is 1 if nothing",
-            "was found, else 0, and counts in DC.",
-        ]
-    if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in scores["cases"]):
-        lines.append(f"No prediction holds label {label}: does it have another number there?")
-    if any(undefined.values()):
-        lines += [
-            "Undefined (-), because a mask is empty, and then no part of the mean: a missed",
-            "object costs no distance at all, so compare these counts first.",
-        ]
-    return "\n".join(lines)
+def _row(name: str, cells: Sequence[str], name_width: int, width: int) -> str:
+    short = name if len(name) <= name_width else f"..{name[2 - name_width :]}"
+    return f"{short:<{name_width}}" + "".join(f" {cell:>{width}}" for cell in cells)
+
+
+def _notes(label: str, scores: dict[str, Any]) -> list[str]:
+    """What to know about the masks before the means are believed."""
+    notes, cases = [], scores["cases"]
+    if empty := sum(case["rvd"] is None or (case["dice"], case["assd"]) == (1, None) for case in cases):
+        notes.append(
+            f"Without label {label}: {empty} of the {len(cases)} references. Dice there is 1 if nothing was found,\n"
+            "else 0, and counts in DC."
+        )
+    if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in cases):
+        notes.append(f"No prediction holds label {label}: does it have another number there?")
+    return notes
 
 
 def _board(board: dict[str, Any]) -> str:
     """The LiTS board's numbers in 80 columns."""
-    names = ("dice_per_case", "dice_global", "dice", "voe", "rvd", "assd", "rmsd", "msd")
-    widths = (11, 9, 8, 8, 10, 9, 9, 9)
-    header = ("per case", "global", "Dice", "VOE", "RVD", "ASSD", "RMSD", "MSD")
+    columns = {"dice_per_case": "per case", "dice_global": "global", "dice": "Dice", "voe": "VOE", "rvd": "RVD",
+               "assd": "ASSD", "rmsd": "RMSD", "msd": "MSD"}  # fmt: skip
     lines = [
         "As the LiTS board scores: the liver is every label, its lesions are the",
         "6-connected parts of label 2. Dice and what stands right of it are means over",
         f"the set's detected pairs of lesions (here {board['pairs']}) and over the cases' livers;",
         "RVD is (|R| - |P|) / |P|, distances are in mm.",
         "",
-        f"{'':7}" + "".join(f"{name:>{width}}" for name, width in zip(header, widths, strict=True)),
+        _row("", list(columns.values()), 7, 8),
     ]
     for what in ("lesion", "liver"):
-        cells = (f"{board[what][n]:>{w}.{2 if n.endswith('sd') else 3}f}" for n, w in zip(names, widths, strict=True))
-        lines.append(f"{what:<7}" + "".join(cells))
-    lines += ["", f"{'overlap':<12}{'found':>8}{'missed':>8}{'false':>8}{'recall':>9}{'precision':>11}"]
+        cells = [f"{board[what][name]:.{2 if name.endswith('sd') else 3}f}" for name in columns]
+        lines.append(_row(what, cells, 7, 8))
+    lines += [
+        "",
+        f"{'':12}{'as the board counts':^41}{'lesions by themselves':>26}",
+        _row("overlap", ["true", "missed", "false", "recall", "precision", "found", "missed", "false"], 11, 7),
+    ]
     for threshold, found in board["detection"].items():
-        counts = (found["true_positives"], found["false_negatives"], found["false_positives"])
-        shares = (_number(found["recall"], "9.3f"), _number(found["precision"], "11.3f"))
-        lines.append(f"{f'above {threshold}':<12}" + "".join(f"{count:>8}" for count in counts) + "".join(shares))
+        counts = [str(found[name]) for name in ("true_positives", "false_negatives", "false_positives")]
+        shares = ["–" if found[name] is None else f"{found[name]:.3f}" for name in ("recall", "precision")]
+        plain = [str(found[name]) for name in ("found", "missed", "false_lesions")]
+        lines.append(_row(f"above {threshold}", [*counts, *shares, *plain], 11, 7))
     burden = board["tumour_burden"]
     lines += [
         "",
@@ -272,19 +268,8 @@ def _board(board: dict[str, Any]) -> str:
     ]
     if board["without_liver"]:
         lines.append(f"Predictions without any voxel equal to 1, scored 9001 or Dice 0: {board['without_liver']}.")
+    if not any(found["found"] + found["missed"] for found in board["detection"].values()):
+        lines.append("No reference holds a lesion (label 2): there is nothing to find.")
     if not board["pairs"]:
         lines.append("No lesion was detected at an overlap above 0.5: 9001 stands for all there is to measure.")
     return "\n".join(lines)
-
-
-def _row(name: str, *cells: float | str | None) -> str:
-    short = name if len(name) <= 29 else f"..{name[-27:]}"
-    texts = [_number(cell, form) for cell, form in zip(cells, _FORMATS, strict=True)]
-    return f"{short:<29}" + "".join(text if text.startswith(" ") else f" {text}" for text in texts)
-
-
-def _number(cell: float | str | None, form: str) -> str:
-    """A cell as wide as its format says; text, and None as "-", on the right."""
-    if cell is None or isinstance(cell, str):
-        return f"{'-' if cell is None else cell:>{form.lstrip('+').split('.')[0]}}"
-    return format(cell, form)

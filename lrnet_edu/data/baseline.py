@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.metrics import dice
 
 GRID = 48  # every box is stretched onto a cube of this edge
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
@@ -29,20 +30,19 @@ def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase],
         if not average.any():
             scores.append(float("nan"))
             continue
-        dice = _mean_dice(average, THRESHOLDS, _masks(train, c))
-        best = np.median(THRESHOLDS[dice >= dice.max() - 1e-9])  # the middle of a plateau
+        by_threshold = _mean_dice(average, THRESHOLDS, _masks(train, c))
+        best = np.median(THRESHOLDS[by_threshold >= by_threshold.max() - 1e-9])  # the middle of a plateau
         scores.append(float(_mean_dice(average, np.array([best]), _masks(others, c))[0]))
     return scores
 
 
 def _mean_dice(average: np.ndarray, thresholds: np.ndarray, masks: Iterable[np.ndarray]) -> np.ndarray:
     """Mean Dice over the masks (D, H, W) at each threshold; NaN without a mask."""
-    dice = []
+    scores = []
     for truth in masks:
         guess = _stretch(average, truth.shape)
-        found = [guess > threshold for threshold in thresholds]
-        dice.append([2 * np.sum(one & truth) / (np.sum(one) + np.sum(truth)) for one in found])
-    return np.mean(dice, axis=0) if dice else np.full(len(thresholds), np.nan)
+        scores.append([dice(guess > threshold, truth) for threshold in thresholds])
+    return np.mean(scores, axis=0) if scores else np.full(len(thresholds), np.nan)
 
 
 def _masks(cases: Sequence[CachedCase], c: int) -> Iterator[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,13 +12,15 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
 from lrnet_edu.figures.picture import Picture, colour_of, styled, two_lines
-from lrnet_edu.lrnet_training import LRNetQuality
 from lrnet_edu.support.errors import InputError
+
+if TYPE_CHECKING:
+    from lrnet_edu.lrnet_training import LRNetQuality
 
 HALF_SIGHT = 15  # voxels: the LR-Net sees 31 in each direction, its own and 15 on either side
 BINS_PER_OCTAVE = 2  # of the running mean over lesion sizes
 
-Rows = Sequence[Mapping[str, float]]  # of a run's log.csv, or State.rows
+Rows = Sequence[Mapping[str, float]]  # of a run's log.csv
 
 
 @styled
@@ -37,42 +40,33 @@ def learning_curves_figure(rows_by_title: Mapping[str, Rows]) -> Picture:
         raise InputError("A run without a validation has no curve; give the rows of runs that have one each.")
     columns = min(len(rows_by_title), 4)
     lines = -(-len(rows_by_title) // columns)
-    figure = Picture(2.7 * lines + 3.2)
+    figure = Picture(2.7 * lines + 3.6 + 0.12 * len(rows_by_title))
     grid = figure.add_gridspec(lines + 1, columns, height_ratios=[2.7] * lines + [3.2])
-    for i, (title, rows) in enumerate(rows_by_title.items()):
-        axes = figure.add_subplot(grid[i // columns, i % columns])
-        _losses(axes, title, rows)
+    scores = figure.add_subplot(grid[lines, :])
+    best = {}
+    for i, ((title, rows), marker) in enumerate(zip(rows_by_title.items(), cycle("osD^vPX*"), strict=False)):
+        axes, colour = figure.add_subplot(grid[i // columns, i % columns]), colour_of(title)
+        steps, values = [row["step"] for row in rows], [row["score"] for row in rows]
+        mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
+        axes.plot(steps, [row["train_loss"] for row in rows], color=GREY, ls="--", marker=mark, label="training")
+        axes.plot(steps, [row["val_loss"] for row in rows], color=colour, marker=mark, lw=2.2, label="validation")
+        axes.set(title=two_lines(title), xlabel="Step", xlim=(0, None), ylim=(min(0, axes.get_ylim()[0]), None))
         axes.set_ylabel("Loss (no unit)" if i % columns == 0 else "")
-        if i == 0:
-            axes.legend(loc="upper right", handlelength=1.5)
-    _scores(figure.add_subplot(grid[lines, :]), rows_by_title)
+        best[title] = at = int(np.argmax(values))
+        scores.plot(steps, values, color=colour, lw=2)
+        scores.plot([], [], color=colour, lw=2, marker=marker, ms=9, label=f"{title}: {values[at]:.2f}")
+        scores.plot(steps[at], values[at], color=colour, marker=marker, ms=9, mec=BLACK, zorder=3)
+    scores.set(xlabel="Step", ylabel="Validation DC\n(Dice per case)", ylim=(0, 1), xlim=(0, None))
+    scores.grid(axis="y", color=GREY, alpha=0.3)
+    figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    handles = scores.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, title="Validation DC, the best one marked")
     runs = [
         f"{title}: validation loss from {rows[0]['val_loss']:.2f} to {rows[-1]['val_loss']:.2f}, "
-        f"best validation DC {max(row['score'] for row in rows):.2f}"
+        f"best validation DC {rows[best[title]]['score']:.2f}"
         for title, rows in rows_by_title.items()
     ]
     return figure.finish(f"Learning curves over {rows[-1]['step']:g} steps. {'; '.join(runs)}.")
-
-
-def _losses(axes: Axes, title: str, rows: Rows) -> None:
-    steps = [row["step"] for row in rows]
-    mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
-    axes.plot(steps, [row["train_loss"] for row in rows], color=GREY, ls="--", marker=mark, label="training")
-    colour = colour_of(title)
-    axes.plot(steps, [row["val_loss"] for row in rows], color=colour, marker=mark, lw=2.2, label="validation")
-    axes.set(title=two_lines(title), xlabel="Step", xlim=(0, None), ylim=(min(0, axes.get_ylim()[0]), None))
-
-
-def _scores(axes: Axes, rows_by_title: Mapping[str, Rows]) -> None:
-    for (title, rows), marker in zip(rows_by_title.items(), cycle("osD^vPX*"), strict=False):
-        steps, values = [row["step"] for row in rows], [row["score"] for row in rows]
-        best, colour = int(np.argmax(values)), colour_of(title)
-        axes.plot(steps, values, color=colour, lw=2)
-        axes.plot([], [], color=colour, lw=2, marker=marker, ms=9, label=f"{title}: {values[best]:.2f}")
-        axes.plot(steps[best], values[best], color=colour, marker=marker, ms=9, mec=BLACK, zorder=3)
-    axes.set(xlabel="Step", ylabel="Validation DC\n(Dice per case)", ylim=(0, 1), xlim=(0, None))
-    axes.grid(axis="y", color=GREY, alpha=0.3)
-    axes.legend(title="Best, marked", loc="lower right", handlelength=1.5, frameon=True, framealpha=0.85)
 
 
 @styled
@@ -87,16 +81,18 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         rows: of its pretraining with their step, val_error (error of phi) and val_dice; both errors are then
             drawn over the steps, in a second panel.
     """
-    figure = Picture(4.4)
+    figure = Picture(4.8)
     panels = figure.subplots(1, 2, width_ratios=[1.9, 1]) if rows else [figure.subplots()]
     _error_by_size(panels[0], quality)
     if rows:
-        steps = [row["step"] for row in rows]
-        panels[1].semilogy(steps, [row["val_error"] for row in rows], "-o", color=METHOD_COLORS["lrnet"], lw=2)
-        panels[1].semilogy(steps, [max(1 - row["val_dice"], 1e-5) for row in rows], "--s", color=BLUE, lw=2)
-        panels[1].legend(["error of φ", "1 − Dice"])
-        panels[1].set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")
-        panels[1].set_xlim(left=0)
+        steps, axes = [row["step"] for row in rows], panels[1]
+        colour = METHOD_COLORS["lrnet"]
+        axes.semilogy(steps, [row["val_error"] for row in rows], "-o", color=colour, lw=2, label="error of φ")
+        axes.semilogy(steps, [max(1 - row["val_dice"], 1e-5) for row in rows], "--s", color=BLUE, lw=2, label="1 − Dice")
+        axes.set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")
+        axes.set_xlim(left=0)
+    for axes in panels:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     summary = f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
     figure.suptitle(f"LR-Net: {summary}", size=12, weight="bold")
     alt = f"Error of phi against lesion radius. {summary.replace('φ', 'phi')}."
@@ -113,16 +109,16 @@ def _error_by_size(axes: Axes, quality: LRNetQuality) -> None:
     if len(radius):
         axes.plot(radius, error, "o", color=METHOD_COLORS["lrnet"], mec="white", ms=7, label="one lesion")
         axes.plot(*running_mean(radius, error), color=BLACK, lw=2.5, marker="s", ms=6, label="mean by size")
+    largest = max([30, *radius])
     axes.set_xscale("log")
-    axes.set_xlim(0.95 * min([0.6, *radius]), 1.1 * max([30, *radius]))
-    axes.set_xticks([tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= max([30, *radius])])
+    axes.set_xlim(0.95 * min([0.6, *radius]), 1.1 * largest)
+    axes.set_xticks([tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= largest])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.1 * max([0.1, *error]))
     axes.set_title("On each lesion of the held-out masks")
     axes.set_xlabel("Radius of the lesion (voxels; ball of equal volume)")
     axes.set_ylabel("Error of φ in the lesion\n(mean |output − map|, no unit)")
-    axes.legend(loc="upper left")
 
 
 def running_mean(radius: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 from lrnet_edu.figures.picture import Picture, styled, two_lines
+from lrnet_edu.metrics import dice
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components
 
@@ -189,10 +190,10 @@ def results_figure(
                 view.outline(axes, mask[k], PREDICTION_COLOR, 1.0, filled=True)
             view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
             if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
-                note = f"{unseen} voxels elsewhere"
+                note = f"{unseen} voxels\nelsewhere"
                 axes.text(0.03, 0.05, note, transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 2})
     for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
-        axes.set_title(f"{two_lines(title)}" + (f"\nDice {_dice(mask, truth)}" if mask is not truth else ""))
+        axes.set_title(f"{two_lines(title)}" + (f"\nDice {dice(mask, truth):.2f}" if mask is not truth else ""))
     for axes in grid[-1]:
         axes.set_xlabel("mm")
     area = Patch(facecolor=to_rgba(PREDICTION_COLOR, TINT), edgecolor=PREDICTION_COLOR)
@@ -202,7 +203,7 @@ def results_figure(
         loc="outside lower center",
         ncols=2,
     )
-    found = "; ".join(f"{title} {_dice(mask, truth)}" for title, mask in masks.items() if mask is not truth)
+    found = "; ".join(f"{title} {dice(mask, truth):.2f}" for title, mask in masks.items() if mask is not truth)
     return figure.finish(
         f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the ground truth's contours and what "
         f"each method found, in a tint. Dice of the whole case: {found or 'no predictions'}."
@@ -237,11 +238,6 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
         chosen.append(max(sorted(left), key=distance.__getitem__))
         left.remove(chosen[-1])
     return sorted(chosen)
-
-
-def _dice(mask: np.ndarray, truth: np.ndarray) -> str:
-    size = int(mask.sum()) + int(truth.sum())
-    return f"{2 * int((mask & truth).sum()) / size if size else 1:.2f}"
 
 
 def _checked_shape(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
