@@ -62,12 +62,9 @@ def crop_random(data: str | Path, out: str | Path, label: str, *, say: Callable[
 
 
 def _crop(
-    data: str | Path,
-    out: str | Path,
-    label: str,
-    choose: Callable[[Case, nifti.Volume], Box],
+    data: str | Path, out: str | Path, label: str, choose: Callable[[Case, nifti.Volume], Box],
     say: Callable[[str], None],
-) -> list[Path]:
+) -> list[Path]:  # fmt: skip
     data, out, labels = Path(data), Path(out), parse_labels(label)
     found = find_cases(data)
     pairs = [(case, case.mask) for case in found if case.mask is not None]

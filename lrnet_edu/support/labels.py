@@ -20,28 +20,26 @@ _GRAMMAR = re.compile(r"[1-9][0-9]{0,2}([+,][1-9][0-9]{0,2})*")
 
 
 def parse_labels(text: str) -> Labels:
-    """Read the ``--label`` option.
-
-    Args:
-        text: ``"2"``, ``"1+2"`` (a union, one object) or ``"1,2"`` (two objects), also mixed: ``"1+2,3"``.
+    """Read the ``--label`` option: "2", "1+2" (a union, one object), "1,2" (two objects), also mixed: "1+2,3".
 
     Returns:
-        One tuple of label numbers per object: ``((2,),)``, ``((1, 2),)``, ``((1,), (2,))``,
-        ``((1, 2), (3,))``.
+        One tuple of label numbers per object: ((2,),), ((1, 2),), ((1,), (2,)), ((1, 2), (3,)).
 
     Raises:
         InputError: for any other text, for numbers outside 1..255 and for a number given twice.
     """
-    advice = 'write one number ("2"), a union as one object ("1+2") or several objects ("1,2")'
     if not isinstance(text, str) or not _GRAMMAR.fullmatch(text):
         shown = f'"{text}"' if isinstance(text, str) else f"{text!r} of type {type(text).__name__}"
-        raise InputError(f"{shown} is no choice of labels: {advice}.")
+        raise InputError(
+            f'{shown} is no choice of labels: write one number ("2"), a union as one object ("1+2") or several objects '
+            '("1,2").'
+        )
     labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))
     numbers = [number for group in labels for number in group]
     if max(numbers) > 255:
         raise InputError(f'"{text}" holds a label above 255: renumber the labels of the masks to 1..255.')
     if len(set(numbers)) < len(numbers):
-        raise InputError(f'"{text}" names a label twice: {advice}, each number once.')
+        raise InputError(f'"{text}" names a label twice: give each number once.')
     return labels
 
 
@@ -51,15 +49,7 @@ def format_labels(labels: Labels) -> str:
 
 
 def encode(mask: np.ndarray, labels: Labels) -> np.ndarray:
-    """Turn the label numbers of a file into the classes of a network.
-
-    Args:
-        mask: non-negative integers, any shape.
-        labels: what :func:`parse_labels` returns.
-
-    Returns:
-        uint8 of the same shape: 0 for background and for every number not listed, k for the k-th object.
-    """
+    """Label numbers of a file, integers of any shape, to classes: uint8, k for the k-th object, else 0."""
     classes = np.zeros(mask.shape, np.uint8)
     for k, group in enumerate(labels, start=1):
         for number in group:
@@ -68,13 +58,5 @@ def encode(mask: np.ndarray, labels: Labels) -> np.ndarray:
 
 
 def decode(classes: np.ndarray, labels: Labels) -> np.ndarray:
-    """Turn the classes of a network back into label numbers; a union is written as its first number.
-
-    Args:
-        classes: integers 0..K, any shape.
-        labels: the K objects the network was trained on.
-
-    Returns:
-        uint8 of the same shape.
-    """
+    """Classes 0..K back to label numbers, uint8; a union is written as its first number."""
     return np.array([0, *(group[0] for group in labels)], np.uint8)[classes]

@@ -35,12 +35,11 @@ Box = tuple[slice, ...]
 
 
 def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
-    """The smallest box that holds every voxel != 0 of all the volumes.
+    """The smallest box that holds every voxel != 0 of all the volumes, arrays of one shape (D, H, W) or (H, W).
 
     The volumes are read once, as maxima along the axes: NumPy finds those at the speed of the memory.
 
     Args:
-        volumes: arrays of one shape, (D, H, W) or (H, W).
         margin: voxels to add on every side, as far as the volume reaches.
 
     Returns:
@@ -63,14 +62,7 @@ def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
 
 
 def cut(volume: np.ndarray, corner: np.ndarray, size: Sequence[int] | np.ndarray, *, mode: Any) -> np.ndarray:
-    """Copy a box out of a volume (D, H, W); what lies outside is padded.
-
-    Args:
-        volume: any array.
-        corner: index of the box's first voxel; may lie outside.
-        size: voxels along each axis.
-        mode: of ``numpy.pad``, "edge" or "constant".
-    """
+    """Copy a box out of a volume, from the index ``corner``; what lies outside is padded ("edge", "constant")."""
     start, stop = np.maximum(corner, 0), np.minimum(corner + size, volume.shape)
     box = np.array(volume[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
     missing = np.stack((start - corner, corner + size - stop), axis=1)
