@@ -161,7 +161,7 @@ def crop(
     ] = None,
 ) -> None:
     """Cut scans and masks to boxes. They become a new data set in the layout of the old one."""
-    from lrnet_edu.commands.crop import crop_around, crop_random
+    from lrnet_edu.data.crop import crop_around, crop_random
 
     if around is not None and random_boxes is None:
         files = crop_around(data, out, around, margin, say=typer.echo)

@@ -52,6 +52,7 @@ class Config(Schedule, DataSettings):
     warmup_steps: int | None = None  # Dice alone before the LR-Net's term; None: a quarter of the steps
 
     # the M-Net
+    start: str | None = None  # a trained M-Net's run folder or checkpoint to go on from; None: fresh weights
     features: tuple[int, ...] = (8, 16, 32, 64)
     blocks: tuple[int, ...] = (1, 1, 1)
 

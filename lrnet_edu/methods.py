@@ -18,8 +18,9 @@ from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet, MNet, Tandem
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
+from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.symptoms import check_alive
-from lrnet_edu.trained import checkpoint_of, load_lrnet, load_pretrained_lrnet
+from lrnet_edu.trained import checkpoint_of, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
 from lrnet_edu.training import Phase
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ class Method:
         return nn.ModuleDict({"mnet": self.mnet(config, classes)})
 
     def mnet(self, config: Config, classes: int) -> MNet:
-        """A fresh M-Net for ``classes`` classes, background included."""
-        return self.network(1, classes, features=config.features, blocks=config.blocks)
+        """The M-Net for ``classes`` classes, background included: a fresh one, or ``config.start`` once more."""
+        mnet = self.network(1, classes, features=config.features, blocks=config.blocks)
+        if config.start is not None:
+            path = checkpoint_of(config.start)
+            load_weights(mnet, tensors_of("mnet", load_checkpoint(path)[0]), path)
+        return mnet
 
     def maps(self, config: Config) -> list[str]:
         """The distance maps that a batch has to bring along."""

@@ -1,4 +1,4 @@
-"""A data set of scans and masks cut to boxes, in the layout of the old one: the command ``crop``."""
+"""A data set of scans and masks cut to boxes, in the layout of the old one: what the command ``crop`` does."""
 
 from __future__ import annotations
 

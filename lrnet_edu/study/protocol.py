@@ -1,0 +1,166 @@
+"""What ``lrnet-edu reproduce study`` asks, as data: docs/study_protocol.md says why.
+
+An M-Net is trained by Dice until that gains nothing more. From its weights every arm goes on with a loss of its own:
+the same number of steps, the same patches, Adam anew. What an arm with one seed trains and scores is a branch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrnet_edu.config import FAST, Config, fast
+from lrnet_edu.losses import DiceLoss, MapWeightedDiceLoss, map_regression_loss
+from lrnet_edu.methods import METHODS, BatchLoss, Method
+
+LABEL = "2"  # the lesion; 1 is the liver
+MARGIN_MM = 10.0  # around the liver's box, in the view "box"
+SETS = ("study", "study-b")  # of phantoms; the second is another scanner's, only tested
+VIEWS = ("whole", "box")
+CELLS = tuple((which, view) for which in SETS for view in VIEWS)
+
+PRIMARY_CELL = ("study", "box")
+SIZES_ML = (0.25, 5.0)  # of the lesions that the primary endpoint asks for
+PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Holm's correction
+SECONDARY = (("C", "J"), ("B", "J"))
+MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("H", "C"), ("I", "F"))
+MARGIN = 0.02  # differences within it are called equal
+
+WEIGHTS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # of alpha and beta
+SELECTION_SEEDS = (100, 101)  # by which they are chosen; these seeds take no other part
+ROUNDING = 1e-6  # by how much the first weights are moved, to see what rounding does
+REPEATS = 3
+
+# Thresholds of p: those of Dice's networks lie close to 0 and 1.
+THRESHOLDS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-5, 1 - 1e-4, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3)
+
+
+class DiceCrossEntropyLoss(nn.Module):
+    """nnU-Net's loss: Dice + cross-entropy (Isensee et al., Nature Methods 18, 2021)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = DiceLoss()
+
+    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """Probabilities (B, classes, D, H, W) and labels (B, D, H, W) -> one number."""
+        return self.dice(probabilities, target) + F.nll_loss(probabilities.clamp_min(1e-7).log(), target)
+
+
+@dataclass(frozen=True)
+class VoxelwiseMethod(Method):
+    """L_seg(p, labels) + alpha * SmoothL1(p, mask): the LR-Net's term without an LR-Net, its control."""
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        mnet, alpha = model.get_submodule("mnet"), 1.0 if config.alpha is None else config.alpha
+        compare = self.compare() if self.segmentation_loss else None
+
+        def total(batch: Any) -> Tensor:
+            p = torch.softmax(mnet(batch.image), dim=1)  # (B, K + 1, D, H, W)
+            masks = F.one_hot(batch.classes, p.shape[1]).movedim(-1, 1)[:, 1:]  # (B, K, D, H, W)
+            voxelwise = alpha * map_regression_loss(p[:, 1:], masks)
+            return voxelwise if compare is None else compare(p, batch) + voxelwise
+
+        return total
+
+
+METHODS |= {
+    "dice+voxelwise": VoxelwiseMethod("M-Net + Dice + SmoothL1(p, mask)", DiceLoss),
+    "voxelwise": VoxelwiseMethod("M-Net + SmoothL1(p, mask)"),
+    "mended-mapdice": Method("M-Net + mended MapDice", MapWeightedDiceLoss, target="NI-DM"),
+    "dice+ce": Method("M-Net + Dice + cross-entropy", DiceCrossEntropyLoss),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to go on from the M-Net that Dice has trained.
+
+    Attributes:
+        title: in words.
+        method: a key of ``METHODS``.
+        seeds: how many, from 0 on.
+        weighted: whether its alpha is chosen on the validation cases.
+    """
+
+    title: str
+    method: str
+    seeds: int = 10
+    weighted: bool = False
+
+
+ARMS = {
+    "A": Arm("Dice", "dice"),
+    "B": Arm("Dice + alpha LR-Net", "dice+lrnet", weighted=True),
+    "C": Arm("LR-Net alone", "lrnet"),
+    "D": Arm("Dice + beta SmoothL1(p, mask)", "dice+voxelwise", weighted=True),
+    "E": Arm("SmoothL1(p, mask) alone", "voxelwise"),
+    "J": Arm("Dice + cross-entropy", "dice+ce"),
+    "G": Arm("MapDice + alpha LR-Net", "mapdice+lrnet", seeds=5, weighted=True),
+    "F": Arm("MapDice", "mapdice", seeds=5),
+    "I": Arm("mended MapDice", "mended-mapdice", seeds=5),
+    "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
+}
+SCRATCH = {"A": 5, "B": 5, "C": 5}  # arms that are trained from fresh weights as well, and their seeds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large the study is."""
+
+    cases: tuple[int, int, int] = (60, 15, 80)  # train, validation, test; the second set has the test's number
+    steps: int = 600  # of a branch
+    base_steps: int = 1200  # of the M-Net that all branches of a seed begin with
+    validations: int = 2  # of a branch
+    settings: tuple[tuple[str, Any], ...] = (
+        ("max_voxels", 1_048_000),  # 2.5 mm
+        ("patch_size", (32, 48, 48)),
+    )
+    weights: tuple[float, ...] = WEIGHTS
+    selection_seeds: tuple[int, ...] = SELECTION_SEEDS
+
+    @property
+    def split(self) -> dict[str, list[str]]:
+        """The cases of the first set by number."""
+        train, validation, test = self.cases
+        ends = {"train": (0, train), "validation": (train, train + validation),
+                "test": (train + validation, train + validation + test)}  # fmt: skip
+        return {part: [f"volume-{number}" for number in range(*end)] for part, end in ends.items()}
+
+    def base(self, seed: int) -> Config:
+        """The M-Net of a seed, trained by Dice."""
+        every = self.base_steps // (3 * self.validations)
+        return self._config("dice", seed, steps=self.base_steps, validate_every=every)
+
+    def branch(self, arm: str, seed: int, *, start: str, alpha: float | None = None) -> Config:
+        """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""
+        settings = {"warmup_steps": 0} if METHODS[ARMS[arm].method].uses_lrnet else {}
+        return self._config(ARMS[arm].method, 1000 + seed, steps=self.steps, start=start, alpha=alpha,
+                            validate_every=self.steps // self.validations, **settings)  # fmt: skip
+
+    def scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
+        """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included."""
+        steps = self.base_steps + self.steps
+        every = steps // (3 * self.validations)
+        return self._config(ARMS[arm].method, 2000 + seed, steps=steps, validate_every=every, alpha=alpha)
+
+    def _config(self, method: str, seed: int, **changes: Any) -> Config:
+        return replace(Config(label=LABEL, method=method, seed=seed, **dict(self.settings)), **changes)
+
+
+def plan() -> Plan:
+    """The study's size; under ``LRNET_EDU_FAST=1`` only so much that everything is run once."""
+    if not fast():
+        return Plan()
+    small = ("features", "blocks", "max_voxels", "patch_size")
+    return Plan((4, 2, 3), 2, 6, 1, tuple((name, FAST[name]) for name in small), (1.0, 1000.0), (100,))
+
+
+def falling_rate(share: float) -> float:
+    """Share of the learning rate when so much is done: every training ends in a standstill, whatever its loss."""
+    return 0.5 + 0.5 * math.cos(math.pi * share)
