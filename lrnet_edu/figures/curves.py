@@ -88,7 +88,9 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         steps, axes = [row["step"] for row in rows], panels[1]
         colour = METHOD_COLORS["lrnet"]
         axes.semilogy(steps, [row["val_error"] for row in rows], "-o", color=colour, lw=2, label="error of φ")
-        axes.semilogy(steps, [max(1 - row["val_dice"], 1e-5) for row in rows], "--s", color=BLUE, lw=2, label="1 − Dice")
+        axes.semilogy(
+            steps, [max(1 - row["val_dice"], 1e-5) for row in rows], "--s", color=BLUE, lw=2, label="1 − Dice"
+        )
         axes.set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")
         axes.set_xlim(left=0)
     for axes in panels:

@@ -63,10 +63,13 @@ class Picture(Figure):
         """An ``img`` element that holds the picture itself and its alt text."""
         return f'<img src="{data_uri(self.png())}" alt="{html.escape(self.alt)}">'
 
-    def _ipython_display_(self) -> None:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.to_html(), "text/plain": self.alt}
+
+    def _ipython_display_(self) -> None:  # as it is: IPython would add a second picture, without alt text
         from IPython.display import display
 
-        display({"text/html": self.to_html(), "text/plain": self.alt}, raw=True)
+        display(self._repr_mimebundle_(), raw=True)
 
 
 def colour_of(title: str) -> str:

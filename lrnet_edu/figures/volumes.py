@@ -20,11 +20,13 @@ from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 from lrnet_edu.figures.picture import Picture, styled, two_lines
+from lrnet_edu.kinds import KINDS
 from lrnet_edu.metrics import dice
+from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components
 
-FORMULAS = {  # mathematical text for the titles; {m} is 1 in voxels, the smallest D of the component in mm
+FORMULAS = {  # for the titles; {m} is 1 in voxels, the smallest D of the component in mm
     "O-DM": "$D$",
     "I-DM": "$M_C + {m} - D$",
     "NI-DM": "$(M_C + {m} - D)\\,/\\,M_C$",
@@ -32,14 +34,14 @@ FORMULAS = {  # mathematical text for the titles; {m} is 1 in voxels, the smalle
 }
 LEAST_VIEW = 100.0  # mm: a scan is not zoomed in further than that
 TINT = 0.6  # how opaque a prediction lies on the scan
-SURROUNDINGS = 0.35  # of the object's longer side, shown on either side of it
+SURROUNDINGS = 0.25  # of the object's longer side, shown on either side of it
 
 
 class View(NamedTuple):
     """Which part of an axial slice is shown, and how large its voxels are."""
 
-    box: tuple[slice, slice]  # rows and columns of the array
-    spacing: tuple[float, float]  # (y, x)
+    box: tuple[slice, ...]  # rows and columns of the array
+    spacing: Sequence[float]  # (y, x)
     turned: bool  # to the radiologist's view
 
     def of(self, plane: np.ndarray) -> np.ndarray:
@@ -67,26 +69,33 @@ class View(NamedTuple):
         axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
 
 
-def view_around(plane: np.ndarray, spacing: tuple[float, float], *, least: float = 0.0, turned: bool = True) -> View:
-    """A square view of the objects in a plane (H, W) with some surroundings, as far as the image reaches."""
-    where = [np.flatnonzero(plane.any(axis=1 - axis)) for axis in (0, 1)]
-    low = [int(w[0]) if len(w) else 0 for w in where]
-    high = [int(w[-1]) + 1 if len(w) else n for w, n in zip(where, plane.shape, strict=True)]
-    longest = max((b - a) * step for a, b, step in zip(low, high, spacing, strict=True))
+def box_around(mask: np.ndarray, spacing: Sequence[float], least: float = 0.0) -> tuple[slice, ...]:
+    """A square, or a cube, around all objects of a mask with some surroundings, as far as the image reaches.
+
+    Args:
+        mask: bool (H, W) or (D, H, W); all of it where it is empty.
+        spacing: mm per voxel, in the mask's order.
+        least: mm of a side.
+    """
+    ends = [
+        (int(w.min()), int(w.max()) + 1) if w.size else (0, n)
+        for w, n in zip(np.nonzero(mask), mask.shape, strict=True)
+    ]
+    longest = max((high - low) * step for (low, high), step in zip(ends, spacing, strict=True))
     side = max(longest * (1 + 2 * SURROUNDINGS), least, longest + 4 * max(spacing))
     box = []
-    for a, b, step, n in zip(low, high, spacing, plane.shape, strict=True):
+    for (low, high), step, n in zip(ends, spacing, mask.shape, strict=True):
         length = min(round(side / step), n)
-        start = min(max((a + b - length) // 2, 0), n - length)
+        start = min(max((low + high - length) // 2, 0), n - length)
         box.append(slice(start, start + length))
-    return View((box[0], box[1]), spacing, turned)
+    return tuple(box)
 
 
 @styled
 def maps_figure(
     mask: Any, image: Any = None, spacing: Sequence[float] | None = None, slice_index: int | None = None
 ) -> Picture:
-    """Fig. 2: one slice of a mask (on its CT, where there is one) and its O-DM, I-DM, NI-DM and SNI-DM.
+    """Fig. 2: one slice of a mask (on its CT, where there is one) and its map of every kind.
 
     The maps are computed on the whole mask and cropped afterwards, for a crop would change M_C.
 
@@ -99,38 +108,40 @@ def maps_figure(
     Raises:
         InputError: if the mask is empty, the shapes differ, or there is no such slice.
     """
-    flat = np.ndim(mask) == 2
-    mask = np.atleast_3d(np.asarray(mask).T).T != 0  # (D, H, W); a 2-D mask becomes one slice
-    unit = "voxels" if spacing is None else "mm"
-    step_z, step_y, step_x = (1.0, 1.0, 1.0) if spacing is None else (1.0, *spacing)[-3:]
+    mask, unit = plain_array(mask, "mask") != 0, "voxels" if spacing is None else "mm"
+    flat, steps = mask.ndim == 2, checked_spacing(spacing, mask.ndim)
     if not mask.any():
         raise InputError("The mask is empty, so there is no distance map to show; choose a case with an object.")
-    k = int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
-    if not 0 <= k < len(mask):
+    k = 0 if flat else int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
+    if not flat and not 0 <= k < len(mask):
         raise InputError(f"There is no slice {k} in a volume of {len(mask)}; choose 0 to {len(mask) - 1}.")
-    maps = {kind: distance_map(mask, kind, spacing=(step_z, step_y, step_x))[k] for kind in FORMULAS}
-    view = view_around(mask[k] if mask[k].any() else mask.any(axis=0), (step_y, step_x), turned=not flat)
+    plane = np.index_exp[:] if flat else np.index_exp[k]
+    around = mask[plane] if mask[plane].any() else mask.any(axis=0)
+    view = View(box_around(around, steps[-2:]), steps[-2:], turned=not flat)
 
-    lines, columns = (2, 3) if image is not None else (1, 5)
-    height, width = view.extent_of(mask[k])
+    number = 1 + len(KINDS) + (image is not None)
+    columns = 3 if image is not None else number
+    lines, (height, width) = -(-number // columns), view.extent_of(mask[plane])
     figure = Picture(lines * (8.6 / columns * height / width + 1.9))
-    panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for unused in panels.flat[number:]:
+        unused.set_axis_off()
+    places = iter(panels.flat)
     if image is not None:
-        ct = _checked_shape(image, mask.shape[1:] if flat else mask.shape, "image").reshape(mask.shape)
+        ct, axes = _checked_shape(image, mask.shape, "image")[plane], next(places)
         limits = {"vmin": CT_WINDOW[0], "vmax": CT_WINDOW[1]}
-        _panel(panels[0], view, ct[k], "CT and the\nmask's contour", "HU", cmap=CT_COLORMAP, **limits)
-        view.outline(panels[0], mask[k], REFERENCE_COLOR, 2)
-    maps_from = len(panels) - len(FORMULAS)
-    _panel(panels[maps_from - 1], view, mask[k], "Mask\n", "no unit", cmap=MAP_COLORMAP, vmin=0, vmax=1)
-    for axes, (kind, plane) in zip(panels[maps_from:], maps.items(), strict=True):
-        signed, normalised = kind == "SNI-DM", kind in ("NI-DM", "SNI-DM")
-        limits = {"vmin": -1 if signed else 0, "vmax": 1 if normalised else view.of(plane).max() or 1}
-        title = f"{kind}\n" + FORMULAS[kind].replace("{m}", "1" if unit == "voxels" else "m_C")
+        _panel(axes, view, ct, "CT and the\nmask's contour", "HU", cmap=CT_COLORMAP, **limits)
+        view.outline(axes, mask[plane], REFERENCE_COLOR, 2)
+    _panel(next(places), view, mask[plane], "Mask\n", "no unit", cmap=MAP_COLORMAP, vmin=0, vmax=1)
+    for axes, (name, kind) in zip(places, KINDS.items(), strict=False):
+        values, signed = distance_map(mask, name, spacing=steps)[plane], kind.outside is not None
+        limits = {"vmin": -1 if signed else 0, "vmax": 1 if kind.normalised else view.of(values).max() or 1}
+        title = f"{name}\n" + FORMULAS.get(name, "").replace("{m}", "1" if unit == "voxels" else "m_C")
         colours = SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP
-        _panel(axes, view, plane, title, "no unit" if normalised else unit, cmap=colours, **limits)
-    for axes in panels[::columns]:
+        _panel(axes, view, values, title, "no unit" if kind.normalised else unit, cmap=colours, **limits)
+    for axes in panels[:, 0]:
         axes.set_ylabel(unit)
-    for axes in panels[-columns:]:
+    for axes in panels[-1]:
         axes.set_xlabel(unit)
     return figure.finish(
         f"Fig. 2, slice {k}: the mask; O-DM, largest deep inside each object; I-DM and NI-DM, largest at its "
@@ -157,7 +168,7 @@ def results_figure(
 ) -> Picture:
     """Fig. 3: the same slices for the ground truth and every method, zoomed to the lesions of these slices.
 
-    The voxels that a method marks in the slice outside this view are counted in the panel's corner.
+    The voxels that a method marks in the slice outside this view are counted below the panel.
 
     Args:
         image: (D, H, W).
@@ -170,13 +181,14 @@ def results_figure(
     Raises:
         InputError: if shapes differ, or there is no slice to show.
     """
-    image = np.asarray(image)
+    image = plain_array(image, "image")
     masks = {"Ground truth": _checked_shape(reference, image.shape, "reference") != 0}
     masks |= {t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()}
     truth, chosen = masks["Ground truth"], list(slices)
     if not chosen or not all(0 <= k < len(image) for k in chosen):
         raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
-    view = view_around(truth[chosen].any(axis=0), (spacing[1], spacing[2]), least=LEAST_VIEW)
+    steps = checked_spacing(spacing)[1:]
+    view = View(box_around(truth[chosen].any(axis=0), steps, LEAST_VIEW), steps, turned=True)
     height, width = view.extent_of(truth[0])
 
     panel = 8.8 / len(masks)  # inches
@@ -189,13 +201,12 @@ def results_figure(
             if mask is not truth:
                 view.outline(axes, mask[k], PREDICTION_COLOR, 1.0, filled=True)
             view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
-            if unseen := int(mask[k].sum()) - int(view.of(mask[k]).sum()):
-                note = f"{unseen} voxels\nelsewhere"
-                axes.text(0.03, 0.05, note, transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 2})
+            unseen = int(mask[k].sum()) - int(view.of(mask[k]).sum())
+            axes.set_xlabel(f"{unseen} voxels\nelsewhere" if unseen else "")
     for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
         axes.set_title(f"{two_lines(title)}" + (f"\nDice {dice(mask, truth):.2f}" if mask is not truth else ""))
     for axes in grid[-1]:
-        axes.set_xlabel("mm")
+        axes.set_xlabel(f"mm\n{axes.get_xlabel()}".strip())
     area = Patch(facecolor=to_rgba(PREDICTION_COLOR, TINT), edgecolor=PREDICTION_COLOR)
     figure.legend(
         [Line2D([], [], color=REFERENCE_COLOR, lw=3), area],
@@ -221,7 +232,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
         reference: mask (D, H, W); the object is every voxel that is not 0.
         n: slices wanted.
     """
-    mask = np.asarray(reference) != 0
+    mask = plain_array(reference, "reference") != 0
     lesions, count = connected_components(mask, connectivity=26)  # (D, H, W), 1 .. count
     areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions])  # (D, lesions)
     shares = areas / areas.max(axis=0)
@@ -241,7 +252,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
 
 
 def _checked_shape(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    array = np.asarray(array)
+    array = plain_array(array, name)
     if array.shape != shape:
         raise InputError(f"The {name} has shape {array.shape} and should have {shape}; bring both to one grid.")
     return array

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lrnet_edu.figures.volumes import box_around
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.checks import check_whole, checked_range
 from lrnet_edu.support.errors import InputError
@@ -24,8 +25,7 @@ from lrnet_edu.viewers.still import draw_contour, draw_map, grey_panel, png_of
 
 AXES = ("axial", "coronal", "sagittal")  # across z, y and x
 AT_ONCE = 3  # panels that the page shows at a time
-SURROUNDINGS = 0.2  # of the object's longest side, shown on either side of it
-LEAST_VIEW = 32.0  # mm: what is zoomed in upon is shown with at least so much around it
+LEAST_VIEW = 40.0  # mm: a small lesion is shown with its surroundings
 
 
 class SliceViewer:
@@ -104,7 +104,7 @@ class SliceViewer:
         self._masks, self._by_label = mask_layers(self._fitting(overlays, "mask"), self.notes)
         self._maps = [map_layer(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
         inside = self._masks[0].codes > 0 if self._masks else np.zeros(self.shape, bool)
-        self.box = self._view_of(inside)  # per axis the first voxel and the end of what the page starts with
+        self.box = box_around(inside, self.shown_spacing, LEAST_VIEW)  # what the page starts with
         self.first_slices = {axis: self._fullest(inside, i) for i, axis in enumerate(AXES)}
 
     def _thinned(self, array: np.ndarray) -> np.ndarray:
@@ -136,27 +136,13 @@ class SliceViewer:
         sizes = inside.sum(axis=tuple(other for other in range(3) if other != axis))
         return int(sizes.argmax()) if sizes.any() else self.shape[axis] // 2
 
-    def _view_of(self, inside: np.ndarray) -> list[list[int]]:
-        """A cube around all of the reference with some surroundings, as far as the volume reaches; else all of it."""
-        if not inside.any():
-            return [[0, n] for n in self.shape]
-        ends = [(int(w.min()), int(w.max()) + 1) for w in np.nonzero(inside)]
-        longest = max((high - low) * mm for (low, high), mm in zip(ends, self.shown_spacing, strict=True))
-        side = max(longest * (1 + 2 * SURROUNDINGS), longest + LEAST_VIEW)
-        box = []
-        for (low, high), mm, n in zip(ends, self.shown_spacing, self.shape, strict=True):
-            length = min(round(side / mm), n)
-            start = min(max((low + high - length) // 2, 0), n - length)
-            box.append([start, start + length])
-        return box
-
     @property
     def panel_names(self) -> list[str]:
         return ["image", *(mask.name for mask in self._masks), *(m.values.name for m in self._maps)]
 
     def _panels(self, width: int) -> list[np.ndarray]:
         """The first axial slice as the page shows it, all panels, (height, width, 3) uint8."""
-        rows, columns = (slice(*ends) for ends in self.box[1:])
+        rows, columns = self.box[1:]
         high, wide = rows.stop - rows.start, columns.stop - columns.start
         height = max(1, round(width * high * self.shown_spacing[1] / (wide * self.shown_spacing[2])))
         pick = np.ix_(np.arange(height) * high // height, np.arange(width) * wide // width)
@@ -196,7 +182,7 @@ class SliceViewer:
             "spacing": self.shown_spacing,
             "stride": self.stride,
             "index": self.first_slices,
-            "box": self.box,
+            "box": [(side.start, side.stop) for side in self.box],
             "panels": list(range(len(self.panel_names)))[first : first + AT_ONCE],
             "low": image.low,
             "high": image.high,
