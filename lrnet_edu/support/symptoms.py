@@ -62,8 +62,8 @@ class Unfound:
 
 def died(lrnet: nn.Module) -> str | None:
     """What an LR-Net does whose output layer has died, in words: one value for everything. None if it lives."""
-    grid = np.indices((24, 24, 24)) - 12
-    ball = torch.from_numpy((grid**2).sum(0) < 49).float()[None]  # (1, D, H, W), radius 7
+    grid = np.indices((24,) * getattr(lrnet, "spatial_dims", 3)) - 12
+    ball = torch.from_numpy((grid**2).sum(0) < 49).float()[None]  # (1, D, H, W) or (1, H, W), radius 7
     pairs = torch.stack((1 - ball, ball), dim=1).to(next(lrnet.parameters()).device)  # (1, 2, D, H, W)
     with torch.no_grad():
         output = lrnet(pairs)
