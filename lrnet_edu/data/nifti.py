@@ -97,7 +97,8 @@ def read_image(path: str | Path) -> Volume:
         InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
             large its voxels are.
     """
-    volume = _read(Path(path))
+    path = Path(path)
+    volume = _reader(path)(path)
     with np.errstate(over="ignore"):  # a number too big for float32 becomes infinite and is reported below
         data = np.ascontiguousarray(volume.data, dtype=np.float32)
     if not np.isfinite(data).all():
@@ -113,7 +114,8 @@ def read_mask(path: str | Path) -> Volume:
     Raises:
         InputError: as :func:`read_image`, and for fractional or negative values.
     """
-    volume = _read(Path(path))
+    path = Path(path)
+    volume = _reader(path)(path)
     data, wrong = volume.data, f"{path} is no mask, it holds %s: export the segmentation as a label map."
     if data.dtype.kind == "f":
         if not np.isfinite(data).all():
@@ -138,8 +140,8 @@ def _scale_step(header: Any) -> float:
 def read_grid(path: str | Path) -> Volume:
     """Read only the header: a volume of zeros that take no memory; raises InputError as :func:`read_image`."""
     path = Path(path)
-    if READERS.get(ending(path.name), read_nifti) is not read_nifti:
-        volume = _read(path)
+    if (read := _reader(path)) is not read_nifti:
+        volume = read(path)
         return Volume(np.broadcast_to(np.uint8(0), volume.data.shape), volume.affine)
     with _opened(path) as image:
         return _grid(image, path)
@@ -170,23 +172,24 @@ def ending(name: str) -> str:
     return max((known for known in READERS if name.endswith(known)), key=len, default="")
 
 
-def _read(path: Path) -> Volume:
+def _reader(path: Path) -> Callable[[Path], Volume]:
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name.")
     if path.is_dir():
         raise InputError(f"{path} is a folder: name one NIfTI file (dcm2niix makes one of a DICOM series).")
-    return READERS.get(ending(path.name), read_nifti)(path)  # the latter says what else a file is
+    return READERS.get(ending(path.name), read_nifti)  # which says what else a file is
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """nibabel's image, whose voxels are not read yet; what goes wrong while it is used is an InputError."""
     from nibabel.filebasedimages import ImageFileError
-    from nibabel.imageglobals import LoggingOutputSuppressor
+    from nibabel.imageglobals import logger
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
     damaged = InputError(f"{path} is truncated or corrupt: download or export it again.")
+    logger.disabled = True  # what nibabel mends it need not announce
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -198,9 +201,7 @@ def _opened(path: Path) -> Iterator[Any]:
                 stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
                 if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
                     raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
-                with LoggingOutputSuppressor():  # what nibabel mends it need not announce
-                    image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-                yield image
+                yield kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
     except (EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
         raise damaged from error
     except InputError:
@@ -211,6 +212,8 @@ def _opened(path: Path) -> Iterator[Any]:
         if error.errno is None:  # nibabel's own, where voxels are missing
             raise damaged from error
         raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    finally:
+        logger.disabled = False
 
 
 def _kind(start: bytes, path: Path) -> Any:
