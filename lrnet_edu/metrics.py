@@ -42,7 +42,7 @@ import edt
 import numpy as np
 from scipy.spatial import KDTree
 
-from lrnet_edu.support.arrays import plain_array
+from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import occupied_box
 
@@ -343,13 +343,9 @@ def cropped_pair(prediction: Any, reference: Any) -> tuple[np.ndarray, np.ndarra
 
 def voxel_size(spacing: Sequence[float]) -> np.ndarray:
     """The spacing (z, y, x) in mm as an array; raises InputError unless it is three positive numbers."""
-    try:
-        millimetres = np.array([float(step) for step in spacing])
-    except (TypeError, ValueError):
-        millimetres = np.empty(0)
-    if millimetres.shape != (3,) or not np.isfinite(millimetres).all() or (millimetres <= 0).any():
-        raise InputError(f"The spacing is {spacing!r}; give three positive numbers (z, y, x) in mm.")
-    return millimetres
+    if spacing is None:  # which means unit voxels elsewhere
+        raise InputError("The spacing is missing: give three positive numbers in mm, (z, y, x).")
+    return np.array(checked_spacing(spacing))
 
 
 def _checked(volume: Any, name: str) -> np.ndarray:

@@ -1,10 +1,9 @@
 """The LiTS challenge's own scoring: its board counts lesions, and measures the ones that were found.
 
-The paper's Table 2 scores the tumour of a case as one object (``lrnet_edu.metrics``). The board of the LiTS
-challenge (the paper's reference 3, Bilic et al., "The Liver Tumor Segmentation Benchmark") asks first which
-lesions were found at all, and measures overlap and distances of those alone. So a VOE of the board and a Dice
-per case of the board speak of different things: of the lesions found, and of everything. What follows are the
-rules of the board's public scoring program.
+The paper's Table 2 scores the tumour of a case as one object (``lrnet_edu.metrics``). The board of the LiTS challenge
+(the paper's reference 3, Bilic et al., "The Liver Tumor Segmentation Benchmark") asks first which lesions were found at
+all, and measures overlap and distances of those alone. So a VOE of the board and a Dice per case of the board speak of
+different things: of the lesions found, and of everything. These are the rules of its public scoring program.
 
 Liver is every label >= 1, lesion is label 2, and the lesions are the 6-connected components of each volume.
 Within a case they are matched in five steps:
@@ -33,7 +32,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -112,8 +111,7 @@ class ChallengeScores:
     tumour_burden: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Case:
+class _Case(NamedTuple):
     """What one case adds to the set's scores. Overlaps are (intersection, |P|, |R|) in voxels."""
 
     detection: dict[float, Detection]
@@ -127,18 +125,16 @@ class _Case:
 def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> ChallengeScores:
     """Scores a set of cases as the LiTS board does (the module's text gives every rule).
 
-    Where the board's program fails, this is what it means: a reference without a lesion has no true positives,
-    and every predicted lesion is a false positive; a reference without a liver has a tumour burden of 0, and a
-    liver predicted there scores ``WORST``.
+    Where the board's program fails, this is what it means: a reference without a lesion has no true positives, and
+    every predicted lesion is a false positive; a reference without a liver has a tumour burden of 0, and a liver
+    predicted there scores ``WORST``.
 
     Args:
-        cases: (prediction, reference, spacing) of every case: label volumes (D, H, W) of whole numbers, and the
-            voxel size (z, y, x) in mm. They are taken one after the other, so a generator needs the memory of
-            one case only.
+        cases: (prediction, reference, spacing) of every case: label volumes (D, H, W) of whole numbers, and the voxel
+            size (z, y, x) in mm. They are taken one after the other, so a generator needs the memory of one case only.
 
     Raises:
-        InputError: If there is no case, the volumes of one are not (D, H, W) of one shape, hold NaN, fractional
-            or negative values, or its spacing is not three positive numbers.
+        InputError: If there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
     """
     scored = [_score_case(case) for case in cases]
     if not scored:
@@ -202,14 +198,9 @@ def _lesions(
         ]
         found = sum(len(rs) for _, rs, _ in detected)
         hits = len(pairs) - (sum(len(rs) for _, rs, _ in pairs) - found)
-        detection[threshold] = Detection(
-            true_positives=hits,
-            false_positives=number_predicted - hits,
-            false_negatives=number_wanted - hits,
-            found=found,
-            missed=number_wanted - found,
-            false_lesions=number_predicted - sum(len(ps) for ps, _, _ in detected),
-        )
+        false = number_predicted - sum(len(ps) for ps, _, _ in detected)
+        counts = (hits, number_predicted - hits, number_wanted - hits, found, number_wanted - found, false)
+        detection[threshold] = Detection(*counts)
     boxes_p, boxes_r = ndimage.find_objects(predicted), ndimage.find_objects(wanted)
     scores = []
     for ps, rs, _ in detected:

@@ -137,7 +137,7 @@ def demo_results(
         quality=quality,
         pretraining=load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"],
         curves={result.title: result.state.rows for result in results},
-        panel=(scan.data, lesion, {result.title: result.predictions[name] for result in results}, scan.spacing),
+        predictions={result.title: result.predictions[name] for result in results},
         table={result.title: result.table for result in results},
         no_lesion={result.title: sum(result.false_voxels.values()) for result in results},
         facts={

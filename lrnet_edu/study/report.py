@@ -1,13 +1,12 @@
 """The demo's page: one HTML file with all figures inside, which opens offline, in light and in dark.
 
-The figures come from :mod:`lrnet_edu.figures`; here is what surrounds them. Everything that is not written
-here (titles, names, notes) is escaped.
+Everything that is not written here (titles, names, facts) is escaped.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -23,11 +22,12 @@ from lrnet_edu.figures import (
     telling_slices,
 )
 from lrnet_edu.lrnet_training import LRNetQuality
-from lrnet_edu.metrics import ScoreTable
+from lrnet_edu.metrics import CRITERIA, ScoreTable
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.files import write_atomically
 
 SLICES = 3  # rows of Fig. 3
+BEST = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
 
 
 @dataclass(frozen=True)
@@ -41,36 +41,30 @@ class DemoResults:
     quality: LRNetQuality
     pretraining: Sequence[Mapping[str, float]]  # the LR-Net's rows
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # title -> the M-Net's rows
-    panel: tuple[Any, Any, Mapping[str, Any], Sequence[float]]  # image, mask, title -> prediction, spacing
+    predictions: Mapping[str, Any]  # title -> what it finds in the sample
     table: Mapping[str, ScoreTable]  # title -> scores of the cases with a lesion
-    no_lesion: Mapping[str, int | str]  # title -> voxels called lesion in the cases without one; may be empty
+    no_lesion: Mapping[str, int]  # title -> voxels called lesion in the cases without one
     facts: Mapping[str, Any]  # what was run: seed, versions, device
     seconds: Mapping[str, float]  # stage -> seconds
-    notes: Sequence[str] = ()
 
 
 def write_report(path: str | Path, results: DemoResults) -> None:
-    """Write the page.
-
-    Raises:
-        InputError: if the file cannot be written, or a figure cannot be drawn (an empty mask, no rows).
-    """
+    """Write the page; InputError if it cannot be written, or a figure cannot be drawn (an empty mask, no rows)."""
     write_atomically(Path(path), report_html(results).encode())
 
 
 def report_html(results: DemoResults) -> str:
     """The page as text: its sections follow the paper."""
     image, mask, spacing = results.sample
-    scan, reference, predictions, scan_spacing = results.panel
-    slices = telling_slices(reference, SLICES)
+    found = results_figure(image, mask, results.predictions, spacing, telling_slices(mask, SLICES))
     sections = {
         "Two networks": ARCHITECTURE + _figure(architecture_figure(results.mnet, results.lrnet, results.patch)),
         "Distance maps": MAPS + _figure(maps_figure(mask, image, spacing)),
         "The LR-Net": LRNET + _figure(lrnet_quality_figure(results.quality, results.pretraining)),
         "Learning curves": CURVES + _figure(learning_curves_figure(results.curves)),
-        "What the methods find": PANEL + _figure(results_figure(scan, reference, predictions, scan_spacing, slices)),
-        "Seven criteria": CRITERIA + _scores(results.table, results.no_lesion) + _caution(results.table),
-        "What was run": _run(results),
+        "What the methods find": PANEL + _figure(found),
+        "Seven criteria": SCORES + _scores(results.table, results.no_lesion) + _caution(results.table),
+        "What was run": RUN + _run(results.facts, results.seconds),
     }
     links = "".join(f'<li><a href="#part-{i}">{title}</a></li>' for i, title in enumerate(sections, 1))
     parts = "".join(
@@ -88,44 +82,36 @@ def _figure(picture: Picture) -> str:
 
 # ---- tables ------------------------------------------------------------------------------------------
 
-CRITERIA_COLUMNS = {  # name in ScoreTable -> (heading, in words, unit, which way is better, digits)
-    "DC": ("DC", "Dice per case", "", "↑", 3),
-    "DG": ("DG", "Dice global", "", "↑", 3),
-    "VOE": ("VOE", "volumetric overlap error", "", "↓", 3),
-    "RVD": ("RVD", "relative volume difference, signed", "", "→ 0", 3),
-    "abs_RVD": ("|RVD|", "mean size of the relative volume difference", "", "↓", 3),
-    "ASSD": ("ASSD", "average symmetric surface distance", "mm", "↓", 2),
-    "MSD": ("MSD", "maximum surface distance", "mm", "↓", 2),
-    "RMSD": ("RMSD", "root mean square symmetric surface distance", "mm", "↓", 2),
-}
 
-
-def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int | str]) -> str:
-    heads = "".join(
-        f'<th scope="col"><abbr title="{words}">{name}</abbr> {better}<small>{unit or "no unit"}</small></th>'
-        for name, words, unit, better, _ in CRITERIA_COLUMNS.values()
+def _table(name: str, caption: str, heads: Iterable[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+    """A table of cells in HTML, which scrolls sideways where the screen is narrow, also by keyboard."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for first, *cells in rows
     )
-    if no_lesion:
-        heads += '<th scope="col">Healthy cases ↓<small>false voxels</small></th>'
-    rows = ""
-    for title, scores in table.items():
-        cells = "".join(
-            f"<td>{_value(scores.mean[name], scores.undefined[name], digits, signed=name == 'RVD')}</td>"
-            for name, (*_, digits) in CRITERIA_COLUMNS.items()
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{name}"><table class="{kind}">'
+        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int]) -> str:
+    heads = ["Method"]
+    for name, c in CRITERIA.items():
+        heads.append(
+            f'<abbr title="{c.title}">{c.symbol or name}</abbr> {BEST[c.best]}<small>{c.unit or "no unit"}</small>'
         )
-        if no_lesion:
-            cells += f"<td>{escape(str(no_lesion.get(title, '–')))}</td>"
-        rows += f'<tr><th scope="row">{escape(title)}</th>{cells}</tr>'
+    rows = []
+    for title, scores in table.items():
+        rows.append([escape(title)])
+        for name, c in CRITERIA.items():
+            undefined = f"<small>{scores.undefined[name]} undefined</small>" if scores.undefined[name] else ""
+            rows[-1].append(c.text(scores.mean[name]).replace("-", "−") + undefined)
+        rows[-1].append(str(no_lesion[title]))
     cases = " or ".join(str(n) for n in sorted({scores.cases for scores in table.values()}))
     caption = f"Means over {cases} test cases with a lesion. ↑ more is better, ↓ less, → 0 nearer to zero."
-    head = f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>'
-    return _wide(f"<table><caption>{caption}</caption>{head}<tbody>{rows}</tbody></table>", "The seven criteria")
-
-
-def _value(value: float, undefined: int, digits: int, *, signed: bool) -> str:
-    """A mean, a dash where no case defines it, and in how many cases it is undefined."""
-    text = "–" if math.isnan(value) else f"{value:{'+' if signed else ''}z.{digits}f}"
-    return text.replace("-", "−") + (f"<small>{undefined} undefined</small>" if undefined else "")
+    return _table("The seven criteria", caption, [*heads, "Healthy cases ↓<small>false voxels</small>"], rows)
 
 
 def _caution(table: Mapping[str, ScoreTable]) -> str:
@@ -141,30 +127,13 @@ def _caution(table: Mapping[str, ScoreTable]) -> str:
     )
 
 
-def _run(results: DemoResults) -> str:
-    facts = [(name, str(value)) for name, value in results.facts.items()]
-    stages = [(stage, f"{seconds:.1f}") for stage, seconds in results.seconds.items()]
-    stages.append(("Total", f"{sum(results.seconds.values()):.1f}"))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in results.notes)
-    return (
-        RUN
-        + _wide(_two_columns("Settings and versions", ("What", "Value"), facts), "Settings and versions")
-        + _wide(_two_columns("Time of each stage", ("Stage", "Seconds"), stages), "Time of each stage")
-        + (f"<h3>Notes</h3><ul>{notes}</ul>" if notes else "")
+def _run(facts: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
+    stages = {**seconds, "Total": sum(seconds.values())}
+    what = [(escape(name), escape(str(value))) for name, value in facts.items()]
+    when = [(escape(stage), f"{number:.1f}") for stage, number in stages.items()]
+    return _table("Settings and versions", "Settings and versions", ("What", "Value"), what, "pairs") + _table(
+        "Time of each stage", "Time of each stage", ("Stage", "Seconds"), when, "pairs"
     )
-
-
-def _two_columns(caption: str, heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(f'<tr><th scope="row">{escape(a)}</th><td>{escape(b)}</td></tr>' for a, b in rows)
-    return (
-        f'<table class="pairs"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
-
-
-def _wide(table: str, name: str) -> str:
-    """A table that scrolls sideways where the screen is narrow, also by keyboard."""
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{name}">{table}</div>'
 
 
 # ---- words -------------------------------------------------------------------------------------------
@@ -217,7 +186,7 @@ PANEL = """\
 sees them. A contour of the ground truth with nothing in it is a lesion that a method missed; a tint outside every
 contour is a lesion that is none. What a method marks outside of the view is counted in its corner.</p>"""
 
-CRITERIA = """\
+SCORES = """\
 <p class="where">Section 3, evaluation criteria; columns of Table 2</p>
 <p>DC weighs every case alike, DG every voxel. VOE is DC's error in another scale. RVD has a sign, so too
 much in one case hides too little in another, hence |RVD| beside it. The last three are distances between

@@ -54,18 +54,16 @@ class Run:
     config: Config
 
     @property
-    def name(self) -> str:
-        """For files."""
-        return f"{self.row.key}_seed-{self.config.seed}"
-
-    @property
     def title(self) -> str:
-        """For people."""
         return f"{self.row.title}{f' ({self.row.map_name})' if self.row.map_name else ''}, seed {self.config.seed}"
 
     def folder(self, out: Path) -> Path:
         """Where it is trained."""
         return out / "runs" / self.row.key / f"seed-{self.config.seed}"
+
+    def scores(self, out: Path) -> Path:
+        """What it leaves when it is finished."""
+        return out / "scores" / f"{self.row.key}_seed-{self.config.seed}.json"
 
 
 def reproduce(
@@ -100,7 +98,8 @@ def reproduce(
         InputError: if there is no such table, the label names several objects, the folder holds runs of other
             settings, cases or scans, no test case holds the object, or a run failed; the other runs are finished first.
     """
-    check_table(table)
+    if table not in TABLES:
+        raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
     check_whole("seeds", seeds, least=1)
     check_whole("workers", workers, least=1)
     choose_device(device)
@@ -123,12 +122,6 @@ def reproduce(
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed, the first with: {failed[0]}")
     return result
-
-
-def check_table(table: str) -> None:
-    """InputError unless there is a table of this name."""
-    if table not in TABLES:
-        raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
 
 
 def planned_runs(table: str, config: Config, seeds: int) -> list[Run]:
@@ -173,7 +166,7 @@ def read_record(out: Path, run: Run, study: Study, voxels: Mapping[str, int]) ->
     Raises:
         InputError: if it was run with other settings or on other scans, or its file is damaged.
     """
-    path = out / "scores" / f"{run.name}.json"
+    path = run.scores(out)
     if not path.exists():
         return None
     try:
@@ -208,8 +201,7 @@ def do_runs(
 ) -> list[str]:  # fmt: skip
     """Do the runs, here or in other processes; returns what the failed ones said."""
     started, failed, total = time.perf_counter(), [], done + len(todo)
-    jobs = [(study, run, out, device) for run in todo]
-    for i, (title, seconds, error) in enumerate(in_processes(do_run, jobs, workers), start=1):
+    for i, (title, seconds, error) in enumerate(_results(study, todo, out, device, workers), start=1):
         failed += [error] if error else []
         left = (time.perf_counter() - started) / i * (len(todo) - i)
         outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
@@ -217,16 +209,17 @@ def do_runs(
     return failed
 
 
-def in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
-    """What a function returns for each of the jobs, its arguments, as they come; here, or in several processes."""
-    workers = min(workers, len(jobs))
-    if workers <= 1:
-        yield from (work(*job) for job in jobs)
+def _results(
+    study: Study, todo: Sequence[Run], out: Path, device: str | None, workers: int
+) -> Iterator[tuple[str, float, str]]:
+    """What `do_run` returns for each of the runs, as they come."""
+    if min(workers, len(todo)) <= 1:
+        yield from (do_run(study, run, out, device) for run in todo)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_without_bars)
+    pool = ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn, initializer=_without_bars)
     try:
-        for future in as_completed([pool.submit(work, *job) for job in jobs]):
+        for future in as_completed([pool.submit(do_run, study, run, out, device) for run in todo]):
             yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
@@ -267,7 +260,7 @@ def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, 
         "cases": cases,
     }
     content = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    write_atomically(out / "scores" / f"{run.name}.json", content.encode())
+    write_atomically(run.scores(out), content.encode())
     with suppress(OSError):  # of a finished run it is not needed, and is three times as large as the weights
         (folder / "last.safetensors").unlink()
     return run.title, sum(seconds.values()), ""
@@ -310,6 +303,5 @@ def device_name(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with."""
     packages = {name: metadata.version(name) for name in ("torch", "numpy", "scipy")}
     return {"lrnet_edu": __version__, "python": platform.python_version(), **packages}

@@ -48,10 +48,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse" or "not distinguishable".
-
-        The first two ask for both: a corrected p below 0.05, and an interval that leaves 0 out on the same side.
-        """
+        """ "better" or "worse" if the corrected p is below 0.05 and 0 lies outside the interval on that side, else
+        "not distinguishable"."""
         if self.p_corrected < LEVEL and self.low > 0:
             return "better"
         return "worse" if self.p_corrected < LEVEL and self.high < 0 else "not distinguishable"
@@ -80,8 +78,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Compariso
     differences = ours - theirs  # (seeds, cases)
     if np.isnan(differences).any():
         raise InputError("A score is NaN; leave out the cases in which a score is undefined.")
-    means = bootstrap_means(differences, seed=seed)
-    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    low, high = np.quantile(bootstrap_means(differences, seed=seed), [LEVEL / 2, 1 - LEVEL / 2])
     by_case = differences.mean(axis=0)  # (cases,)
     p = signed_rank_p(by_case)
     seeds, cases = differences.shape
@@ -117,11 +114,9 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction: the smallest of m times m, the next times m - 1, ..., never falling, at most 1."""
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected
+    p, order = np.array(p_values, dtype=float), np.argsort(p_values, kind="stable")
+    p[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return p.tolist()
 
 
 def cases_needed(comparisons: int) -> int:

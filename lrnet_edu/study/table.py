@@ -112,7 +112,6 @@ def row_result(row: Row, runs: Runs) -> dict[str, Any]:
 
 
 def false_lesions(cases: Sequence[Mapping[str, Any]]) -> float | None:
-    """How many there are in a case; None without a case."""
     return sum(len(case["false_lesions"]) for case in cases) / len(cases) if cases else None
 
 
@@ -142,7 +141,6 @@ def compare_rows(runs: Mapping[str, Runs], better: Sequence[str], than: Sequence
 
 
 def comparison_result(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as JSON holds it."""
     return {**asdict(comparison), "by_case": list(comparison.by_case), "verdict": comparison.verdict}
 
 

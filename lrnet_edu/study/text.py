@@ -42,7 +42,6 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
 
 
 def introduction(result: Mapping[str, Any]) -> str:
-    """How much there was to test on, and what it is too little for."""
     test, seeds = result["test"], len(result["facts"]["seeds"])
     cases = test["with_object"]
     lines = [
@@ -113,7 +112,6 @@ def number(value: float | None, form: str) -> str:
 
 
 def probability(p: float) -> str:
-    """A p-value with as many digits as it takes."""
     if p < 0.001:
         return "< 0.001"
     return f"{p:.4f}" if 0.0495 <= p < 0.05 else f"{p:.3f}"  # which would round to the level itself
@@ -137,7 +135,6 @@ def reading_notes(result: Mapping[str, Any]) -> list[str]:
 
 
 def comparisons(result: Mapping[str, Any]) -> str:
-    """Every row against M-Net + Dice."""
     heads = ["row", "map", "difference in DC", "95 % interval", "p", "p corrected", "verdict", "paper's difference"]
     baseline: Mapping[str, Any] = next((row for row in result["rows"] if row["row"] == BASELINE), {})
     lines = [
@@ -155,7 +152,6 @@ def comparisons(result: Mapping[str, Any]) -> str:
 
 
 def interval(comparison: Mapping[str, Any]) -> str:
-    """ "+0.0102 to +0.0431"."""
     return f"{number(comparison['low'], DIFFERENCE)} to {number(comparison['high'], DIFFERENCE)}"
 
 
@@ -207,7 +203,6 @@ def trainings(result: Mapping[str, Any]) -> str:
 
 
 def facts(result: Mapping[str, Any]) -> str:
-    """What it takes to run it again."""
     known = result["facts"]
     cases = ", ".join(f"{number} {part}" for part, number in known["cases"].items())
     settings = ", ".join(f"{name} {value}" for name, value in known["settings"].items())
@@ -226,6 +221,5 @@ def facts(result: Mapping[str, Any]) -> str:
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
     rows = [heads, ["---"] * len(heads), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
