@@ -22,6 +22,7 @@ from lrnet_edu.data.study import Study, check_same_study, fitted_patch
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
+from lrnet_edu.networks import channels_last
 from lrnet_edu.support.devices import choose_device, enough_memory, reduced_precision
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.parallel import processes, rank
@@ -164,7 +165,7 @@ def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[floa
 
     Measured on one batch and one validation; no weight is changed.
     """
-    model = task.model.to(device).to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    model = channels_last(task.model.to(device)).train()
     batch, loss_of = task.batches[0].to(device), task.phases[-1].loss
     kept: dict[int, int] = {}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu.data.preprocessing import Preprocessing
-from lrnet_edu.networks import LRNet, MNet, output_activation
+from lrnet_edu.networks import LRNet, MNet, channels_last, output_activation
 from lrnet_edu.rivals import CascadedMNet
 from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.support.errors import InputError
@@ -148,5 +148,5 @@ def load_mnet(run: str | Path) -> TrainedMNet:
         if len(patch_size) != 3 or not all(isinstance(size, int) and size > 0 for size in patch_size):
             raise ValueError("no patch size")
     load_weights(mnet, tensors_of("mnet", tensors), path)
-    mnet = mnet.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    channels_last(mnet.eval())
     return TrainedMNet(mnet, labels, patch_size, preprocessing)
