@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.readings.balls import ball
-from lrnet_edu import case_scores, score_table
+from lrnet_edu import case_scores, challenge_scores, score_table
 from lrnet_edu.metrics import surface_distances, surface_voxels
 
 UNIT = (1.0, 1.0, 1.0)
@@ -47,9 +47,20 @@ def readings() -> dict[str, str]:
         "cases without a lesion": f"A lesion found and a false alarm in a healthy case: DC "
         f"{score_table([large, case_scores(false_alarm, nothing, UNIT)]).mean['DC']:.2f}; without the healthy case "
         f"{score_table([large]).mean['DC']:.2f}",
+        "the LiTS board's counts": "One predicted lesion over two real ones, which fill it to four fifths: "
+        f"{board_counts(gap=2)}; over two that fill it to two fifths: {board_counts(gap=6)}",
         "undefined values": f"A missed lesion beside the case of ASSD above: ASSD {table.mean['ASSD']:.2f} and 1 undefined; "
         f"with the scan's diagonal as penalty {with_penalty.mean['ASSD']:.2f}",
     }
+
+
+def board_counts(gap: int) -> str:
+    """A predicted lesion of 10 voxels over two real ones with a gap between them, as the board's program counts."""
+    prediction, reference = np.ones((2, 3, 3, 14), np.uint8)  # liver
+    prediction[1, 1, 2:12] = reference[1, 1, 2:12] = 2
+    reference[1, 1, 7 - gap // 2 : 7 + gap // 2] = 1
+    counts = challenge_scores([(prediction, reference, UNIT)]).detection[0.5]
+    return f"true positives {counts.true_positives}, lesions found {counts.found}"
 
 
 def halves() -> tuple[np.ndarray, np.ndarray]:
