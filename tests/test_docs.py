@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, run as they stand there, each of at most fifteen lines."""
+"""The examples of docs/extending.md, run as they stand there, and the places that docs/house.md names."""
 
 from __future__ import annotations
 
@@ -136,3 +136,21 @@ CHECKS = {
     "A patch sampler": check_sampler,
     "A reader for another format": check_reader,
 }
+
+
+@pytest.mark.parametrize("page", ["house.md", "reading_the_paper.md"])
+def test_every_place_that_a_page_names_exists(page: str) -> None:
+    """In the last column of a table: `data/cases.py: find_cases`, `metrics.score_table`; names after it stand there."""
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", (ROOT / "docs" / page).read_text("utf-8"), re.MULTILINE)
+    found = 0
+    for row in rows:
+        source = ""
+        for module, name in re.findall(r"`(?:([a-z_/]+)\.(?:py: )?)?([A-Za-z_]+)", row):
+            if module:
+                place = ROOT / "lrnet_edu" / module
+                files = [*place.glob("*.py")] or [place.with_suffix(".py")]
+                source = "".join(file.read_text("utf-8") for file in files)
+            if source and name != "py":
+                found += 1
+                assert re.search(rf"^ *(class |def )?{name}\b", source, re.MULTILINE), f"{module}: {name}"
+    assert found > 15

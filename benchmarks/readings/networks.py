@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.readings.balls import ball, small_lesion
 from lrnet_edu import DiceLoss, DistanceRegressionLoss, LRNet, MNet, distance_map, load_pretrained_lrnet
 from lrnet_edu.config import Config
-from lrnet_edu.lrnet_training import pair
+from lrnet_edu.lrnet_training import BACKGROUND_WEIGHT, pair
 
 SEEDS = 20
 LRNETS = "[results/lrnet.md](../results/lrnet.md)"
@@ -32,7 +32,7 @@ def readings() -> dict[str, str]:
         "initialisation": spread_of_logits(),
         "pretraining's loss": (
             f"An error of 0.1 would cost 0.005 in place of 0.1, and the lesion's voxels would have {lesion.mean():.1%} "
-            "of the weight in place of half"
+            f"of the weight in place of {1 / (1 + BACKGROUND_WEIGHT):.0%}"
         ),
         '"Dice score around 0.99"': f"Copying a ball of radius 8: Dice 1.00, error of phi {np.mean(1 - phi):.2f}",
         '"froze the parameters"': without_gradients(),
