@@ -9,6 +9,7 @@ import codecs
 import errno
 import io
 import os
+import runpy
 import shlex
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The course as web pages for a lecture: every notebook with its outputs, and an index.
+"""The course as web pages for a lecture, every notebook with its outputs and an index: ``lrnet-edu export-course OUT``.
 
 The pages need no network and no kernel. Pictures and viewers are inside already; formulas become MathML, which
 browsers draw themselves; what would have to be fetched, such as a badge, becomes its text.
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import lrnet_edu
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import folder_lock, hidden, write_atomically
+from lrnet_edu.support.files import check_holds_only, folder_lock, hidden, write_atomically
 
-NOTEBOOKS = Path(lrnet_edu.__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parent
 NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
 MARK = '<meta name="generator" content="lrnet-edu export-course">'
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+/blob/[^/\s]+)/")
@@ -44,7 +43,7 @@ def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Pa
         raise InputError(f'{" and ".join(missing)} cannot be found: python -m pip install "lrnet_edu[course]".')
     sources = sorted(path for path in notebooks.glob("*.ipynb") if not hidden(path.name))
     if not sources:
-        raise InputError(f"There are no notebooks in {notebooks}: run this in a clone of the repository.")
+        raise InputError(f"There are no notebooks in {notebooks}: give a folder that holds some.")
     _check_own(out)
     with folder_lock(out):
         titles = {source.stem: _title(_read(source)) for source in sources}
@@ -59,10 +58,8 @@ def _check_own(out: Path) -> None:
     index = out / "index.html"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder to write to.")
-    if out.is_dir() and not all(hidden(path.name) for path in out.iterdir()):
-        own = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
-        if not own:
-            raise InputError(f"{out} holds other files: give a new or an empty folder.")
+    if not (index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")):
+        check_holds_only(out)
 
 
 def _read(source: Path) -> Any:
@@ -225,7 +222,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --paper: #16181b; --ink: #ececec; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; --code: #22252a; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }
-main, nav { max-width: 66rem; margin: 0 auto; padding: 1rem; }
+main, nav { max-width: 90rem; margin: 0 auto; padding: 1rem; }
 nav { display: flex; flex-wrap: wrap; gap: 0.2rem 2rem; }
 h1 { font-size: clamp(1.6rem, 5vw, 2.4rem); line-height: 1.2; margin: 0.5rem 0; }
 h2 { font-size: 1.45rem; margin: 2.4rem 0 0; }
