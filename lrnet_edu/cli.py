@@ -371,9 +371,10 @@ def export_course(
     out: Annotated[Path, Argument(metavar="OUT", help="Folder for the pages: new, empty or written by this.")],
 ) -> None:
     """Write the course as web pages. They need no network: viewers, formulas and pictures are inside."""
-    from lrnet_edu.commands.course import export_course as write_pages
-
-    pages = write_pages(out)
+    script = Path(__file__).parents[1] / "notebooks" / "export.py"
+    if not script.is_file():
+        raise InputError("The notebooks are not installed with the package: run export-course from a clone of it.")
+    pages = runpy.run_path(str(script))["export_course"](out)
     typer.echo(f"Wrote {len(pages)} notebooks; open {out / 'index.html'} in a browser.")
 
 
