@@ -132,6 +132,10 @@ class Plan:
                 "test": (train + validation, train + validation + test)}  # fmt: skip
         return {part: [f"volume-{number}" for number in range(*end)] for part, end in ends.items()}
 
+    def tested(self, which: str) -> range:
+        """The numbers of a set's cases whose lesions count: validation and test."""
+        return range(self.cases[0], sum(self.cases)) if which == SETS[0] else range(self.cases[-1])
+
     def base(self, seed: int) -> Config:
         """The M-Net of a seed, trained by Dice."""
         every = self.base_steps // (3 * self.validations)

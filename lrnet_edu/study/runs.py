@@ -12,15 +12,11 @@ is tested, once. Frozen LR-Nets are the ones that ship: no scan taught them.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -42,6 +38,7 @@ from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import changed_settings, folder_lock, read_json, shortened, write_atomically
+from lrnet_edu.support.jobs import in_processes, one_thread
 from lrnet_edu.support.labels import encode, format_labels
 from lrnet_edu.trained import load_mnet
 
@@ -201,37 +198,13 @@ def do_runs(
 ) -> list[str]:  # fmt: skip
     """Do the runs, here or in other processes; returns what the failed ones said."""
     started, failed, total = time.perf_counter(), [], done + len(todo)
-    for i, (title, seconds, error) in enumerate(_results(study, todo, out, device, workers), start=1):
+    jobs = [(study, run, out, device) for run in todo]
+    for i, (title, seconds, error) in enumerate(in_processes(do_run, jobs, workers), start=1):
         failed += [error] if error else []
         left = (time.perf_counter() - started) / i * (len(todo) - i)
         outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
         say(f"{done + i} of {total} runs: {title}, {outcome}; about {duration(left)} left.")
     return failed
-
-
-def _results(
-    study: Study, todo: Sequence[Run], out: Path, device: str | None, workers: int
-) -> Iterator[tuple[str, float, str]]:
-    """What `do_run` returns for each of the runs, as they come."""
-    if min(workers, len(todo)) <= 1:
-        yield from (do_run(study, run, out, device) for run in todo)
-        return
-    spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
-    pool = ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn, initializer=_without_bars)
-    try:
-        for future in as_completed([pool.submit(do_run, study, run, out, device) for run in todo]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise InputError(
-            "A worker process has died, for want of memory or because the calling script lacks "
-            '`if __name__ == "__main__":`; call again with one worker, what is finished is kept.'
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)  # of those that have not begun, if it is stopped
-
-
-def _without_bars() -> None:
-    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, float, str]:
@@ -273,19 +246,6 @@ def schedule(config: Config) -> str:
 
 
 # ---- machines ---------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU one thread for each run: several add numbers up in another order, and then the weights differ in their
-    last digits with the number of workers and of cores. ``workers`` is what uses the cores."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def duration(seconds: float) -> str:

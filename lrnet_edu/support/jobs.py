@@ -1,0 +1,52 @@
+"""Work shared among processes, each with one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from lrnet_edu.support.errors import InputError
+
+
+def in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    """What a function returns for each of the jobs, its arguments, as they come; here if one worker will do."""
+    if min(workers, len(jobs)) <= 1:
+        yield from (work(*job) for job in jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_without_bars)
+    try:
+        for future in as_completed([pool.submit(work, *job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker process has died, for want of memory or because the calling script lacks "
+            '`if __name__ == "__main__":`; call again with one worker, what is finished is kept.'
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # of those that have not begun, if it is stopped
+
+
+def _without_bars() -> None:
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+@contextmanager
+def one_thread(device: Any) -> Iterator[None]:
+    """On a CPU one thread for each run: several add numbers up in another order, and then the weights differ in their
+    last digits with the number of workers and of cores. The number of workers is what uses the cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
