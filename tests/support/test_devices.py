@@ -1,0 +1,158 @@
+"""Devices: which is taken, what is said of one that cannot be, and GPU paths without a GPU.
+
+For the latter tensors pose as another device's: they have a shape and no values, and refuse to meet those of the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.data import Dataset
+from toys import CPU, PointBatches, Points
+
+from lrnet_edu import MNet
+from lrnet_edu.config import Config
+from lrnet_edu.data.patches import Batch
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.losses import map_regression_loss
+from lrnet_edu.methods import METHODS
+from lrnet_edu.rivals import SIGNED_DISTANCES
+from lrnet_edu.support.devices import choose_device, ordered_batches, reduced_precision
+from lrnet_edu.support.errors import InputError
+
+# ---- which device -----------------------------------------------------------------------------------------------
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device().type in ("cuda", "cpu")
+    for name in ("nonsense", "cuda:77"):
+        with pytest.raises(InputError, match=name):
+            choose_device(name)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert choose_device() == CPU  # a Mac's GPU has to be named
+
+
+@pytest.mark.parametrize("name", [None, "cuda", "cuda:0"])
+def test_a_gpu_that_cannot_be_used_says_why(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def zeros(*shape: int, device: str) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 MiB.\nSee more.")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.zeros", zeros)
+    with pytest.raises(InputError, match=r"cannot be used \(CUDA out of memory, Tried .*\); .* cpu\."):
+        choose_device(name)
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_bfloat16_is_for_gpus_that_compute_in_it(
+    capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4 says that it supports bfloat16, imitates it, and has no convolutions of it; nor has PyTorch 2.9."""
+    autocast = torch.autocast
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    monkeypatch.setattr("torch.autocast", lambda device, **options: autocast("cpu", **options))
+    convolve = partial(nn.functional.conv3d, torch.rand(1, 1, 4, 4, 4), torch.rand(1, 1, 3, 3, 3))
+    for version, expected in (("2.13.0", dtype), ("2.9.1+cu128", torch.float32)):
+        monkeypatch.setattr("torch.__version__", version)
+        with reduced_precision(torch.device("cuda")):
+            assert convolve().dtype == expected
+    assert convolve().dtype == torch.float32
+
+
+# ---- batches ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_come_in_order_with_and_without_workers(device: str) -> None:
+    assert [batch.number for batch in ordered_batches(PointBatches(), 1, 4, torch.device(device))] == [1, 2, 3]
+
+
+class Unreadable(Dataset[Points]):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getitem__(self, index: int) -> Points:
+        raise self.error
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("error", [InputError("The scan is damaged; copy it again."), OSError(5, "gone", "image.npy")])
+def test_a_batch_that_cannot_be_read_says_the_same_with_and_without_workers(error: Exception, device: str) -> None:
+    """A worker's error would be a traceback in place of a sentence, and know no file."""
+    with pytest.raises(type(error)) as raised:
+        next(ordered_batches(Unreadable(error), 0, 3, torch.device(device)))
+    assert str(raised.value) == str(error)
+    assert getattr(raised.value, "filename", None) == getattr(error, "filename", None)
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_cuda_copies_a_batch_while_we_go_on(kind: str, waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPS reads the CPU's memory later, when it may hold something else."""
+    asked = []
+
+    def to(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        asked.append((device.type, not non_blocking))
+        return tensor
+
+    batch = Batch(torch.zeros(2), torch.zeros(2), {"NI-DM": torch.zeros(2)}, ["a", "b"])
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    assert batch.to(torch.device(kind)).cases == batch.cases
+    assert asked == [(kind, waits)] * 3
+
+
+# ---- tensors that pose as another device's ----------------------------------------------------------------------
+
+ELSEWHERE = torch.device("lazy")  # a device that needs no library of its own as long as nothing is computed
+SHAPE = (8, 16, 16)
+OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
+posing = pytest.mark.skipif(OLD, reason="tensors without values cannot pose as another device's before torch 2.13")
+
+
+@pytest.fixture
+def without_values(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    """In this mode networks can be moved there, and what the code asks of values gets an answer."""
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: 3.0)
+    monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: np.zeros(tensor.shape, np.float32))
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    yield FakeTensorMode(allow_non_fake_inputs=True)
+    torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+
+@posing
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_of_every_method_stays_where_the_network_is(method: str, without_values: FakeTensorMode) -> None:
+    config, row = Config(method=method, features=(4, 8), blocks=(1,), steps=8), METHODS[method]
+    model = row.model(config, 2)
+    with without_values:
+        model = model.to(ELSEWHERE)
+        maps = {kind: torch.zeros(2, 2 if kind == SIGNED_DISTANCES else 1, *SHAPE) for kind in row.maps(config)}
+        batch = Batch(torch.zeros(2, 1, *SHAPE), torch.zeros(2, *SHAPE, dtype=torch.int64), maps, ["a", "b"])
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(weights)
+        for phase in row.phases(config, model):
+            phase.loss(batch.to(ELSEWHERE)).backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+    assert all(weight.grad is not None and weight.grad.device == ELSEWHERE for weight in weights)
+
+
+@posing
+def test_a_prediction_comes_back_to_the_cpu(without_values: FakeTensorMode) -> None:
+    mnet = MNet(features=(4, 8), blocks=(1,))
+    with without_values:
+        found = predict_probabilities(mnet.to(ELSEWHERE), np.zeros((12, 24, 24), np.float32), patch_size=SHAPE)
+        assert found.shape == (2, 12, 24, 24)
+        with pytest.raises(RuntimeError, match="device"):  # a tensor left behind would be noticed
+            map_regression_loss(torch.zeros(2, 1, *SHAPE, device=ELSEWHERE), torch.zeros(2, 1, *SHAPE))

@@ -1,0 +1,130 @@
+"""A run folder: settings that are kept, never overwritten and resumed with; what fails early leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import CPU, SCHEDULE, rows_of, toy_task
+
+from lrnet_edu.config import Config
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.run_folder import TensorBoardLog, check_run, open_run
+from lrnet_edu.training import Schedule, fit
+
+SPLIT = {"train": ["a"], "validation": ["b"], "test": ["c"]}
+
+
+def begin(folder: Path, config: Any = SCHEDULE, *, resume: bool = False, data: str = "a", fails: Any = None) -> None:
+    """Open a run and leave it again, with a checkpoint in it or failing before."""
+    with open_run(folder, config, resume=resume, more={"data": data}, split=SPLIT):
+        assert json.loads((folder / "split.json").read_text()) == SPLIT
+        if fails is not None:
+            (folder / "tensorboard").mkdir()
+            raise fails
+        (folder / "best.safetensors").touch()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def test_a_new_run_stores_its_settings_and_is_never_overwritten(tmp_path: Path) -> None:
+    folder, config = tmp_path / "new" / "run", Config(steps=3, window=(-100.0, 200.0))
+    begin(folder, config)
+    before = contents(folder)
+    assert json.loads(before["config.json"]) == {**json.loads(json.dumps(asdict(config))), "data": "a"}
+    with pytest.raises(InputError, match="holds a run already; add --resume"):
+        begin(folder, config)
+    begin(folder, config, resume=True)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "named"),
+    [
+        (replace(SCHEDULE, steps=7), "a", "steps 8, now 7"),
+        (replace(SCHEDULE, learning_rate=1.0), "b", "data a, now b; learning_rate 0.05, now 1.0"),
+        (replace(SCHEDULE, learning_rate=1.0, steps=9), "a", "learning_rate 0.05, now 1.0"),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_settings_or_for_more_steps(
+    tmp_path: Path, config: Schedule, data: str, named: str
+) -> None:
+    begin(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=re.escape(f"({named})")):
+        begin(tmp_path, config, resume=True, data=data)
+    assert contents(tmp_path) == before
+    begin(tmp_path, replace(SCHEDULE, steps=9), resume=True)
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 9
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "3", ""])
+def test_a_run_whose_settings_are_damaged_is_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        begin(tmp_path, resume=True)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_place_of_something_else_is_none_for_a_run(tmp_path: Path, resume: bool) -> None:
+    file = tmp_path / "thesis.tex"
+    file.write_text("mine")
+    for place in (file, file / "run"):
+        with pytest.raises(InputError, match="thesis"):
+            begin(place, resume=resume)
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.tex\); name a new or an empty folder"):
+        begin(tmp_path, resume=resume)
+    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+    file.rename(tmp_path / ".DS_Store")  # what systems leave is nobody's
+    assert not check_run(tmp_path, resume=resume)
+
+
+@pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt(), ValueError("a bug")])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: BaseException, resume: bool) -> None:
+    for folder in (tmp_path / "new" / "run", tmp_path / "old"):
+        with pytest.raises(type(error)):
+            begin(folder, resume=resume, fails=error)
+        assert not folder.exists() or not any(folder.iterdir())
+    begin(folder)
+    before = contents(folder)
+    with pytest.raises(type(error)):  # gone on with, it stays
+        begin(folder, resume=True, fails=error)
+    assert contents(folder) == before
+
+
+# ---- TensorBoard ------------------------------------------------------------------------------------------------
+
+
+def test_tensorboard_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        TensorBoardLog(tmp_path)
+
+
+def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", type(sys)("tensorboard"))
+    sys.modules["torch.utils.tensorboard"].SummaryWriter = Writer  # type: ignore[attr-defined]
+    fit(toy_task(), SCHEDULE, tmp_path, CPU, log=TensorBoardLog(tmp_path))
+    assert written == [(name, value, row["step"]) for row in rows_of(tmp_path) for name, value in row.items()]
