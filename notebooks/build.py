@@ -20,8 +20,10 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 
+from lrnet_edu import __version__
+
 REPOSITORY = "https://github.com/lrnet-edu/lrnet_edu"  # the one place that says where the project lives
-BRANCH = "main"
+BRANCH = "main"  # what the badge opens; the set-up cell installs the version's tag
 NOTEBOOKS = Path(__file__).resolve().parent
 SOURCES = NOTEBOOKS / "source"
 TRAINING = ("03", "04", "05", "07", "08")  # ask Colab for a GPU
@@ -61,10 +63,16 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("lrnet_edu") is None and "google.colab" in sys.modules:
+found = importlib.util.find_spec("lrnet_edu")
+if "google.colab" in sys.modules and (found is None or found.origin is None):  # or a mere folder of that name
     kept = [f"{{name}}=={{importlib.metadata.version(name)}}" for name in ("torch", "numpy", "matplotlib")]
-    package = "lrnet_edu @ git+{REPOSITORY}@{BRANCH}"
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", package, *kept])
+    package = "lrnet_edu @ git+{REPOSITORY}@v{__version__}"
+    try:
+        subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", package, *kept])
+    except subprocess.CalledProcessError:
+        raise RuntimeError("lrnet_edu cannot be installed. Is {REPOSITORY} reached from here? If not, upload a wheel, "
+                           "as `python -m build` makes it in a clone, and run %pip install lrnet_edu-*.whl.") from None
+    importlib.invalidate_caches()
 
 from lrnet_edu import exercises
 

@@ -6,6 +6,7 @@ That their cells run, and that the tagged ones still print what is committed, is
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import json
@@ -20,10 +21,11 @@ from typing import Any
 
 import pytest
 
+from lrnet_edu import __version__
+from lrnet_edu.study import text as tables_text
+
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
-
-from lrnet_edu.study import text as tables_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = runpy.run_path(str(ROOT / "notebooks" / "build.py"))
@@ -197,7 +199,25 @@ def test_set_up_installs_on_colab_and_keeps_its_torch_numpy_and_matplotlib(monke
     assert not {"-U", "--upgrade", "--force-reinstall", "--pre", "--no-deps"} & set(command)
     assert {f"{name}=={version}" for name, version in on_colab.items()} < set(command)
     [package] = [part for part in command[4:] if not part.startswith("-") and part.partition("==")[0] not in on_colab]
-    assert package.startswith("lrnet_edu @ git+" + BUILD["REPOSITORY"])
+    assert package == f"lrnet_edu @ git+{BUILD['REPOSITORY']}@v{__version__}"
+
+
+def test_set_up_tells_a_folder_of_the_same_name_from_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone that was not installed, or one's results: Python finds a namespace package there, without an origin."""
+    folder = importlib.machinery.ModuleSpec("lrnet_edu", None, is_package=True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: folder)
+    assert len(run_set_up(monkeypatch, found=True, on_colab=True)) == 1
+
+
+def test_set_up_says_what_to_do_where_the_repository_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(command: list[str], **_: object) -> None:
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "check_call", refused)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    with pytest.raises(RuntimeError, match=f"{BUILD['REPOSITORY']} reached.* upload a wheel"):
+        exec(BUILD["SET_UP"], {})
 
 
 def test_set_up_passes_in_a_plain_interpreter_and_on_colab_and_asks_nobody(tmp_path: Path) -> None:

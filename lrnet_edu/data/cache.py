@@ -110,9 +110,10 @@ def cache_root() -> Path:
             root = Path(environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrnet_edu"
         check_writable(root)
     except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
+        why = str(error).rsplit(": ", 1)[0].rstrip(".")
         raise InputError(
-            f"There is no folder for prepared scans ({str(error).split(':')[0].rstrip('.')}): set the environment "
-            "variable LRNET_EDU_CACHE to one with room."
+            f"There is no folder for prepared scans ({why}): set the environment variable LRNET_EDU_CACHE to one with "
+            "room."
         ) from None
     return root
 
