@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,11 +10,9 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from lrnet_edu.commands.course import export_course
-
 SHOTS: dict[str, tuple[str, str, Any]] = {  # file -> notebook, viewer, theme
-    "viewer_light.png": ("06_results_and_viewers", ".lrnet-beside", "light"),
-    "viewer_dark.png": ("01_distance_maps", ".lrnet-painter", "dark"),
+    "viewer_light.png": ("06_results_and_viewers", ".lrnet-slices", "light"),
+    "viewer_dark.png": ("01_distance_maps", ".lrnet-painting", "dark"),
 }
 MARGIN = 10  # pixels of the page around a viewer
 
@@ -21,7 +20,7 @@ MARGIN = 10  # pixels of the page around a viewer
 def photograph(page: Any, viewer: str, file: Path) -> None:
     """Write a picture of the page's first viewer, as it starts."""
     found = page.locator(viewer).first
-    found.locator("canvas").first.wait_for()
+    found.locator("canvas:visible").first.wait_for()
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     x, y, width, height = (found.bounding_box()[name] for name in ("x", "y", "width", "height"))
     area = {"x": x - MARGIN, "y": y - MARGIN, "width": width + 2 * MARGIN, "height": height + 2 * MARGIN}
@@ -32,10 +31,10 @@ def main() -> None:
     """Write ``docs/viewer_light.png`` and ``docs/viewer_dark.png`` from the exported pages."""
     docs = Path(__file__).parent
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as pages:
-        export_course(pages)
+        runpy.run_path(str(docs.parent / "notebooks" / "export.py"))["export_course"](pages)
         chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for file, (notebook, viewer, theme) in SHOTS.items():
-            page = chromium.new_page(viewport={"width": 1060, "height": 900}, color_scheme=theme)
+            page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme=theme)
             page.goto((Path(pages) / f"{notebook}.html").as_uri())
             photograph(page, viewer, docs / file)
         chromium.close()

@@ -7,50 +7,19 @@ stand folded below the exercises, in the notebooks.
 
 from __future__ import annotations
 
-from lrnet_edu.exercises.notebook_00 import check_0_1, check_0_2, check_0_3
-from lrnet_edu.exercises.notebook_01 import check_1_1, check_1_2, check_1_3, check_1_4
-from lrnet_edu.exercises.notebook_02 import check_2_1, check_2_2, check_2_3
-from lrnet_edu.exercises.notebook_03 import check_3_1, check_3_2, check_3_3, check_3_4
-from lrnet_edu.exercises.notebook_04 import check_4_1, check_4_2, check_4_3
-from lrnet_edu.exercises.notebook_05 import check_5_1, check_5_2, check_5_3
-from lrnet_edu.exercises.notebook_06 import check_6_1, check_6_2, check_6_3
-from lrnet_edu.exercises.notebook_07 import check_7_1, check_7_2, check_7_3, check_7_4
-from lrnet_edu.exercises.notebook_08 import check_8_1, check_8_2, check_8_3, check_8_4
-from lrnet_edu.exercises.session import set_up
-from lrnet_edu.exercises.verdict import Verdict
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "Verdict",
-    "check_0_1",
-    "check_0_2",
-    "check_0_3",
-    "check_1_1",
-    "check_1_2",
-    "check_1_3",
-    "check_1_4",
-    "check_2_1",
-    "check_2_2",
-    "check_2_3",
-    "check_3_1",
-    "check_3_2",
-    "check_3_3",
-    "check_3_4",
-    "check_4_1",
-    "check_4_2",
-    "check_4_3",
-    "check_5_1",
-    "check_5_2",
-    "check_5_3",
-    "check_6_1",
-    "check_6_2",
-    "check_6_3",
-    "check_7_1",
-    "check_7_2",
-    "check_7_3",
-    "check_7_4",
-    "check_8_1",
-    "check_8_2",
-    "check_8_3",
-    "check_8_4",
-    "set_up",
-]
+from lrnet_edu.exercises.session import set_up as set_up
+from lrnet_edu.exercises.verdict import Verdict as Verdict
+
+EXERCISES = (3, 4, 3, 4, 3, 3, 3, 4, 4)  # of the notebooks 00 to 08
+_CHECKS = [f"check_{notebook}_{k}" for notebook, number in enumerate(EXERCISES) for k in range(1, number + 1)]
+
+__all__ = ["Verdict", "set_up", *_CHECKS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CHECKS:
+        return getattr(import_module(f"{__name__}.notebook_{int(name.split('_')[1]):02}"), name)
+    raise AttributeError(f"There is no check {name!r}; look at the exercise's cell.")

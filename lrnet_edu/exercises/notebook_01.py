@@ -15,9 +15,8 @@ def check_1_1(answer: Any) -> str | None:
     """phi of the 3 x 3 lesion's deepest voxel with the image's M = 4 in place of its own: (4 + 1 - 2) / 4."""
     if close(answer, 0.5, 0.01):
         return "That is phi with the lesion's own maximum. What changes when M is that of the large lesion?"
-    if not close(answer, 0.75, 0.01):
-        return "Read D of the small lesion's middle in the table, and put the large lesion's M into the formula."
-    return None
+    hint = "Read D of the small lesion's middle in the table, and put the large lesion's M into the formula."
+    return None if close(answer, 0.75, 0.01) else hint
 
 
 @check("A map that is cropped tells the network of a depth that it cannot see. Crop the mask, then compute the map.")
@@ -26,9 +25,8 @@ def check_1_2(answer: Any) -> str | None:
     difference = (10 + 1 - 3) / 10 - (6 + 1 - 3) / 6
     if close(answer, -difference, 0.005):
         return "The size is right, the sign is not: take the cropped map minus the map of the crop."
-    if not close(answer, difference, 0.005):
-        return "D of the voxel is 3 both times, only M differs. Compute phi twice and subtract."
-    return None
+    hint = "D of the voxel is 3 both times, only M differs. Compute phi twice and subtract."
+    return None if close(answer, difference, 0.005) else hint
 
 
 @check("So the formula holds in voxels and in mm, and phi never exceeds 1.")
@@ -52,6 +50,4 @@ def check_1_4(answer: Any) -> str | None:
     """The M_C at which 1 / M_C falls to the threshold 0.05."""
     if close(answer, 0.05, 1e-6):
         return "That is the threshold. Which M_C brings the deepest voxel down to it?"
-    if not close(answer, 20, 0.01):
-        return "What is phi where D = M_C? Set it equal to the threshold."
-    return None
+    return None if close(answer, 20, 0.01) else "What is phi where D = M_C? Set it equal to the threshold."

@@ -26,9 +26,8 @@ def check_3_1(answer: Any) -> str | None:
         return "That is the mean of phi itself. The error is its distance from what the photocopier says."
     if close(answer, float(np.abs(cube - phi).mean()), 0.002):
         return "That is a mean over all voxels of your volume. The error of phi counts those of the lesion."
-    return (
-        None if close(answer, error, 0.002) else "It says 1 in the lesion. Take |1 - phi| and its mean over 125 voxels."
-    )
+    hint = "It says 1 in the lesion. Take |1 - phi| and its mean over 125 voxels."
+    return None if close(answer, error, 0.002) else hint
 
 
 @check("Deeper layers see farther at the same price: a block below the down-sampling counts twice.")

@@ -61,9 +61,6 @@ def check_5_3(answer: Any) -> str | None:
     if close(answer, alphas[6], 0.15 * alphas[6]):
         return "That is the alpha of the large ball. What does an empty output cost with the small one?"
     if close(answer, 8 * alphas[6], 0.05 * alphas[6]):
-        return (
-            "An eighth of the voxels, but not an eighth of the cost: phi is larger in a small ball. Compute its cost."
-        )
-    if not close(answer, alphas[3], 0.05 * alphas[3]):
-        return "Divide 0.03 by what an empty output costs at alpha = 1 (cost_of_empty_output) with the small ball."
-    return None
+        return "An eighth of the voxels, but not of the cost: phi is larger in a small ball. Compute its cost."
+    hint = "Divide 0.03 by what an empty output costs at alpha = 1 (cost_of_empty_output) with the small ball."
+    return None if close(answer, alphas[3], 0.05 * alphas[3]) else hint

@@ -44,11 +44,8 @@ def check_6_2(answer: Any) -> str | None:
         return "Both values are right, their order is not: DC first."
     if not close(dc, 0.25, 0.001):
         return "DC: each patient's own Dice, then the mean over the four patients."
-    return (
-        None
-        if close(dg, right, 0.001)
-        else "DG: all intersections together, and all sizes together; nothing found has size 0."
-    )
+    hint = "DG: all intersections together, and all sizes together; nothing found has size 0."
+    return None if close(dg, right, 0.001) else hint
 
 
 @check("The table prints 0.292. Its DC and VOE cannot be means over the same cases: read tables with a pencil.")
@@ -58,8 +55,5 @@ def check_6_3(answer: Any) -> str | None:
         return "That is the VOE if all cases were alike. Cases that differ can have a lower mean: how low?"
     if close(answer, 0.292, 0.0005):
         return "That is what the paper prints. What is the smallest that is possible?"
-    return (
-        None
-        if close(answer, 0.353, 0.001)
-        else "VOE = 1 - J, and J is never above D. What does that say about the means?"
-    )
+    hint = "VOE = 1 - J, and J is never above D. What does that say about the means?"
+    return None if close(answer, 0.353, 0.001) else hint

@@ -75,5 +75,8 @@ def check_8_4(answer: Any) -> str | None:
     if torch.allclose(yours, right.flip(1), atol=1e-4):
         return "Both maps are right, their order is not: class 1 comes first."
     if torch.equal(yours > 0, right > 0):
-        return "The objects are right, the values are not. Is it the NI-DM, one patch and one class at a time?"
+        return (
+            "The objects are right, the values are not. Is it the NI-DM, and of volumes? Without a channel axis four "
+            "axes are slices, (B, C, H, W)."
+        )
     return "Take the map of (labels == 1), then of (labels == 2)."

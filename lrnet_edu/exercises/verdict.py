@@ -6,6 +6,7 @@ import functools
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE
@@ -61,6 +62,6 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
 
 
 def close(answer: Any, value: float, tolerance: float) -> bool:
-    """Whether a number is right up to ``tolerance``, which allows for rounding; it may be an array's only one."""
-    number = answer.item() if hasattr(answer, "item") else answer
+    """Whether a number, an array of one or a text such as "3/4" is right but for rounding."""
+    number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
     return abs(float(number) - value) <= tolerance
