@@ -1,0 +1,168 @@
+"""The rows of Table 2: what is trained in each, from which weights, and what its loss is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scans import checkpoint, lrnet_checkpoint
+from torch import nn
+
+from lrnet_edu.config import Config
+from lrnet_edu.data.patches import Batch
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
+from lrnet_edu.methods import METHODS, MultiBranchMethod, RegressionRival, TandemMethod
+from lrnet_edu.networks import LRNet, Tandem
+from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.trained import load_lrnet, load_mnet
+
+TANDEMS = [name for name, row in METHODS.items() if isinstance(row, TandemMethod)]
+PLAIN = [name for name, row in METHODS.items() if not isinstance(row, TandemMethod | RegressionRival)]
+
+
+def tiny(method: str, **changes: Any) -> Config:
+    return Config(method=method, **{"features": (4, 8), "blocks": (1,), "steps": 8, "warmup_steps": 3, **changes})
+
+
+def model_of(config: Config, classes: int = 2) -> Any:
+    """The model of a row as a run would start with it."""
+    torch.manual_seed(config.seed)
+    return METHODS[config.method].model(config, classes)
+
+
+def a_batch(config: Config, classes: int = 2) -> Batch:
+    """Two patches with a box of each class, and the maps that the row asks for."""
+    labels = torch.zeros(2, 8, 12, 12, dtype=torch.int64)
+    for c in range(1, classes):
+        labels[:, 1:6, 1:6, 6 * c - 5 : 6 * c] = c
+    masks = torch.stack([labels == c for c in range(1, classes)], dim=1)
+    maps = {
+        kind: torch.from_numpy(signed_distances(labels.numpy(), classes - 1)) if kind == SIGNED_DISTANCES
+        else distance_map(masks, kind)
+        for kind in METHODS[config.method].maps(config)
+    }  # fmt: skip
+    image = torch.randn(2, 1, 8, 12, 12, generator=torch.Generator().manual_seed(0))
+    return Batch(image, labels, maps, ["a", "b"])
+
+
+def losses_of(config: Config, model: nn.Module, batch: Batch) -> list[float]:
+    """Of each phase."""
+    phases = METHODS[config.method].phases(config, model)
+    assert sum(phase.steps for phase in phases) == config.steps
+    return [phase.loss(batch).item() for phase in phases]
+
+
+# ---- losses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("method", TANDEMS)
+def test_a_tandem_starts_with_dice_and_goes_on_with_its_loss_and_alpha_times_the_regression(
+    method: str, classes: int
+) -> None:
+    for alpha in (None, 0.0, 50.0):
+        config = tiny(method, alpha=alpha)
+        model, batch = model_of(config, classes), a_batch(config, classes)
+        p, maps = model(batch.image)
+        regression = map_regression_loss(maps, batch.maps["NI-DM"])
+        own = {
+            "": lambda *_: torch.zeros(()),
+            "Dice": lambda p, batch: DiceLoss()(p, batch.classes),
+            "MapDice": lambda p, batch: MapDiceLoss()(p, batch.maps["NI-DM"]),
+        }[METHODS[method].loss_name](p, batch)
+        weight = KINDS["NI-DM"].alpha if alpha is None else alpha
+        expected = [DiceLoss()(p, batch.classes).item(), (own + weight * regression).item()]
+        assert losses_of(config, model, batch) == pytest.approx(expected, rel=1e-5)
+        assert regression > 0
+    warm_up, tandem = METHODS[method].phases(config, model)
+    assert (warm_up.steps, tandem.steps) == (3, 5)
+    warm_up.loss(batch).backward()
+    assert all(parameter.grad is None for parameter in model.lrnet.parameters())
+    assert tandem.fresh_optimizer == (method in ("lrnet", "unfrozen-lrnet"))  # where Dice is no part of it
+
+
+def test_mapdice_weighs_by_ni_dm_whatever_the_light_network_regresses() -> None:
+    config = tiny("mapdice+lrnet", kind="SNI-DM", alpha=1.0)
+    model, batch = model_of(config), a_batch(config)
+    p, maps = model(batch.image)
+    expected = MapDiceLoss()(p, batch.maps["NI-DM"]) + map_regression_loss(maps, batch.maps["SNI-DM"])
+    assert losses_of(config, model, batch)[1] == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", PLAIN)
+def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(method: str) -> None:
+    config, row = tiny(method), METHODS[method]
+    model, batch = model_of(config), a_batch(config)
+    p = torch.softmax(model.mnet(batch.image), dim=1)
+    expected = row.segmentation_loss()(p, batch.maps["NI-DM"] if method == "mapdice" else batch.classes)
+    assert losses_of(config, model, batch) == [expected.item()]
+
+
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if isinstance(row, RegressionRival)])
+def test_the_regression_rivals_bring_their_own_loss_and_map(method: str) -> None:
+    config = tiny(method)
+    model, batch = model_of(config), a_batch(config)
+    network = model if isinstance(METHODS[method], MultiBranchMethod) else model.mnet
+    expected = network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
+    assert losses_of(config, model, batch) == [expected.item()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_table_is_told_the_steps_and_losses_of_each_phase(method: str) -> None:
+    config = tiny(method, alpha=50.0 if method in TANDEMS else None)
+    stages = METHODS[method].schedule(config)
+    assert [steps for steps, _ in stages] == [phase.steps for phase in METHODS[method].phases(config, model_of(config))]
+    assert all(words for _, words in stages)
+    if method in TANDEMS:
+        assert stages[0][1] == "Dice"
+        assert "alpha 50" in stages[1][1]
+
+
+# ---- weights ----------------------------------------------------------------------------------------------------
+
+
+def test_all_methods_start_from_the_same_mnet() -> None:
+    start = model_of(tiny("dice"), 3).mnet.state_dict()
+    other_seed = model_of(tiny("dice", seed=1), 3).mnet.state_dict()
+    assert not all(torch.equal(start[name], other_seed[name]) for name in start)
+    for method in METHODS:
+        weights = model_of(tiny(method), 3).mnet.state_dict()
+        own = {name for name in weights if name.startswith("classifier.")}  # the cascaded rival's last layer
+        assert weights.keys() - own == start.keys()
+        assert bool(own) == (method == "cascaded")
+        assert all(torch.equal(weights[name], start[name]) for name in start), method
+
+
+def test_a_training_can_go_on_from_another_s_mnet(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "best.safetensors")
+    weights = load_mnet(path).mnet.state_dict()
+    for start in (path, tmp_path):  # the checkpoint, or its run folder
+        begun = model_of(tiny("dice+lrnet", start=str(start))).mnet.state_dict()
+        assert all(torch.equal(begun[name], weights[name]) for name in weights)
+    with pytest.raises(InputError, match="another architecture"):
+        model_of(tiny("dice", start=str(path)), classes=3)
+
+
+@pytest.mark.parametrize("method", TANDEMS)
+def test_the_light_network_is_the_pretrained_one(tmp_path: Path, method: str) -> None:
+    """From a checkpoint or from the run folder that holds it."""
+    path = lrnet_checkpoint(tmp_path / "best.safetensors", "NI-DM")
+    learned = load_lrnet(path).state_dict()
+    for given in (path, tmp_path):
+        model = model_of(tiny(method, lrnet=str(given)))
+        assert isinstance(model, Tandem)
+        assert model.frozen == (method != "unfrozen-lrnet")
+        assert all(torch.equal(tensor, learned[name]) for name, tensor in model.lrnet.state_dict().items())
+    for changes in ({"kind": "O-DM"}, {"activation": "sigmoid"}, {"lrnet": str(tmp_path / "none")}):
+        with pytest.raises(InputError):
+            model_of(tiny(method, **{"lrnet": str(path), **changes}))
+    dead: Any = LRNet("NI-DM")
+    nn.init.constant_(dead.head[-1].bias, -1000.0)
+    lrnet_checkpoint(path, "NI-DM", dead)
+    with pytest.raises(InputError, match=r"best\.safetensors gives 0 everywhere.*pretrain it again"):
+        model_of(tiny(method, lrnet=str(path)))
