@@ -50,8 +50,8 @@ def plain_array(volume: Any, name: str) -> np.ndarray:
 def _array_of_tensor(tensor: Any, name: str) -> np.ndarray:
     import torch
 
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        raise InputError(f"The {name} is a sparse or quantized tensor; give {name}.to_dense() or {name}.dequantize().")
+    if tensor.layout != torch.strided:
+        raise InputError(f"The {name} is a sparse tensor; give {name}.to_dense().")
     if tensor.is_complex():
         raise InputError(f"The {name} is a complex tensor; give {name}.real or {name}.abs().")
     tensor = tensor.as_subclass(torch.Tensor)

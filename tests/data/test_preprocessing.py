@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from dataclasses import asdict
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -13,9 +12,9 @@ import pytest
 from nibabel import orientations
 from scipy import ndimage
 
-from lrnet_edu.data import preprocessing
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.nifti import Volume, same_grid, spacing_of, write
+from lrnet_edu.data.checks import check_pairs, is_segmentation
+from lrnet_edu.data.nifti import Volume, spacing_of, write
 from lrnet_edu.data.preprocessing import (
     CT_WINDOW,
     Prepared,
@@ -93,14 +92,15 @@ SHEARED = make_affine(SPACING) + np.array([[0] * 4, [0, 0, 0.8, 0], [0] * 4, [0]
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 
 
-@pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS[1::5])  # ten of 48, each axis order among them
+@pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS[1::7])  # seven of 48, each axis order among them
 def test_orientation_of_the_file_does_not_matter(axes: tuple[int, ...], flips: tuple[int, ...]) -> None:
     image, mask = scan(OBLIQUE)
     labels = ((1,), (2,))
     expected = prepare(image, MR, mask, labels)
-    stored, stored_mask = reoriented(image, axes, flips), reoriented(mask, axes, flips)
-    prepared = prepare(stored, MR, stored_mask, labels)
+    stored = reoriented(image, axes, flips)
+    prepared = prepare(stored, MR, reoriented(mask, axes, flips), labels)
     assert expected.classes is not None
+    assert orientations.aff2axcodes(prepared.affine) == ("R", "A", "S")
     np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
     np.testing.assert_allclose(prepared.image, expected.image, atol=1e-4)
     np.testing.assert_array_equal(prepared.classes, expected.classes)
@@ -109,12 +109,7 @@ def test_orientation_of_the_file_does_not_matter(axes: tuple[int, ...], flips: t
     there, _ = back_to_original(soft, expected.affine, image)
     back, _ = back_to_original(soft, prepared.affine, stored)
     theirs = reoriented(Volume(there, image.affine), axes, flips)
-    assert same_grid(theirs, Volume(back, stored.affine))
     assert np.mean(back != theirs.data) < 1e-4  # rounding may decide a tie otherwise
-
-    turned = stored.in_ras()
-    np.testing.assert_array_equal(turned.data, image.data)
-    np.testing.assert_allclose(turned.affine, image.affine, atol=1e-9)
 
 
 @pytest.mark.parametrize("affine", [make_affine(SPACING), OBLIQUE, SHEARED], ids=["plain", "oblique", "sheared"])
@@ -140,16 +135,12 @@ def test_masks_stay_where_they_are(affine: np.ndarray, spacing: float) -> None:
 
 
 def test_the_grid_is_isotropic_and_covers_the_volume() -> None:
-    image, _ = scan(OBLIQUE)
-    prepared = prepare(image, MR)
+    prepared = prepare(scan(OBLIQUE)[0], MR)
     assert prepared.classes is None
     np.testing.assert_allclose(spacing_of(prepared.affine), (1.5, 1.5, 1.5))
-    size_before = np.array(SHAPE) * SPACING
-    size_after = np.array(prepared.image.shape) * 1.5
-    assert (size_after >= size_before - 0.01).all()
-    assert (size_after < size_before + 1.5).all()
-    centre = centre_of(prepared.image.shape, prepared.affine)
-    np.testing.assert_allclose(centre, centre_of(SHAPE, OBLIQUE), atol=1e-6)
+    excess = np.array(prepared.image.shape) * 1.5 - np.array(SHAPE) * SPACING
+    assert ((excess >= -0.01) & (excess < 1.5)).all()
+    np.testing.assert_allclose(centre_of(prepared.image.shape, prepared.affine), centre_of(SHAPE, OBLIQUE), atol=1e-6)
 
 
 def test_upsampling_is_linear_interpolation() -> None:
@@ -162,8 +153,6 @@ def test_upsampling_is_linear_interpolation() -> None:
     values = ndimage.map_coordinates(image.data, indices[..., ::-1].transpose(3, 0, 1, 2), order=1, mode="nearest")
     expected = (values - values.mean()) / values.std()
     np.testing.assert_allclose(prepared.image, expected, atol=2e-3)
-    assert prepared.image.dtype == np.float32
-    assert prepared.image.flags.c_contiguous
 
 
 def test_downsampling_keeps_slopes_and_averages_noise() -> None:
@@ -183,14 +172,6 @@ def test_downsampling_keeps_slopes_and_averages_noise() -> None:
     assert prepared.image.std() < 0.05
 
 
-def test_an_isotropic_file_on_its_own_spacing_is_unchanged() -> None:
-    affine = make_affine((1.5, 1.5, 1.5))
-    image, mask = scan(affine, (20, 24, 28))
-    prepared = prepare(image, Preprocessing(1.5, (0.0, 100.0)), mask, ((2,),))
-    np.testing.assert_allclose(prepared.image, np.clip(image.data / 100, 0, 1), atol=1e-5)
-    np.testing.assert_array_equal(prepared.classes, mask.data == 2)
-
-
 def test_window_and_standardisation() -> None:
     affine = make_affine((2.0, 2.0, 2.0))
     values = np.random.default_rng(0).uniform(-1000, 1000, (8, 8, 8)).astype(np.float32)
@@ -207,19 +188,26 @@ def test_small_lesions_survive_a_coarse_grid() -> None:
     affine = make_affine((1.0, 1.0, 1.0))
     mask = np.zeros((30, 30, 30), np.uint8)
     lesions = [(3, 3, 3), (4, 15, 26), (14, 14, 14), (22, 7, 19), (29, 29, 29), (0, 29, 0)]
-    for z, y, x in lesions:
-        mask[z, y, x] = 2
+    mask[tuple(np.transpose(lesions))] = 2
     mask[20:29, 18:27, 4:13] = 1  # a large object of another class
-    prepared = prepare(
-        Volume(mask.astype(np.float32), affine), Preprocessing(3.1, None), Volume(mask, affine), ((1,), (2,))
-    )
+    image = Volume(mask.astype(np.float32), affine)
+    prepared = prepare(image, Preprocessing(3.1, None), Volume(mask, affine), ((1,), (2,)))
     assert prepared.classes is not None
-    found, count = ndimage.label(prepared.classes == 2, np.ones((3, 3, 3)))
-    assert count == len(lesions)
-    places = points(found.shape, prepared.affine)[prepared.classes == 2]
+    assert ndimage.label(prepared.classes == 2, np.ones((3, 3, 3)))[1] == len(lesions)
+    places = points(prepared.classes.shape, prepared.affine)[prepared.classes == 2]
     for z, y, x in lesions:
-        there = (affine @ [x, y, z, 1])[:3]
-        assert np.abs(places - there).max(axis=1).min() <= 3.1 / 2 + 0.01
+        assert np.abs(places - (affine @ [x, y, z, 1])[:3]).max(axis=1).min() <= 3.1 / 2 + 0.01
+
+
+def test_thousands_of_specks_take_no_more_than_the_voxels() -> None:
+    """Each of them was once looked for in all of the object's voxels: sixteen seconds here."""
+    rng, affine = np.random.default_rng(0), make_affine((1.0, 1.0, 1.0))
+    mask = np.zeros((90, 130, 130), np.uint8)
+    mask[20:70, 20:110, 20:110] = 1
+    mask[tuple(rng.integers(0, mask.shape, (4000, 3)).T)] = 1
+    start = time.process_time()
+    prepare(Volume(mask.astype(np.float32), affine), Preprocessing(3.0, None), Volume(mask, affine), ((1,),))
+    assert time.process_time() - start < 5
 
 
 def test_objects_that_touch_leave_no_gap() -> None:
@@ -352,44 +340,55 @@ def test_ct_is_told_by_the_data_set_or_by_air(tmp_path: Path) -> None:
     assert window(none, modality="CT") == CT_WINDOW
     assert window(air, modality="MR") is None
     assert choose_preprocessing([none], max_voxels=10**6, window=(-100, 400)).window == (-100.0, 400.0)
-    for wrong in ((400.0, -100.0), (100.0, 100.0), (-200.0, np.inf), (np.nan, 250.0)):
-        with pytest.raises(InputError, match=r"window.*empty"):
-            choose_preprocessing([none], max_voxels=10**6, window=wrong)
-
-
-@pytest.mark.parametrize("settings", [MR, CT])
-def test_settings_survive_json(settings: Preprocessing) -> None:
-    assert Preprocessing(**json.loads(json.dumps(asdict(settings)))) == settings
-
-
-def test_nibabel_agrees_on_the_orientation_of_the_prepared_grid() -> None:
-    image, _ = scan(OBLIQUE)
-    prepared = prepare(reoriented(image, (2, 0, 1), (-1, 1, -1)), MR)
-    assert orientations.aff2axcodes(prepared.affine) == ("R", "A", "S")
+    with pytest.raises(InputError, match="window"):
+        choose_preprocessing([none], max_voxels=10**6, window=(400.0, -100.0))
 
 
 @pytest.mark.parametrize("spacing", [1.0, 1.7, 0.6])
-def test_masks_are_resampled_in_the_objects_box_as_in_the_whole(
-    monkeypatch: pytest.MonkeyPatch, spacing: float
-) -> None:
+def test_masks_are_interpolated_linearly_class_by_class(spacing: float) -> None:
+    """Against scipy on the whole grid; the package works in the objects' box alone."""
     affine = make_affine((1.5, 0.8, 0.9))
-    masks = np.zeros((3, 14, 24, 22), np.uint8)
-    masks[0, 5:9, 7:12, 6:10], masks[0, 6:8, 12:15, 8:13] = 1, 2
-    masks[1, 9:, 20:, :5], masks[1, 8:10, 18:23, 3:9] = 2, 1  # at the border
-    masks[2, 3, 4, 5], masks[2, 0, 23, 0] = 1, 2  # single voxels
-    for mask in [*masks, np.zeros_like(masks[0])]:
-        image = Volume(np.random.default_rng(0).random(mask.shape).astype(np.float32), affine)
-        found = [prepare(image, Preprocessing(spacing, None), Volume(mask, affine), ((1,), (2,))).classes]
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                preprocessing, "occupied_box", lambda volume, margin: tuple(map(slice, [0] * 3, volume.shape))
-            )
-            found += [prepare(image, Preprocessing(spacing, None), Volume(mask, affine), ((1,), (2,))).classes]
-        np.testing.assert_array_equal(*found)
-        assert set(np.unique(found[0])) == set(np.unique(mask))
+    mask = np.zeros((14, 24, 22), np.uint8)
+    mask[5:9, 7:12, 6:10], mask[6:8, 12:15, 8:13] = 1, 2
+    mask[9:, 20:, :5], mask[8:10, 18:23, 3:9] = 2, 1  # at the border
+    image = Volume(np.random.default_rng(0).random(mask.shape).astype(np.float32), affine)
+    image.data[0, 0, 0] = -1  # nothing is cropped
+    prepared = prepare(image, Preprocessing(spacing, None), Volume(mask, affine), ((1,), (2,)))
+    assert prepared.classes is not None
+    place = points(prepared.classes.shape, prepared.affine) - affine[:3, 3]
+    indices = (place @ np.linalg.inv(affine[:3, :3]).T)[..., ::-1].transpose(3, 0, 1, 2)
+    shares = np.stack([ndimage.map_coordinates((mask == k) * 1.0, indices, order=1, mode="nearest") for k in (0, 1, 2)])
+    ordered = np.sort(shares, axis=0)
+    clear = ordered[2] - ordered[1] > 2e-3
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(prepared.classes[clear], shares.argmax(axis=0)[clear])
 
 
 def test_a_mask_on_another_grid_is_refused() -> None:
     image, mask = Volume(np.zeros((4, 5, 6), np.float32), np.eye(4)), Volume(np.zeros((4, 5, 7), np.uint8), np.eye(4))
     with pytest.raises(InputError, match=r"\(4, 5, 7\) and the image \(4, 5, 6\)"):
         prepare(image, Preprocessing(1.0, None), mask, ((1,),))
+
+
+def test_all_pairs_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
+    pairs = []
+    for number, shape in enumerate([(4, 5, 6), (4, 5, 7), (4, 5, 6), (3, 5, 6)]):
+        files = tmp_path / f"volume-{number}.nii", tmp_path / f"segmentation-{number}.nii"
+        write(files[0], np.zeros((4, 5, 6), np.int16), np.eye(4))
+        write(files[1], np.zeros(shape, np.uint8), np.diag([1 + 0.1 * (number == 2)] * 3 + [1]))
+        pairs.append(files)
+    check_pairs(pairs[:1])
+    with pytest.raises(
+        InputError, match=r"3 cannot be used: .*-1\.nii has shape.*-2\.nii lies.*-3\.nii has shape"
+    ) as caught:
+        check_pairs(pairs)
+    assert "-0.nii" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 1, 2], True), ([0, 0.9999999, 2.0000001], True), ([0, 10], False), ([-1, 1], False), ([0, 0.5, 1], False),
+     ([3, 3], False), ([-1000, 40, 1500], False)],
+)  # fmt: skip
+def test_a_segmentation_given_as_a_scan_is_known(values: list[float], expected: bool) -> None:
+    assert is_segmentation(np.resize(np.array(values, np.float32), (3, 4, 5))) is expected

@@ -1,0 +1,118 @@
+"""`crop`: another data set whose every voxel lies where it lay, and nobody's files touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scans import AFFINE, load, mask, scan, store
+
+from lrnet_edu.data.boxes import cropped_around
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.crop import crop_around, crop_random
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.support.errors import InputError
+
+TURN = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def lits(tmp_path: Path) -> Path:
+    """Three cases, the second without the object 2 and the last without a mask; oblique, axes flipped."""
+    folder = tmp_path / "data"
+    for number, label in ((1, 2), (2, 1)):
+        store(folder / f"volume-{number}.nii.gz", scan(seed=number), TURN @ AFFINE)
+        store(folder / f"segmentation-{number}.nii.gz", mask(label=label), TURN @ AFFINE)
+    store(folder / "volume-3.nii.gz", scan(), AFFINE)
+    return folder
+
+
+def assert_same_place(old: Path, new: Path) -> None:
+    """Each voxel of the new scan is the nearest one of the old at the same millimetres, by nibabel's arithmetic."""
+    for kind in ("image", "mask"):
+        path, source = (getattr(find_cases(folder)[0], kind) for folder in (new, old))
+        image, before = nib.load(path), load(source)
+        xyz = np.indices(image.shape).reshape(3, -1).T  # (n, 3)
+        there = nib.affines.apply_affine(np.linalg.inv(nib.load(source).affine) @ image.affine, xyz)
+        index = np.rint(there).astype(int)
+        assert np.abs(there - index).max() < 1e-4
+        inside = ((index >= 0) & (index < before.shape[::-1])).all(axis=1)
+        values = np.asarray(image.dataobj)[tuple(xyz.T)]
+        nearest = index.clip(0, np.array(before.shape[::-1]) - 1)
+        expected = before[tuple(nearest.T[::-1])]
+        np.testing.assert_array_equal(values, expected if kind == "image" else np.where(inside, expected, 0))
+        assert image.get_data_dtype() == before.dtype
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_lits(lits: Path, tmp_path: Path, random: bool) -> None:
+    before = {path.name: path.read_bytes() for path in lits.iterdir()}
+    out, said = tmp_path / "new" / "out", []
+    crop = crop_random if random else lambda *given, **more: crop_around(*given, margin_mm=3.0, **more)
+    written = crop(lits, out, "2", say=said.append)
+    names = [f"{kind}-{number}.nii.gz" for number in (1, 2) for kind in ("volume", "segmentation")]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)
+    assert_same_place(lits, out)
+    found = read_mask(out / names[1])
+    assert (found.data == 2).sum() == (mask(label=2) == 2).sum()
+    assert found.data.shape != mask().shape
+    assert read_image(out / "volume-2.nii.gz").data.shape == scan().shape
+    assert "no mask: volume-3" in said[0]
+    assert "do not hold label 2: volume-2" in said[1]
+    assert before == {path.name: path.read_bytes() for path in lits.iterdir()}
+    assert cropped_around(out, "2") is not random
+
+
+def test_decathlon_with_its_dialects_stays_decathlon(lits: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "nnunet", tmp_path / "out"
+    for kind, place in (("volume", "imagesTr/a_0000"), ("segmentation", "labelsTr/a")):
+        (folder / place).parent.mkdir(parents=True)
+        (folder / f"{place}.nii.gz").write_bytes((lits / f"{kind}-1.nii.gz").read_bytes())
+    listing = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lesion": 2}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(listing), "utf-16")
+    crop_around(folder, out, "2")
+    (case,) = find_cases(out)
+    assert (case.name, case.modality) == ("a_0000", "CT")
+    assert case.mask == out / "labelsTr" / "a.nii.gz"
+    assert json.loads((out / "dataset.json").read_text("utf-8"))["labels"] == listing["labels"]
+    assert_same_place(folder, out)
+
+
+def test_numbers_that_are_no_int16_stay_as_they_are(lits: Path, tmp_path: Path) -> None:
+    for number, factor in ((1, 0.5), (2, 1e4)):
+        store(lits / f"volume-{number}.nii.gz", (scan() * factor).astype(np.float32), TURN @ AFFINE)
+    crop_around(lits, tmp_path / "out", "1+2", 1000)
+    for number, factor in ((1, 0.5), (2, 1e4)):
+        np.testing.assert_array_equal(
+            load(tmp_path / "out" / f"volume-{number}.nii.gz"), (scan() * factor).astype("f4")
+        )
+
+
+def test_nothing_is_written_where_something_is_or_nothing_could_be(lits: Path, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "notes.txt").write_text("mine")
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "dataset.json").write_text("{}")
+    for out, label, words in [
+        (full, "2", "other files"),
+        (lits, "2", "other files"),
+        (tmp_path / "listed" / "new", "2", "outside"),
+        (tmp_path / "out", "7", "Label 7 occurs in no mask"),
+        (tmp_path / "out", "x", "no choice of labels"),
+    ]:
+        for crop in (crop_around, crop_random):
+            with pytest.raises(InputError, match=words):
+                crop(lits, out, label)
+    with pytest.raises(InputError, match="margin"):
+        crop_around(lits, tmp_path / "out", "2", -1)
+    store(lits / "segmentation-1.nii.gz", mask()[1:])
+    store(lits / "segmentation-2.nii.gz", mask(), AFFINE)
+    with pytest.raises(InputError, match=r"2 cannot be used: .*segmentation-1.*segmentation-2"):
+        crop_around(lits, tmp_path / "out", "1")
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in full.iterdir()] == ["notes.txt"]

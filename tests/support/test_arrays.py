@@ -1,0 +1,86 @@
+"""What users hand over: accepted where it has one meaning, answered in a sentence where it has not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+import torchio as tio
+
+from lrnet_edu.support.arrays import checked_spacing, plain_array
+from lrnet_edu.support.errors import InputError
+
+MASK = np.zeros((4, 5, 6), np.uint8)
+MASK[1:3, 2:4, 3:5] = 1
+TENSOR = torch.from_numpy(MASK)
+
+
+class Subclass(torch.Tensor):
+    """As MONAI's MetaTensor is one."""
+
+
+class OwnImage(SimpleITK.Image):
+    """Somebody's own kind of image."""
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", ">i2", ">u2", "<u8", "i8", "f2", ">f4", ">f8", np.longdouble])
+def test_arrays_of_every_type_of_number(dtype: Any) -> None:
+    np.testing.assert_array_equal(plain_array(MASK.astype(dtype), "mask"), MASK)
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [MASK.tolist(), MASK.view(np.recarray), np.ma.masked_array(MASK), np.asfortranarray(MASK)[::1],
+     TENSOR, TENSOR.bool(), TENSOR.bfloat16(), TENSOR.to(torch.float8_e4m3fn), TENSOR.to(torch.uint16),
+     TENSOR.half().requires_grad_(), torch.nn.Parameter(TENSOR.float()), TENSOR.float().as_subclass(Subclass),
+     TENSOR.float().as_subclass(Subclass).requires_grad_(), TENSOR.transpose(0, 2).contiguous().transpose(0, 2),
+     torch._neg_view(-TENSOR.float())],
+)  # fmt: skip
+def test_what_has_one_meaning_is_taken(volume: Any) -> None:
+    array = plain_array(volume, "mask")
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array.astype(float), MASK)
+
+
+@pytest.mark.parametrize(
+    ("volume", "advice"),
+    [
+        (np.ma.masked_array(MASK, MASK == 0), r"mask.filled\(0\)"),
+        (SimpleITK.GetImageFromArray(MASK), r"sitk.GetArrayFromImage\(mask\)"),
+        (OwnImage(4, 5, 6, SimpleITK.sitkUInt8), "GetArrayFromImage"),
+        (nib.Nifti1Image(MASK, np.eye(4)), r"np.asarray\(mask.dataobj\).transpose\(\)"),
+        (tio.LabelMap(tensor=TENSOR[None]), r"mask.numpy\(\)\[0\].transpose\(2, 1, 0\)"),
+        (TENSOR.to_sparse(), "to_dense"),
+        (TENSOR.float().to_mkldnn(), "to_dense"),
+        (TENSOR.to(torch.complex64), r"mask.abs\(\)"),
+        (MASK.astype(complex), "real numbers"),
+        (MASK.astype(object), "type object"),
+        (MASK.astype(str), "real numbers"),
+        (np.zeros(4, [("r", "u1")]), "real numbers"),
+        ([[1, 2], [3]], "is a list"),
+        ({"image": MASK}, "is a dict"),
+        ("mask.nii.gz", "is a str"),
+        (None, "NoneType"),
+    ],
+)
+def test_the_rest_is_answered_with_what_to_pass(volume: Any, advice: str) -> None:
+    with pytest.raises(InputError, match=advice) as caught:
+        plain_array(volume, "mask")
+    assert str(caught.value).startswith("The mask is")
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("spacing", [(1, 2.0, 3), np.array([1.0, 2, 3]), torch.tensor([1.0, 2, 3])])
+def test_spacing(spacing: Any) -> None:
+    assert checked_spacing(spacing) == (1.0, 2.0, 3.0)
+    assert checked_spacing(None, 2) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("spacing", [1.0, (1, 2), (1, 0, 1), (1, -1, 1), (1, np.nan, 1), (1, np.inf, 1), "abc", {}])
+def test_no_spacing(spacing: Any) -> None:
+    with pytest.raises(InputError, match=r"\(z, y, x\)"):
+        checked_spacing(spacing)
