@@ -111,7 +111,17 @@ def pretrain_config(kind: str = "NI-DM", **changes: Any) -> PretrainConfig:
 
 
 def preset(name: str = "cpu", **changes: Any) -> Config:
-    """The named preset with some settings changed; the small size under ``LRNET_EDU_FAST=1``."""
+    """The settings of a training: the named preset with some of them changed (section 3).
+
+    Under ``LRNET_EDU_FAST=1`` every preset is the small size, which only shows that everything runs.
+
+    Args:
+        name: "cpu" (minutes on two cores), "colab" (a GPU) or "paper" (the paper's sizes).
+        changes: fields of `Config`, such as ``label="2"`` or ``steps=400``; None keeps the preset's value.
+
+    Raises:
+        InputError: if there is no such preset, or a value is not allowed.
+    """
     if name not in PRESETS:
         raise InputError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
     given = {key: value for key, value in changes.items() if value is not None}
