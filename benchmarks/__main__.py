@@ -1,6 +1,6 @@
 """Ours beside the libraries that a user would pick instead: one command, one table.
 
-    python -m benchmarks [FAMILY ...] [--quick] [--tall] [--threads N] [--cpu-seconds] [--out FOLDER]
+    python -m benchmarks [FAMILY ...] [--quick] [--threads N] [--cpu-seconds] [--out FOLDER]
 
 Ours and peers run in one process, with equal numbers of threads. On a machine that others use as well take
 ``--threads 1 --cpu-seconds``: the seconds are then those of the processor. The table goes to ``benchmarks.md`` and
@@ -17,7 +17,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -26,9 +25,9 @@ from typing import Any
 import torch
 
 from benchmarks import timing
-from benchmarks.timing import DisagreementError, Row, Size
+from benchmarks.timing import DisagreementError, Row
 
-FAMILIES = ("maps", "metrics", "memory", "data", "inference", "training", "start_up", "viewer", "limits", "gpu")
+FAMILIES = ("maps", "metrics", "data", "inference", "training", "start_up", "viewer", "gpu")
 PACKAGES = ("lrnet_edu", "torch", "numpy", "scipy", "edt", "connected-components-3d", "torchio", "monai", "medpy",
             "surface-distance", "simpleitk")  # fmt: skip
 REACHED = {True: "yes", False: "NO", None: ""}
@@ -40,54 +39,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; all without one")
     parser.add_argument("--quick", action="store_true", help="small sizes, and nothing is written without --out")
-    parser.add_argument("--tall", action="store_true", help="add scans of 512 x 512 x 512")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of ours and of every peer")
     parser.add_argument("--cpu-seconds", action="store_true", help="count the processor's seconds, for a busy machine")
     parser.add_argument("--out", type=Path, help="folder for the table")
     given = parser.parse_args()
     if unknown := set(given.families) - set(FAMILIES):
         parser.error(f"there is no family {', '.join(sorted(unknown))}: choose of {', '.join(FAMILIES)}")
-    set_threads(given.threads)
+    torch.set_num_threads(given.threads)  # our distance maps and the recipe with edt ask torch
+    if itk := timing.installed("SimpleITK"):
+        itk.ProcessObject.SetGlobalDefaultNumberOfThreads(given.threads)
     if given.cpu_seconds:
-        timing.clock = time.process_time
+        timing.clock = timing.cpu_seconds
     out = given.out or (None if given.quick else RESULTS)
-    for family in [name for name in FAMILIES if name in (given.families or FAMILIES)]:  # memory before training
+    for family in [name for name in FAMILIES if name in (given.families or FAMILIES)]:
         print(f"\n{family}")
         try:
-            record = run(family, Size(given.quick, given.tall))
+            record = run(family, given.quick)
         except DisagreementError as error:
             sys.exit(f"The results do not agree, so no time counts. {error}")
         if out is not None and record["rows"]:
             write(out, family, record)
 
 
-def set_threads(number: int) -> None:
-    """The same for torch, ITK and what asks torch (our distance maps, the recipe with edt)."""
-    torch.set_num_threads(number)
-    try:
-        import SimpleITK
-
-        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(number)
-    except ImportError:
-        pass
-
-
-def run(family: str, size: Size) -> dict[str, Any]:
+def run(family: str, quick: bool) -> dict[str, Any]:
     """The rows of a family, with all that is needed to make them again."""
     started = time.perf_counter()
-    rows: Iterator[Row] = importlib.import_module(f"benchmarks.{family}").rows(size)
     found = []
-    for row in rows:
-        if size.quick:
+    for row in importlib.import_module(f"benchmarks.{family}").rows(quick):
+        if quick:
             row.target, row.reached = "", None  # they are meant for full sizes
-        print(f"  {row.work}: {ours(row)} | {peers(row)} | {row.agreement} | {target(row)}", flush=True)
+        print("  " + " | ".join(cells(row)), flush=True)
         found.append({**asdict(row), "ratios": {name: row.ratio(name) for name in row.peers if row.peers[name]}})
     return {
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "device": device(),
         "threads": torch.get_num_threads(),
-        "clock": "CPU seconds" if timing.clock is time.process_time else "wall-clock seconds",
+        "clock": "CPU seconds" if timing.clock is timing.cpu_seconds else "wall-clock seconds",
         "versions": {package: version(package) for package in PACKAGES},
         "seconds": round(time.perf_counter() - started),
         "rows": found,
@@ -95,21 +83,13 @@ def run(family: str, size: Size) -> dict[str, Any]:
 
 
 def device() -> str:
-    """Processor, cores and memory; the GPU where there is one."""
+    """Processor and cores; the GPU where there is one."""
     model = platform.processor() or platform.machine()
-    with_name = [line for line in lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = [int(line.split()[1]) for line in lines("/proc/meminfo") if line.startswith("MemTotal")]
-    parts = [with_name[0].split(":")[1].strip() if with_name else model, f"{os.cpu_count()} cores"]
-    parts += [f"{kilobytes / 2**20:.0f} GB" for kilobytes in memory]
-    parts += [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
-    return ", ".join(parts)
-
-
-def lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text("utf-8").splitlines() if info.exists() else []:
+        model = line.split(":")[1].strip() if line.startswith("model name") else model
+    gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return ", ".join([model, f"{os.cpu_count()} cores", *gpu])
 
 
 def version(package: str) -> str:
@@ -137,38 +117,28 @@ def write(folder: Path, family: str, record: dict[str, Any]) -> None:
         text += ["", f"## {name}", "", f"`{one['command']}` on {one['device']}, {one['threads']} thread(s), "
                  f"{one['clock']}, {one['date']}, {one['seconds']} s; {versions}.", ""]  # fmt: skip
         text += ["| work | ours | peers (ratio) | agreement | to reach | reached |", "|---|---|---|---|---|---|"]
-        notes = []
-        for values in one["rows"]:
-            row = Row(**{key: value for key, value in values.items() if key != "ratios"})
-            mark = ""
-            if row.note:
-                notes += [row.note] if row.note not in notes else []
-                mark = f" ({notes.index(row.note) + 1})"
-            cells = (row.work + mark, ours(row), peers(row), row.agreement, row.target, REACHED[row.reached])
-            text.append(f"| {' | '.join(cells)} |")
+        rows = [Row(**{key: value for key, value in row.items() if key != "ratios"}) for row in one["rows"]]
+        notes = list(dict.fromkeys(row.note for row in rows if row.note))
+        for row in rows:
+            row.work += f" ({notes.index(row.note) + 1})" if row.note else ""
+            text.append(f"| {' | '.join(cells(row))} |")
         text += [f"\n({number}) {note}" for number, note in enumerate(notes, start=1)]
     (folder / "benchmarks.md").write_text("\n".join(text) + "\n", "utf-8")
 
 
-def ours(row: Row) -> str:
-    return figure(row.ours, row.unit)
-
-
-def peers(row: Row) -> str:
-    return "; ".join(
+def cells(row: Row) -> tuple[str, ...]:
+    """A row of the table in words."""
+    peers = "; ".join(
         f"{name} not installed" if value is None else f"{name} {figure(value, row.unit)} ({row.ratio(name):.3g})"
         for name, value in row.peers.items()
     )
+    return row.work, figure(row.ours, row.unit), peers, row.agreement, row.target, REACHED[row.reached]
 
 
 def figure(value: float, unit: str) -> str:
     if unit == "s" and value < 1:
         return f"{1000 * value:.3g} ms"
     return f"{value:.3g} {unit}".strip()
-
-
-def target(row: Row) -> str:
-    return f"{row.target}: {REACHED[row.reached] or 'not measured'}" if row.target else ""
 
 
 if __name__ == "__main__":

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks import timing
 from benchmarks.maps import recipe, with_scipy
 from benchmarks.scans import SPACING, lesions
-from benchmarks.timing import Row, Size, compared, installed
+from benchmarks.timing import Call, Row, compared, installed, timed
 from lrnet_edu import find_cases
-from lrnet_edu.config import preset
 from lrnet_edu.data.cache import CachedCase, cache_cases
-from lrnet_edu.data.nifti import Volume, write
+from lrnet_edu.data.nifti import Volume
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.data.samples import sample_folder
-from lrnet_edu.layers import lay_out
-from lrnet_edu.mnet_training import build_model, total_loss
 
 WINDOW = (-200.0, 250.0)
 Finish = Callable[[torch.Tensor], torch.Tensor]  # what becomes of a batch of masks, (B, 1, D, H, W)
@@ -70,97 +63,51 @@ def summary(image: np.ndarray, mask: np.ndarray, spacing: float) -> np.ndarray:
     return np.array([image[mask > 0].mean(), (mask > 0).sum() * spacing**3 / 1e6])
 
 
-def rows(size: Size) -> Iterator[Row]:
+def rows(quick: bool) -> Iterator[Row]:
     """Preprocessing, then patches a second."""
-    shape = (16, 64, 64) if size.quick else (128, 512, 512)
+    shape = (16, 64, 64) if quick else (128, 512, 512)
     image, mask = scan(shape)
-    spacing = 3.0 if size.quick else 1.5
+    spacing = 3.0 if quick else 1.5
     row = compared(f"preprocessing of a scan, {' x '.join(map(str, shape[::-1]))}, to {spacing:g} mm",
                    lambda: preprocess(image, mask, spacing),
                    {"TorchIO": lambda: preprocess_with_torchio(image, mask, spacing)},
                    difference=lambda a, b: float(np.abs(a / b - 1).max()),
-                   tolerance=0.1 if size.quick else 0.03, repeats=2)  # fmt: skip
+                   tolerance=0.1 if quick else 0.03, repeats=2)  # fmt: skip
     row.note = (
         "Ours crops to the body first and resamples masks by linear shares, TorchIO's takes their nearest neighbour: "
         "the lesions' volume and mean are compared, as a share."
     )
     yield row.aim({"TorchIO": 2})
-    if timing.clock is time.perf_counter and torch.get_num_threads() > 1:
-        yield cores_row(image, mask, spacing)
     with TemporaryDirectory() as folder:
-        yield from patch_rows(size, Path(folder))
+        yield from patch_rows(quick, Path(folder))
 
 
-def cores_row(image: Volume, mask: Volume, spacing: float) -> Row:
-    """A folder of scans by one process, and by one for each thread that the benchmark may use."""
-    number = torch.get_num_threads()
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        for i in range(3 * number):
-            write(folder / f"volume-{i}.nii", image.data.astype(np.int16), image.affine)
-            write(folder / f"segmentation-{i}.nii", mask.data, mask.affine)
-        cases, seconds = find_cases(folder), []
-        for workers in (1, number):
-            started = timing.clock()
-            cache_cases(cases, Preprocessing(spacing, WINDOW), ((1,),), folder=folder / f"by-{workers}",
-                        workers=workers, progress=False)  # fmt: skip
-            seconds.append(timing.clock() - started)
-    row = Row(f"preprocessing of {3 * number} such scans, from files to the cache, by {number} processes", seconds[1],
-              {"one process": seconds[0]})  # fmt: skip
-    row.note = f"One process has {number} threads, each of {number} has one; their start counts as well."
-    return row
-
-
-def patch_rows(size: Size, folder: Path) -> Iterator[Row]:
+def patch_rows(quick: bool, folder: Path) -> Iterator[Row]:
     """Lesion-centred and random patches mixed, flipped, brightened, without and with the NI-DM of each."""
-    found = find_cases(sample_folder())[: 2 if size.quick else 6]
-    cases = cache_cases(found, Preprocessing(3.0, WINDOW), ((2,),), folder=folder, workers=1, progress=False)
-    patch, number = (16, 32, 32), 16 if size.quick else 128
+    found = find_cases(sample_folder())[: 2 if quick else 6]
+    cases = cache_cases(found, Preprocessing(3.0, WINDOW), ((2,),), folder=folder, workers=1)
+    patch, number = (16, 32, 32), 16 if quick else 128
     monai = installed("monai")
+
+    def rate(work: Call) -> float:
+        return number / timed(work, 3)[1]
+
     for maps in (False, True):
         finish = with_maps if maps else masks_alone
-        loaders: dict[str, Callable[[], Any] | None] = {
+        loaders: dict[str, Call | None] = {
             "TorchIO": lambda finish=finish: torchio_patches(cases, patch, number, finish),
             "MONAI": (lambda finish=finish: monai_patches(cases, patch, number, finish)) if monai else None,
         }
         row = Row(
             f"patches of {' x '.join(map(str, patch))}, {'with map' if maps else 'without map'}",
-            number / rate(lambda maps=maps: our_patches(cases, patch, number, ["NI-DM"] if maps else [])),
-            {name: work and number / rate(work) for name, work in loaders.items()},
+            rate(lambda maps=maps: our_patches(cases, patch, number, ["NI-DM"] if maps else [])),
+            {name: work and rate(work) for name, work in loaders.items()},
             unit="1/s",
             note="One process each; volumes lie in memory for the peers, in the memory-mapped cache for ours. The "
             "peers have no such map: theirs is SciPy's recipe. Patches are random: no result of one can be held "
             "against another's.",
         )
         yield row.aim({"TorchIO": 3, "MONAI": 3})
-    yield waiting_row(cases, size)
-
-
-def waiting_row(cases: Sequence[CachedCase], size: Size) -> Row:
-    """How much of a step of preset cpu its process waits for the batch, where no other process prepares it."""
-    config = preset("cpu", method="dice+lrnet")
-    patch, steps = (16, 16, 16) if size.quick else config.patch_size, 2 if size.quick else 8
-    model = build_model(config, 1)
-    batches = PatchBatches(cases, kinds=["NI-DM"], classes=1, patch_size=patch, batch_size=2, object_share=0.67,
-                           augment=True, seed=[0], length=steps)  # fmt: skip
-    loss = total_loss(replace(config, warmup_steps=0), model)
-    optimizer = torch.optim.Adam([weight for weight in lay_out(model).parameters() if weight.requires_grad])
-    waited = whole = 0.0
-    for i in range(steps):
-        started = timing.clock()
-        batch = batches[i]
-        waited += timing.clock() - started
-        optimizer.zero_grad()
-        loss(batch, i).backward()
-        optimizer.step()
-        whole += timing.clock() - started
-    row = Row(f"waiting for batches, share of a step in tandem, preset cpu, 2 x {' x '.join(map(str, patch))}",
-              100 * waited / whole, unit="%")  # fmt: skip
-    return row.limit(10)
-
-
-def rate(work: Callable[[], Any]) -> float:
-    return timing.timed(work, 3)[1]
 
 
 def our_patches(cases: Sequence[CachedCase], patch: tuple[int, int, int], number: int, kinds: list[str]) -> int:

@@ -17,31 +17,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from lrnet_edu.config import PRESETS, Config
 from lrnet_edu.networks import LRNet, MNet, regress_maps
 
-ROOT = Path(__file__).resolve().parents[1]
+PAGE = Path(__file__).resolve().parents[1] / "results" / "full_scale.md"
 
 
 def step(mnet: nn.Module, lrnet: nn.Module | None, shape: tuple[int, ...]) -> tuple[int, int]:
     """Operations of one forward and backward pass, and bytes of the tensors kept between them (float32)."""
-    kept: dict[int, int] = {}
+    kept: dict[int, Tensor] = {}  # by storage; the tensors stay alive, or an address could be used twice
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        alive.append(tensor)  # its address is unique among living storages only
+        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
-    alive: list[Tensor] = []
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with FlopCounterMode(display=False) as counter, hooks:
         output = torch.softmax(mnet(torch.empty(shape, device="meta")), dim=1)
         if lrnet is not None:
             output = regress_maps(lrnet, output)
         output.sum().backward()
-    return counter.get_total_flops(), sum(kept.values())
+    return counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def main() -> None:
-    """Write ``results/full_scale.md``: one line for each preset, without and with the LR-Net."""
+    """Write the page: one line for each preset, without and with the LR-Net."""
     lines = [
         "# One training step, counted",
         "",
@@ -51,19 +48,18 @@ def main() -> None:
         "| preset | network | patches (voxels) | M-Net's weights | operations | kept |",
         "|---|---|---|---|---|---|",
     ]
-    for name in PRESETS:
-        config = Config(**PRESETS[name])
+    for name, settings in PRESETS.items():
+        config = Config(**settings)
         with torch.device("meta"):
-            mnet, lrnet = MNet(features=config.features, blocks=config.blocks), LRNet()
+            mnet, lrnet = MNet(features=config.features, blocks=config.blocks), LRNet().requires_grad_(False)
         weights = sum(weight.numel() for weight in mnet.parameters())
         size = " x ".join(str(number) for number in (config.batch_size, *config.patch_size))
-        for network in (None, lrnet.requires_grad_(False)):
+        for title, network in (("M-Net", None), ("tandem", lrnet)):
             operations, kept = step(mnet, network, (config.batch_size, 1, *config.patch_size))
             lines.append(
-                f"| {name} | {'tandem' if network else 'M-Net'} | {size} | {weights:,} | {operations / 1e9:.0f} G "
-                f"| {kept / 1e9:.2f} GB |"
+                f"| {name} | {title} | {size} | {weights:,} | {operations / 1e9:.0f} G | {kept / 1e9:.2f} GB |"
             )
-    (ROOT / "results" / "full_scale.md").write_text("\n".join(lines) + "\n", "utf-8")
+    PAGE.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

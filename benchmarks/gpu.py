@@ -1,4 +1,4 @@
-"""On a GPU: maps of a batch where it lies, training steps with and without what makes them fast, pretraining.
+"""On a GPU: training steps with and without what makes them fast, and the LR-Net's pretraining.
 
 Nothing is measured without a GPU; ``--quick`` runs the same code at a small size wherever it is.
 """
@@ -10,100 +10,56 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from benchmarks.scans import batch_of_masks
-from benchmarks.timing import Row, Size, compared, finished, largest_difference, operations_per_second, timed
-from benchmarks.training import SameBatch, counted, pretraining_row, step_loss
-from lrnet_edu import distance_map
-from lrnet_edu.config import preset
-from lrnet_edu.data.patches import Batch
-from lrnet_edu.gpu_maps import map_by_torch
-from lrnet_edu.lrnet_training import held_out_shapes
-from lrnet_edu.mnet_training import build_model
+from benchmarks.timing import Row, timed
+from benchmarks.training import SameBatch, pretraining_row
+from lrnet_edu.config import Config, preset
+from lrnet_edu.methods import METHODS
 
 BFLOAT16 = "bfloat16 where autocast sees fit"  # the trainer's way, with GPUs that compute in it
-CHANNELS_LAST = "channels last"
+CHANNELS_LAST = "channels last"  # the trainer's way everywhere
 TRIED_OUT = "convolutions tried out by cuDNN"
 COMPILED = "compiled"
-OURS = (BFLOAT16,)
-WAYS = [
-    (),
-    OURS,
-    (*OURS, CHANNELS_LAST),
-    (*OURS, TRIED_OUT),
-    (*OURS, CHANNELS_LAST, TRIED_OUT),
-    (*OURS, TRIED_OUT, COMPILED),
-]
+OURS = (BFLOAT16, CHANNELS_LAST)
+WAYS: tuple[tuple[str, ...], ...] = ((), (BFLOAT16,), OURS, (*OURS, TRIED_OUT), (*OURS, TRIED_OUT, COMPILED))
 
 
-def rows(size: Size) -> Iterator[Row]:
-    """Maps, then steps of the preset paper in tandem, then the LR-Net's pretraining."""
+def rows(quick: bool) -> Iterator[Row]:
+    """Steps of the preset paper in tandem, then the LR-Net's pretraining."""
     here = "cuda" if torch.cuda.is_available() else "cpu"
-    if here == "cpu" and not size.quick:
+    if here == "cpu" and not quick:
         return
-    for number, *shape in [(2, 16, 32, 32)] if size.quick else [(2, 48, 256, 256), (8, 64, 64, 64)]:
-        yield map_row(number, (shape[0], shape[1], shape[2]), here)
-    yield from step_rows((16, 32, 32) if size.quick else (48, 256, 256), here)
-    masks = held_out_shapes()
-    yield pretraining_row(size, torch.device(here), f"{len(masks)} random shapes that it never saw", masks)
-
-
-def map_row(number: int, shape: tuple[int, int, int], here: str) -> Row:
-    """There, against the CPU's way with the transfer to it and back."""
-    masks = batch_of_masks(number, shape).to(here)
-    row = compared(
-        f"NI-DM of a batch, {' x '.join(map(str, masks.shape))}, on {here}",
-        lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")).cpu(),
-        {"by the CPU": lambda: finished(distance_map(masks.cpu()).to(here)).cpu()},
-        difference=largest_difference,
-        tolerance=1e-5,
-    )
-    row.note = "Labelling included; both results are fetched, to be compared."
-    return row
-
-
-def step_rows(shape: tuple[int, int, int], here: str) -> Iterator[Row]:
-    """Voxels a second, share of the peak and memory of each way; what the map takes of the fastest step."""
-    alone, tandem = (preset("paper" if here == "cuda" else "cpu", method=method) for method in ("dice", "dice+lrnet"))
-    patches = f"2 x {' x '.join(map(str, shape))}"
-    batch = SameBatch(shape, 1).batch.to(torch.device(here))
-    voxels, seconds = batch.image.numel(), []
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # the peak by the convolutions' rounding
-    model = build_model(tandem, 1).to(here)
-    operations, _ = counted(model, lambda: step_loss(model, batch).backward())
+    shape = (16, 32, 32) if quick else (48, 256, 256)
+    tandem = preset("cpu" if quick else "paper", method="dice+lrnet")
+    batch, title = SameBatch(shape, 1), f"2 x {' x '.join(map(str, shape))}"
+    voxels, plain = batch.batch.image.numel(), 0.0
     for way in WAYS if here == "cuda" else WAYS[:-1]:  # compiling needs a C++ compiler
-        seconds.append(seconds_of_step(build_model(tandem, 1).to(here), batch, way))
-        title = f"a step in tandem, {patches}, {', '.join(way) or 'float32'}"
-        yield Row(f"{title}: voxels", voxels / seconds[-1], {"float32": voxels / seconds[0]}, unit="1/s")
-        peak = operations_per_second(here, torch.bfloat16 if BFLOAT16 in way else torch.float32)
-        yield Row(f"{title}: share of the peak", 100 * operations / seconds[-1] / peak, unit="%")
+        seconds = seconds_of_step(tandem, batch, here, way)
+        plain = plain or seconds
+        words = f"a step in tandem, {title}, {', '.join(way) or 'float32'}"
+        yield Row(f"{words}: voxels", voxels / seconds, {"float32": voxels / plain}, unit="1/s")
         if here == "cuda":
-            yield Row(f"{title}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GB")
-    both, mnet = seconds[WAYS.index(OURS)], seconds_of_step(build_model(alone, 1).to(here), batch, OURS)
-    yield Row(f"a step in tandem, {patches}, {', '.join(OURS)}", both, {"M-Net alone": mnet})
-    masks = batch_of_masks(2, shape).to(here)
-    map_seconds = timed(lambda: finished(map_by_torch(masks, "NI-DM", (1.0, 1.0, 1.0), 26, "distance")), 10)[1]
-    row = Row(f"NI-DM of {patches}, share of the fastest of these steps", 100 * map_seconds / min(seconds), unit="%")
-    yield row.limit(5)
+            yield Row(f"{words}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GB")
+    yield pretraining_row(quick, here)
 
 
-def seconds_of_step(model: nn.Module, batch: Batch, way: Sequence[str]) -> float:
+def seconds_of_step(config: Config, batches: SameBatch, here: str, way: Sequence[str]) -> float:
     """Median seconds of a step that goes this way."""
-    here = batch.image.device.type
+    model: nn.Module = METHODS[config.method].model(config, 2).to(here)
     if CHANNELS_LAST in way:
-        model.to(memory_format=torch.channels_last_3d)
+        model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     torch.backends.cudnn.benchmark = TRIED_OUT in way
     if COMPILED in way:
         for network in model.children():
             network.compile()
+    loss, batch = METHODS[config.method].loss(config, model), batches[0].to(torch.device(here))
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-3)
 
     def step() -> None:
         with torch.autocast(here, dtype=torch.bfloat16, enabled=BFLOAT16 in way):
-            loss = step_loss(model, batch)
+            value = loss(batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         optimizer.step()
-        finished(loss)
 
     if here == "cuda":
         torch.cuda.reset_peak_memory_stats()

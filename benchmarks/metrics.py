@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.scans import SPACING, TALL, lesions, liver, predicted
-from benchmarks.timing import Row, Size, compared, exponent, installed, timed
+from benchmarks.scans import SPACING, lesions, liver, predicted
+from benchmarks.timing import Row, compared, exponent, installed, timed
 from lrnet_edu import CaseScores, case_scores, challenge_scores
 
 PLAIN = Path(__file__).parents[1] / "tests" / "plain_challenge.py"
@@ -85,9 +85,9 @@ def apart(ours: CaseScores, theirs: Scores) -> float:
     return max(differences)
 
 
-def rows(size: Size) -> Iterator[Row]:
+def rows(quick: bool) -> Iterator[Row]:
     """The criteria, the challenge, growth."""
-    shape = (24, 64, 64) if size.quick else (128, 512, 512)
+    shape = (24, 64, 64) if quick else (128, 512, 512)
     name = " x ".join(map(str, shape[::-1]))
     wholes = {
         "1 lesion": lesions(shape, 1),
@@ -106,8 +106,8 @@ def rows(size: Size) -> Iterator[Row]:
             "ours and their Hausdorff distances are granted two voxels' diagonals."
         )
         yield row.aim({"surface-distance": 1, "MONAI": 1, "medpy": 20})
-    yield from challenge_rows(size)
-    yield from growth_rows(size)
+    yield from challenge_rows(quick)
+    yield from growth_rows(quick)
 
 
 def labels(shape: tuple[int, int, int], number: int) -> Pair:
@@ -118,7 +118,7 @@ def labels(shape: tuple[int, int, int], number: int) -> Pair:
     return (np.roll(whole, 1, axis=1) | moved).astype(np.uint8) + moved, reference
 
 
-def challenge_rows(size: Size) -> Iterator[Row]:
+def challenge_rows(quick: bool) -> Iterator[Row]:
     """The board, beside its five steps written plainly: whole volumes, pair by pair."""
     plain = runpy.run_path(str(PLAIN))["plain_challenge_scores"]
 
@@ -129,20 +129,15 @@ def challenge_rows(size: Size) -> Iterator[Row]:
         means = [abs(one[name] - value) / max(1, abs(value)) for one, plain in parts for name, value in plain.items()]
         return float(max(counts + means))
 
-    shape = (16, 48, 48) if size.quick else (64, 192, 192)
+    shape = (16, 48, 48) if quick else (64, 192, 192)
     case = (*labels(shape, 20), SPACING)
     yield compared(f"challenge, {' x '.join(map(str, shape[::-1]))}, 20 lesions", lambda: challenge_scores([case]),
                    {"written plainly": lambda: plain([case])}, difference=difference, tolerance=1e-4).aim(
                        {"written plainly": 10})  # fmt: skip
-    if not size.quick:
-        tall = (*labels(TALL, 40), SPACING)
-        name = f"challenge, {' x '.join(map(str, TALL[::-1]))}, 40 lesions"
-        _, seconds = timed(lambda: challenge_scores([tall]), 3)
-        yield Row(name, seconds, note="The plain way would take most of an hour here and was not run.")
 
 
-def growth_rows(size: Size) -> Iterator[Row]:
-    edges = (32, 40, 48, 64) if size.quick else (96, 144, 216, 324)
+def growth_rows(quick: bool) -> Iterator[Row]:
+    edges = (32, 40, 48, 64) if quick else (96, 144, 216, 324)
     for content in ("30 lesions", "a whole liver"):
         masks = [lesions((edge,) * 3, 30) if "lesions" in content else liver((edge,) * 3) for edge in edges]
         pairs = [(predicted(mask), mask) for mask in masks]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 SPACING = (1.5, 0.8, 0.8)  # mm (z, y, x)
-SCAN, TALL = (256, 512, 512), (512, 512, 512)
+SCAN = (256, 512, 512)
 
 
 def add_ellipsoid(mask: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> None:

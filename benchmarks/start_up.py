@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 
-from benchmarks import timing
-from benchmarks.timing import Row, Size
+from benchmarks.timing import Row, in_turns
 
 COMMANDS = {
     "python": ["-c", "pass"],
@@ -21,24 +18,15 @@ COMMANDS = {
 }
 
 
-def children_clock() -> float:
-    """``timing.clock`` for the work of other processes."""
-    if timing.clock is time.perf_counter:
-        return time.perf_counter()
-    spent = os.times()
-    return spent.children_user + spent.children_system
-
-
-def rows(size: Size) -> Iterator[Row]:
+def rows(quick: bool) -> Iterator[Row]:
     """Medians over processes that take turns, after one of each that fills the disk's cache."""
-    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for turn in range(3 if size.quick else 8):
-        for name, command in COMMANDS.items():
-            started = children_clock()
-            subprocess.run([sys.executable, *command], check=True, capture_output=True)
-            if turn:
-                seconds[name].append(children_clock() - started)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+
+    def run(command: list[str]) -> None:
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+
+    calls = {name: partial(run, command) for name, command in COMMANDS.items()}
+    in_turns(calls, 1)
+    median = in_turns(calls, 2 if quick else 7)
     torch = median["import torch"]
     yield Row("a Python that does nothing", median["python"])
     for name in ("import lrnet_edu", "from lrnet_edu import MNet"):

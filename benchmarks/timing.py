@@ -1,35 +1,32 @@
-"""What every benchmark shares: a row of the table, a fair clock, a look at the memory, an exponent of growth."""
+"""What every benchmark shares: a row of the table, a fair clock, an exponent of growth."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-clock: Callable[[], float] = time.perf_counter  # time.process_time under --cpu-seconds
+clock: Callable[[], float] = time.perf_counter  # `cpu_seconds` under --cpu-seconds
 SLOW = 5.0  # seconds: a call this long is not repeated, its first run counts
+Call = Callable[[], Any]
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of those that it started and that have ended."""
+    spent = os.times()
+    return time.process_time() + spent.children_user + spent.children_system
 
 
 class DisagreementError(Exception):
     """A peer found something else than we did: then no time means anything."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured: ``quick`` in seconds, to see that it runs; ``tall`` adds 512 x 512 x 512 scans."""
-
-    quick: bool = False
-    tall: bool = False
 
 
 @dataclass
@@ -42,8 +39,8 @@ class Row:
         peers: name -> the same figure of a peer; None where it is not installed.
         unit: "s" (less is better), "1/s" (more is better), or what a figure without peers is in.
         agreement: how far the results lie apart, in words.
-        target: what was to be reached, in words, and whether it was; None where nothing can be said.
-        reached: see ``target``.
+        target: what was to be reached, in words.
+        reached: whether it was; None where nothing can be said.
         note: what a reader must know to read the row.
     """
 
@@ -84,13 +81,15 @@ def installed(name: str) -> Any:
         return None
 
 
-def timed(work: Callable[[], Any], repeats: int = 5) -> tuple[Any, float]:
+def timed(work: Call, repeats: int = 5) -> tuple[Any, float]:
     """What a call returns, and the median of its seconds after one call to warm up; see ``SLOW``."""
     seconds, result = [], None
     for _ in range(repeats + 1):
         result = None  # the memory of the last result is free again
         started = clock()
         result = work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds.append(clock() - started)
         if seconds[0] > SLOW:
             break
@@ -99,8 +98,8 @@ def timed(work: Callable[[], Any], repeats: int = 5) -> tuple[Any, float]:
 
 def compared(
     work: str,
-    ours: Callable[[], Any],
-    peers: Mapping[str, Callable[[], Any] | None],
+    ours: Call,
+    peers: Mapping[str, Call | None],
     *,
     difference: Callable[[Any, Any], float],
     tolerance: float,
@@ -114,87 +113,30 @@ def compared(
     result, seconds = timed(ours, repeats)
     row, worst = Row(work, seconds), 0.0
     for name, peer in peers.items():
-        if peer is None:
-            row.peers[name] = None
-            continue
-        theirs, row.peers[name] = timed(peer, repeats)
-        apart = difference(result, theirs)
-        del theirs
-        if not apart <= tolerance:
-            raise DisagreementError(f"{work}: {name} differs by {apart:g}, more than {tolerance:g}.")
-        worst = max(worst, apart)
+        row.peers[name] = None
+        if peer is not None:
+            theirs, row.peers[name] = timed(peer, repeats)
+            worst = max(worst, difference(result, theirs))
+            if not worst <= tolerance:
+                raise DisagreementError(f"{work}: {name} differs by {worst:g}, more than {tolerance:g}.")
     row.agreement = f"{worst:.1e} (limit {tolerance:g})" if any(row.peers.values()) else ""
     return row
 
 
-def timed_in_turns(row: Row, ours: Callable[[], Any], peers: Mapping[str, Callable[[], Any] | None]) -> Row:
-    """The row with times taken anew: for calls whose times lie close together, which take turns, five each."""
-    calls = {"": ours} | {name: peer for name, peer in peers.items() if peer is not None}
+def in_turns(calls: Mapping[str, Call], turns: int = 5) -> dict[str, float]:
+    """Median seconds of calls whose times lie close together: they take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(5):
+    for _ in range(turns):
         for name, call in calls.items():
             started = clock()
             call()
             seconds[name].append(clock() - started)
-    row.ours, *theirs = (statistics.median(times) for times in seconds.values())
-    row.peers |= dict(zip(list(calls)[1:], theirs, strict=True))
-    return row
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def largest_difference(a: Any, b: Any) -> float:
     """Of two arrays, plane by plane."""
     return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in zip(a, b, strict=True))
-
-
-def peak_memory(work: Callable[[], Any]) -> float | None:
-    """Bytes that a call needs at its peak beyond its inputs and its result; None where the system does not tell.
-
-    The result counts with the pages that were written to: zeros that nobody wrote take no memory.
-    """
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    try:
-        work()  # what a first call loads is no part of it
-        give_back()
-        clear.write_text("5", encoding="utf-8")  # the high-water mark starts anew
-        result = work()
-        peak = _kilobytes(status, "VmHWM")
-        give_back()
-        with_result = _kilobytes(status, "VmRSS")
-        del result
-        return 1024.0 * (peak - with_result)
-    except OSError:
-        return None
-
-
-def operations_per_second(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """What a device reaches in a product of two matrices, on the CPU with the threads that torch has."""
-    edge = 8192 if device == "cuda" else 1024
-    matrix = torch.rand(edge, edge, dtype=dtype, device=device)
-    return float(2 * edge**3 / timed(lambda: finished(matrix @ matrix))[1])
-
-
-def finished(result: Any) -> Any:
-    """The result, once a GPU has computed it."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return result
-
-
-def bytes_per_second() -> float:
-    """Its memory's speed, read and written bytes together, in a copy between two blocks that are there already."""
-    block, other = torch.rand(2**25), torch.empty(2**25)
-    return float(2 * block.nbytes / timed(lambda: other.copy_(block))[1])
-
-
-def give_back() -> None:
-    """Return what was freed to the system, or the next call would use it unseen."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _kilobytes(status: Path, key: str) -> int:
-    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(key))
-    return int(line.split()[1])
 
 
 def exponent(amounts: Sequence[float], seconds: Sequence[float]) -> float:

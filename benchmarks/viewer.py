@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.scans import lesions
-from benchmarks.timing import Row, Size, installed, timed
+from benchmarks.timing import Row, installed, timed
 from lrnet_edu import SliceViewer, distance_map
 
 SCROLL = """async () => {
@@ -32,9 +32,9 @@ SCROLL = """async () => {
 }"""
 
 
-def rows(size: Size) -> Iterator[Row]:
+def rows(quick: bool) -> Iterator[Row]:
     """Three panels: the scan, a mask, a map."""
-    edge = 48 if size.quick else 128
+    edge = 48 if quick else 128
     mask = lesions((edge,) * 3, 10, share=0.02)
     rng = np.random.default_rng(0)
     noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), 0.7).astype(np.float32)
@@ -47,15 +47,13 @@ def rows(size: Size) -> Iterator[Row]:
     page, seconds = timed(build)
     yield Row(f"building the output of three {edge}^3 panels", seconds).limit(0.3)
     yield Row("its size", len(page) / 1e6, unit="MB")
-    if installed("playwright.sync_api") is None:
+    browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if installed("playwright.sync_api") is None or browser_path is None:
         return
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright, TemporaryDirectory() as folder:
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium())
-        except Error:
-            return
+        browser = playwright.chromium.launch(executable_path=browser_path)
         tab = browser.new_page()
         path = Path(folder) / "page.html"
         path.write_text(f'<!doctype html><meta charset="utf-8"><body>{page}', "utf-8")
@@ -64,8 +62,3 @@ def rows(size: Size) -> Iterator[Row]:
         times = tab.evaluate(SCROLL)
         browser.close()
     yield Row("drawing the next slice of all three, in Chromium", statistics.median(times) / 1000).limit(0.016)
-
-
-def chromium() -> str | None:
-    """A browser of the system, else the one that Playwright brought."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

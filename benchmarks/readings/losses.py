@@ -18,8 +18,8 @@ from lrnet_edu import (
     WeightedCrossEntropyLoss,
     distance_map,
 )
-from lrnet_edu.distance_maps import KINDS
-from lrnet_edu.losses import DEFAULT_ALPHA, cost_of_empty_output
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.losses import cost_of_empty_output
 from lrnet_edu.losses.inputs import EPS
 
 
@@ -50,10 +50,10 @@ def readings() -> dict[str, str]:
         "smooth L1": f"An empty output costs {costs['NI-DM']:.3f}; with L1 {np.mean(phi):.3f}",
         "alpha": f"At 1 an empty output costs: {listed}; at the scripts' 1000 for NI-DM {1000 * costs['NI-DM']:.1f}",
         "total loss": f"An empty output costs {DiceLoss()(two_classes(0 * p), torch.from_numpy(lesion).long()[None]):.2f} by Dice, and "
-        f"{DEFAULT_ALPHA['NI-DM'] * costs['NI-DM']:.2f} where L_seg is left out",
+        f"{KINDS['NI-DM'].alpha * costs['NI-DM']:.2f} where L_seg is left out",
         "regression alone": "See `results/NOTES.md`",
         "rows without alpha": f"An empty output costs {costs['NI-DM']:.3f} in place of "
-        f"{DEFAULT_ALPHA['NI-DM'] * costs['NI-DM']:.3f} with NI-DM's default",
+        f"{KINDS['NI-DM'].alpha * costs['NI-DM']:.3f} with NI-DM's default",
         **rivals(lesion),
     }
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from benchmarks.readings.balls import ball
 from lrnet_edu import distance_map
-from lrnet_edu.distance_maps import HARD_THRESHOLD
+from lrnet_edu.kinds import KINDS
 
 
 def readings() -> dict[str, str]:
@@ -107,5 +107,5 @@ def thresholds(mask: np.ndarray, phi: np.ndarray) -> str:
     large = ball(25)
     return (
         f"0.5 for NI-DM too: Dice of the true map and the mask {dice(phi > 0.5, mask):.2f}; "
-        f"0.05 on a ball of 25: {dice(distance_map(large) > HARD_THRESHOLD['NI-DM'], large):.4f}"
+        f"0.05 on a ball of 25: {dice(distance_map(large) > KINDS['NI-DM'].threshold, large):.4f}"
     )
