@@ -223,12 +223,8 @@ def pretrain(
     from lrnet_edu.support.devices import choose_device
     from lrnet_edu.support.run_folder import check_run
 
-    if synthetic == (data is not None):
-        raise InputError("Give either --data with --label, or --synthetic.")
-    if synthetic and label is not None:
-        raise InputError("Random shapes have no label; leave --label out, or give --data instead of --synthetic.")
-    if data is not None and label is None:
-        raise InputError("--data needs --label, the object's number in the masks (in LiTS 2 is the tumour).")
+    if synthetic == (data is not None) or synthetic == (label is not None):
+        raise InputError("Give either --data with --label (in LiTS 2 is the tumour), or --synthetic alone.")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
     _check_place(out)
     check_run(out, resume=resume)

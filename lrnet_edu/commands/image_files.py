@@ -6,7 +6,6 @@ names the command and a checksum of the voxels, so a prediction that was correct
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -58,7 +57,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str)
     """
     for folder in {path.parent for path in outputs}:
         check_writable(folder)
-    taken = {_identity(path) for path in inputs if path.exists()}
+    taken = {path.resolve() for path in inputs}
     for path in progress(outputs, "Checking outputs"):
         if path.is_dir():
             raise InputError(f"{path} is a folder: give the name of a file to write.")
@@ -66,19 +65,13 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str)
             raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
         if not path.exists():
             continue
-        if _identity(path) in taken:
+        if path.resolve() in taken:
             raise InputError(f"{path} is an input and would be overwritten: choose another output.")
         if not _written_by(command, path):
             raise InputError(
                 f"{path} exists and is no unchanged output of `lrnet-edu {command}`: choose another output, "
                 "or move it away."
             )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Equal for two names of one file."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
 
 
 def _written_by(command: str, path: Path) -> bool:

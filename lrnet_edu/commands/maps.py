@@ -8,6 +8,7 @@ import numpy as np
 
 from lrnet_edu.commands.image_files import absent_label, check_outputs, mark
 from lrnet_edu.data import nifti
+from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock
@@ -31,8 +32,6 @@ def write_map(
         InputError: if a file cannot be used, ``out`` exists and is no unchanged map of this command, or the
             label does not occur.
     """
-    from lrnet_edu.distance_maps import distance_map
-
     segmentation, out = Path(segmentation), Path(out)
     kind_of_map(kind)  # refuses what does not exist
     objects = () if label is None else parse_labels(label)

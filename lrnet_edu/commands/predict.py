@@ -6,29 +6,22 @@ All paths and scans are looked at before the work starts, so that a mistake cost
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lrnet_edu.commands.image_files import check_outputs, image_files, mark, stem
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import check_not_among_scans, find_cases, segmentation_name
+from lrnet_edu.data.checks import check_growth, check_scan, doubtful_scale
+from lrnet_edu.data.preprocessing import back_to_original, prepare
+from lrnet_edu.data.study import PARTS, case_names
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.support.devices import choose_device, enough_memory
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import folder_lock, read_json, shortened
 from lrnet_edu.support.labels import decode, format_labels
 from lrnet_edu.support.progress import print_above_bar, progress
-
-if TYPE_CHECKING:  # torch is loaded by the functions that need it: its import takes seconds
-    from lrnet_edu.trained import TrainedMNet
-
-
-@dataclass(frozen=True)
-class Job:
-    """One scan to segment, and the files to write: labels, and each object's probability if wanted."""
-
-    image: Path
-    labels: Path
-    probabilities: list[Path]
+from lrnet_edu.trained import TrainedMNet, load_mnet
 
 
 def predict_files(
@@ -56,9 +49,6 @@ def predict_files(
         InputError: if the checkpoint or a scan cannot be used (a segmentation is none), or an output cannot be written
             or is a file that this command did not write; nothing has been written then.
     """
-    from lrnet_edu.support.devices import choose_device, enough_memory
-    from lrnet_edu.trained import load_mnet
-
     run, input, out = Path(run), Path(input), Path(out)
     images = find_images(input)
     if input.is_dir():
@@ -69,51 +59,42 @@ def predict_files(
     place = choose_device(device)
     trained.mnet.to(place)
     objects = [format_labels((group,)) for group in trained.labels] if probabilities else []
-    jobs = []
-    for image in images:
-        labels = out / segmentation_name(image.name) if input.is_dir() else out
-        beside = [labels.with_name(f"{stem(labels)}_probability-{text}.nii.gz") for text in objects]
-        jobs.append(Job(image, labels, beside))
-    check_outputs([path for job in jobs for path in (job.labels, *job.probabilities)], images, "predict")
-    # A damaged scan is reported now, not after an hour.
-    check_each(lambda image: _read_scan(image, trained), progress(images, "Checking scans", unit="scan"))
-    with folder_lock(jobs[0].labels.parent, "" if input.is_dir() else out.name):
-        for job in progress(jobs, "Segmenting", unit="scan"):
+    written = [out / segmentation_name(image.name) if input.is_dir() else out for image in images]
+    beside = [[file.with_name(f"{stem(file)}_probability-{text}.nii.gz") for text in objects] for file in written]
+    check_outputs([*written, *chain(*beside)], images, "predict")
+    if len(images) > 1:  # damaged scans are reported now, not after an hour
+        check_each(lambda image: _read_scan(image, trained), progress(images, "Checking scans", unit="scan"))
+    with folder_lock(written[0].parent, "" if input.is_dir() else out.name):
+        for job in progress(list(zip(images, written, beside, strict=True)), "Segmenting", unit="scan"):
             with enough_memory(place, "segment on --device cpu"):
-                _segment(trained, job)
-    return [job.labels for job in jobs]
+                _segment(trained, *job)
+    return written
 
 
 def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
-    from lrnet_edu.data.checks import check_growth, check_scan
-
     image = nifti.read_image(path)
     check_growth(path, image, trained.preprocessing)
     check_scan(path, image)
     return image
 
 
-def _segment(trained: TrainedMNet, job: Job) -> None:
-    """From a scan to its files: onto the network's grid, through the network, back to the file's grid."""
-    from lrnet_edu.data.checks import doubtful_scale
-    from lrnet_edu.data.preprocessing import back_to_original, prepare
-    from lrnet_edu.inference import predict_probabilities
-
-    image = _read_scan(job.image, trained)  # (D, H, W)
-    if sentence := doubtful_scale(str(job.image), image, trained.preprocessing):
+def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]) -> None:
+    """From a scan to its files (labels, each object's probabilities): onto the network's grid, through it, and back."""
+    image = _read_scan(scan, trained)  # (D, H, W)
+    if sentence := doubtful_scale(str(scan), image, trained.preprocessing):
         print_above_bar(sentence)
     prepared = prepare(image, trained.preprocessing)  # image (d, h, w)
     try:
         output = predict_probabilities(trained.mnet, prepared.image, patch_size=trained.patch_size)  # (K + 1, d, h, w)
     except InputError as error:
-        raise InputError(f"{job.image}: {error}") from None
+        raise InputError(f"{scan}: {error}") from None
     classes, shares = back_to_original(
-        output, prepared.affine, image, keep_probabilities=bool(job.probabilities)
+        output, prepared.affine, image, keep_probabilities=bool(beside)
     )  # (D, H, W), (K + 1, D, H, W)
-    for path, share in zip(job.probabilities, () if shares is None else shares[1:], strict=True):
+    for path, share in zip(beside, () if shares is None else shares[1:], strict=True):
         nifti.write(path, share, image, description=mark("predict", share))
     labels = decode(classes, trained.labels)
-    nifti.write(job.labels, labels, image, description=mark("predict", labels))
+    nifti.write(out, labels, image, description=mark("predict", labels))
 
 
 def find_images(source: Path) -> list[Path]:
@@ -132,8 +113,6 @@ def find_images(source: Path) -> list[Path]:
 
 def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) -> list[Path]:
     """The images of the cases that the run's ``split.json`` lists under train, validation or test."""
-    from lrnet_edu.data.study import PARTS, case_names
-
     if part not in PARTS:
         raise InputError(f"There is no part {part!r}: choose one of {', '.join(PARTS)}.")
     if not source.is_dir():

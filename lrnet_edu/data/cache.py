@@ -31,7 +31,7 @@ from lrnet_edu.data.checks import check_growth, check_pairs, check_scan, doubtfu
 from lrnet_edu.data.nifti import read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.support.errors import InputError, check_each
-from lrnet_edu.support.files import check_writable, folder_lock, reason, replace
+from lrnet_edu.support.files import check_writable, first_line, folder_lock, replace
 from lrnet_edu.support.labels import Labels, format_labels
 
 _FORMAT = 2  # raise it when the content of a case's folder changes its meaning
@@ -77,9 +77,14 @@ class CachedCase:
         return OpenCase(self.image, self.classes, self.foreground)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """ "affine", the label "numbers" in the mask, and "remarks"."""
+        return json.loads((self.folder / "facts.json").read_text("utf-8"))
+
+    @property
     def affine(self) -> np.ndarray:
         """(4, 4), from indices (x, y, z) of the prepared grid to RAS+ mm."""
-        return np.array(_read_facts(self.folder)["affine"])
+        return np.array(self.facts["affine"])
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -89,7 +94,7 @@ class CachedCase:
     @property
     def remarks(self) -> list[str]:
         """Sentences about what is odd in the case's files."""
-        return [str(remark) for remark in _read_facts(self.folder)["remarks"]]
+        return self.facts["remarks"]
 
 
 def cache_root() -> Path:
@@ -98,16 +103,11 @@ def cache_root() -> Path:
     Raises:
         InputError: if there is no such place, or nothing can be written to it.
     """
-    environment = os.environ.get
+    places = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}
+    variable, usual = places.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))
     try:
-        if given := environment("LRNET_EDU_CACHE"):
-            root = Path(given)
-        elif sys.platform == "win32":
-            root = Path(environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lrnet_edu"
-        elif sys.platform == "darwin":
-            root = Path.home() / "Library" / "Caches" / "lrnet_edu"
-        else:
-            root = Path(environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "lrnet_edu"
+        given = os.environ.get("LRNET_EDU_CACHE")
+        root = Path(given) if given else Path(os.environ.get(variable) or Path.home() / usual) / "lrnet_edu"
         check_writable(root)
     except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
         why = str(error).rsplit(": ", 1)[0].rstrip(".")
@@ -120,12 +120,11 @@ def cache_root() -> Path:
 
 def cache_cases(
     cases: Sequence[Case], settings: Preprocessing, labels: Labels, *,
-    folder: Path | None = None, workers: int | None = None, progress: bool = True,
+    folder: Path | None = None, workers: int | None = None,
 ) -> list[CachedCase]:  # fmt: skip
     """Prepare cases and keep the results on disk; what is there already is not computed again.
 
-    It can be interrupted at any moment: finished cases stay, unfinished ones leave nothing that would be
-    read. Give all cases of a data set at once, since a label has to occur in one of them.
+    It can be interrupted at any moment. Give all cases of a data set at once: a label has to occur in one of them.
 
     Args:
         cases: all with a mask.
@@ -134,14 +133,12 @@ def cache_cases(
         folder: where to keep them; by default in :func:`cache_root`.
         workers: processes; 1 works in this process. None takes one more for every 20 MB of images, up to the
             number of cores and 8 (a full-size CT needs about 3 GB of memory while it is prepared).
-        progress: whether to show a progress bar.
 
     Returns:
         One entry per case, in the given order.
 
     Raises:
-        InputError: if a case has no mask, a file is bad, a label occurs nowhere, or the folder cannot be
-            written.
+        InputError: if a case has no mask, files are bad, a label occurs nowhere, or the folder cannot be written.
     """
     folder = cache_root() / "cases" if folder is None else Path(folder)
     places = [folder / _key(case, settings, labels) for case in cases]
@@ -150,7 +147,7 @@ def cache_cases(
     _check_labels(cases, places, labels)
     jobs = [(case, settings, labels, place) for place, case in todo.items()]
     workers = min(len(jobs), _default_workers(todo.values()) if workers is None else workers)
-    with tqdm(desc="Preparing cases", total=len(jobs), unit="case", disable=not (progress and jobs)) as bar:
+    with tqdm(desc="Preparing cases", total=len(jobs), unit="case", disable=not jobs) as bar:
         try:
             if workers <= 1:
                 check_each(lambda job: bar.update(_cache_case(*job)), jobs)
@@ -160,10 +157,8 @@ def cache_cases(
                     futures = [pool.submit(_cache_case, *job) for job in jobs]
                     check_each(lambda future: bar.update(future.result()), as_completed(futures))
         except OSError as error:
-            raise InputError(
-                f"The cache folder {folder} cannot be written ({reason(error)}): set LRNET_EDU_CACHE to a folder with "
-                "room."
-            ) from error
+            why = f"The cache folder {folder} cannot be written ({first_line(error)})"
+            raise InputError(f"{why}: set LRNET_EDU_CACHE to a folder with room.") from error
     return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
 
 
@@ -174,7 +169,6 @@ def _default_workers(cases: Iterable[Case]) -> int:
 
 
 def _start_worker() -> None:
-    """One thread of ITK and torch per process."""
     import SimpleITK
     import torch
 
@@ -245,10 +239,6 @@ def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
 _installed = cache(version)  # of a package
 
 
-def _read_facts(place: Path) -> dict[str, Any]:
-    return json.loads((place / "facts.json").read_text("utf-8"))
-
-
 def _numbers_in(mask: np.ndarray) -> list[int]:
     """The label numbers in a mask, without 0."""
     return sorted({int(number) for plane in mask for number in np.unique(plane)} - {0})
@@ -258,15 +248,13 @@ def _check_labels(cases: Sequence[Case], places: Sequence[Path], labels: Labels)
     """Raise InputError if a label occurs in no case; masks are read only until all labels have been seen."""
     missing = {number for group in labels for number in group}
     seen: set[int] = set()
-    finished_first = sorted(zip(places, cases, strict=True), key=lambda pair: not pair[0].is_dir())
-    for place, case in finished_first:
-        if not missing:
+    for place, case in sorted(zip(places, cases, strict=True), key=lambda pair: not pair[0].is_dir()):  # finished first
+        if missing <= seen:
             return
         assert case.mask is not None
-        numbers = _read_facts(place)["numbers"] if place.is_dir() else _numbers_in(read_mask(case.mask).data)
-        seen.update(numbers)
-        missing.difference_update(numbers)
-    if missing and cases:
+        prepared = CachedCase(case.name, place)
+        seen.update(prepared.facts["numbers"] if place.is_dir() else _numbers_in(read_mask(case.mask).data))
+    if cases and (missing := missing - seen):
         absent, present = (", ".join(map(str, sorted(some))) for some in (missing, seen))
         advice = f"choose among the labels that do ({present})" if seen else "every mask is empty, so export them again"
         raise InputError(f"Label {absent} occurs in no mask: {advice}.")

@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import folder_lock, reason, replace
+from lrnet_edu.support.files import first_line, folder_lock, replace
 
 ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
 MD5 = {  # of the published archives, NAME.tar
@@ -77,10 +77,8 @@ def fetch_task(
             _unpack(part, folder)
             part.unlink()
         except OSError as error:
-            raise InputError(
-                f"{out} cannot be written ({reason(error)}); make room there, or choose another folder: what has come "
-                "is kept."
-            ) from None
+            why = f"{out} cannot be written ({first_line(error)})"
+            raise InputError(f"{why}; make room there or name another folder: what has come is kept.") from None
     return folder
 
 

@@ -46,12 +46,8 @@ def choose_device(name: str | None = None) -> torch.device:
         torch.zeros(1, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
-        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        if name in gpus or (gpus and name == "cuda"):  # full, or too old for this PyTorch
-            raise InputError(f"{name} cannot be used ({first_line(error)}); free it, or take the device cpu.") from None
         raise InputError(
-            f"There is no device {name!r} here (names are cpu, cuda, cuda:1, mps); leave it out to take the best there "
-            "is."
+            f"The device {name!r} cannot be used ({first_line(error)}); leave it out for the best there is, or take cpu."
         ) from None
 
 

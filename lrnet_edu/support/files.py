@@ -35,13 +35,9 @@ def shortened(names: Sequence[Any], most: int = 5, length: int = 60) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, short enough to stand within a sentence."""
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", ", ")
-
-
-def reason(error: OSError) -> str:
-    """Why something could not be written, in words."""
-    return (error.strerror or str(error)).rstrip(".")
+    """What the system or a library says of an error, short enough to stand within a sentence."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0].rstrip(".").replace(". ", ", ")
 
 
 def changed_settings(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -71,17 +67,12 @@ def check_holds_only(folder: Path, names: Collection[str] = ()) -> None:
 
 @contextmanager
 def folder_lock(folder: Path, name: str = "", *, wait: bool = False) -> Iterator[None]:
-    """Work in a folder, or on one file in it, while no other process of ours does.
+    """Work in a folder, made if it is missing, or on the file ``name`` in it, while no other process of ours does.
 
     The operating system holds the lock and frees it when the process ends, however it ends.
 
-    Args:
-        folder: made if it is missing; the folders in it are not meant.
-        name: of the file in it that is meant, if not all of them.
-        wait: for the other process to end, instead of refusing.
-
     Raises:
-        InputError: if another process is at work there, or the folder cannot be made.
+        InputError: if another process is at work there (``wait`` waits for its end), or the folder cannot be made.
     """
     lock = FileLock(folder / (f".{name}.lock" if name else ".lock"))
     try:
@@ -93,7 +84,9 @@ def folder_lock(folder: Path, name: str = "", *, wait: bool = False) -> Iterator
         ) from None
     except OSError as error:
         if not folder.is_dir():
-            raise InputError(f"{folder} cannot be written ({reason(error)}); choose another output folder.") from error
+            raise InputError(
+                f"{folder} cannot be written ({first_line(error)}); choose another output folder."
+            ) from error
         # Some network folders know no locks; if nothing at all can be written there, the first file will tell.
     try:
         yield
@@ -128,7 +121,9 @@ def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
         replace(partial, path)
     except OSError as error:
         held = "close it where it is open, or " if _PAUSES and isinstance(error, PermissionError) else ""
-        raise InputError(f"{path} cannot be written ({reason(error)}); {held}choose another output folder.") from error
+        raise InputError(
+            f"{path} cannot be written ({first_line(error)}); {held}choose another output folder."
+        ) from error
     finally:
         with suppress(OSError):
             partial.unlink()

@@ -32,28 +32,21 @@ def processes() -> int:
 
 
 def local_device(name: str | None) -> str | None:
-    """Under torchrun the process's own GPU among those of its machine; else the device as it was named.
-
-    Raises:
-        InputError: if there are fewer GPUs than processes, or one of them is named for all.
-    """
+    """Under torchrun the process's own GPU, InputError if there are too few; else the device as it was named."""
     if processes() == 1 or not (name or "cuda").startswith("cuda") or not torch.cuda.is_available():
         return name
     own, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if name not in (None, "cuda"):
-        raise InputError(f"Under torchrun every process takes a GPU of its own; leave --device {name} out.")
-    if own >= gpus:
-        raise InputError(f"There are {gpus} GPUs here, fewer than processes; start torchrun --nproc_per_node {gpus}.")
+    if name not in (None, "cuda") or own >= gpus:
+        raise InputError(
+            "Under torchrun every process takes a GPU of its own; leave --device out, and start it with "
+            f"--nproc_per_node {gpus}."
+        )
     return f"cuda:{own}"
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Meet the other processes, and part from them at the end; does nothing without torchrun.
-
-    Raises:
-        InputError: if another process ends before the training does.
-    """
+    """Meet the other processes, and part from them at the end; does nothing without torchrun."""
     if processes() == 1 or distributed.is_initialized():
         yield
         return
