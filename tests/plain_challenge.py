@@ -1,4 +1,4 @@
-"""The LiTS board's scoring read literally: whole volumes, pair by pair. What `lrnet_edu.study.challenge` must agree with.
+"""The LiTS board's scoring read literally: whole volumes, pair by pair. `lrnet_edu.study.challenge` must agree with it.
 
 Slow on purpose. The benchmarks take it as the straightforward implementation.
 """
@@ -13,6 +13,7 @@ from scipy import ndimage
 
 FACES = ndimage.generate_binary_structure(3, 1)
 EIGHTEEN = ndimage.generate_binary_structure(3, 2)
+COUNTS = ("true_positives", "false_positives", "false_negatives", "found", "missed", "false_lesions")
 WORST = {"dice": 0.0, "jaccard": 0.0, "voe": 1.0, "rvd": 9001.0, "assd": 9001.0, "rmsd": 9001.0, "msd": 9001.0}
 
 
@@ -48,6 +49,15 @@ def plain_matches(predicted: np.ndarray, reference: np.ndarray) -> list[tuple[li
     return pairs
 
 
+def plain_counts(matches: Any, threshold: float, n_predicted: int, n_wanted: int) -> tuple[int, ...]:
+    """``COUNTS`` of one case: the program's count starts from all pairs, undetected ones cost every lesion in them."""
+    hits = len(matches) - sum(len(group) for _, group, overlap in matches if overlap <= threshold)
+    detected = [(members, group) for members, group, overlap in matches if overlap > threshold]
+    found = sum(len(group) for _, group in detected)
+    false = n_predicted - sum(len(members) for members, _ in detected)
+    return hits, n_predicted - hits, n_wanted - hits, found, n_wanted - found, false
+
+
 def plain_scores(p: np.ndarray, r: np.ndarray, spacing: Any) -> dict[str, float]:
     """The scores of two masks that are not empty, distances by whole distance transforms."""
     dice = 2 * (p & r).sum() / (p.sum() + r.sum())
@@ -69,15 +79,14 @@ def plain_scores(p: np.ndarray, r: np.ndarray, spacing: Any) -> dict[str, float]
 def plain_challenge_scores(cases: Any) -> dict[str, Any]:
     """The whole board: nested dictionaries of `ChallengeScores`' fields."""
     pairs, livers, burdens, lesion_dice, liver_dice, missing = [], [], [], [], [], 0
-    counts = {threshold: np.zeros(3, int) for threshold in (0.0, 0.5)}
+    counts = {threshold: np.zeros(6, int) for threshold in (0.0, 0.5)}
     voxels = {"lesion": np.zeros(2, int), "liver": np.zeros(2, int)}
     for prediction, reference, spacing in cases:
         predicted, n_predicted = ndimage.label(prediction == 2, FACES)
         wanted, n_wanted = ndimage.label(reference == 2, FACES)
         matches = plain_matches(predicted, wanted)
         for threshold, total in counts.items():
-            hits = sum(len(group) for _, group, overlap in matches if overlap > threshold)
-            total += (hits, n_predicted - hits, n_wanted - hits)
+            total += plain_counts(matches, threshold, n_predicted, n_wanted)
         for members, group, overlap in matches:
             if overlap > 0.5:
                 pairs.append(plain_scores(np.isin(predicted, members), np.isin(wanted, group), spacing))
@@ -110,7 +119,7 @@ def plain_challenge_scores(cases: Any) -> dict[str, Any]:
         "without_liver": missing,
         "pairs": len(pairs),
         "detection": {
-            threshold: dict(zip(("true_positives", "false_positives", "false_negatives"), total.tolist(), strict=True))
+            threshold: dict(zip(COUNTS, total.tolist(), strict=True))
             for threshold, total in counts.items()
         },
         "lesion": {

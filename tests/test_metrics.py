@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist, directed_hausdorff
 
 from lrnet_edu import metrics
-from lrnet_edu.metrics import case_scores, score_table, surface_distances, surface_voxels
+from lrnet_edu.metrics import CRITERIA, Criterion, case_scores, columns, score_table, surface_distances, surface_voxels
 from lrnet_edu.support.errors import InputError
 
 SPACING = (2.5, 0.7, 1.1)
@@ -77,7 +78,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 # --- surfaces and distances
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_surface_is_what_brute_force_finds(seed: int) -> None:
     mask = random_mask(seed)
     np.testing.assert_array_equal(surface_voxels(mask), brute_surface(mask))
@@ -89,21 +90,7 @@ def test_surface_of_a_full_image_is_its_border(shape: tuple[int, int, int]) -> N
     np.testing.assert_array_equal(surface_voxels(mask), brute_surface(mask))
 
 
-def test_surface_is_scipys_erosion_with_the_18_neighbourhood() -> None:
-    mask = random_mask(5, (30, 40, 35))
-    eroded = ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 2), border_value=0)
-    np.testing.assert_array_equal(surface_voxels(mask), np.argwhere(mask & ~eroded))
-
-
-def test_only_a_corner_neighbour_does_not_make_a_surface_voxel() -> None:
-    mask = np.ones((5, 5, 5), bool)
-    mask[1, 1, 1] = False  # a corner neighbour of the centre
-    assert [2, 2, 2] not in surface_voxels(mask).tolist()
-    mask[1, 2, 1] = False  # an edge neighbour
-    assert [2, 2, 2] in surface_voxels(mask).tolist()
-
-
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING, (0.6, 3.0, 0.9)])
 def test_every_distance_and_score_is_what_brute_force_finds(
     seed: int, spacing: tuple[float, float, float], engine: str
@@ -125,33 +112,6 @@ def test_distances_in_a_box_of_one_slice(axis: int, engine: str) -> None:
     p, r = random_mask(2, tuple(shape)), random_mask(4, tuple(shape))
     for got, expected in zip(surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_single_voxels_far_apart(engine: str) -> None:
-    p, r = np.zeros((2, 20, 30, 40), bool)
-    p[3, 4, 5] = r[17, 28, 39] = True
-    distance = math.dist((3 * 2.5, 4 * 0.7, 5 * 1.1), (17 * 2.5, 28 * 0.7, 39 * 1.1))
-    scores = case_scores(p, r, SPACING)
-    assert [scores.assd, scores.msd, scores.rmsd] == pytest.approx([distance] * 3, rel=1e-6)
-    assert (scores.dice, scores.voe, scores.rvd) == (0, 1, 0)
-
-
-def test_tree_for_small_objects_in_a_large_box_and_transform_for_a_ball_in_a_ball(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lesions = np.zeros((2, 60, 90, 90), bool)
-    for z, y, x in [(3, 5, 80), (50, 80, 6), (30, 44, 41)]:
-        lesions[0, z : z + 5, y : y + 6, x : x + 4] = lesions[1, z + 1 : z + 7, y : y + 3, x + 2 : x + 5] = True
-    lesions[1, 5:8, 70:74, 70:75] = True  # one that the first mask lacks
-    balls = np.stack([ball((22, 22, 22), 12, (1, 1, 1)), ball((22, 22, 22), 5, (1, 1, 1))])
-
-    transforms = []
-    transform = metrics.edt.edt
-    monkeypatch.setattr(metrics.edt, "edt", lambda *a, **k: transforms.append(1) or transform(*a, **k))
-    for (p, r), expected_transforms in ((lesions, 0), (balls, 2)):
-        for got, expected in zip(surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True):
-            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-        assert len(transforms) == expected_transforms
 
 
 def test_msd_is_scipys_hausdorff_distance_of_the_surfaces() -> None:
@@ -217,71 +177,14 @@ def test_counts_and_overlaps_of_a_hand_made_case() -> None:
     assert scores.msd == 1
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_all_but_rvd_are_symmetric(seed: int) -> None:
-    p, r = random_mask(seed), random_mask(seed + 50) & random_mask(seed + 51)
-    ahead, back = case_scores(p, r, SPACING), case_scores(r, p, SPACING)
-    for name in ("dice", "voe", "intersection"):
-        assert getattr(ahead, name) == getattr(back, name)
-    for name in LENGTHS:
-        assert getattr(ahead, name) == pytest.approx(getattr(back, name), rel=1e-12)
-    assert ahead.rvd > 0 > back.rvd  # positive is over-segmentation
-    assert (1 + ahead.rvd) * (1 + back.rvd) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_perfect_prediction(seed: int) -> None:
-    scores = case_scores(random_mask(seed), random_mask(seed), SPACING)
-    assert (scores.dice, scores.voe, scores.rvd) == (1, 0, 0)
-    assert (scores.assd, scores.msd, scores.rmsd) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_order_and_relations_of_the_criteria(seed: int) -> None:
-    scores = case_scores(random_mask(seed), random_mask(seed + 7), SPACING)
-    assert 0 < scores.assd < scores.rmsd < scores.msd
-    assert scores.voe == pytest.approx(1 - scores.dice / (2 - scores.dice))
-
-
-def test_spacing_scales_the_lengths_alone() -> None:
-    p, r = random_mask(1), random_mask(3)
-    once, thrice = case_scores(p, r, SPACING), case_scores(p, r, [3 * step for step in SPACING])
-    for name in LENGTHS:
-        assert getattr(thrice, name) == pytest.approx(3 * getattr(once, name), rel=1e-6)
-    assert (thrice.dice, thrice.voe, thrice.rvd) == (once.dice, once.voe, once.rvd)
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_turning_flipping_and_padding_the_scan_changes_nothing(order: tuple[int, int, int]) -> None:
-    p, r = random_mask(1), random_mask(3)
-    want = case_scores(p, r, SPACING)
-
-    def moved(mask: np.ndarray) -> np.ndarray:
-        return np.pad(np.flip(mask.transpose(order), axis=order[0]), ((2, 0), (1, 3), (0, 4)))
-
-    got = case_scores(moved(p), moved(r), [SPACING[axis] for axis in order])
-    assert (got.dice, got.voe, got.rvd) == (want.dice, want.voe, want.rvd)
-    for name in LENGTHS:
-        assert getattr(got, name) == pytest.approx(getattr(want, name), rel=1e-6)
-
-
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32, np.float64])
 def test_any_label_but_0_is_the_object(kind: type) -> None:
     p, r = random_mask(1), random_mask(3)
     want = case_scores(p, r, SPACING)
     labels = np.asfortranarray((p * (1 + np.arange(p.shape[2]) % 3)).astype(kind))
     assert case_scores(labels, r.astype(kind), SPACING) == want
-    assert case_scores(torch.from_numpy(labels), torch.from_numpy(r), torch.tensor(SPACING, dtype=torch.double)) == want
-
-
-def test_one_far_voxel_decides_the_msd_alone() -> None:
-    r = ball((12, 12, 12), 8, (1, 1, 1))
-    p = r.copy()
-    p[40, 12, 12] = True
-    scores = case_scores(p, r, (1, 1, 1))
-    assert scores.msd == pytest.approx(20)  # the ball ends at z = 20
-    assert scores.assd < 0.05
-    assert scores.dice > 0.999
+    tensors = torch.from_numpy(labels), torch.from_numpy(r).bfloat16().requires_grad_()
+    assert case_scores(*tensors, torch.tensor(SPACING, dtype=torch.double)) == want  # type: ignore[arg-type]
 
 
 # --- empty masks
@@ -344,13 +247,7 @@ def test_table_of_a_hand_computed_set() -> None:
 
 def test_undefined_values_are_left_out_and_counted() -> None:
     table = score_table([POOR, MISSED, INVENTED, NOTHING])
-    assert table.undefined == dict.fromkeys(NAMES, 0) | {
-        "RVD": 1,
-        "abs_RVD": 1,
-        "ASSD": 3,
-        "MSD": 3,
-        "RMSD": 3,
-    }
+    assert table.undefined == dict.fromkeys(NAMES, 0) | {"RVD": 1, "abs_RVD": 1, "ASSD": 3, "MSD": 3, "RMSD": 3}
     assert table.mean["DC"] == pytest.approx((0.6 + 0 + 0 + 1) / 4)
     assert table.mean["DG"] == pytest.approx(12 / (20 + 10 + 10))
     assert table.mean["RVD"] == pytest.approx((0.5 - 1 + 0) / 3)
@@ -369,13 +266,6 @@ def test_penalties_stand_in_where_one_mask_is_empty() -> None:
     assert strict.undefined == plain.undefined
 
 
-def test_a_missed_lesion_improves_the_plain_mean_but_not_the_penalised_one() -> None:
-    good_and_poor, poor_given_up = [SHORT, POOR], [SHORT, MISSED]
-    assert score_table(poor_given_up).mean["ASSD"] < score_table(good_and_poor).mean["ASSD"]
-    fine = {"ASSD": 99.0}
-    assert score_table(poor_given_up, fine).mean["ASSD"] > score_table(good_and_poor, fine).mean["ASSD"]
-
-
 def test_sets_without_a_defined_value() -> None:
     table = score_table([NOTHING, NOTHING])
     assert (table.mean["DC"], table.mean["DG"], table.mean["RVD"]) == (1, 1, 0)
@@ -386,10 +276,40 @@ def test_sets_without_a_defined_value() -> None:
     assert all(math.isnan(value) for value in nobody.mean.values())
 
 
-@pytest.mark.parametrize("penalties", [{"DC": 0.0}, {"abs_RVD": 1.0}, {"MSD": math.inf}, {"ASSD": math.nan}])
+@pytest.mark.parametrize(
+    "penalties", [{"DG": 0.0}, {"abs_RVD": 1.0}, {"MSD": math.inf}, {"ASSD": math.nan}, {"MSD": ""}]
+)
 def test_unusable_penalties(penalties: dict[str, float]) -> None:
     with pytest.raises(InputError, match="give"):
         score_table([POOR], penalties)
+
+
+@pytest.mark.parametrize("cases", [[POOR, 0.5], [[POOR]], {"a": POOR}, None])
+def test_what_is_no_list_of_scores(cases: Any) -> None:
+    with pytest.raises(InputError, match="what case_scores returned"):
+        score_table(cases)
+
+
+# --- the table of the criteria
+
+
+def test_a_criterion_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = scored(bar(0, 12), bar(6, 14))
+    tolerance = Criterion("surface Dice at 2 mm", "", "higher", ".2f", "nsd", of_distances=lambda mm: np.mean(mm <= 2))
+    monkeypatch.setitem(CRITERIA, "NSD", tolerance)
+    monkeypatch.setitem(CRITERIA, "VS", Criterion("volume similarity", "", "higher", ".3f", "vs",
+                                                  of_counts=lambda both, p, r: 1 - abs(p - r) / (p + r)))  # fmt: skip
+    scores = [scored(bar(0, 12), bar(6, 14)), before]
+    assert scores[0].row() == before.row() | {"nsd": pytest.approx(16 / 20), "vs": pytest.approx(0.8)}
+    assert columns() == ["DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD", "NSD", "VS"]
+    table = score_table([*scores, scored(bar(0, 0), bar(0, 1))])
+    assert table.mean["NSD"] == pytest.approx(0.8)
+    assert (table.undefined["NSD"], table.undefined["VS"]) == (2, 1)  # without a surface, or scored before
+    assert (CRITERIA["NSD"].text(0.6), CRITERIA["RVD"].text(-0.00004), CRITERIA["DC"].text(None)) == (
+        "0.60",
+        "+0.000",
+        "–",
+    )
 
 
 # --- input that cannot be scored
@@ -413,14 +333,25 @@ def with_value(value: float) -> np.ndarray:
         (with_value(-1), "negative"),
         (with_value(-1).astype(np.int16), "negative"),
         (with_value(1).astype(complex), "complex128"),
-        (with_value(1).astype(str), "whole numbers"),
+        (np.ma.masked_equal(with_value(1), 1), "masked array"),
+        (torch.from_numpy(with_value(1)).to_sparse(), "to_dense"),
+        ("a.nii.gz", "give a NumPy array"),
     ],
 )
-def test_unusable_masks(mask: np.ndarray, words: str) -> None:
+def test_unusable_masks(mask: Any, words: str) -> None:
     good = np.ones((2, 3, 4), bool)
     for prediction, reference in ((mask, good), (good, mask)):
         with pytest.raises(InputError, match=words):
             case_scores(prediction, reference, (1, 1, 1))
+
+
+def test_images_of_other_libraries_get_their_sentence() -> None:
+    sitk, torchio = pytest.importorskip("SimpleITK"), pytest.importorskip("torchio")
+    good = np.ones((2, 3, 4), np.uint8)
+    for image, words in ((sitk.GetImageFromArray(good), "GetArrayFromImage"),
+                         (torchio.LabelMap(tensor=torch.ones(1, 4, 3, 2)), r"transpose\(2, 1, 0\)")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            case_scores(image, good, (1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -430,5 +361,5 @@ def test_unusable_masks(mask: np.ndarray, words: str) -> None:
 @pytest.mark.parametrize("fill", [0, 1])
 def test_unusable_spacing(spacing: object, fill: int) -> None:
     mask = np.full((2, 3, 4), fill)
-    with pytest.raises(InputError, match="three positive numbers"):
+    with pytest.raises(InputError, match="positive numbers"):
         case_scores(mask, mask, spacing)  # type: ignore[arg-type]

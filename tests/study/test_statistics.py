@@ -12,13 +12,11 @@ from lrnet_edu.study.statistics import Comparison, bootstrap_means, cases_needed
 from lrnet_edu.support.errors import InputError
 
 
-def scores(
-    gain: float, *, seeds: int = 3, cases: int = 30, seed_noise: float = 0.01, case_noise: float = 0.03
-) -> tuple:
-    """Dice of two methods of which the first gains ``gain``, each seed and each case with a part of its own."""
+def scores(gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Dice of two methods of which the first gains ``gain``, each of 3 seeds and 30 cases with a part of its own."""
     rng = np.random.default_rng(1)
-    base = rng.uniform(0.3, 0.9, cases) + rng.normal(0, 0.05, (seeds, 1))
-    by_seed, by_case = rng.normal(0, seed_noise, (seeds, 1)), rng.normal(0, case_noise, cases)
+    base = rng.uniform(0.3, 0.9, 30) + rng.normal(0, 0.05, (3, 1))
+    by_seed, by_case = rng.normal(0, 0.01, (3, 1)), rng.normal(0, 0.03, 30)
     return base + gain + by_seed + by_case + rng.normal(0, 0.01, base.shape), base
 
 
@@ -38,13 +36,6 @@ def test_the_test_is_the_one_by_enumeration(cases: int) -> None:
         differences = rng.normal(0.4, 1, cases)
         assert signed_rank_p(differences) == pytest.approx(enumerated_p(differences))
         assert signed_rank_p([*differences, 0.0]) == pytest.approx(enumerated_p(differences))
-
-
-def test_no_difference_at_all_is_no_difference() -> None:
-    same = np.full((3, 8), 0.5)
-    comparison = compare(same, same)
-    assert (comparison.difference, comparison.p, comparison.low, comparison.high) == (0, 1, 0, 0)
-    assert comparison.verdict == "not distinguishable"
 
 
 def test_the_bootstrap_draws_seeds_and_cases() -> None:
@@ -84,15 +75,6 @@ def test_an_effect_is_found_on_its_own_side_and_none_is_not() -> None:
         assert (other.difference, other.p) == (-comparison.difference, comparison.p)
 
 
-def test_pairing_finds_what_the_spread_of_the_cases_hides() -> None:
-    """Cases differ by tenths, the methods by a hundredth: only the differences can tell."""
-    ours, theirs = scores(0.01, seed_noise=0.001, case_noise=0.005)
-    assert theirs.std() > 10 * (ours - theirs).mean()
-    assert compare(ours, theirs).verdict == "better"
-    shuffled = np.random.default_rng(0).permuted(theirs, axis=1)
-    assert compare(ours, shuffled).verdict == "not distinguishable"
-
-
 def test_luck_of_the_seeds_is_no_effect() -> None:
     """Every case agrees, but one seed of three says the opposite: another draw of seeds may turn it round."""
     rng = np.random.default_rng(0)
@@ -117,16 +99,6 @@ def test_holm_by_its_definition() -> None:
                 rejected[i] = True
             np.testing.assert_array_equal(np.array(holm(p)) <= level + 1e-9, rejected)
         assert np.all(np.array(holm(p)) >= p)
-
-
-def test_many_comparisons_ask_for_more() -> None:
-    ours, theirs = scores(0.08, cases=12)
-    alone = compare(ours, theirs)
-    assert alone.verdict == "better"
-    together = correct([alone] + [compare(*scores(0.0, cases=12))] * 200)
-    assert together[0].p == alone.p
-    assert together[0].p_corrected == pytest.approx(min(1, 201 * alone.p))
-    assert together[0].verdict == "not distinguishable"
 
 
 @pytest.mark.parametrize("comparisons", [1, 2, 12, 26])

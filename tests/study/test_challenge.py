@@ -1,0 +1,299 @@
+"""The challenge's scoring against its five steps read literally (`plain_challenge.py`) and cases worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_challenge import plain_challenge_scores
+from scans import SHAPE, store
+from scipy import ndimage
+
+from lrnet_edu import challenge_scores
+from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text
+from lrnet_edu.study.challenge import NOTHING, WORST, Detection
+from lrnet_edu.support.errors import InputError
+
+SPACING = (2.5, 0.7, 1.1)
+Case = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
+
+
+def assert_agrees(cases: list[Case]) -> None:
+    """Every number of the board is what the literal reading finds; counts exactly."""
+    ours, plain = asdict(challenge_scores(cases)), plain_challenge_scores(cases)
+    assert list(ours) == list(plain)
+    for key, wanted in plain.items():
+        if key in ("lesion", "liver", "tumour_burden"):
+            assert ours[key] == pytest.approx(wanted, rel=1e-5, abs=1e-6), key
+        else:
+            assert ours[key] == wanted, key
+
+
+# ---- against the literal reading
+
+
+def blobs(seed: int, shape: tuple[int, int, int], scale: float, share: float) -> np.ndarray:
+    """A liver with lesions, often touching the image's border."""
+    rng = np.random.default_rng(seed)
+    fields = [ndimage.gaussian_filter(rng.normal(size=shape), sigma) for sigma in (2.0, scale)]
+    liver, lesion = fields[0] > np.quantile(fields[0], 0.4), fields[1] > np.quantile(fields[1], 1 - share)
+    return (liver + 1 * (liver & lesion)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_blobs(seed: int) -> None:
+    """Reference and prediction share their lesions in part: merges, splits, misses and false lesions abound."""
+    reference = blobs(seed, (9, 14, 13), 0.9, 0.25)
+    other = blobs(seed + 500, (9, 14, 13), 0.9, 0.25)
+    same = np.random.default_rng(seed).random(reference.shape) < 0.75
+    assert_agrees([(np.where(same, reference, other), reference, SPACING), (other, reference, SPACING)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_small_volumes_full_of_ties(data: st.DataObject) -> None:
+    """Few voxels, so that equal intersections, thresholds met exactly, and empty volumes are common."""
+    shape = data.draw(st.tuples(*[st.integers(1, 4)] * 3))
+    count = math.prod(shape)
+    volumes = st.lists(st.sampled_from([0, 1, 2, 2]), min_size=count, max_size=count)
+    cases = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        order = data.draw(st.sampled_from("CF"))  # of the memory; ties must not depend on it
+        arrays = [np.array(data.draw(volumes), np.uint8).reshape(shape) for _ in range(2)]
+        prediction, reference = (np.array(array, order=order) for array in arrays)
+        cases.append((prediction, reference, SPACING))
+    assert_agrees(cases)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_boxes_that_merge_and_split(data: st.DataObject) -> None:
+    """Lesions as boxes along a line: one across several, several inside one, chains of both."""
+    length = 24
+    spans = st.lists(st.tuples(st.integers(0, length - 1), st.integers(1, 9), st.integers(1, 3)), max_size=6)
+    volumes = []
+    for _ in range(2):
+        volume = np.ones((3, 3, length), np.uint8)
+        for start, size, height in data.draw(spans):
+            volume[:height, 1, start : start + size] = 2
+        volumes.append(volume)
+    assert_agrees([(volumes[0], volumes[1], SPACING)])
+
+
+# ---- the counts of the program, and of the lesions
+
+
+def line(*spans: tuple[int, int]) -> np.ndarray:
+    """A liver along x with lesions at the given [start, stop), one voxel thin."""
+    volume = np.ones((3, 3, 40), np.uint8)
+    for start, stop in spans:
+        volume[1, 1, start:stop] = 2
+    return volume
+
+
+def board(prediction: np.ndarray, reference: np.ndarray) -> Any:
+    return challenge_scores([(prediction, reference, (1.0, 1.0, 1.0))])
+
+
+COUNTED = {  # predicted, real: at 0 and at 0.5 the program's true and false positives and false negatives, then ours
+    "two real ones in a detected pair count one": (
+        [(2, 12)], [(2, 6), (8, 12)],  # 8 of 10 voxels
+        (1, 0, 1, 2, 0, 0), (1, 0, 1, 2, 0, 0),
+    ),
+    "two predicted ones in a detected pair": (
+        [(2, 6), (8, 12)], [(2, 12)],
+        (1, 1, 0, 1, 0, 0), (1, 1, 0, 1, 0, 0),
+    ),
+    "an undetected pair costs all the lesions that were merged": (
+        [(2, 20)], [(2, 4), (8, 10), (14, 16)],  # 6 of 18 voxels
+        (1, 0, 2, 3, 0, 0), (-2, 3, 5, 0, 3, 1),
+    ),
+    "and takes others' true positives with it": (
+        [(2, 20), (24, 30)], [(2, 4), (8, 10), (24, 30)],
+        (2, 0, 1, 3, 0, 0), (0, 2, 3, 1, 2, 1),
+    ),
+    "a chain goes by the largest share": (  # P1 has most of R1 and of R2, so these two are one; P2 gets R3
+        [(0, 8), (11, 22)], [(0, 4), (6, 9), (12, 22)],
+        (2, 0, 1, 3, 0, 0), (2, 0, 1, 3, 0, 0),
+    ),
+    "who goes without": (  # R2 prefers P2, so it stays apart from R1; P1 lies mostly in R2 and is given to it
+        [(2, 9), (10, 22)], [(0, 4), (5, 22)],
+        (1, 1, 1, 1, 1, 0), (1, 1, 1, 1, 1, 0),
+    ),
+    "the threshold must be exceeded": ([(2, 6)], [(2, 10)], (1, 0, 0, 1, 0, 0), (0, 1, 1, 0, 1, 1)),
+    "side by side is no overlap": ([(2, 6)], [(6, 10)], (0, 1, 1, 0, 1, 1), (0, 1, 1, 0, 1, 1)),
+    "nothing to find": ([(2, 6)], [], (0, 1, 0, 0, 0, 1), (0, 1, 0, 0, 0, 1)),
+    "nothing found": ([], [(2, 6)], (0, 0, 1, 0, 1, 0), (0, 0, 1, 0, 1, 0)),
+    "nothing at all": ([], [], (0,) * 6, (0,) * 6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("predicted", "real", "at_0", "at_half"), COUNTED.values(), ids=COUNTED)
+def test_counts(predicted: Any, real: Any, at_0: tuple[int, ...], at_half: tuple[int, ...]) -> None:
+    scores = board(line(*predicted), line(*real))
+    assert scores.detection == {0.0: Detection(*at_0), 0.5: Detection(*at_half)}
+
+
+def test_precision_and_recall_of_a_set_are_those_of_the_sums() -> None:
+    """As on three public cases with 24 lesions each way, of which two were merged: 23/24 above 0, 16/24 above 0.5."""
+    merged, found = (line((2, 12)), line((2, 6), (8, 12)), SPACING), (line((2, 6)), line((2, 6)), SPACING)
+    half, false = (line((2, 6)), line((2, 10)), SPACING), (line((30, 32)), line(), SPACING)
+    scores = challenge_scores([merged, *[found] * 15, *[half] * 7, false])
+    at_0, at_half = scores.detection[0.0], scores.detection[0.5]
+    assert (at_0.precision, at_0.recall) == (23 / 24, 23 / 24)
+    assert (at_half.precision, at_half.recall) == (16 / 24, 16 / 24)
+    assert (at_0.found, at_half.found, at_0.false_lesions) == (24, 17, 1)
+
+
+def test_precision_and_recall_of_nothing_are_undefined() -> None:
+    empty = board(line(), line()).detection[0.5]
+    assert math.isnan(empty.precision)
+    assert math.isnan(empty.recall)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_ties_go_to_the_lesion_that_comes_first_in_z_y_x(order: Any) -> None:
+    """R1 shares two voxels with either predicted lesion. With the second it would be merged with R2."""
+    reference, prediction = np.ones((2, 1, 5, 5), np.uint8)
+    for y, x in ((0, 3), (0, 4), (1, 3), (2, 3), (2, 2), (2, 1), (2, 0), (4, 0), (4, 1), (4, 2)):
+        reference[0, y, x] = 2
+    for y, x in ((0, 3), (0, 4), (2, 0), (2, 1), (3, 0), (4, 0), (4, 1), (4, 2)):
+        prediction[0, y, x] = 2
+    scores = board(np.array(prediction, order=order), np.array(reference, order=order))
+    assert [found.found for found in scores.detection.values()] == [2, 0]
+    flipped = board(prediction[:, ::-1], reference[:, ::-1])  # now the other one comes first, and the two are merged
+    assert [(found.true_positives, found.found) for found in flipped.detection.values()] == [(1, 2), (1, 2)]
+
+
+# ---- what is measured
+
+
+def test_a_merged_pair_is_measured_as_one() -> None:
+    scores = board(line((2, 12)), line((2, 6), (8, 12)))
+    assert scores.lesion["dice"] == pytest.approx(16 / 18)
+    assert scores.lesion["jaccard"] == pytest.approx(0.8)
+    assert scores.lesion["rvd"] == pytest.approx(-0.2)  # (8 - 10) / 10
+    assert scores.lesion["msd"] == 1
+    assert scores.lesion["assd"] == pytest.approx(2 / 18)  # the two voxels of the gap, each 1 mm from a lesion
+
+
+def test_without_a_detected_pair_or_a_lesion_the_scores_are_the_worst() -> None:
+    half, none = board(line((2, 6)), line((2, 10))), board(line(), line())
+    for scores, dice in ((half, 8 / 12), (none, 1)):
+        assert {name: scores.lesion[name] for name in WORST} == WORST
+        assert scores.lesion["dice_per_case"] == pytest.approx(dice)
+    assert set(none.tumour_burden.values()) == {0}
+    assert (none.liver["dice"], none.liver["dice_per_case"], none.liver["assd"]) == (1, 1, 0)
+    burden = board(line((2, 6)), line()).tumour_burden
+    assert burden == pytest.approx({"max": -4 / 360, "max_abs": 4 / 360, "rms": 4 / 360})
+
+
+def test_a_prediction_without_liver_scores_the_worst() -> None:
+    """Also where it holds lesions: a network that was trained on the tumour alone."""
+    reference = line((2, 6))
+    lesions_only = np.where(reference == 2, reference, 0)
+    for prediction in (lesions_only, np.zeros_like(reference)):
+        scores = board(prediction, reference)
+        assert (scores.without_liver, scores.liver["dice_per_case"]) == (1, 0)
+        assert {name: scores.liver[name] for name in WORST} == WORST
+        assert set(scores.tumour_burden.values()) == {NOTHING}
+    scores = board(lesions_only, reference)
+    assert scores.lesion["dice_per_case"] == scores.detection[0.5].found == 1  # lesions are scored all the same
+    assert scores.liver["dice_global"] == pytest.approx(2 * 4 / (4 + 360))  # DG takes all voxels
+
+
+def test_a_reference_without_liver() -> None:
+    empty = np.zeros((3, 3, 40), np.uint8)
+    scores = board(line((2, 6)), empty)
+    assert {name: scores.liver[name] for name in WORST} == WORST
+    assert scores.tumour_burden["max"] == pytest.approx(-4 / 360)
+    assert board(empty, empty).without_liver == 1
+
+
+# ---- memory, and what is refused
+
+
+def test_one_case_at_a_time() -> None:
+    """A case of the generator may be freed before the next one is made."""
+    shape = (40, 128, 128)
+
+    def cases() -> Iterator[Case]:
+        for shift in range(4):
+            volumes = np.zeros((2, *shape), np.uint8)
+            volumes[:, 5:20, 40:80, 40:80] = 1
+            volumes[0, 8:12, 50:60, 50 + shift : 60 + shift] = volumes[1, 8:12, 50:60, 50:60] = 2
+            yield volumes[0], volumes[1], SPACING
+
+    tracemalloc.start()
+    try:
+        challenge_scores(cases())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Two cases' volumes (the next is made while the last is still named), and work in the box of the liver.
+    assert peak < 4 * math.prod(shape) + 60 * 15 * 40 * 40
+
+
+GOOD = np.zeros((3, 4, 5), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ([], "no cases"),
+        ([(GOOD, GOOD[:2], SPACING)], "shape"),
+        ([(GOOD + 0.5, GOOD, SPACING)], "fractional"),
+        ([(GOOD.astype(int) - 1, GOOD, SPACING)], "negative"),
+        ([(GOOD, GOOD, (1.0, 0.0, 1.0))], "spacing"),
+        ([(GOOD, GOOD)], "each of them"),
+        ((GOOD, GOOD, SPACING), "each of them"),
+        ([(np.ma.masked_equal(GOOD, 0), GOOD, SPACING)], "masked array"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(cases: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        challenge_scores(cases)
+
+
+# ---- from folders
+
+
+def test_the_board_of_two_folders(tmp_path: Path) -> None:
+    """Two cases of the LiTS kind: one lesion found, one missed and one false."""
+    for number, places in ((1, ((4, 4), (4, 4))), (2, ((4, 4), (10, 10)))):
+        for folder, (y, x) in zip(("p", "r"), places, strict=True):
+            volume = np.ones(SHAPE, np.uint8)
+            volume[3:6, y : y + 3, x : x + 3] = 2
+            store(tmp_path / folder / f"segmentation-{number}.nii.gz", volume)
+    folders, target = (tmp_path / "p", tmp_path / "r"), tmp_path / "scores.json"
+    plain = evaluate_folders(*folders, label="2")
+    scores = evaluate_folders(*folders, label="2", json_file=target, challenge=True)
+    assert json.loads(target.read_text()) == scores
+    assert {key: value for key, value in scores.items() if key != "challenge"} == plain
+    found = scores["challenge"]
+    counts = {"true_positives": 1, "false_positives": 1, "false_negatives": 1, "found": 1, "missed": 1}
+    assert found["detection"]["0.5"] == {**counts, "false_lesions": 1, "precision": 0.5, "recall": 0.5}
+    assert (found["cases"], found["pairs"], found["without_liver"]) == (2, 1, 0)
+    assert found["lesion"]["dice_per_case"] == plain["mean"]["DC"] == 0.5
+    text = scores_as_text(scores, "2")
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.startswith(scores_as_text(plain, "2"))
+    evaluate_folders(*folders, label="2", json_file=target)  # such a file may be replaced, and without the board
+    assert "challenge" not in json.loads(target.read_text())
+
+
+def test_the_board_of_a_folder_without_any_lesion(tmp_path: Path) -> None:
+    for folder in "pr":
+        store(tmp_path / folder / "segmentation-1.nii.gz", np.ones(SHAPE, np.uint8))
+    scores = evaluate_folders(tmp_path / "p", tmp_path / "r", label="1", challenge=True)
+    assert scores["challenge"]["detection"]["0.5"]["recall"] is None
+    assert "No reference holds a lesion (label 2)" in scores_as_text(scores, "1")
