@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -34,9 +35,10 @@ def assert_same_place(old: Path, new: Path) -> None:
     """Each voxel of the new scan is the nearest one of the old at the same millimetres, by nibabel's arithmetic."""
     for kind in ("image", "mask"):
         path, source = (getattr(find_cases(folder)[0], kind) for folder in (new, old))
-        image, before = nib.load(path), load(source)
+        image: Any = nib.load(path)
+        before, affine = load(source), nib.Nifti1Image.from_filename(source).affine
         xyz = np.indices(image.shape).reshape(3, -1).T  # (n, 3)
-        there = nib.affines.apply_affine(np.linalg.inv(nib.load(source).affine) @ image.affine, xyz)
+        there = nib.affines.apply_affine(np.linalg.inv(affine) @ image.affine, xyz)
         index = np.rint(there).astype(int)
         assert np.abs(there - index).max() < 1e-4
         inside = ((index >= 0) & (index < before.shape[::-1])).all(axis=1)
@@ -50,9 +52,12 @@ def assert_same_place(old: Path, new: Path) -> None:
 @pytest.mark.parametrize("random", [False, True])
 def test_lits(lits: Path, tmp_path: Path, random: bool) -> None:
     before = {path.name: path.read_bytes() for path in lits.iterdir()}
-    out, said = tmp_path / "new" / "out", []
-    crop = crop_random if random else lambda *given, **more: crop_around(*given, margin_mm=3.0, **more)
-    written = crop(lits, out, "2", say=said.append)
+    out = tmp_path / "new" / "out"
+    said: list[str] = []
+    if random:
+        written = crop_random(lits, out, "2", say=said.append)
+    else:
+        written = crop_around(lits, out, "2", 3.0, say=said.append)
     names = [f"{kind}-{number}.nii.gz" for number in (1, 2) for kind in ("volume", "segmentation")]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in out.iterdir()) == sorted(names)

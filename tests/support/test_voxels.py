@@ -43,7 +43,7 @@ def test_as_many_components_as_fit(shape: tuple[int, ...]) -> None:
 def test_the_box_is_the_smallest_that_holds_all(dtype: type, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     for density in (0.0, 0.01, 0.02, 0.1):
-        one, other = ((rng.random(shape) < density).astype(dtype) for _ in range(2))
+        one, other = (rng.random((2, *shape)) < density).astype(dtype)
         if np.dtype(dtype).kind in "if":
             one = -one
         found = ndimage.find_objects(((one != 0) | (other != 0)).astype(int))
