@@ -80,7 +80,7 @@ def judge(name: str) -> dict[str, Any]:
         rounded = {part: None if math.isnan(error) else round(error, 4) for part, error in parts.items()}
         quality[title] = {"lesions": len(found.lesions), "dice": round(found.dice, 4), **rounded}
     depth = {radius: [round(error, 3) for error in error_by_depth(lrnet, radius)] for radius in RADII}
-    soft = [vars(response) for response in soft_response(lrnet, sets["phantoms"][:4])]
+    soft = [response._asdict() for response in soft_response(lrnet, sets["phantoms"][:4])]
     return {"quality": quality, "depth": depth, "middle": {radius: middle(lrnet, radius) for radius in RADII},
             "soft": [{key: round(value, 4) for key, value in one.items()} for one in soft]}  # fmt: skip
 

@@ -213,8 +213,7 @@ def error_by_depth(lrnet: LRNet, radius: float) -> list[float]:
 SCALES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
 
 
-@dataclass(frozen=True)
-class SoftResponse:
+class SoftResponse(NamedTuple):
     """What the LR-Net makes of a lesion whose probability is not 1; all three are means over lesion voxels."""
 
     probability: float  # of every lesion voxel
@@ -235,7 +234,7 @@ def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[fl
         for mask in masks:
             lesion = np.asarray(mask) != 0
             p = torch.from_numpy(np.where(lesion, np.float32(scale), np.float32(0)))[None].requires_grad_()
-            output = lrnet(pair(p).expand(2, -1, -1, -1, -1))[:1]  # (1, 1, D, H, W)
+            output = lrnet(torch.cat((pair(p), pair(p))))[:1]  # (1, 1, D, H, W)
             truth = distance_map(lesion, lrnet.kind)
             map_regression_loss(output, torch.from_numpy(truth)[None, None]).backward()
             assert p.grad is not None
@@ -253,14 +252,11 @@ BACKGROUND_WEIGHT = 1.5  # of all that is outside the lesions, beside 1 for all 
 HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
 
 
-def pretraining_task(
-    config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray], start: LRNet | None = None
-) -> Task:
+def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
 
-    The network begins with random weights, or with those of ``start``, an LR-Net of the same kind. A ReLU output can
-    die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at every step and
-    mended by waking the last layer.
+    A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at
+    every step and mended by waking the last layer.
 
     Deviation: the error is absolute and weighted (`depth_weights`). The smooth L1 of section 2.3 squares errors below
     1, so that the last tenth costs next to nothing, and its mean over all voxels lets the background drown a small
@@ -268,10 +264,6 @@ def pretraining_task(
     """
     torch.manual_seed(config.seed)
     lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
-    if start is not None:
-        if lrnet_facts(start) != lrnet_facts(lrnet):
-            raise InputError(f"The training cannot go on from {lrnet_facts(start)}; it is for {lrnet_facts(lrnet)}.")
-        lrnet.load_state_dict(start.state_dict())
     revivals = 0
 
     def loss(batch: MaskBatch) -> Tensor:
@@ -310,11 +302,9 @@ def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48, dims: int = 3
 
 def pretrain_run(
     out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
-    device: str | None = None, resume: bool = False, start: LRNet | None = None,
+    device: str | None = None, resume: bool = False,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
-
-    With ``start`` the training goes on from that LR-Net instead of random weights.
 
     Returns:
         The quality of its best weights on masks that it was not trained on.
@@ -330,19 +320,19 @@ def pretrain_run(
         if not any(mask.any() for mask in held_out):
             names = ", ".join(case.name for case in study.cached["validation"])
             raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
-    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, start=start, split=split,
+    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, split=split,
                        about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
 
 
 def pretrain_on(
     draw: Draw, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
-    device: str | None = None, resume: bool = False, start: LRNet | None = None, about: dict[str, Any] | None = None,
+    device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
     split: dict[str, list[str]] | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
     if processes() > 1:
         raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
-    task = pretraining_task(config, draw, held_out, start)
+    task = pretraining_task(config, draw, held_out)
     with open_run(out, config, resume=resume, more=about or {}, split=split):
         fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)
