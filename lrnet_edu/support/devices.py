@@ -47,7 +47,8 @@ def choose_device(name: str | None = None) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"The device {name!r} cannot be used ({first_line(error)}); leave it out for the best there is, or take cpu."
+            f"The device {name!r} cannot be used ({first_line(error)}); leave it out to take the best there is, or take "
+            "cpu."
         ) from None
 
 
