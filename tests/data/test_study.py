@@ -1,0 +1,181 @@
+"""A folder of scans divided, preprocessed and described; splits and studies that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scans import AFFINE, lits, mask, scan, store
+
+from lrnet_edu.data.study import (
+    PARTS,
+    DataSettings,
+    check_same_study,
+    fitted_patch,
+    open_study,
+    read_split,
+    split_cases,
+)
+from lrnet_edu.support.errors import InputError
+
+SETTINGS = DataSettings(patch_size=(8, 12, 12), max_voxels=40_000)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+# ---- splits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [3, 4, 7, 20, 131])
+def test_every_case_belongs_to_exactly_one_part(number: int) -> None:
+    names = [f"volume-{i}" for i in range(number)]
+    split = split_cases(names)
+    assert tuple(split) == PARTS
+    assert sorted(name for part in PARTS for name in split[part]) == sorted(names)
+    assert all(split[part] for part in PARTS)
+    assert split == split_cases(names)
+    if number >= 20:
+        shares = [len(split[part]) / number for part in PARTS]
+        assert shares == pytest.approx([0.6, 0.15, 0.25], abs=0.03)
+        assert split != split_cases(names, seed=1)
+        assert split["test"] != names[-len(split["test"]) :]  # drawn, not cut off
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_two_cases_are_too_few(number: int) -> None:
+    with pytest.raises(InputError, match=rf"three cases.* (is|are) {number};"):
+        split_cases(["a", "b"][:number])
+
+
+def test_a_split_of_one_s_own(tmp_path: Path) -> None:
+    split = {"train": ["b", "c"], "validation": ["a"], "test": []}
+    path = tmp_path / "split.json"
+    for encoding in ("utf-8", "utf-8-sig"):  # with the mark of Windows' editors
+        path.write_text(json.dumps(split), encoding)
+        assert read_split(path, ["a", "b", "c", "d"]) == split
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (None, "does not exist"),
+        ("{broken", "is not a split"),
+        ('["a", "b"]', "is not a split"),
+        ('{"train": ["a"], "validation": ["b"]}', "is not a split"),
+        ('{"train": ["a"], "validation": ["b"], "test": 3}', "is not a split"),
+        ('{"train": "ab", "validation": ["b"], "test": []}', "is not a split"),
+        ('{"train": ["a"], "validation": ["z", "y"], "test": []}', r"does not hold \(y, z\)"),
+        ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "in more than one part"),
+        ('{"train": ["a"], "validation": [], "test": ["b"]}', "leaves train or validation empty"),
+        ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
+    ],
+)
+def test_a_split_that_cannot_be_used(tmp_path: Path, content: str | None, match: str) -> None:
+    path = tmp_path / "split.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=match):
+        read_split(path, ["a", "b", "c"])
+
+
+def split_file(folder: Path, train: int, validation: int, number: int = 5) -> Path:
+    """A split of volume-0, volume-1, ... in this order."""
+    names = [f"volume-{i}" for i in range(number)]
+    parts = {
+        "train": names[:train],
+        "validation": names[train : train + validation],
+        "test": names[train + validation :],
+    }
+    path = folder / "split.json"
+    path.write_text(json.dumps(parts), encoding="utf-8")
+    return path
+
+
+# ---- studies ----------------------------------------------------------------------------------------------------
+
+
+def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(lits(tmp_path, range(5)), SETTINGS)
+    said = study.describe()
+    counts = [len(study.split[part]) for part in PARTS]
+    assert f"{counts[0]} train, {counts[1]} validation, {counts[2]} test" in said
+    assert "window -200 to 250 HU" in said
+    for part in ("validation", "test"):
+        found = re.search(rf"{part} DC: ([0-9.]+) \(label 1\)", said)
+        assert found is not None
+        assert float(found[1]) > 0.9  # the ball is at the same place in every case
+    assert "mask" not in said
+    assert {name: case.name for name, case in study.cases.items()} == {f"volume-{i}": f"volume-{i}" for i in range(5)}
+    _, height, width = np.max([case.image.shape for case in study.cached["train"]], axis=0)
+    fitted = fitted_patch((8, 500, 500), study.cached["train"])  # no larger than the largest case needs
+    assert fitted == (8, -(-height // 8) * 8, -(-width // 8) * 8)
+    for name, value in (("label", "2"), ("window", (-30.0, 180.0))):
+        with pytest.raises(InputError, match=f"opened with another {name};"):
+            check_same_study(study, replace(SETTINGS, **{name: value}))
+    monkeypatch.setattr("lrnet_edu.data.study.location_baseline", lambda *_: np.array([np.nan]))
+    assert "test DC: no case holds it (label 1)" in study.describe()
+
+
+def test_the_grid_is_chosen_from_the_training_part_alone(tmp_path: Path) -> None:
+    """Validation and test are four times as coarse, and nobody looks at them."""
+    for i in range(5):
+        affine = AFFINE if i < 2 else AFFINE @ np.diag([4, 4, 4, 1.0])
+        store(tmp_path / f"volume-{i}.nii.gz", scan(seed=i), affine)
+        store(tmp_path / f"segmentation-{i}.nii.gz", mask(), affine)
+    study = open_study(tmp_path, SETTINGS, split=split_file(tmp_path, 2, 2))
+    assert study.preprocessing.spacing == pytest.approx(3.0 ** (1 / 3), abs=0.01)
+    assert {part: [case.name for case in cases] for part, cases in study.cached.items()} == study.split
+    assert study.split["test"] == ["volume-4"]
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    """The ball as label 1 and a box in another corner as label 3: two classes, or one."""
+    for number in range(4):
+        classes = mask()
+        classes[9:12, 12:16, 11:15] = 3
+        store(tmp_path / f"volume-{number}.nii.gz", scan(seed=number) - 100 * (classes == 3).astype(np.int16))
+        store(tmp_path / f"segmentation-{number}.nii.gz", classes)
+    study = open_study(tmp_path, replace(SETTINGS, label="1,3"))
+    assert study.labels == ((1,), (3,))
+    assert re.search(r"test DC: [0-9.]+ \(label 1\), [0-9.]+ \(label 3\)", study.describe())
+    union = open_study(tmp_path, replace(SETTINGS, label="1+3"))
+    assert union.labels == ((1, 3),)
+    assert set(np.unique(union.cached["train"][0].classes)) == {0, 1}
+    with pytest.raises(InputError, match=r"Label 2 occurs in no mask: .*\(1, 3\)"):
+        open_study(tmp_path, replace(SETTINGS, label="2"))
+
+
+def test_a_label_that_no_training_case_holds(tmp_path: Path) -> None:
+    data = lits(tmp_path, range(5))
+    for number in range(4):
+        store(data / f"segmentation-{number}.nii.gz", 0 * mask())
+    with pytest.raises(InputError, match=r"No training case holds label 1 \(it is in volume-4\)"):
+        open_study(data, SETTINGS, split=split_file(tmp_path, 2, 1))
+
+
+def test_what_takes_no_part_or_is_odd_is_told(tmp_path: Path) -> None:
+    data = lits(tmp_path, range(6))
+    store(data / "volume-0.nii.gz", (scan().astype(np.int32) + 1100).clip(0).astype(np.uint16))
+    store(data / "volume-a.nii.gz", scan())
+    for number in (4, 5):
+        (data / f"segmentation-{number}.nii.gz").unlink()
+    study = open_study(data, SETTINGS)
+    said = study.describe()
+    assert "volume-0 has no value below 0" in said
+    assert "Left out, as their names are no volume-N, segmentation-N: volume-a.nii.gz." in said
+    assert "Left out, as they have no mask: volume-4, volume-5." in said
+    assert sum(map(len, study.split.values())) == 4
+
+
+def test_a_window_in_which_nothing_differs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Between 2000 and 3000 HU the scans are of one grey"):
+        open_study(lits(tmp_path, range(4)), replace(SETTINGS, window=(2000, 3000)))

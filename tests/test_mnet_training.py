@@ -1,0 +1,301 @@
+"""Every row of Table 2 from a folder of scans to a checkpoint, resumed, extended, estimated beforehand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scans import lits, lrnet_checkpoint, mask, scan, store
+from torch import Tensor, nn
+from toys import CPU, SCHEDULE, Points, toy_task
+
+from lrnet_edu.config import Config
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.patches import Batch, PatchBatches
+from lrnet_edu.data.study import Study, open_study
+from lrnet_edu.methods import METHODS, TandemMethod
+from lrnet_edu.mnet_training import case_dice, estimate, mnet_task, train_run
+from lrnet_edu.networks import LRNet, MNet
+from lrnet_edu.rivals import CascadedMNet
+from lrnet_edu.support.checkpoints import load_checkpoint
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.run_folder import State
+from lrnet_edu.trained import load_mnet, tensors_of
+
+TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=3, validate_every=2, max_voxels=40_000)
+TANDEMS = [name for name, row in METHODS.items() if row.uses_lrnet]
+Run = Callable[..., State]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Five cases with a bright ball each, larger than a patch: or nothing here would slide a window."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        study = open_study(lits(tmp_path_factory.mktemp("scans"), range(5)), TINY)
+    assert all(np.greater(study.cached["train"][0].image.shape, TINY.patch_size))
+    return study
+
+
+@pytest.fixture
+def run(study: Study, tmp_path: Path) -> Run:
+    """Train a method into tmp_path / name."""
+
+    def train(method: str, name: str = "run", *, options: Any = None, **changes: Any) -> State:
+        warm_up = {"warmup_steps": 1} if METHODS[method].uses_lrnet else {}
+        config = replace(TINY, method=method, **{**warm_up, **changes})
+        return train_run(study, config, tmp_path / name, device="cpu", **options or {})
+
+    return train
+
+
+def same_weights(one: Path, other: Path, name: str = "last") -> bool:
+    a, b = (load_checkpoint(folder / f"{name}.safetensors")[0] for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def log_without_seconds(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_row_trains_and_can_be_used(run: Run, study: Study, tmp_path: Path, method: str) -> None:
+    state = run(method)
+    folder = tmp_path / "run"
+    assert state.step == 3
+    names = {"config.json", "split.json", "log.csv", "best.safetensors", "last.safetensors"}
+    assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == names
+    assert json.loads((folder / "split.json").read_text()) == study.split
+    assert json.loads((folder / "config.json").read_text())["method"] == method
+    assert all(np.isfinite(list(row.values())).all() for row in state.rows)
+
+    trained = load_mnet(folder)
+    assert (trained.labels, trained.patch_size, trained.preprocessing) == (
+        ((1,),),
+        TINY.patch_size,
+        study.preprocessing,
+    )
+    assert type(trained.mnet) is (CascadedMNet if method == "cascaded" else MNet)
+    torch.manual_seed(TINY.seed)
+    weights, start = trained.mnet.state_dict(), METHODS["dice"].mnet(TINY, 2).state_dict()
+    assert not all(torch.equal(weights[name], start[name]) for name in start)  # it moved
+
+    best, facts = load_checkpoint(folder / "best.safetensors")
+    assert all(name.startswith("mnet.") for name in best)  # the LR-Net, or the second decoder, is thrown away
+    assert facts["method"] == method
+    scores = {row["step"]: row["score"] for row in state.rows}
+    reached = np.mean([case_dice(trained.mnet, case, TINY.patch_size, 1) for case in study.cached["validation"]])
+    assert reached == pytest.approx(max(scores.values()))
+    assert scores[state.best_step] == max(scores.values())
+
+
+@pytest.mark.parametrize("method", TANDEMS)
+def test_a_frozen_light_network_ends_as_it_began(run: Run, tmp_path: Path, method: str) -> None:
+    start = LRNet(norm="instance")
+    run(method, lrnet=str(lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM", start)), steps=4)
+    end = tensors_of("lrnet", load_checkpoint(tmp_path / "run" / "last.safetensors")[0])
+    same = [torch.equal(end[name], tensor) for name, tensor in start.state_dict().items()]
+    row = METHODS[method]
+    assert isinstance(row, TandemMethod)
+    assert all(same) if row.frozen else not any(same[:2])
+
+
+def test_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+    for number in range(4):
+        classes = mask()
+        classes[9:12, 12:16, 11:15] = 3
+        store(tmp_path / f"volume-{number}.nii.gz", scan(seed=number) - 100 * (classes == 3).astype(np.int16))
+        store(tmp_path / f"segmentation-{number}.nii.gz", classes)
+    config = replace(TINY, method="mapdice+lrnet", label="1,3", warmup_steps=1)
+    state = train_run(open_study(tmp_path, config), config, tmp_path / "run", device="cpu")
+    row = state.rows[-1]
+    assert row["score"] == pytest.approx((row["val_DC_1"] + row["val_DC_2"]) / 2)
+    trained = load_mnet(tmp_path / "run")
+    assert trained.labels == ((1,), (3,))
+    assert trained.mnet(torch.zeros(2, 1, 8, 8, 8)).shape == (2, 3, 8, 8, 8)
+
+
+def test_it_learns(run: Run) -> None:
+    """A bright ball in a noisy body: dozens of steps of a tiny network are enough to find most of it."""
+    state = run("dice", steps=60, validate_every=30, learning_rate=2e-2, patch_size=(12, 16, 16))
+    assert state.best_score > 0.7
+    assert state.rows[-1]["train_loss"] < 0.8 * state.rows[0]["train_loss"]
+
+
+def test_a_rate_a_log_and_batches_of_one_s_own(run: Run) -> None:
+    rows: list[Any] = []
+    drawn: list[int] = []
+
+    class Noted(PatchBatches):
+        def __getitem__(self, index: int) -> Batch:
+            drawn.append(index)
+            return super().__getitem__(index)
+
+    options = {"rate": lambda share: 1 - share, "log": rows.append, "batches": Noted}
+    state = run("dice", steps=4, validate_every=1, learning_rate=0.1, options=options)
+    assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    assert [row["score"] for row in rows] == [row["score"] for row in state.rows]
+    assert drawn == [0, 1, 2, 3]
+
+
+# ---- resuming ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "killed_at"), [("mapdice+lrnet", 1), ("mapdice+lrnet", 5), ("unfrozen-lrnet", 3)])
+def test_a_killed_run_that_is_resumed_ends_alike(run: Run, tmp_path: Path, method: str, killed_at: int) -> None:
+    """Killed in the warm-up, after it, and in the first step after it."""
+    schedule = {"steps": 6, "validate_every": 2, "warmup_steps": 3}
+    run(method, "whole", **schedule)
+
+    class Dying(PatchBatches):
+        def __getitem__(self, index: int) -> Batch:
+            if index == killed_at:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(method, "killed", options={"batches": Dying}, **schedule)
+    run(method, "killed", options={"resume": True}, **schedule)
+    for name in ("best", "last"):
+        assert same_weights(tmp_path / "killed", tmp_path / "whole", name)
+    assert log_without_seconds(tmp_path / "killed") == log_without_seconds(tmp_path / "whole")
+
+
+def test_a_finished_run_gets_more_steps_and_keeps_its_warm_up(run: Run, tmp_path: Path) -> None:
+    """A quarter of 4 steps, and not of 6."""
+    run("mapdice+lrnet", "whole", steps=6, warmup_steps=1)
+    run("mapdice+lrnet", "longer", steps=4, warmup_steps=None)
+    for _ in range(2):  # and once more, which changes nothing
+        run("mapdice+lrnet", "longer", steps=6, warmup_steps=None, options={"resume": True})
+        assert same_weights(tmp_path / "longer", tmp_path / "whole")
+    assert log_without_seconds(tmp_path / "longer") == log_without_seconds(tmp_path / "whole")
+    with pytest.raises(InputError, match="steps 6, now 4"):
+        run("mapdice+lrnet", "longer", steps=4, warmup_steps=None, options={"resume": True})
+
+
+def test_a_run_is_resumed_with_its_own_settings_and_split(run: Run, study: Study, tmp_path: Path) -> None:
+    run("dice")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    with pytest.raises(InputError, match="holds a run already"):
+        run("dice")
+    with pytest.raises(InputError, match=r"\(method dice, now tversky\)"):
+        run("tversky", options={"resume": True})
+    parts = {"train": "test", "validation": "validation", "test": "train"}
+    swapped = replace(study, split={part: study.split[other] for part, other in parts.items()},
+                      cached={part: study.cached[other] for part, other in parts.items()})  # fmt: skip
+    with pytest.raises(InputError, match="split"):
+        train_run(swapped, replace(TINY, method="dice"), tmp_path / "run", device="cpu", resume=True)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+
+
+# ---- said beforehand --------------------------------------------------------------------------------------------
+
+
+def test_time_and_memory_are_said_before_a_run_and_change_nothing(run: Run, tmp_path: Path) -> None:
+    run("mapdice+lrnet", "silent")
+    said: list[str] = []
+    run("mapdice+lrnet", "told", options={"say": said.append})
+    assert len(said) == 1
+    assert re.search(r"cpu.* minute .*GB for 3 steps at most, validations included", said[0])
+    assert same_weights(tmp_path / "silent", tmp_path / "told")
+    run("dice", "one", steps=1, options={"say": said.append})
+    assert "for 1 step at" in said[1]
+
+
+def test_the_estimate_counts_validations_and_what_grows_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory(width: int) -> int:
+        task = toy_task()
+        task.model.line = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
+        return estimate(task, SCHEDULE, CPU)[1]
+
+    assert memory(2000) - memory(1000) >= 16 * 1000 * 4  # at least one activation (16, width) in float32
+
+    now = 0.0
+    task = toy_task()
+    loss, validate = task.phases[0].loss, task.validate
+
+    def in_a_second(batch: Points) -> Tensor:
+        nonlocal now
+        now += 1
+        return loss(batch)
+
+    def in_ten(step: int) -> dict[str, float]:
+        nonlocal now
+        now += 10
+        return validate(step)
+
+    task.phases, task.validate = [replace(task.phases[0], loss=in_a_second)], in_ten
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    assert estimate(task, SCHEDULE, CPU)[0] == pytest.approx(8 * 1 + 4 * 10)
+    assert estimate(task, replace(SCHEDULE, steps=9), CPU)[0] == pytest.approx(9 * 1 + 5 * 10)
+    assert all(parameter.grad is None for parameter in task.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "match"),
+    [
+        ({"kind": "O-DM", "lrnet": "lrnet.safetensors"}, {}, "NI-DM, not O-DM"),
+        ({"lrnet": "none"}, {}, "no checkpoint"),
+        ({"label": "2"}, {}, "opened with another label"),
+        ({"window": (-30.0, 180.0)}, {}, "opened with another window"),
+        ({}, {"tensorboard": True}, "pip install tensorboard"),
+        ({}, {"device": "nonsense"}, "nonsense"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_nothing_behind(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, options: Any, match: str
+) -> None:
+    monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM")
+    with pytest.raises(InputError, match=match):
+        train_run(study, replace(TINY, **changes), tmp_path / "run", **{"device": "cpu", **options})
+    assert not (tmp_path / "run").exists()
+
+
+# ---- validation -------------------------------------------------------------------------------------------------
+
+
+class ByIntensity(nn.Module):
+    """Class 1 where the image is near 1, class 2 near 2, else background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(100.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.cat([-self.sharpness * (image - level).abs() for level in range(3)], dim=1)
+
+
+def test_dice_of_a_whole_case_class_by_class(tmp_path: Path) -> None:
+    """Class 1: 8 of 8 and 12 voxels agree; class 2: neither image nor mask holds it, then the mask alone."""
+    image, classes = np.zeros((2, 9, 10, 11), np.float32)
+    image[:2, :2, :3] = 1
+    classes[:2, :2, :2] = 1
+    np.save(tmp_path / "image.npy", image.astype(np.float16))
+    np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
+    case = CachedCase("case", tmp_path)
+    assert case_dice(ByIntensity(), case, (8, 8, 8), 2) == pytest.approx([2 * 8 / (8 + 12), 1.0])
+    classes[5, 5, 5] = 2
+    np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
+    assert case_dice(ByIntensity(), case, (8, 8, 8), 2)[1] == 0
+
+
+def test_the_validation_loss_is_that_of_the_last_phase_on_fixed_patches(study: Study) -> None:
+    losses = []
+    for alpha in (0.0, 1.0, 2.0, 2.0):
+        config = replace(TINY, method="lrnet", alpha=alpha)
+        task = mnet_task(config, study.cached["train"], study.cached["validation"], {}, 1)
+        losses += [task.validate(step)["val_loss"] for step in (1, 2)]
+    assert losses[2] > 0
+    assert losses == pytest.approx([losses[2] * factor for factor in (0, 0, 1, 1, 2, 2, 2, 2)])
