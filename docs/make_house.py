@@ -23,16 +23,16 @@ PAPER, ROOM = "#fbe7c0", "#dcebf5"  # a section of the paper, a room beside it
 Row = dict[str, tuple[float, float, str]]  # name -> centre and width in hundredths of the picture, what lives there
 STOREYS: list[tuple[str, list[Row]]] = [  # from the roof down
     ("what a user\ntypes", [{
-        "cli": (53, 30, "the commands: parse, call, print"),
+        "cli": (62, 32, "the commands: parse, call, print"),
     }]),
-    ("folders in,\nfolders out", [{
-        "exercises": (22, 28, "the course's checks of an answer"),
-        "commands": (53, 32, "predict, evaluate, maps, crop, demo; the course's pages"),
+    ("commands,\ntables,\npictures", [{
+        "exercises": (22, 32, "the course's checks of an answer"),
+        "commands": (62, 32, "maps, predict, evaluate: files in, files out"),
     }, {
-        "study": (50, 36, "Tables 1 and 2: rows, runs, statistics, text; lesions, the LiTS board"),
-        "viewers": (86, 25, "what scrolls and paints in a notebook; its JavaScript"),
+        "viewers": (20, 32, "what scrolls and paints in a notebook; its JavaScript"),
+        "study": (62, 36, "Tables 1 and 2: rows, runs, statistics, text; lesions, the LiTS board"),
     }, {
-        "figures": (76, 30, "plots: arrays in, a picture with alt text out"),
+        "figures": (33, 32, "plots: arrays in, a picture with alt text out"),
     }]),
     ("a training", [{
         "tandem_loss": (17, 30, "2.3: the whole loss, behind anybody's network"),
@@ -52,8 +52,8 @@ STOREYS: list[tuple[str, list[Row]]] = [  # from the roof down
         "losses": (11, 20, "2.3: Dice, MapDice, regression; five rivals"),
         "training": (31, 15, "3: the loop, and nothing else"),
         "inference": (48, 16, "2.2: M-Net on a whole volume"),
-        "metrics": (65, 15, "3: the seven criteria"),
-        "rivals": (90, 19, "3.2: two networks that regress distances"),
+        "metrics": (66, 15, "3: the seven criteria"),
+        "rivals": (92, 15, "3.2: two networks that regress too"),
     }, {
         "networks": (40, 22, "2.2, Fig. 1: M-Net, LR-Net, tandem"),
         "distance_maps": (77, 22, "2.1, Fig. 2: the map of a mask"),
