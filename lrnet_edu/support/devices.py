@@ -46,10 +46,8 @@ def choose_device(name: str | None = None) -> torch.device:
         torch.zeros(1, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"The device {name!r} cannot be used ({first_line(error)}); leave it out to take the best there is, or take "
-            "cpu."
-        ) from None
+        why = f"The device {name!r} cannot be used ({first_line(error)})"
+        raise InputError(f"{why}; leave it out to take the best there is, or take cpu.") from None
 
 
 def reduced_precision(device: torch.device) -> AbstractContextManager[Any]:

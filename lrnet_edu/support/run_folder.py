@@ -67,7 +67,10 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         for name in [name for name in tensors if name.startswith("adam.")]:
             _, index, value = name.split(".")
             moments.setdefault(int(index), {})[value] = tensors.pop(name)
-        model.load_state_dict(tensors)
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError:
+            raise InputError("the weights of another architecture") from None
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         optimizer.param_groups[0]["lr"] = float(facts["lr"])
         plateau.load_state_dict(facts["plateau"])
