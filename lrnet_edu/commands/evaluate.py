@@ -199,8 +199,8 @@ def scores_as_text(scores: dict[str, Any], label: str) -> str:
     own = {c.attribute: name for name, c in CRITERIA.items() if c.of_counts or c.of_distances}
     parts = [f"A case's DC is its Dice. In mm: {', '.join(key for key, c in CRITERIA.items() if c.unit)}."]
     for name, table in objects.items():
-        rows = [_row(case["case"], [CRITERIA[own[a]].text(case[a]) for a in own], 26, 8) for case in table["cases"]]
-        parts.append("\n".join([_row(f"Label {name}", list(own.values()), 26, 8), *rows]))
+        rows = [_row(case["case"], [CRITERIA[own[a]].text(case[a]) for a in own], 24, 8) for case in table["cases"]]
+        parts.append("\n".join([_row(f"Label {name}", list(own.values()), 24, 8), *rows]))
     lines = [_row("", [c.symbol or key for key, c in CRITERIA.items()], 15, 7)]
     for name, table in objects.items():
         means = [c.text(table["mean"][key]) for key, c in CRITERIA.items()]
@@ -211,7 +211,7 @@ def scores_as_text(scores: dict[str, Any], label: str) -> str:
     parts += [note for name, table in objects.items() for note in _notes(name, table)]
     if any(any(table["undefined"].values()) for table in objects.values()):
         parts.append(
-            "Undefined, because a mask is empty, and then no part of the mean: a missed object\n"
+            "Undefined, because a mask is empty, and so no part of the mean: a missed object\n"
             "costs no distance at all, so compare these counts first."
         )
     return "\n\n".join([*parts, *([_board(scores["challenge"])] if "challenge" in scores else [])])
