@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lrnet_edu" / "weights"
 PAIRS = (("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh"))
 NAMES = {Path(lrnet_file_name(*pair, dims)).stem: (*pair, dims) for dims in (3, 2) for pair in PAIRS}
-RECIPE = {"steps": 9000, "validate_every": 1500, "learning_rate": 4e-3, "soft": 0.2}
+RECIPE = {"steps": 9000, "validate_every": 1500, "learning_rate": 2.5e-3, "soft": 0.2}
 CUBES = {  # edge in voxels and number, by the number of axes
     3: ((16, 4), (24, 2), (20, 4), (28, 2), (24, 3), (40, 2)),
     2: ((16, 24), (24, 16), (20, 24), (28, 12), (24, 16), (40, 8)),

@@ -248,7 +248,7 @@ def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[fl
 
 REVIVALS = 3  # times a dead output layer is woken before the training gives up
 DEPTH_POWER = 0.8  # 0: every voxel counts alike; 1: every depth
-BACKGROUND_WEIGHT = 1.5  # of all that is outside the lesions, beside 1 for all that is inside
+BACKGROUND_WEIGHT = 1.0  # of all that is outside the lesions, beside 1 for all that is inside
 HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
 
 
