@@ -192,7 +192,7 @@ def results_figure(
     height, width = view.extent_of(truth[0])
 
     panel = 8.8 / len(masks)  # inches
-    figure = Picture(len(chosen) * (panel * height / width + 0.1) + 2.0)  # titles of three lines, and the legend
+    figure = Picture(len(chosen) * (panel * height / width + 0.4) + 2.0)  # notes; titles of three lines, and the legend
     grid = figure.subplots(len(chosen), len(masks), squeeze=False, sharex=True, sharey=True)
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")

@@ -1,0 +1,331 @@
+"""The slice viewer without a browser: what it carries, what its still picture shows, what it says about unfit input."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zlib
+from typing import Any
+
+import matplotlib
+import nibabel
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.figures.palette import LABEL_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.viewers.encoding import MAX_VOXELS, encode_values, stride_for
+from lrnet_edu.viewers.slices import SliceViewer
+from lrnet_edu.viewers.still import THICK
+
+SHAPE = (6, 8, 10)
+
+
+def volume(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-140, 260, shape).astype(np.float32)
+
+
+def box(shape: tuple[int, ...] = SHAPE, label: int = 1) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    mask[2:4, 2:6, 3:8] = label
+    return mask
+
+
+def meta_of(shown: Any) -> dict[str, Any]:
+    text = shown._repr_mimebundle_()["text/html"]
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def has_colour(picture: np.ndarray, colour: str) -> bool:
+    return bool((picture == rgb(colour)).all(axis=-1).any())
+
+
+# ---- what the page carries
+
+
+@given(
+    st.floats(-2000, 2000), st.floats(0.5, 4000), st.sampled_from([2, 17, 64, 256]), st.sampled_from([1, 1e-310, 1e30])
+)
+def test_a_code_gives_its_value_back_to_half_a_step(low, reach, levels, unit):
+    low, high = low * unit, (low + reach) * unit
+    values = np.linspace(low, high, 301)
+    coded = encode_values("x", values, low, high, levels, [])
+    back = coded.low + (coded.codes.astype(float) - coded.first) * coded.step
+    assert np.abs(back - values).max() <= coded.step * 0.501
+
+
+def test_the_payload_is_the_image_the_masks_and_the_maps():
+    image, mask = volume(), box()
+    meta = meta_of(SliceViewer(image, mask, distance_map(mask), window=(-140, 260)))  # by position
+    data = np.frombuffer(zlib.decompress(base64.b64decode(meta["data"])), np.uint8).reshape(3, *SHAPE)
+    step = (meta["image"]["high"] - meta["image"]["low"]) / 255
+    assert np.abs(meta["image"]["low"] + data[0] * step - image).max() <= 0.51 * step
+    assert np.array_equal(data[1], mask)
+    assert np.abs(data[2] / 255 - distance_map(mask)).max() <= 0.51 / 255
+
+
+def test_the_grey_levels_span_twice_the_window_as_far_as_the_volume_reaches():
+    image = np.linspace(-1000, 3000, 480).reshape(SHAPE)
+    described = meta_of(SliceViewer(image, window=(-140, 260)))["image"]
+    assert (described["low"], described["high"], described["below"], described["above"]) == (-340, 460, True, True)
+    described = meta_of(SliceViewer(image.clip(0, 200), window=(-140, 260)))["image"]
+    assert (described["low"], described["high"], described["below"]) == (0, 200, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "unit", "window"),
+    [
+        ((-1000, 400), {}, "HU", (-200, 250)),
+        ((0, 800), {}, "", (0, 800)),
+        ((0, 1), {}, "", (0, 1)),
+        ((-3, 3), {}, "", (-3, 3)),
+        ((40, 200), {"window": (0, 100)}, "HU", (0, 100)),
+        ((0, 1), {"window": (0, 0.5)}, "", (0, 0.5)),
+        ((0, 1), {"window": (-140, 260)}, "", (0, 1)),  # which would show nothing
+        ((-1000, 400), {"unit": "counts"}, "counts", (-200, 250)),
+    ],
+)
+def test_only_what_is_a_ct_is_called_hu(values, options, unit, window):
+    shown = meta_of(SliceViewer(np.linspace(*values, 480).reshape(SHAPE), **options))
+    assert (shown["unit"], (shown["low"], shown["high"])) == (unit, window)
+
+
+def test_the_page_starts_where_most_of_the_reference_is_and_around_all_of_it():
+    mask = np.zeros((20, 60, 80), bool)
+    mask[4, 26, 31] = mask[4, 25, 31] = mask[4, 26, 32] = mask[9, 20, 40] = True
+    meta = meta_of(SliceViewer(volume(mask.shape), mask, spacing=(3, 1, 1)))
+    assert meta["index"] == {"axial": 4, "coronal": 26, "sagittal": 31}
+    for axis, (low, high) in enumerate(meta["box"]):
+        assert low <= np.nonzero(mask)[axis].min()
+        assert np.nonzero(mask)[axis].max() < high
+    assert [high - low for low, high in meta["box"]] == [13, 40, 40]  # a cube of 40 mm
+    meta = meta_of(SliceViewer(volume(), np.zeros(SHAPE)))
+    assert meta["index"] == {"axial": 3, "coronal": 4, "sagittal": 5}
+    assert meta["box"] == [[0, n] for n in SHAPE]
+
+
+def test_maps_have_a_scale_of_their_own_or_the_given_one():
+    ball = np.pad(np.ones((5, 5, 5), bool), 2)
+    maps = {"O-DM": distance_map(ball, "O-DM"), "SNI-DM": distance_map(ball, "SNI-DM"), "NI-DM": distance_map(ball)}
+    described = meta_of(SliceViewer(volume(ball.shape), heat=maps))["maps"]
+    assert [(m["low"], m["high"], m["visible"]) for m in described] == [(0, 3, 1), (-1, 1, 0), (0, 1, 1)]
+    described = meta_of(SliceViewer(volume(ball.shape), heat=maps["O-DM"], heat_range=(0, 2)))["maps"]
+    assert (described[0]["high"], described[0]["above"]) == (2, True)
+
+
+def test_fewer_levels_make_a_noisy_volume_smaller():
+    noise = np.random.default_rng(0).normal(60, 60, (32, 64, 64))
+    sizes = [len(SliceViewer(noise, levels=levels)._html) for levels in (256, 64)]
+    assert sizes[1] < 0.85 * sizes[0]
+
+
+@given(st.tuples(*[st.integers(1, 700)] * 3), st.tuples(*[st.floats(0.3, 6)] * 3))
+def test_any_shape_is_thinned_until_it_fits_and_no_further_than_needed(shape, spacing):
+    stride = stride_for(shape, spacing)
+    kept = [-(-n // s) for n, s in zip(shape, stride, strict=True)]
+    assert np.prod(kept, dtype=float) <= MAX_VOXELS
+    assert all(1 <= s <= n for s, n in zip(stride, shape, strict=True))
+    assert stride == (1, 1, 1) or np.prod(kept, dtype=float) > MAX_VOXELS / 4
+
+
+def test_a_volume_too_big_for_a_page_is_thinned_and_says_how():
+    image = np.broadcast_to(np.arange(512, dtype=np.int16), (40, 256, 512))
+    shown = SliceViewer(image, image > 100, spacing=(5.0, 0.7, 0.7))
+    assert "40 x 256 x 512" in shown.notes[0]
+    meta, stride = meta_of(shown), shown.stride
+    assert meta["shape"][0] == 40  # no slice is dropped while the plane is the finer one
+    assert meta["spacing"] == [s * t for s, t in zip((5.0, 0.7, 0.7), stride, strict=True)]
+    data = np.frombuffer(zlib.decompress(base64.b64decode(meta["data"])), np.uint8).reshape(2, *meta["shape"])
+    assert np.array_equal(data[1], image[:: stride[0], :: stride[1], :: stride[2]] > 100)
+
+
+# ---- the still picture, which stands where no script runs
+
+
+def panels_of(shown: SliceViewer, width: int) -> list[np.ndarray]:
+    return [panel.astype(int) for panel in shown._panels(width)]
+
+
+def test_the_image_is_the_windowed_slice_of_a_ras_volume_as_a_radiologist_sees_it():
+    image = volume()
+    [picture] = panels_of(SliceViewer(image, window=(-140, 260), spacing=(5, 1, 0.5)), 30)
+    assert picture.shape == (48, 30, 3)  # three pixels a column, twice as high
+    expected = np.clip((image[3, ::-1, ::-1] + 140) / 400, 0, 1) * 255
+    assert np.abs(picture[3::6, 1::3] - expected[..., None]).max() <= 1.6
+    for plain in (SliceViewer(image[3], window=(-140, 260)), SliceViewer(image[3:4], radiological=False)):
+        [picture] = panels_of(plain, 10)
+        low, high = meta_of(plain)["low"], meta_of(plain)["high"]
+        assert np.abs(picture[..., 0] - np.clip((image[3] - low) / (high - low), 0, 1) * 255).max() <= 2
+
+
+def test_contours_run_beside_their_masks_and_leave_the_rim_in_sight():
+    mask = box()
+    shown = SliceViewer(np.zeros(SHAPE), {"truth": mask, "found": np.roll(mask, -2, 2)})
+    image, truth, found = panels_of(shown, 100)  # 10 pixels a voxel, the whole slice
+    inside = np.kron(mask[2, ::-1, ::-1], np.ones((10, 10))) > 0
+    around = ndimage.binary_dilation(inside, np.ones((3, 3)), iterations=THICK) & ~inside
+    assert np.array_equal((truth == rgb(REFERENCE_COLOR)).all(axis=-1), around)
+    assert np.array_equal(truth[inside], image[inside])
+    assert has_colour(found, REFERENCE_COLOR)
+    assert has_colour(found, PREDICTION_COLOR)
+    assert not has_colour(truth, PREDICTION_COLOR)
+
+
+def test_of_two_labels_the_inner_ones_rim_stays_in_sight_too():
+    mask = box(label=1)
+    mask[2, 3:5, 5:7] = 2
+    image, picture = panels_of(SliceViewer(volume(), mask), 100)
+    lesion = np.kron(mask[2, ::-1, ::-1] == 2, np.ones((10, 10))) > 0
+    assert np.array_equal(picture[lesion], image[lesion])
+    for label in (1, 2):
+        assert has_colour(picture, LABEL_COLORS[label])
+
+
+def test_a_map_has_matplotlibs_colours_and_leaves_zero_clear():
+    phi = np.zeros(SHAPE, np.float32)
+    phi[3, 2:6, 3:8] = np.linspace(0.05, 1, 20).reshape(4, 5)
+    image, heat = panels_of(SliceViewer(volume(), heat={"NI-DM": phi}, radiological=False), 10)
+    expected = matplotlib.colormaps["viridis"](phi[3], bytes=True)[..., :3].astype(int)
+    assert np.abs(heat - expected)[phi[3] > 0].max() <= 4  # 256 levels of the map on 256 colours
+    assert np.array_equal(heat[phi[3] == 0], image[phi[3] == 0])
+
+
+def test_an_output_has_a_page_a_picture_and_a_text_without_addresses():
+    bundles = [SliceViewer(volume(), {"m": box()})._repr_mimebundle_() for _ in range(2)]
+    assert bundles[0] == bundles[1]
+    page, picture, text = (bundles[0][kind] for kind in ("text/html", "image/png", "text/plain"))
+    assert " at 0x" not in text
+    assert Image.open(io.BytesIO(picture)).size > (20, 20)
+    inside = re.search(r'<img src="data:image/png;base64,([^"]+)" alt="[^"]{20,}"', page)
+    assert base64.b64decode(inside[1]) == picture
+    assert "http" not in page.replace(inside[1], "")
+
+
+def test_names_from_outside_are_escaped():
+    evil = '</script><img src=x onerror="alert(1)">'
+    page = SliceViewer(volume(), {evil: box()}, {evil: box()}, title=evil, unit=evil)._html
+    assert "<img src=x" not in page
+    assert page.count("<script") == page.count("</script>") == 2
+
+
+# ---- input that does not fit
+
+
+def nan_at(array: np.ndarray, *places: tuple[int, ...]) -> np.ndarray:
+    array = array.astype(float)
+    for place in places:
+        array[place] = np.nan
+    return array
+
+
+def strange_labels() -> np.ndarray:
+    mask = box(label=9).astype(np.int32)
+    mask[2, 2, 3] = -4
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "panels"),
+    [
+        ({"overlays": {"good": box(), "bad": box((6, 8, 12))}}, "'bad' is left out: its shape is 6 x 8 x 12", 2),
+        ({"heat": {"number": 3.0}}, "its shape is that of a number", 1),
+        ({"overlays": {"nothing": np.zeros(SHAPE, bool)}}, "'nothing' is empty", 2),
+        ({"volume": nan_at(volume(), (2, 0, 0), (2, 0, 1))}, "2 voxels of 'image' are NaN", 1),
+        ({"heat": {"phi": nan_at(box(), (2, 7))}}, "10 voxels of 'phi' are NaN", 2),
+        ({"overlays": {"m": nan_at(box(), (0,))}}, "holds NaN or infinity: taken as background", 2),
+        ({"overlays": {"p": box() * 0.7}}, "holds fractions: its contour runs where it reaches 0.5", 2),
+        ({"overlays": {"organs": strange_labels()}}, "without a colour of their own (-4, 9)", 2),
+        ({"volume": np.full(SHAPE, 7, np.int16)}, "Every voxel of the volume is 7.", 1),
+        ({"volume": np.full(SHAPE, np.nan)}, "480 voxels of 'image' are NaN", 1),
+        ({"volume": volume() / 1000, "window": (-140, 260)}, "the whole range is shown", 1),
+        ({"volume": torch.from_numpy(np.stack([volume(), -volume()]))[:, None]}, "5 dimensions", 1),
+    ],
+)
+def test_what_cannot_be_shown_as_it_is_is_said_and_the_rest_is_shown(arguments, said, panels):
+    shown = SliceViewer(**{"volume": volume(), **arguments})
+    assert any(said in note for note in shown.notes), shown.notes
+    assert all(note in shown._caption().replace("&#x27;", "'") for note in shown.notes)
+    assert len(panels_of(shown, 20)) == len(shown.panel_names) == panels
+    meta = meta_of(shown)
+    assert np.isfinite([meta["low"], meta["high"], meta["image"]["low"], meta["image"]["high"]]).all()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        box() * 0.7,
+        nan_at(box(), (0, 0, 0)),
+        torch.from_numpy(box()).bfloat16().requires_grad_(),
+        torch.from_numpy(box()).to(torch.uint16),
+        box().astype(">i4"),
+        box().tolist(),
+        [box()],
+    ],
+)
+def test_a_mask_of_any_type_is_the_mask(mask):
+    assert np.array_equal(SliceViewer(volume(), mask)._masks[0].codes, box())
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_a_slice_and_a_list_of_masks_is_several():
+    assert SliceViewer(np.matrix(volume()[0]), np.matrix(box()[2])).shape == (1, 8, 10)
+    assert SliceViewer(volume(), [box(), box()], (box(),)).panel_names == ["image", "mask 1", "mask 2", "map 1"]
+
+
+@pytest.mark.parametrize("values", [2.0**127, 1e300, 1e-42, 1e-320])
+def test_huge_and_tiny_values_keep_their_contrast(values):
+    shown = SliceViewer(np.linspace(-1, 1, 480).reshape(SHAPE) * values, heat=box() * abs(values))
+    assert len(np.unique(shown._image.values.codes)) == 256
+    assert json.loads(json.dumps(meta_of(shown), allow_nan=False))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"volume": np.zeros(5)}, "shape (5,) cannot be shown"),
+        ({"volume": np.zeros((0, 4, 4))}, "cannot be shown"),
+        ({"volume": np.array([["a"]])}, "give a NumPy array"),
+        ({"volume": None}, "give a NumPy array"),
+        ({"volume": "scan.nii.gz"}, "The volume is a str"),
+        ({"volume": np.ma.masked_array(volume(), mask=box())}, "masked array"),
+        ({"volume": nibabel.Nifti1Image(volume(), np.eye(4))}, "nibabel image"),
+        ({"overlays": np.ma.masked_array(box(), mask=box())}, "The mask is a masked array"),
+        ({"spacing": (1, 1)}, "spacing"),
+        ({"spacing": 1.0}, "spacing"),
+        ({"spacing": (1, np.nan, 1)}, "spacing"),
+        ({"window": (260, -140)}, "window"),
+        ({"window": (np.nan, 400)}, "window"),
+        ({"window": 400}, "window"),
+        ({"window": "liver"}, "window"),
+        ({"levels": 1}, "levels"),
+        ({"levels": 300}, "levels"),
+        ({"levels": None}, "levels"),
+        ({"heat_range": (1, 1)}, "heat_range"),
+        ({"heat_range": ("low", "high")}, "heat_range"),
+    ],
+)
+def test_what_cannot_be_shown_at_all_is_an_input_error(arguments, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        SliceViewer(**{"volume": volume(), **arguments})
+
+
+def test_images_of_other_libraries_get_a_sentence_at_once():
+    sitk, torchio = pytest.importorskip("SimpleITK"), pytest.importorskip("torchio")
+    with pytest.raises(InputError, match="GetArrayFromImage"):
+        SliceViewer(sitk.GetImageFromArray(np.zeros((64, 64, 64), np.float32)))
+    label_map = torchio.LabelMap(tensor=torch.ones(1, *SHAPE))
+    for arguments in ((label_map,), (volume(), label_map), (volume(), {"m": label_map})):
+        with pytest.raises(InputError, match="TorchIO image"):
+            SliceViewer(*arguments)
