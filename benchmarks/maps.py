@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from benchmarks.scans import SCAN, batch_of_masks, lesions, liver
-from benchmarks.timing import Call, Row, compared, exponent, installed, largest_difference, timed
+from benchmarks.timing import Call, Row, compared, installed, largest_difference
 from lrnet_edu import distance_map
 
 FULL = np.ones((3, 3, 3), bool)
@@ -51,10 +51,9 @@ def with_monai() -> Transform | None:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Whole scans, training batches, growth."""
+    """Whole scans, then training batches."""
     yield from scan_rows((32, 96, 96) if quick else SCAN)
     yield from batch_rows(quick)
-    yield from growth_rows(quick)
 
 
 def scan_rows(shape: tuple[int, int, int]) -> Iterator[Row]:
@@ -90,18 +89,3 @@ def batch_rows(quick: bool) -> Iterator[Row]:
             tolerance=1e-5,
         )
         yield row.aim({"scipy": 1, "edt": 1})
-
-
-def growth_rows(quick: bool) -> Iterator[Row]:
-    edges = (32, 40, 48, 64) if quick else (96, 144, 216, 324)
-    cubes = [lesions((edge,) * 3, 30) for edge in edges]
-    for kind in ("NI-DM", "SNI-DM"):
-        seconds = [timed(lambda mask=mask, kind=kind: distance_map(mask, kind), 3)[1] for mask in cubes]
-        steps = ", ".join(f"{edge}^3" for edge in edges)
-        yield Row(f"{kind}, growth with the voxels ({steps}, 30 lesions)", exponent([e**3 for e in edges], seconds),
-                  unit="exponent").limit(1.1)  # fmt: skip
-    numbers = (10, 30, 100, 300)
-    masks = [lesions((32, 96, 96) if quick else (128, 256, 256), number) for number in numbers]
-    seconds = [timed(lambda mask=mask: distance_map(mask), 3)[1] for mask in masks]
-    yield Row("NI-DM, growth with the lesions (10, 30, 100, 300)", exponent(numbers, seconds),
-              unit="exponent").limit(1)  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.scans import SPACING, lesions, liver, predicted
-from benchmarks.timing import Row, compared, exponent, installed, timed
+from benchmarks.timing import Row, compared, installed
 from lrnet_edu import CaseScores, case_scores, challenge_scores
 
 PLAIN = Path(__file__).parents[1] / "tests" / "plain_challenge.py"
@@ -86,7 +86,7 @@ def apart(ours: CaseScores, theirs: Scores) -> float:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The criteria, the challenge, growth."""
+    """The criteria, then the challenge."""
     shape = (24, 64, 64) if quick else (128, 512, 512)
     name = " x ".join(map(str, shape[::-1]))
     wholes = {
@@ -107,7 +107,6 @@ def rows(quick: bool) -> Iterator[Row]:
         )
         yield row.aim({"surface-distance": 1, "MONAI": 1, "medpy": 20})
     yield from challenge_rows(quick)
-    yield from growth_rows(quick)
 
 
 def labels(shape: tuple[int, int, int], number: int) -> Pair:
@@ -134,13 +133,3 @@ def challenge_rows(quick: bool) -> Iterator[Row]:
     yield compared(f"challenge, {' x '.join(map(str, shape[::-1]))}, 20 lesions", lambda: challenge_scores([case]),
                    {"written plainly": lambda: plain([case])}, difference=difference, tolerance=1e-4).aim(
                        {"written plainly": 10})  # fmt: skip
-
-
-def growth_rows(quick: bool) -> Iterator[Row]:
-    edges = (32, 40, 48, 64) if quick else (96, 144, 216, 324)
-    for content in ("30 lesions", "a whole liver"):
-        masks = [lesions((edge,) * 3, 30) if "lesions" in content else liver((edge,) * 3) for edge in edges]
-        pairs = [(predicted(mask), mask) for mask in masks]
-        seconds = [timed(lambda p=p, r=r: case_scores(p, r, SPACING), 3)[1] for p, r in pairs]
-        yield Row(f"seven criteria, {content}, growth with the voxels ({', '.join(f'{e}^3' for e in edges)})",
-                  exponent([e**3 for e in edges], seconds), unit="exponent").limit(1.1)  # fmt: skip

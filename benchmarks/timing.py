@@ -1,4 +1,4 @@
-"""What every benchmark shares: a row of the table, a fair clock, an exponent of growth."""
+"""What every benchmark shares: a row of the table, a fair clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,8 +137,3 @@ def in_turns(calls: Mapping[str, Call], turns: int = 5) -> dict[str, float]:
 def largest_difference(a: Any, b: Any) -> float:
     """Of two arrays, plane by plane."""
     return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in zip(a, b, strict=True))
-
-
-def exponent(amounts: Sequence[float], seconds: Sequence[float]) -> float:
-    """b of seconds = a * amount ^ b, fitted to the logarithms."""
-    return float(np.polyfit(np.log(amounts), np.log(seconds), 1)[0])
