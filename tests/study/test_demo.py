@@ -1,80 +1,82 @@
-"""The demo at its small size: every stage runs, and leaves what it promises."""
+"""The demo's own parts. Its trainings are those of every run, and CI runs the whole command."""
 
 from __future__ import annotations
 
 import csv
-import math
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scans import checkpoint, lits, mask, store
 
 from lrnet_edu.commands.evaluate import evaluate_folders
-from lrnet_edu.commands.predict import predict_files
-from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.config import FAST, Config
+from lrnet_edu.data.study import open_study
 from lrnet_edu.methods import METHODS
-from lrnet_edu.study.demo import COLUMNS, DEMO_METHODS, LABEL, run_demo
+from lrnet_edu.study import demo
+from lrnet_edu.study.demo import (
+    DEMO_METHODS,
+    LABEL,
+    MethodResult,
+    demo_config,
+    results_as_csv,
+    results_as_text,
+    run_demo,
+)
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.run_folder import State
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[MethodResult, Path, Path]:
+    """What an untrained M-Net finds in a folder's test cases, one without a lesion; its run, and the folder."""
     folder = tmp_path_factory.mktemp("demo")
+    scans, run = (
+        lits(folder / "scans", range(8), label=2),
+        checkpoint(folder / "run" / "best.safetensors", LABEL).parent,
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRNET_EDU_FAST", "1")
         patch.setenv("LRNET_EDU_CACHE", str(folder / "cache"))
-        run_demo(folder / "out")
-    return folder / "out"
+        study = open_study(scans, Config(**{**FAST, "label": LABEL}))
+        empty = study.cases[study.split["test"][0]].mask
+        assert empty is not None
+        store(empty, mask(label=1))
+        study = open_study(scans, Config(**{**FAST, "label": LABEL}))
+        return demo.tested("M-Net + Dice", State(), study, run), run, scans
 
 
-def rows_of(demo: Path) -> list[dict[str, str]]:
-    with (demo / "results.csv").open() as file:
-        return list(csv.DictReader(file))
+def test_the_table_says_what_evaluate_says_of_the_predictions_written(result: tuple[MethodResult, Path, Path]) -> None:
+    found, run, scans = result
+    [[healthy, voxels]] = found.false_voxels.items()
+    scores = evaluate_folders(run / "predictions", scans, label=LABEL)
+    by_name = {case["case"].replace("segmentation", "volume"): case for case in scores["cases"]}
+    assert set(by_name) == set(found.predictions)
+    with_lesion = [case for name, case in by_name.items() if name != healthy]
+    assert found.table.mean["DC"] == pytest.approx(np.mean([case["dice"] for case in with_lesion]))
+    assert found.table.mean["ASSD"] == pytest.approx(np.mean([case["assd"] for case in with_lesion]))
+    assert voxels == np.count_nonzero(found.predictions[healthy])
 
 
-def test_the_table_has_a_row_for_each_method(demo: Path) -> None:
-    rows = rows_of(demo)
-    assert [row["method"] for row in rows] == ["dice", "mapdice", "dice+lrnet", "mapdice+lrnet"]
-    assert list(rows[0]) == ["method", *COLUMNS]
+def test_the_csv_and_the_text_hold_these_numbers(result: tuple[MethodResult, Path, Path]) -> None:
+    found = result[0]
+    missed = replace(found, title="Missed", table=replace(found.table, mean=dict.fromkeys(found.table.mean, np.nan)))
+    lines = list(csv.reader(io.StringIO(results_as_csv({"dice": found, "mapdice": missed}))))
+    assert lines[0] == ["method", "DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD"]
+    assert lines[1][0] == "dice"
+    assert float(lines[1][1]) == pytest.approx(found.table.mean["DC"], abs=1e-4)
+    assert lines[2] == ["mapdice"] + [""] * 7
+    text = results_as_text([found, missed])
+    assert f"{found.table.mean['ASSD']:.2f}" in text
+    [[healthy, voxels]] = found.false_voxels.items()
+    assert f"{healthy} has no lesion; lesion voxels found there: M-Net + Dice {voxels}, Missed {voxels}." in text
 
 
-def test_the_table_says_what_evaluate_says_of_the_cases_with_a_lesion(demo: Path) -> None:
-    """The demo scores the written files; so does the command, over all test cases."""
-    for row in rows_of(demo):
-        scores = evaluate_folders(demo / row["method"] / "predictions", sample_folder(), label=LABEL)
-        with_lesion = [
-            case for case in scores["cases"] if np.any(read_mask(sample_folder() / f"{case['case']}.nii.gz").data == 2)
-        ]
-        assert 0 < len(with_lesion) < len(scores["cases"])
-        assert math.isclose(float(row["DC"]), np.mean([case["dice"] for case in with_lesion]), abs_tol=1e-4)
-
-
-def test_all_methods_take_the_same_steps_and_test_what_no_training_saw(demo: Path) -> None:
-    for method in DEMO_METHODS:
-        last = (demo / method / "log.csv").read_text().splitlines()[-1]
-        assert last.split(",")[0] == (demo / "dice" / "log.csv").read_text().splitlines()[-1].split(",")[0]
-        assert (demo / method / "split.json").read_text() == (demo / "dice" / "split.json").read_text()
-
-
-def test_predict_accepts_its_runs(demo: Path, tmp_path: Path) -> None:
-    scan = sample_folder() / "volume-3.nii.gz"
-    predict_files(demo / "dice+lrnet", scan, tmp_path / "lesions.nii.gz")
-    assert read_mask(tmp_path / "lesions.nii.gz").data.shape == read_image(scan).data.shape
-
-
-def test_the_report_opens_offline_and_names_every_method(demo: Path) -> None:
-    page = (demo / "report.html").read_text("utf-8")
-    assert all(METHODS[method].title in page for method in DEMO_METHODS)
-    assert 'src="http' not in page
-    assert 'href="http' not in page
-
-
-def test_another_seed_does_not_overwrite_it(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRNET_EDU_FAST", "1")
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(demo.parent / "cache"))
-    with pytest.raises(InputError, match="other settings"):
-        run_demo(demo, seed=1)
+def test_every_method_takes_the_same_steps() -> None:
+    configs = [demo_config(method, 0) for method in DEMO_METHODS]
+    assert {replace(config, method="dice") for config in configs} == {replace(configs[0], method="dice")}
+    assert [METHODS[method].uses_lrnet for method in DEMO_METHODS] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("name", ["results.csv", "report.html"])

@@ -12,7 +12,7 @@ import pytest
 from lrnet_edu.lrnet_training import LesionError, LRNetQuality
 from lrnet_edu.metrics import case_scores, score_table
 from lrnet_edu.networks import LRNet, MNet
-from lrnet_edu.study.report import DemoResults, _scores, report_html, write_report
+from lrnet_edu.study.report import DemoResults, report_html, write_report
 from lrnet_edu.support.errors import InputError
 
 HOSTILE = "<script>alert('x')</script>\"&<img src=https://example.org/x.png>"
@@ -65,16 +65,15 @@ def results() -> DemoResults:
         quality=LRNetQuality(0.99, [LesionError(3.0, 0.04), LesionError(16.0, 0.1)]),
         pretraining=rows,
         curves={"M-Net + Dice": rows, HOSTILE: rows},
-        panel=(image, mask, {"M-Net + Dice": shifted, HOSTILE: nothing}, SPACING),
+        predictions={"M-Net + Dice": shifted, HOSTILE: nothing},
         table={
             "M-Net + Dice": score_table([case_scores(found, mask, SPACING) for found in (shifted, nothing)]),
             HOSTILE: score_table([case_scores(nothing, mask, SPACING)] * 2),
         },
-        no_lesion={"M-Net + Dice": 17, HOSTILE: HOSTILE},
+        no_lesion={"M-Net + Dice": 17, HOSTILE: 0},
         facts={"Seed": 0, HOSTILE: HOSTILE},
         seconds={"LR-Net": 41.25, HOSTILE: 1.0},
-        notes=[HOSTILE],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,33 +86,22 @@ def page(html: str) -> Page:
     return Page(html)
 
 
-def test_the_page_is_well_formed_and_small(html: str, page: Page) -> None:
-    assert html.startswith("<!DOCTYPE html>")
+def test_the_page_is_well_formed_and_asks_for_nothing_from_outside(html: str, page: Page) -> None:
     assert page.open == []
-    assert len(html.encode()) < 3_000_000
     assert page.attributes("html") == [{"lang": "en"}]
-    headings = [tag for tag, _ in page.elements if tag in ("h1", "h2", "h3")]
-    assert headings.count("h1") == 1
-    assert headings[0] == "h1"
-
-
-def test_the_page_asks_for_nothing_from_outside(html: str, page: Page) -> None:
+    assert len(html.encode()) < 3_000_000
     for _, attributes in page.elements:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             assert attributes.get(name, "#").startswith(("#", "data:")), attributes
     [policy] = [a["content"] for a in page.attributes("meta") if "http-equiv" in a]
     assert policy.startswith("default-src 'none'")
-    style = html[html.index("<style>") : html.index("</style>")]
-    assert "url(" not in style
-    assert "@import" not in style
     written_here = html.replace("https://example.org/x.png", "")  # from the hostile name, escaped
-    assert not re.search(r"https?:|//[a-z]", re.sub(r"base64,[^\"]*", "", written_here))
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", written_here))
 
 
 def test_names_are_escaped(html: str, page: Page) -> None:
     assert page.attributes("script") == []
     assert "<script" not in html
-    assert all("example.org" not in image["src"] for image in page.attributes("img"))
     rows = [row for row in page.rows if row[0] == HOSTILE]
     assert len(rows) == 3  # scores, facts, seconds
     assert rows[1] == [HOSTILE, HOSTILE]
@@ -121,26 +109,17 @@ def test_names_are_escaped(html: str, page: Page) -> None:
 
 def test_every_figure_is_inside_and_described(page: Page) -> None:
     images = page.attributes("img")
-    assert len(images) == 5
-    for image in images:
-        assert image["src"].startswith("data:image/png;base64,iVBORw0KGgo")
-        assert len(image["alt"]) > 40
-    assert len({image["alt"] for image in images}) == 5
+    assert all(image["src"].startswith("data:image/png;base64,iVBORw0KGgo") for image in images)
+    assert all(len(image["alt"]) > 40 for image in images)
     of_the_paper = [image["alt"][:6] for image in images if image["alt"].startswith("Fig. ")]
     assert of_the_paper == ["Fig. 1", "Fig. 2", "Fig. 3"]
 
 
-def test_every_link_leads_to_a_section(page: Page) -> None:
+def test_links_lead_to_sections_and_wide_content_scrolls_by_keyboard(page: Page) -> None:
     targets = [attributes["id"] for attributes in page.attributes("section")]
-    assert len(set(targets)) == len(targets)
     assert [link["href"] for link in page.attributes("a")] == [f"#{target}" for target in targets]
-
-
-def test_light_and_dark_narrow_and_wide(html: str, page: Page) -> None:
-    assert "prefers-color-scheme: dark" in html
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.attributes("meta")
     scrollable = [a for tag, a in page.elements if a.get("class") in ("card", "wide")]
-    assert len(scrollable) == 5 + 3
+    assert len(scrollable) == len(page.attributes("img")) + len(page.attributes("table"))
     assert all(attributes["tabindex"] == "0" for attributes in scrollable)
 
 
@@ -151,35 +130,24 @@ def test_the_table_says_what_the_scores_say(page: Page) -> None:
         "ASSD ↓|mm", "MSD ↓|mm", "RMSD ↓|mm", "Healthy cases ↓|false voxels",
     ]  # fmt: skip
     mean = results().table["M-Net + Dice"].mean
-    assert first[0] == "M-Net + Dice"
-    assert first[1:4] == [f"{mean['DC']:.3f}", f"{mean['DG']:.3f}", f"{mean['VOE']:.3f}"]
+    assert first[:4] == ["M-Net + Dice", f"{mean['DC']:.3f}", f"{mean['DG']:.3f}", f"{mean['VOE']:.3f}"]
     assert first[4] == f"−{-mean['RVD']:.3f}"
     assert first[6] == f"{mean['ASSD']:.2f}|1 undefined"  # the missed lesion does not vanish from the mean
     assert first[9] == "17"
-    assert missed[1] == "0.000"
     assert missed[6:9] == ["–|2 undefined"] * 3
-    assert all(len(row) == len(head) for row in (first, missed))
-
-
-def test_a_surplus_of_volume_has_its_sign_and_no_healthy_cases_no_column() -> None:
-    whole, part = np.ones((3, 4, 4), bool), np.zeros((3, 4, 4), bool)
-    part[1, 1:3, 1:3] = True
-    page = Page(_scores({"M-Net + Dice": score_table([case_scores(whole, part, SPACING)])}, {}))
-    assert page.rows[1][4] == "+11.000"
-    assert len(page.rows[0]) == len(page.rows[1]) == 9
+    assert len(missed) == len(head)
 
 
 def test_what_was_run_is_listed_with_its_total(page: Page) -> None:
     assert ["Seed", "0"] in page.rows
-    assert ["LR-Net", "41.2"] in page.rows
     assert ["Total", "42.2"] in page.rows
 
 
-def test_write_report_writes_that_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_report_writes_that_page_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lrnet_edu.study.report.report_html", lambda _: "φ")
     write_report(tmp_path / "new" / "report.html", results())
-    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == "φ"
+    assert (tmp_path / "new" / "report.html").read_text("utf-8") == "φ"
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         write_report(tmp_path / "folder", results())
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "new"]  # nothing half-written
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "new"]
