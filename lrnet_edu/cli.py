@@ -262,7 +262,6 @@ def train(
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run
     from lrnet_edu.support.devices import choose_device
-    from lrnet_edu.support.parallel import first_process_first, local_device, process_group, rank
     from lrnet_edu.support.run_folder import TensorBoardLog, check_run
 
     config = preset_config(
@@ -278,25 +277,25 @@ def train(
             "with an LR-Net, such as dice+lrnet."
         )
     _check_place(out)
-    place = choose_device(local_device(device))
-    say: Callable[[str], None] = typer.echo if rank() == 0 else lambda text: None
+    choose_device(device)
     check_run(out, resume=resume)
     if resume:
-        _say_where_it_goes_on(out, config, say)
+        _say_where_it_goes_on(out, config, typer.echo)
     log = TensorBoardLog(out) if tensorboard else None
     if METHODS[method].uses_lrnet:
         lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
-    with process_group(place):
-        study = first_process_first(lambda: open_study(data, config, split=split))
-        say(study.describe())
-        if rank() == 0 and cropped_around(data, label):
-            say("The object lies in the very middle of every scan, so that its place gives it away; lrnet-edu crop "
-                f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
-        state = train_run(study, config, out, device=str(place), resume=resume, log=log, say=say)
+    study = open_study(data, config, split=split)
+    typer.echo(study.describe())
+    if cropped_around(data, label):
+        typer.echo("The object lies in the very middle of every scan, so that its place gives it away; lrnet-edu crop "
+                   f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
+    state = train_run(study, config, out, device=device, resume=resume, log=log, say=typer.echo)
     if state.converged and state.step < config.steps:
-        say(f"Ended at step {state.step}: the validation loss has stopped falling, and more steps would not help.")
+        typer.echo(
+            f"Ended at step {state.step}: the validation loss has stopped falling, and more steps would not help."
+        )
     follow = _as_typed(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
-    say(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
+    typer.echo(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 
 
 @app.command()

@@ -30,7 +30,6 @@ from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.parallel import processes
 from lrnet_edu.support.run_folder import open_run
 from lrnet_edu.support.voxels import connected_components
 from lrnet_edu.trained import load_lrnet, lrnet_facts
@@ -330,8 +329,6 @@ def pretrain_on(
     split: dict[str, list[str]] | None = None,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
-    if processes() > 1:
-        raise InputError("An LR-Net is too small to share; pretrain it without torchrun.")
     task = pretraining_task(config, draw, held_out)
     with open_run(out, config, resume=resume, more=about or {}, split=split):
         fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")

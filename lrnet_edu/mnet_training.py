@@ -24,8 +24,6 @@ from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
 from lrnet_edu.networks import channels_last
 from lrnet_edu.support.devices import choose_device, enough_memory, reduced_precision
-from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.parallel import processes, rank
 from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, TensorBoardLog, open_run, settings_of_run
 from lrnet_edu.support.symptoms import Unfound, died
@@ -60,9 +58,7 @@ def mnet_task(
         "kinds": method.maps(config), "classes": classes, "patch_size": config.patch_size,
         "batch_size": config.batch_size, "object_share": config.object_share,
     }  # fmt: skip
-    drawn = batches(
-        train, augment=True, seed=[config.seed, 0], length=config.steps, share=(rank(), processes()), **about
-    )
+    drawn = batches(train, augment=True, seed=[config.seed, 0], length=config.steps, **about)
     fixed = PatchBatches(validation, augment=False, seed=[config.seed, 1], length=VALIDATION_BATCHES, **about)
     present = np.array([[len(voxels) > 0 for voxels in case.foreground] for case in validation])  # (cases, classes)
     unfound = Unfound(method.cure_for_background)
@@ -77,7 +73,7 @@ def mnet_task(
             losses = [phases[-1].loss(fixed[i].to(device)).item() for i in range(len(fixed))]
         cases = progress(validation, "Validating", unit="case")
         by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in cases])
-        if rank() == 0 and step > config.warmup and (sentence := unfound.look(by_case, present, step)):
+        if step > config.warmup and (sentence := unfound.look(by_case, present, step)):
             print_above_bar(sentence)
         means = by_case.mean(axis=0)
         per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}
@@ -119,11 +115,6 @@ def train_run(
     """
     check_same_study(study, config)
     folder, place, classes = Path(folder), choose_device(device), len(study.labels)
-    if processes() > config.batch_size:
-        raise InputError(
-            f"{processes()} processes cannot share batches of {config.batch_size} patches; start at most "
-            f"{config.batch_size}."
-        )
     config = replace(config, patch_size=fitted_patch(config.patch_size, study.cached["train"]))
     if resume and (folder / "config.json").exists():
         config = extended(config, settings_of_run(folder))
@@ -135,7 +126,7 @@ def train_run(
     task = mnet_task(config, study.cached["train"], study.cached["validation"], facts, classes, batches)
     logs: list[Callable[[Row], None]] = [
         *([log] if log else []),
-        *([TensorBoardLog(folder)] if tensorboard and rank() == 0 else []),
+        *([TensorBoardLog(folder)] if tensorboard else []),
     ]
     with open_run(folder, config, resume=resume, more=about, split=study.split):
         if say:

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from lrnet_edu.networks import channels_last
 from lrnet_edu.support.checks import check_number, check_whole
 from lrnet_edu.support.devices import enough_memory, ordered_batches, reduced_precision
-from lrnet_edu.support.parallel import data_parallel, rank
 from lrnet_edu.support.progress import print_above_bar
 from lrnet_edu.support.run_folder import CsvLog, State, load_state, save_best, save_state
 from lrnet_edu.support.symptoms import check_finite, never_moved
@@ -129,11 +128,10 @@ def fit(
     )
     state = load_state(folder, task.model, optimizer, plateau) if resume else State()
     csv = CsvLog(folder / "log.csv")
-    loss_of = data_parallel(model, {phase.name: phase.loss for phase in task.phases})
     _, last_phase = task.phase(schedule.steps)
     started, train_losses = time.perf_counter() - state.seconds, []
     with enough_memory(device, f"lower {task.remedy}"), tqdm(
-        total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True, disable=rank() > 0
+        total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True
     ) as bar:  # fmt: skip
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
             if state.converged:
@@ -145,7 +143,7 @@ def fit(
             if phase.fresh_optimizer and state.step == first:
                 optimizer.state.clear()
             with reduced_precision(device):
-                loss = loss_of(phase.name, batch.to(device))
+                loss = phase.loss(batch.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             place = f"step {state.step} (cases {', '.join(batch.cases)})"
@@ -171,7 +169,7 @@ def fit(
             if judge(row, state, last_phase, schedule.convergence_patience if rate is None else None):
                 save_best(folder, task.model, task.kept, task.facts)
             csv(state.rows)
-            if log is not None and rank() == 0:
+            if log is not None:
                 log(row)
             save_state(folder, task.model, task.facts, optimizer, plateau, state)
             bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
@@ -184,7 +182,7 @@ def judge(row: Row, state: State, last_phase: int, patience: int | None) -> bool
     Both count from step ``last_phase`` on; the first validation after it is the best so far, whatever came before.
     """
     state.rows.append(row)
-    if rank() == 0 and (sentence := never_moved(state.rows)):
+    if sentence := never_moved(state.rows):
         print_above_bar(sentence)
     losses = [row["val_loss"] for row in state.rows if row["step"] > last_phase]
     state.converged = patience is not None and bool(losses) and converged(losses, patience)

@@ -55,7 +55,6 @@ class PatchBatches(Dataset[Batch]):
         object_share: share of patches centred on a voxel of a random object (in a random class of the case).
         augment: flips on every axis, a random gain and offset of the intensities.
         length: number of batches.
-        share: (r, n): only the patches r, r + n, r + 2 n ... of each batch, for process r of n.
     """
 
     def __init__(
@@ -70,12 +69,10 @@ class PatchBatches(Dataset[Batch]):
         augment: bool,
         seed: Sequence[int],
         length: int,
-        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
         self.patch_size, self.batch_size = patch_size, batch_size
         self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length
-        self.share = share
         self._opened: dict[CachedCase, OpenCase] = {}  # opened once, since that takes as long as all the rest
 
     def __len__(self) -> int:
@@ -93,8 +90,7 @@ class PatchBatches(Dataset[Batch]):
         return self._opened[case]
 
     def __getitem__(self, index: int) -> Batch:
-        first, processes = self.share
-        rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(first, self.batch_size, processes)]
+        rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(self.batch_size)]
         cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
         patches = [self.patch(self._open(case), rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -14,8 +13,7 @@ Item = TypeVar("Item")
 
 def progress(items: Sequence[Item], title: str, unit: str = "file") -> Iterable[Item]:
     """A progress bar that shows itself only when the work takes longer than a moment."""
-    others = os.environ.get("RANK", "0") != "0"  # of several processes the first one shows it
-    return tqdm(items, title, unit=unit, dynamic_ncols=True, leave=False, delay=1.0, disable=others)
+    return tqdm(items, title, unit=unit, dynamic_ncols=True, leave=False, delay=1.0)
 
 
 def print_above_bar(sentence: str) -> None:

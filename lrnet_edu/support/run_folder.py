@@ -19,7 +19,6 @@ from torch import nn
 from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts, save_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import changed_settings, check_holds_only, folder_lock, read_json, write_atomically
-from lrnet_edu.support.parallel import rank
 from lrnet_edu.support.progress import print_above_bar
 
 
@@ -38,16 +37,13 @@ class State:
 def save_best(folder: Path, model: nn.Module, prefix: str, facts: dict[str, Any]) -> None:
     """Write ``best.safetensors``: the weights under a prefix, which are used afterwards."""
     kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefix)}
-    if rank() == 0:
-        save_checkpoint(folder / "best.safetensors", kept, facts)
+    save_checkpoint(folder / "best.safetensors", kept, facts)
 
 
 def save_state(
     folder: Path, model: nn.Module, facts: dict[str, Any], optimizer: torch.optim.Optimizer, plateau: Any, state: State
 ) -> None:
     """Write ``last.safetensors``: the model, Adam's moments, and everything else as facts."""
-    if rank() > 0:
-        return
     tensors = dict(model.state_dict())
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": tensor for name, tensor in values.items()}
@@ -84,8 +80,6 @@ class CsvLog:
         self.path = path
 
     def __call__(self, rows: list[dict[str, float]]) -> None:
-        if rank() > 0:
-            return
         text = io.StringIO()
         table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -142,9 +136,6 @@ def open_run(
     A run to resume must have been started with the same settings; it may get more steps. What fails before the first
     checkpoint of a new run leaves nothing in the folder: the next attempt needs no other one.
     """
-    if rank() > 0:
-        yield
-        return
     files = {
         "config.json": json.loads(json.dumps({**asdict(config), **more})),
         **({"split.json": split} if split else {}),
