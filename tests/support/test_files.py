@@ -1,0 +1,261 @@
+"""Files whole or not at all, whatever becomes of the disk or the process; folders with one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+
+from lrnet_edu.data import nifti
+from lrnet_edu.support import files
+from lrnet_edu.support.checkpoints import save_checkpoint
+from lrnet_edu.support.errors import InputError, check_each
+from lrnet_edu.support.files import (
+    check_holds_only,
+    check_writable,
+    folder_lock,
+    read_json,
+    shortened,
+    write_atomically,
+)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+# ---- words and JSON ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])  # Windows' editors and PowerShell write these
+def test_json_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_text('{"name": "µ"}', encoding)
+    assert read_json(tmp_path / "a.json") == {"name": "µ"}
+    (tmp_path / "a.json").write_bytes(b"\xc3\x28")
+    with pytest.raises(ValueError, match=r"utf|JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_names_in_a_sentence_are_few_short_and_in_one_line() -> None:
+    assert shortened(["a", 3, None]) == "a, 3, None"
+    assert shortened([f"case-{n}" for n in range(7)]) == "case-0, case-1, case-2, case-3, case-4 and 2 more"
+    assert shortened(["a\nb", "x" * 500]) == f"'a\\nb', {'x' * 60}"
+
+
+def test_all_bad_files_are_told_together() -> None:
+    def check(number: int) -> None:
+        if number % 2:
+            raise InputError(f"file {number} is bad: mend it.")
+
+    check_each(check, [0, 2, 4])
+    with pytest.raises(InputError, match=r"^file 1 is bad: mend it\.$"):
+        check_each(check, [0, 1])
+    with pytest.raises(InputError, match=r"^6 cannot be used: file 1 .*; file 9 is bad: mend it; and 1 more\.$"):
+        check_each(check, range(12))
+
+
+# ---- folders ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="Nothing can be written to"):
+        check_writable(tmp_path / "new" / "run")
+
+
+def test_places_for_outputs(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "run")
+    assert contents(tmp_path) == {}  # it only looks
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"thesis\.tex is a file"):
+        check_writable(tmp_path / "thesis.tex" / "run")
+    check_holds_only(tmp_path / "missing")
+    check_holds_only(tmp_path, ["thesis.tex"])
+    (tmp_path / ".DS_Store").touch()
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.tex\); name a new or an empty folder"):
+        check_holds_only(tmp_path)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lrnet_edu.support.files import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "mine\n"
+        with pytest.raises(InputError, match="Another process is writing to"), folder_lock(tmp_path):
+            pass
+        holder.kill()
+    with folder_lock(tmp_path):
+        pass
+    assert contents(tmp_path) == {}
+
+
+CONTENDER = """
+import sys, time
+from pathlib import Path
+from lrnet_edu.support.files import InputError, folder_lock
+folder, held, shared = Path(sys.argv[1]), 0, 0
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        with folder_lock(folder, "a"):
+            held += 1
+            try:
+                (folder / "held").touch(exist_ok=False)
+                (folder / "held").unlink()
+            except OSError:
+                shared += 1
+    except InputError:
+        pass
+print(held, shared)
+"""
+
+
+def test_a_lock_whose_file_comes_and_goes_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", CONTENDER, str(tmp_path)]
+    both = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    counts = [[int(number) for number in process.communicate()[0].split()] for process in both]
+    assert sum(held for held, _ in counts) > 50
+    assert [shared for _, shared in counts] == [0, 0]
+
+
+def test_waiting_and_another_file_of_the_folder(tmp_path: Path) -> None:
+    order, holding = [], threading.Event()
+
+    def other() -> None:
+        with folder_lock(tmp_path, "a"):
+            holding.set()
+            time.sleep(0.2)
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    holding.wait()
+    with folder_lock(tmp_path, "b"):
+        assert order == []
+    with folder_lock(tmp_path, "a", wait=True):
+        order.append("this")
+    thread.join()
+    assert order == ["other", "this"]
+
+
+def test_a_network_folder_that_knows_no_locks_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", unknown)
+    with folder_lock(tmp_path / "new"):
+        write_atomically(tmp_path / "new" / "b.json", b"{}")
+    assert contents(tmp_path / "new") == {"b.json": b"{}"}
+
+
+# ---- files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["file/a.json", "file/deeper/a.json", "folder"])
+def test_a_place_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path / place, b"content")
+    assert contents(tmp_path) == {"file": b"mine", "folder": None}
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_file_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    write_atomically(tmp_path / "a.json", b"old")
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises((InputError, KeyboardInterrupt)) as raised:
+        write_atomically(tmp_path / "a.json", b"new")
+    assert isinstance(raised.value, KeyboardInterrupt) or "No space left on device" in str(raised.value)
+    assert contents(tmp_path) == {"a.json": b"old"}
+
+
+@pytest.mark.parametrize(("times", "found"), [(3, b"new"), (math.inf, b"old")])
+def test_a_file_that_another_program_has_open_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: float, found: bytes
+) -> None:
+    """As a virus scanner on Windows has."""
+    rename, refused = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        if len(refused) < times:
+            refused.append(target)
+            raise PermissionError(errno.EACCES, "Access is denied", str(target))
+        rename(source, target)
+
+    write_atomically(tmp_path / "scores.csv", b"old")
+    monkeypatch.setattr("os.replace", replace)
+    monkeypatch.setattr(files, "_PAUSES", (0, 0, 0))
+    try:
+        write_atomically(tmp_path / "scores.csv", b"new")
+    except InputError as error:
+        assert "(Access is denied); close it where it is open" in str(error)  # noqa: PT017
+    assert contents(tmp_path) == {"scores.csv": found}
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let the system refuse to write any file beyond so many bytes, as a full disk does."""
+    resource: Any = pytest.importorskip("resource")  # not on Windows
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def checkpoint(folder: Path, number: int) -> None:
+    save_checkpoint(folder / "last.safetensors", {"a": torch.full((5000,), float(number))}, {"step": number})
+
+
+def volume(folder: Path, number: int) -> None:
+    noise = np.random.default_rng(number).normal(size=(10, 20, 20)).astype(np.float32)
+    nifti.write(folder / "map.nii.gz", noise, np.eye(4))
+    nifti.write(folder / "map.nii", noise, np.eye(4))
+
+
+def log(folder: Path, number: int) -> None:
+    write_atomically(folder / "log.csv", str(number).encode() * 20_000)
+
+
+@pytest.mark.parametrize("write", [checkpoint, volume, log])
+def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path, write: Callable[[Path, int], None]) -> None:
+    write(tmp_path, 1)
+    before = contents(tmp_path)
+    for size in (0, 4096, 4097, 10_000):
+        with files_up_to(size), pytest.raises(InputError, match=r"cannot be written \(File too large\); choose"):
+            write(tmp_path, 2)
+        assert contents(tmp_path) == before
+    write(tmp_path, 2)
+    assert contents(tmp_path).keys() == before.keys()
+    assert contents(tmp_path) != before
