@@ -48,7 +48,7 @@ def test_sarcoma_ct(tmp_path: Path) -> None:
     train = ["train", "--data", data, "--label", "1", "--method", "mapdice+lrnet"]
     printed = command(*train, "--preset", "cpu", "--out", tmp_path / "run", cache=tmp_path)
     assert "HU" in printed
-    assert "cropped or padded at random" in printed  # the tumours lie in the very middle of these crops
+    assert "--random-boxes 1" in printed  # the tumours lie in the very middle of these crops
     assert "Location alone" in printed
     command("predict", tmp_path / "run", data, tmp_path / "out", "--part", "test", cache=tmp_path)
     command("evaluate", tmp_path / "out", data, "--label", "1", "--json", tmp_path / "s.json", cache=tmp_path)
@@ -64,7 +64,7 @@ def test_hippocampus(tmp_path: Path) -> None:
     train = ["train", "--data", data, "--label", "1,2", "--method", "dice+lrnet", "--split", split]
     printed = command(*train, "--out", tmp_path / "run", cache=tmp_path)
     assert "standardised" in printed
-    assert "at random" not in printed
+    assert "random-boxes" not in printed
     command("predict", tmp_path / "run", data, tmp_path / "out", "--part", "test", cache=tmp_path)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.nii.gz" for name in names[4:]]
     command("evaluate", tmp_path / "out", data, "--label", "1,2", "--json", tmp_path / "s.json", cache=tmp_path)

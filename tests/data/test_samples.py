@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from lrnet_edu import InputError
 from lrnet_edu.data import samples
 from lrnet_edu.data.nifti import read_image
+from lrnet_edu.data.phantoms import phantom
 from lrnet_edu.data.samples import sample_folder, sample_mnet
 from lrnet_edu.study.demo import DEMO_METHODS
 from lrnet_edu.trained import load_mnet
 
-CLONE = Path(__file__).parents[1] / "data_samples"
+CLONE = Path(__file__).parents[2] / "data_samples"
 
 
 @pytest.mark.parametrize("method", DEMO_METHODS)
@@ -43,6 +45,7 @@ def test_an_installed_package_writes_the_scans_and_finds_its_mnets(
     (package / "mnets").mkdir(parents=True)
     (package / "mnets" / "dice.safetensors").write_bytes(b"")
     monkeypatch.setattr(samples, "PACKAGE", package)
+    monkeypatch.setattr(phantom, "write_samples", partial(phantom.write_samples, cases=1, first=3))  # takes seconds
     monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
     assert sample_mnet("dice") == package / "mnets" / "dice.safetensors"
     written = sample_folder()
