@@ -62,9 +62,11 @@ class Config(Schedule, DataSettings):
         Schedule.__post_init__(self)
         DataSettings.__post_init__(self)
         output_activation(self.kind, self.activation)  # refuses what does not exist
-        if self.alpha is not None and not 0 <= self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; give a finite number of at least 0.")
-        if METHODS[self.method].uses_lrnet and not 0 <= self.warmup < self.steps:
+        if not isinstance(self.alpha, int | float | None) or not 0 <= (self.alpha or 0) < math.inf:
+            raise InputError(f"alpha is {self.alpha!r}; give a finite number of at least 0.")
+        if self.warmup_steps is not None:
+            check_whole("warmup_steps", self.warmup_steps, least=0)
+        if METHODS[self.method].uses_lrnet and self.warmup >= self.steps:
             raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
         check_whole("seed", self.seed, least=0)
 

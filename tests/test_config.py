@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrnet_edu import losses
-from lrnet_edu.config import PRESETS, Config, PretrainConfig, fast, preset
+from lrnet_edu.config import PRESETS, Config, PretrainConfig, fast, preset, pretrain_config, short_preset
 from lrnet_edu.methods import METHODS
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.training import Schedule
@@ -21,17 +20,20 @@ def full_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def size(config: Config) -> tuple[int, int, int]:
     """Steps, voxels of a patch, features of the widest level: what makes a run long."""
-    z, y, x = config.patch_size
-    return config.steps, z * y * x, max(config.features)
+    return config.steps, int(np.prod(config.patch_size)), max(config.features)
+
+
+def no_larger(small: Config, large: Config) -> bool:
+    return all(a <= b for a, b in zip(size(small), size(large), strict=True))
 
 
 def test_presets_grow_from_laptop_to_paper() -> None:
     cpu, colab, paper = (preset(name) for name in ("cpu", "colab", "paper"))
     assert set(PRESETS) == {"cpu", "colab", "paper"}
-    assert all(
-        a <= b for small, large in ((cpu, colab), (colab, paper)) for a, b in zip(size(small), size(large), strict=True)
-    )
     assert preset() == cpu
+    assert no_larger(short_preset(), cpu)
+    assert no_larger(cpu, colab)
+    assert no_larger(colab, paper)
     assert paper.patch_size == (48, 256, 256)
     assert (paper.features, paper.blocks) == ((8, 16, 32, 64, 128), (2, 2, 3, 3))
     assert all(len(config.blocks) == len(config.features) - 1 for config in (cpu, colab, paper))
@@ -40,9 +42,12 @@ def test_presets_grow_from_laptop_to_paper() -> None:
 
 
 def test_given_settings_win_over_the_preset_and_none_means_not_given() -> None:
-    config = preset("colab", steps=7, seed=0, label="1,2", alpha=None, window=None)
-    assert (config.steps, config.label, config.seed) == (7, "1,2", 0)
-    assert config.patch_size == preset("colab").patch_size
+    for make in (preset, short_preset):
+        config = make("colab", steps=7, seed=0, label="1,2", alpha=None, window=None)
+        assert (config.steps, config.label, config.seed) == (7, "1,2", 0)
+        assert config.patch_size == preset("colab").patch_size
+    assert short_preset(steps=7).steps == 7
+    assert (pretrain_config("O-DM").kind, pretrain_config(seed=3, steps=None)) == ("O-DM", PretrainConfig(seed=3))
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False)])
@@ -50,11 +55,9 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
     monkeypatch.setenv("LRNET_EDU_FAST", value)
     assert fast() is expected
     small = preset("paper", method="mapdice", seed=3)
-    if expected:
-        assert all(a < b for a, b in zip(size(small), size(Config()), strict=True))
-        assert small.steps <= 20
-    else:
-        assert size(small) == size(Config(**PRESETS["paper"]))
+    assert (small.steps <= 20 and no_larger(small, Config())) is expected
+    assert (pretrain_config().steps <= 20) is expected
+    assert (size(small) == size(Config(**PRESETS["paper"]))) is not expected
     assert (small.method, small.seed) == ("mapdice", 3)
     assert preset(steps=5).steps == 5  # what is given still wins
 
@@ -69,57 +72,51 @@ def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: st
         ({"patch_size": (16, 64)}, r"\(z, y, x\)"),
         ({"patch_size": 64}, r"\(z, y, x\)"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
         ({"learning_rate": -1}, "learning_rate is -1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),
-        ({"batch_size": 1.5}, "batch_size is 1.5"),
-        ({"max_voxels": 0}, "max_voxels is 0"),
-        *(({"window": w}, "window is .*pair") for w in ((1,), (250, -200), (5, 5), (float("nan"), 1), ((1, 2), 3))),
         ({"learning_rate": "0.001"}, "learning_rate is '0.001'"),
+        ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),
+        ({"max_voxels": 0}, "max_voxels is 0"),
+        *(
+            ({"window": w}, "window is .*low < high")
+            for w in ((1,), (250, -200), (5, 5), (float("nan"), 1), ((1, 2), 3))
+        ),
+        ({"window": "-30 180"}, "window is '-30 180'"),
         ({"max_gradient_norm": -1.0}, "max_gradient_norm is -1.0"),
         ({"seed": True}, "seed is True"),
         ({"seed": np.int64(3)}, r"seed is np\.int64\(3\); .* int"),
         ({"seed": -1}, "seed is -1; .* at least 0"),
-        ({"window": "-30 180"}, "window is '-30 180'; .* pair"),
-        ({"object_share": 67}, "0 to 1"),
-        ({"label": 2}, '2 of type int is no choice of labels: write one number \\("2"\\)'),
+        *(({"object_share": share}, "0 to 1") for share in (67, "0.5")),
+        ({"label": 2}, "labels: write one number"),
         ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
-        ({"warmup_steps": -1}, "-1 of"),
-        *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"))),
+        *(({"warmup_steps": steps}, "warmup_steps is .*at least 0") for steps in (-1, 1.5, "1")),
+        ({"kind": "NIDM"}, "choose one of O-DM"),
+        ({"activation": "elu"}, "choose one of relu"),
+        *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"), "3")),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], match: str) -> None:
-    with pytest.raises(InputError, match=match):
-        Config(**settings)
-    with pytest.raises(InputError, match=match):
-        preset(**settings)
+    for make in (Config, preset):
+        with pytest.raises(InputError, match=match):
+            make(**settings)
 
 
-def test_schedules_of_every_stage_need_a_step() -> None:
+def test_mistakes_of_other_stages() -> None:
     for make in (Schedule, PretrainConfig, Config):
         with pytest.raises(InputError, match="steps is -1"):
             make(steps=-1)
     with pytest.raises(InputError, match="seed is -1"):
         PretrainConfig(seed=-1)
-
-
-def test_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match="cpu, colab, paper"):
         preset("laptop")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_rows_with_a_light_network_warm_up(method: str) -> None:
-    with_lrnet = METHODS[method].lrnet is not None
+    with_lrnet = METHODS[method].uses_lrnet
     assert with_lrnet == ("lrnet" in method)
     config = Config(method=method, steps=100)
     assert (0 < config.warmup < 50) if with_lrnet else config.warmup == 0
-    chosen = Config(method=method, steps=100, warmup_steps=7)
-    assert chosen.warmup == (7 if with_lrnet else 0)
+    assert Config(method=method, steps=100, warmup_steps=7).warmup == (7 if with_lrnet else 0)
     assert Config(method=method, steps=100, warmup_steps=0).warmup == 0
-
-
-def test_every_row_names_a_loss_that_exists() -> None:
-    for method in METHODS.values():
-        assert method.segmentation_loss is None or hasattr(losses, method.segmentation_loss)
-        assert method.segmentation_loss or method.lrnet or method.rival

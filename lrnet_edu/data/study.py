@@ -40,8 +40,8 @@ class DataSettings:
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
         check_whole("batch_size", self.batch_size, least=1)
         check_whole("max_voxels", self.max_voxels, least=1000)
-        if not 0 <= self.object_share <= 1:
-            raise InputError(f"object_share is {self.object_share}; give a share of the patches, 0 to 1.")
+        if not isinstance(self.object_share, int | float) or not 0 <= self.object_share <= 1:
+            raise InputError(f"object_share is {self.object_share!r}; give a share of the patches, 0 to 1.")
         parse_labels(self.label)
 
 
