@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -30,8 +28,9 @@ from lrnet_edu.data.cases import Case
 from lrnet_edu.data.checks import check_growth, check_pairs, check_scan, doubtful_scale
 from lrnet_edu.data.nifti import read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
-from lrnet_edu.support.errors import InputError, check_each
+from lrnet_edu.support.errors import InputError, raise_together
 from lrnet_edu.support.files import check_writable, first_line, folder_lock, replace
+from lrnet_edu.support.jobs import in_processes
 from lrnet_edu.support.labels import Labels, format_labels
 
 _FORMAT = 2  # raise it when the content of a case's folder changes its meaning
@@ -146,19 +145,13 @@ def cache_cases(
     check_pairs((case.image, case.mask) for case in todo.values() if case.mask)
     _check_labels(cases, places, labels)
     jobs = [(case, settings, labels, place) for place, case in todo.items()]
-    workers = min(len(jobs), _default_workers(todo.values()) if workers is None else workers)
-    with tqdm(desc="Preparing cases", total=len(jobs), unit="case", disable=not jobs) as bar:
-        try:
-            if workers <= 1:
-                check_each(lambda job: bar.update(_cache_case(*job)), jobs)
-            else:
-                spawn = multiprocessing.get_context("spawn")  # a forked torch or ITK may hang
-                with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
-                    futures = [pool.submit(_cache_case, *job) for job in jobs]
-                    check_each(lambda future: bar.update(future.result()), as_completed(futures))
-        except OSError as error:
-            why = f"The cache folder {folder} cannot be written ({first_line(error)})"
-            raise InputError(f"{why}: set LRNET_EDU_CACHE to a folder with room.") from error
+    done = in_processes(_cache_case, jobs, _default_workers(todo.values()) if workers is None else workers)
+    try:
+        bar = tqdm(done, "Preparing cases", total=len(jobs), unit="case", disable=not jobs)
+        raise_together([fault for fault in bar if fault])
+    except OSError as error:
+        why = f"The cache folder {folder} cannot be written ({first_line(error)})"
+        raise InputError(f"{why}: set LRNET_EDU_CACHE to a folder with room.") from error
     return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
 
 
@@ -168,34 +161,28 @@ def _default_workers(cases: Iterable[Case]) -> int:
     return min(os.cpu_count() or 1, 8, 1 + size // 20_000_000)
 
 
-def _start_worker() -> None:
-    import SimpleITK
-    import torch
-
-    torch.set_num_threads(1)
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> int:
-    """Prepare one case into a folder under another name, which is renamed once it is complete; returns 1, for a bar.
+def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> str:
+    """Prepare one case into a folder under another name, which is renamed once it is complete; what is wrong, or "".
 
     Where another process prepares the same case, this one waits for it.
     """
+    partial = place.with_name(f"{place.name}.part")
     with folder_lock(place.parent, place.name, wait=True):
         if place.is_dir():
-            return 1
-        arrays, facts = _prepared(case, settings, labels)
-        partial = place.with_name(f"{place.name}.part")
+            return ""
         try:
+            arrays, facts = _prepared(case, settings, labels)
             shutil.rmtree(partial, ignore_errors=True)  # of a killed process
             partial.mkdir()
             for name, array in arrays.items():
                 _save(partial / f"{name}.npy", array)
             (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
             replace(partial, place)
+        except InputError as error:
+            return str(error)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return 1
+    return ""
 
 
 def _prepared(case: Case, settings: Preprocessing, labels: Labels) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -21,8 +21,13 @@ def check_each(check: Callable[[Any], object], files: Iterable[Any]) -> None:
         try:
             check(file)
         except InputError as error:
-            faults.append(str(error).rstrip("."))
+            faults.append(str(error))
+    raise_together(faults)
+
+
+def raise_together(faults: Sequence[str]) -> None:
+    """One InputError for the sentences of several, if there are any."""
     if faults:
         number = f"{len(faults)} cannot be used: " if len(faults) > 1 else ""
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise InputError(f"{number}{'; '.join(faults[:5])}{more}.")
+        raise InputError(f"{number}{'; '.join(fault.rstrip('.') for fault in faults[:5])}{more}.")

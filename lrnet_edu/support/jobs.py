@@ -20,7 +20,7 @@ def in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], work
         yield from (work(*job) for job in jobs)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_without_bars)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
     try:
         for future in as_completed([pool.submit(work, *job) for job in jobs]):
             yield future.result()
@@ -33,7 +33,9 @@ def in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], work
         pool.shutdown(cancel_futures=True)  # of those that have not begun, if it is stopped
 
 
-def _without_bars() -> None:
+def _start_worker() -> None:
+    """One thread, also for the libraries that are loaded later, and no progress bars."""
+    os.environ.update(OMP_NUM_THREADS="1", ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="1")
     sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
