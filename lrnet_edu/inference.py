@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrnet_edu.support.arrays import plain_array
 from lrnet_edu.support.errors import InputError
 
 BATCH = 2  # windows at a time
@@ -39,7 +40,7 @@ def predict_probabilities(
         InputError: an image of another shape, a patch size or an overlap that cannot be, a network without logits or
             with logits that are NaN.
     """
-    image = np.asarray(image)
+    image = plain_array(image, "image")
     _check(image, patch_size, overlap)
     volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
     taken = next(mnet.parameters(), volume)  # the network's device and type
