@@ -1,4 +1,4 @@
-"""From scores to a table: the numbers are those of plain loops, and the words follow the numbers."""
+"""Tables built from made-up scores: means, comparisons, claims whose outcome is known, and the files that show them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,42 @@ import numpy as np
 import pytest
 
 from lrnet_edu.figures.tables import comparison_figure
-from lrnet_edu.metrics import case_scores
-from lrnet_edu.study.rows import CRITERIA, TABLE_1_ROWS, TABLE_2_ROWS, TABLES, Row
-from lrnet_edu.study.table import as_csv, build_table, outcome, write_table
+from lrnet_edu.losses import DiceLoss
+from lrnet_edu.methods import METHODS, Method
+from lrnet_edu.study.rows import PRINTED, TABLE_1_ROWS, TABLE_2_ROWS, TABLES, Row, Table
+from lrnet_edu.study.table import SHARED_SETTINGS, as_csv, build_table, outcome, write_table
 from lrnet_edu.study.text import as_markdown, claim_in_words, number, probability
 
-FACTS = {"command": "lrnet-edu reproduce ...", "data": "data", "cases": {"train": 9, "validation": 3, "test": 31}}
+FACTS = {"command": "lrnet-edu reproduce", "data": "scans", "cases": {"train": 8, "validation": 2, "test": 3}}
 CASES = 30
-LRNET = {row.key for row in TABLE_2_ROWS if row.method in ("lrnet", "dice+lrnet", "mapdice+lrnet")}
+LRNET = ("lrnet_NI-DM", "dice+lrnet_NI-DM", "mapdice+lrnet_NI-DM")
 
 
 def case(name: str, dice: float, *, voxels: int = 100, found: int = 90, **changes: Any) -> dict[str, Any]:
+    """A record as a run writes it; one small lesion missed, a large one found."""
     return {
-        "case": name, "dice": dice, "voe": 1 - dice / (2 - dice), "rvd": 0.1, "assd": 2.0, "msd": 9.0, "rmsd": 3.0,
+        "case": name, "dice": dice, "voe": 1 - dice, "rvd": -0.1, "assd": 1.0, "msd": 5.0, "rmsd": 2.0,
         "intersection": 50, "prediction_voxels": found, "reference_voxels": voxels,
         "lesions": [{"ml": 0.5, "dice": 0.0}, {"ml": 30.0, "dice": dice}], "false_lesions": [0.1], **changes,
     }  # fmt: skip
 
 
-def record(row: Row, seed: int, dice: Sequence[float], *empty: dict[str, Any]) -> dict[str, Any]:
+MISSED = case("missed", 0.0, found=0, rvd=-1.0, assd=None, msd=None, rmsd=None, intersection=0)
+EMPTY = case("empty", 0.0, voxels=0, rvd=None, assd=None, msd=None, rmsd=None, lesions=[], false_lesions=[1, 2])
+
+
+def record(row: Row, seed: int, dice: Sequence[float], *more: dict[str, Any]) -> dict[str, Any]:
     """What a run of this row would have written."""
-    names = ("label", "steps", "validate_every", "learning_rate", "one_cycle", "features", "blocks", "max_voxels",
-             "patch_size", "batch_size", "object_share", "random_boxes")  # fmt: skip
     return {
         "row": row.key, "seed": seed, "schedule": "9 steps of something", "steps": 9, "best_step": 6,
         "validation_DC": 0.5, "seconds": {"training": 10.0, "test": 1.5}, "device": "a computer",
-        "versions": {"lrnet_edu": "1"}, "config": dict.fromkeys(names, 1),
+        "versions": {"lrnet_edu": "1"}, "config": dict.fromkeys(SHARED_SETTINGS, 1),
         "preprocessing": {"spacing": 1.5, "window": [-200.0, 250.0]},
-        "cases": [*(case(f"volume-{i}", value) for i, value in enumerate(dice)), *empty],
+        "cases": [*(case(f"volume-{i}", value) for i, value in enumerate(dice)), *more],
     }  # fmt: skip
 
 
-def records(
-    rows: Sequence[Row], gains: dict[str, float], *, seeds: int = 3, cases: int = CASES
-) -> list[dict[str, Any]]:
+def records(rows: Sequence[Row], gains: dict[str, float], *, seeds: int = 3, cases: int = CASES) -> list[Any]:
     """Runs whose Dice is that of M-Net + Dice plus the row's gain, with noise of seeds and cases."""
     rng = np.random.default_rng(0)
     base = rng.uniform(0.3, 0.8, cases) + rng.normal(0, 0.03, (seeds, 1))
@@ -55,8 +58,16 @@ def records(
     return [record(row, seed, values[row.key][seed].tolist()) for row in rows for seed in range(seeds)]
 
 
+def build(given: Sequence[Any], name: str = "table2") -> dict[str, Any]:
+    return build_table(name, given, seeds=range(3), facts=FACTS)
+
+
 def table_2(gains: dict[str, float], **sizes: int) -> dict[str, Any]:
-    return build_table("table2", records(TABLE_2_ROWS, gains, **sizes), seeds=range(3), facts=FACTS)
+    return build(records(TABLE_2_ROWS, gains, **sizes))
+
+
+def page_of(result: dict[str, Any]) -> str:
+    return as_markdown(result, picture="a.png", alt="")
 
 
 def outcomes(result: dict[str, Any]) -> dict[str, str]:
@@ -70,101 +81,72 @@ def row_of(result: dict[str, Any], key: str) -> dict[str, Any]:
 # ---- numbers ----------------------------------------------------------------------------------------------------
 
 
-def test_means_and_deviations_over_the_seeds() -> None:
+def test_means_deviations_and_differences_over_the_seeds() -> None:
     given = records(TABLE_2_ROWS, {"wce": 0.1})
-    result = build_table("table2", given[::-1], seeds=range(3), facts=FACTS)  # in any order
+    result = build(given[::-1])  # in any order
     assert [row["row"] for row in result["rows"]] == [row.key for row in TABLE_2_ROWS]
-    for row in result["rows"]:
-        dice = np.array([[c["dice"] for c in one["cases"]] for one in given if one["row"] == row["row"]])
-        assert row["mean"]["DC"] == pytest.approx(dice.mean())
-        assert row["sd"]["DC"] == pytest.approx(dice.mean(1).std(ddof=1))
-        assert row["by_seed"]["DC"] == pytest.approx(dice.mean(1).tolist())
+    dice = {key: np.array([[c["dice"] for c in one["cases"]] for one in given if one["row"] == key])
+            for key in ("dice", "wce")}  # fmt: skip
+    for key, values in dice.items():  # (seeds, cases)
+        row = row_of(result, key)
+        assert row["mean"]["DC"] == pytest.approx(values.mean())
+        assert row["sd"]["DC"] == pytest.approx(values.mean(1).std(ddof=1))
+        assert row["by_seed"]["DC"] == pytest.approx(values.mean(1).tolist())
         assert row["mean"]["DG"] == pytest.approx(2 * 50 / 190)
         assert row["mean"]["abs_RVD"] == pytest.approx(0.1)
-        assert row["paper"] == TABLES["table2"].rows[[r.key for r in TABLE_2_ROWS].index(row["row"])].paper
     gain = row_of(result, "wce")["comparison"]
-    base = np.array([one["cases"][3]["dice"] for one in given if one["row"] == "dice"])
-    wce = np.array([one["cases"][3]["dice"] for one in given if one["row"] == "wce"])
-    assert gain["by_case"][3] == pytest.approx((wce - base).mean())
-    assert (gain["cases"], gain["seeds"]) == (CASES, 3)
+    assert gain["by_case"] == pytest.approx((dice["wce"] - dice["dice"]).mean(0).tolist())
     assert row_of(result, "dice")["comparison"] is None
 
 
 def test_cases_without_an_object_stand_apart() -> None:
     """What was found in them is told, and they change no mean."""
-    empty = case("volume-99", 0.0, voxels=0, rvd=None, assd=None, msd=None, rmsd=None, lesions=[], false_lesions=[1, 2])
-    plain = build_table("table2", [record(TABLE_2_ROWS[0], 0, [0.5, 0.7])], seeds=[0], facts=FACTS)
-    more = build_table("table2", [record(TABLE_2_ROWS[0], 0, [0.5, 0.7], empty)], seeds=[0], facts=FACTS)
-    assert more["rows"][0]["mean"] == plain["rows"][0]["mean"]
-    assert more["rows"][0]["undefined"] == plain["rows"][0]["undefined"]
+    plain, more = (build([record(TABLE_2_ROWS[0], 0, [0.5, 0.7], *empty)]) for empty in ((), (EMPTY,)))
+    for name in ("mean", "undefined", "lesions"):
+        assert more["rows"][0][name] == plain["rows"][0][name]
     assert more["rows"][0]["without_object"] == {"cases": 1, "false_per_case": 2.0}
-    assert more["rows"][0]["lesions"]["false_per_case"] == 1.0
     assert (more["test"]["cases"], more["test"]["with_object"], more["test"]["lesions"]) == (3, 2, 4)
 
 
-def test_a_missed_case_is_counted_and_no_mean_of_nothing_is_written() -> None:
-    missed = case("a", 0.0, found=0, rvd=-1.0, assd=None, msd=None, rmsd=None, intersection=0)
-    given = [record(TABLE_2_ROWS[0], 0, [], missed), record(TABLE_2_ROWS[1], 0, [0.5])]
-    result = build_table("table2", given, seeds=[0], facts=FACTS)
+def test_an_undefined_number_is_counted_and_an_empty_cell() -> None:
+    result = build([record(TABLE_2_ROWS[0], 0, [], MISSED), record(TABLE_2_ROWS[1], 0, [0.5])])
     row = result["rows"][0]
     assert (row["undefined"]["ASSD"], row["mean"]["ASSD"], row["mean"]["DC"]) == (1, None, 0)
     json.dumps(result, allow_nan=False)
-    assert "M-Net + Dice 1." in as_markdown(result, picture="a.png", alt="")
-
-
-def test_real_case_scores_survive_the_way() -> None:
-    """The criteria of a record are those of case_scores, undefined ones included."""
-    reference = np.zeros((6, 6, 6), bool)
-    reference[1:4, 1:4, 1:4] = True
-    scores = case_scores(np.roll(reference, 1, 0), reference, (2, 1, 1))
-    values = {name: getattr(scores, name) for name in ("dice", "voe", "rvd", "assd", "msd", "rmsd")}
-    counts = {name: getattr(scores, name) for name in ("intersection", "prediction_voxels", "reference_voxels")}
-    one = case("a", 0.0) | values | counts
-    mean = build_table("table2", [record(TABLE_2_ROWS[0], 0, [], one)], seeds=[0], facts=FACTS)["rows"][0]["mean"]
-    for name, field in zip(("DC", "VOE", "RVD", "ASSD", "MSD", "RMSD"), values, strict=True):
-        assert mean[name] == pytest.approx(values[field])
+    assert "M-Net + Dice 1." in page_of(result)
+    line = next(csv.DictReader(io.StringIO(as_csv(result))))
+    assert (line["ASSD"], line["DC"], line["DC_sd"], line["verdict"]) == ("", "0.0000", "", "")
 
 
 def test_rows_are_compared_on_the_seeds_that_both_have() -> None:
-    given = [r for r in records(TABLE_2_ROWS, {}) if not (r["row"] == "gds" and r["seed"] == 1)]
-    given = [r for r in given if r["row"] != "wce"]
-    result = build_table("table2", given, seeds=range(3), facts=FACTS)
-    assert row_of(result, "gds")["comparison"]["seeds"] == 2
-    assert [row["row"] for row in result["rows"] if row["row"] == "wce"] == []
+    given = [
+        one for one in records(TABLE_2_ROWS, {}) if (one["row"], one["seed"]) != ("gds", 1) and one["row"] != "wce"
+    ]
+    result = build(given)
     assert result["facts"]["runs"] == "35 of 39"
-    dice = {r["seed"]: np.mean([c["dice"] for c in r["cases"]]) for r in given if r["row"] == "dice"}
-    gds = {r["seed"]: np.mean([c["dice"] for c in r["cases"]]) for r in given if r["row"] == "gds"}
-    expected = np.mean([gds[seed] - dice[seed] for seed in (0, 2)])
-    assert row_of(result, "gds")["comparison"]["difference"] == pytest.approx(expected)
+    dc = {key: {one["seed"]: np.mean([c["dice"] for c in one["cases"]]) for one in given if one["row"] == key}
+          for key in ("dice", "gds")}  # fmt: skip
+    comparison = row_of(result, "gds")["comparison"]
+    assert comparison["seeds"] == 2
+    assert comparison["difference"] == pytest.approx(np.mean([dc["gds"][seed] - dc["dice"][seed] for seed in (0, 2)]))
     assert outcomes(result)["Ahead of the imbalance losses"] in ("not run yet", "failed")
+    assert page_of(result).count("Generalised Dice (2 of 3 seeds)") == 2  # with its criteria, and where it is compared
 
 
 # ---- claims -----------------------------------------------------------------------------------------------------
 
 
 def test_claims_of_a_world_in_which_the_paper_is_right() -> None:
-    gains = {"mapdice": 0.03, "lrnet_NI-DM": 0.06, "dice+lrnet_NI-DM": 0.08, "mapdice+lrnet_NI-DM": 0.12}
-    assert set(outcomes(table_2(gains)).values()) == {"held"}
-    result = table_2(gains)
+    result = table_2({"mapdice": 0.03, LRNET[0]: 0.06, LRNET[1]: 0.08, LRNET[2]: 0.12})
+    assert set(outcomes(result).values()) == {"held"}
     assert all(row_of(result, key)["comparison"]["verdict"] == "better" for key in LRNET)
-    assert "**LR-Net better than M-Net alone: held.**" in as_markdown(result, picture="a.png", alt="")
-
-
-def test_claims_of_a_world_without_any_difference() -> None:
-    result = table_2({})
-    assert set(outcomes(result).values()) == {"not distinguishable with this much data"}
-    assert {row["comparison"]["verdict"] for row in result["rows"] if row["comparison"]} == {"not distinguishable"}
+    assert "**LR-Net better than M-Net alone: held.**" in page_of(result)
 
 
 def test_claims_of_a_world_in_which_the_paper_is_wrong() -> None:
     gains = {"mapdice": -0.05, "lrnet_NI-DM": -0.1, "unfrozen-lrnet_NI-DM": 0.05, "explog": 0.1, "cascaded": 0.05}
     result = table_2(gains)
-    found = outcomes(result)
-    assert found["LR-Net better than M-Net alone"] == "failed"
-    assert found["Frozen better than unfrozen"] == "failed"
-    assert found["MapDice better than Dice"] == "failed"
-    assert found["Ahead of the imbalance losses"] == "failed"
-    assert found["Ahead of both regression rivals"] == "failed"
+    assert set(outcomes(result).values()) == {"failed"}
     words = claim_in_words(next(claim for claim in result["claims"] if claim["claim"].startswith("Frozen")))
     assert words.startswith("- **Frozen better than unfrozen: failed.**")
     assert "M-Net + LR-Net against M-Net + unfrozen LR-Net: −0.1" in words
@@ -173,14 +155,11 @@ def test_claims_of_a_world_in_which_the_paper_is_wrong() -> None:
 
 def test_the_best_map_is_judged_by_the_columns_of_table_1() -> None:
     gains = {row.key: 0.08 * (row.map_name == "NI-DM") - 0.05 * (row.map_name == "O-DM") for row in TABLE_1_ROWS}
-    result = build_table("table1", records(TABLE_1_ROWS, gains), seeds=range(3), facts=FACTS)
+    result = build(records(TABLE_1_ROWS, gains), "table1")
     assert outcomes(result)["NI-DM with ReLU the best map"] == "held"
     claim = next(claim for claim in result["claims"] if claim["claim"].startswith("NI-DM"))
     differences = {pair["pair"].rsplit(" ", 1)[1]: pair["difference"] for pair in claim["pairs"]}
     assert differences == pytest.approx({"O-DM": 0.13, "I-DM": 0.08, "NI-DMs": 0.08, "SNI-DM": 0.08}, abs=0.01)
-    gains |= {row.key: 0.16 for row in TABLE_1_ROWS if row.map_name == "I-DM"}
-    result = build_table("table1", records(TABLE_1_ROWS, gains), seeds=range(3), facts=FACTS)
-    assert outcomes(result)["NI-DM with ReLU the best map"] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -209,16 +188,15 @@ def test_all_files_show_the_same_numbers(tmp_path: Path, name: str, rows: Sequen
     lines = list(csv.DictReader(io.StringIO((tmp_path / f"{name}.csv").read_text())))
     assert [line["row"] for line in lines] == [row.key for row in rows]
     for line, row in zip(lines, result["rows"], strict=True):
-        for criterion in CRITERIA:
-            assert float(line[criterion]) == pytest.approx(row["mean"][criterion], abs=1e-4)
+        assert {key: float(line[key]) for key in PRINTED} == pytest.approx(
+            {key: row["mean"][key] for key in PRINTED}, abs=1e-4
+        )
         assert float(line["DC_paper"]) == row["paper"]["DC"]
         assert (line["verdict"] == "") == (row["row"] == "dice")
-    page = (tmp_path / f"{name}.md").read_text()
-    mapdice = row_of(result, "mapdice")
-    for text in (f"{mapdice['mean']['DC']:.3f} ± {mapdice['sd']['DC']:.3f} ({mapdice['paper']['DC']:.3f})",
-                 "lrnet-edu reproduce", f"![{result['title']}", "under 1 ml (n = 30)", "| 0.00 / 0.000 |",
-                 "9 steps of something", f"Seconds of all runs together: {11.5 * len(rows) * 3:.0f}"):  # fmt: skip
-        assert text in page, text
+    page = (tmp_path / f"{name}.md").read_text("utf-8")
+    for row in result["rows"]:
+        assert f"{row['mean']['DC']:.3f} ± {row['sd']['DC']:.3f} ({row['paper']['DC']:.3f})" in page
+    assert "under 1 ml (n = 30)" in page
     assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     for block in page.split("\n\n"):
         widths = {line.count("|") for line in block.splitlines() if line.startswith("|")}
@@ -227,68 +205,71 @@ def test_all_files_show_the_same_numbers(tmp_path: Path, name: str, rows: Sequen
     assert "None" not in page
 
 
-def test_a_row_that_lacks_seeds_says_so() -> None:
-    result = table_2({})
-    row_of(result, "gds")["seeds"].pop()
-    page = as_markdown(result, picture="a.png", alt="")
-    assert page.count("Generalised Dice (2 of 3 seeds)") == 2  # with its criteria, and where it is compared
-    assert page.count("of 3 seeds)") == 2
+@pytest.mark.parametrize("name", ["table1", "table2", "mine"])
+def test_a_row_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It needs a method and a `Row`, no figure of the paper, no colour and no claim."""
+    monkeypatch.setitem(METHODS, "mine", Method("My loss", DiceLoss))
+    monkeypatch.setitem(METHODS, "mine+lrnet", replace(METHODS["dice+lrnet"], title="M-Net + mine + LR-Net"))
+    design = TABLES.get(name, Table("My table", "", (Row("dice"),)))
+    rows = (*design.rows, Row("mine"), Row("mine+lrnet", kind="O-DM", alpha=5.0))
+    monkeypatch.setitem(TABLES, name, replace(design, rows=rows))
+    result = write_table(tmp_path, name, records(rows, {"mine": 0.2}), seeds=range(3), facts=FACTS)
+    own = row_of(result, "mine")
+    assert (own["title"], own["paper"], own["comparison"]["verdict"]) == ("My loss", {}, "better")
+    page, picture = (tmp_path / f"{name}.md").read_text("utf-8"), comparison_figure(result)
+    for row in (own, row_of(result, "mine+lrnet_O-DM_alpha-5")):
+        assert f"{row['mean']['DC']:.3f} ± {row['sd']['DC']:.3f} (–)" in page
+    assert "My loss +0." in picture.alt
+    assert ("What the paper claims" in page) == bool(design.claims)
 
 
 def test_rounding_leaves_no_minus_and_no_level_of_significance() -> None:
-    assert number(-0.00004, 4, signed=True) == "+0.0000"
+    assert number(-0.00004, "+z.4f") == "+0.0000"
     assert [probability(p) for p in (0.0496, 0.05, 0.0304, 0.0004)] == ["0.0496", "0.050", "0.030", "< 0.001"]
 
 
 def test_a_page_says_when_there_are_too_few_cases() -> None:
-    few = as_markdown(table_2({}, cases=4), picture="a.png", alt="")
+    few = page_of(table_2({}, cases=4))
     assert "cannot call any difference to M-Net + Dice significant" in few
     assert "for 12 comparisons it takes 9" in few
-    assert "cannot call" not in as_markdown(table_2({}), picture="a.png", alt="")
+    plain = table_2({})  # and no difference in it
+    assert "cannot call" not in page_of(plain)
+    assert set(outcomes(plain).values()) == {"not distinguishable with this much data"}
 
 
-def test_an_undefined_number_is_an_empty_cell() -> None:
-    missed = case("a", 0.0, found=0, rvd=-1.0, assd=None, msd=None, rmsd=None)
-    result = build_table("table2", [record(TABLE_2_ROWS[0], 0, [], missed)], seeds=[0], facts=FACTS)
-    line = next(csv.DictReader(io.StringIO(as_csv(result))))
-    assert (line["ASSD"], line["DC"], line["DC_sd"], line["verdict"]) == ("", "0.0000", "", "")
+# ---- the figure -------------------------------------------------------------------------------------------------
 
 
 def test_the_figure_draws_every_comparison() -> None:
     result = table_2({"wce": 0.1, "gds": -0.1})
     figure = comparison_figure(result)
     axes = figure.axes[0]
-    labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert len(labels) == 12
     means = {y: x for line in axes.lines if line.get_marker() == "o"
              for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}  # fmt: skip
-    for y, row in enumerate(row for row in result["rows"] if row["comparison"]):
-        assert means[y] == row["comparison"]["difference"]
-        assert labels[y].startswith(row["title"])
+    compared = [row for row in result["rows"] if row["comparison"]]
+    assert [means[y] for y in range(12)] == [row["comparison"]["difference"] for row in compared]
+    assert [
+        label.get_text().startswith(row["title"]) for label, row in zip(axes.get_yticklabels(), compared, strict=True)
+    ]
     filled = [line for line in axes.lines if line.get_marker() == "o" and line.get_markerfacecolor() != "white"]
     assert len([line for line in filled if len(line.get_xdata())]) == 2
     assert "Better: Weighted cross-entropy +0.1" in figure.alt
     assert "Worse: Generalised Dice -0." in figure.alt
 
 
-@pytest.mark.parametrize(("low", "arrows"), [(-0.9, 1), (-0.3, 0)])
-def test_a_bar_that_leaves_the_picture_ends_in_an_arrow(low: float, arrows: int) -> None:
+@pytest.mark.parametrize(
+    ("low", "seeds", "said"),
+    [(-0.3, 0, []), (-0.3, 2, ["\u25c4 2 seeds"]), (-0.9, 1, ["\u25c4 \u22120.90, 1 seed"])],
+)
+def test_what_leaves_the_picture_is_told(low: float, seeds: int, said: list[str]) -> None:
     result = table_2({"wce": 0.1, "gds": -0.1})
-    comparisons = {row["row"]: row["comparison"] for row in result["rows"]}
-    comparisons["gds"]["low"] = low
-    axes = comparison_figure(result).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["\u25c4 \u22120.90"] * arrows
-    assert axes.get_xlim()[0] < min(c["difference"] for c in comparisons.values() if c)
-
-
-def test_seeds_out_of_the_picture_are_counted() -> None:
-    result = table_2({"wce": 0.1, "gds": -0.1})
-    by_seed = next(row["by_seed"]["DC"] for row in result["rows"] if row["row"] == "gds")
-    for seed, said in enumerate(("\u25c4 1 seed", "\u25c4 2 seeds")):
-        by_seed[seed] -= 1.0
-        assert [text.get_text() for text in comparison_figure(result).axes[0].texts] == [said]
+    row = row_of(result, "gds")
+    row["comparison"]["low"] = low
+    for seed in range(seeds):
+        row["by_seed"]["DC"][seed] -= 1.0
+    assert [text.get_text() for text in comparison_figure(result).axes[0].texts] == said
 
 
 def test_a_figure_of_the_baseline_alone() -> None:
-    result = build_table("table2", [record(TABLE_2_ROWS[0], 0, [0.5, 0.6])], seeds=[0], facts=FACTS)
+    result = build([record(TABLE_2_ROWS[0], 0, [0.5, 0.6])])
     assert "no row to compare" in comparison_figure(result).alt
