@@ -31,7 +31,8 @@ STEPS = 6 if FAST else 240 if GPU else 80  # ... and their length
 import numpy as np
 
 from lrnet_edu.methods import METHODS
-from lrnet_edu.study.rows import CRITERIA, TABLES
+from lrnet_edu.study.rows import PRINTED as CRITERIA
+from lrnet_edu.study.rows import TABLES
 
 rows = TABLES["table2"].rows
 methods = [METHODS[row.method].title for row in rows]
