@@ -26,14 +26,14 @@ from tqdm import tqdm
 
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.checks import check_growth, check_pairs, check_scan, doubtful_scale
-from lrnet_edu.data.nifti import read_image, read_mask, spacing_of
+from lrnet_edu.data.nifti import READERS, read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.support.errors import InputError, raise_together
 from lrnet_edu.support.files import check_writable, first_line, folder_lock, replace
 from lrnet_edu.support.jobs import in_processes
 from lrnet_edu.support.labels import Labels, format_labels
 
-_FORMAT = 2  # raise it when the content of a case's folder changes its meaning
+_FORMAT = 3  # raise it when the content of a case's folder changes its meaning
 
 
 class OpenCase(NamedTuple):
@@ -157,6 +157,8 @@ def cache_cases(
 
 def _default_workers(cases: Iterable[Case]) -> int:
     """A process takes seconds to start, which pays for itself from about 20 MB of compressed images on."""
+    if len(READERS) > 2:  # a new process would not know the reader that was added
+        return 1
     size = sum(case.image.stat().st_size for case in cases)
     return min(os.cpu_count() or 1, 8, 1 + size // 20_000_000)
 
