@@ -1,4 +1,4 @@
-"""One dataclass holds every setting of a run, three presets size it, one table names the methods."""
+"""Every setting of a run in one dataclass, and the presets that size it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class PretrainConfig(Schedule):
     steps: int = 900
     validate_every: int = 450
     learning_rate: float = 4e-3
-    one_cycle: bool = True  # deviation: a plateau's small steps waste most of a minute's training
-    max_gradient_norm: float | None = 0.3  # or single batches kill features of a network with 4 to 8 of them
+    one_cycle: bool = True  # deviation: lowering the rate on plateaus is too slow for a training of a minute
+    max_gradient_norm: float | None = 0.3  # without it, single batches kill some of the 4 to 8 features
     kind: str = "NI-DM"
     activation: str | None = None  # None: section 3.1's for this kind
     seed: int = 0
     cubes: tuple[tuple[int, int], ...] = ((16, 4), (20, 2), (28, 2))  # edge in voxels and number, batches in turn
-    soft: float = 0.0  # share of the cubes blurred and scaled, as an M-Net's uncertain output is
+    soft: float = 0.0  # share of the cubes that are blurred and scaled, like an M-Net's uncertain output
     spatial_dims: int = 3  # 2: squares and slices
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("seed", self.seed, least=0)
-        output_activation(self.kind, self.activation)  # refuses what does not exist
+        output_activation(self.kind, self.activation)  # raises InputError for an unknown kind or activation
 
 
 @dataclass(frozen=True)
 class Config(Schedule, DataSettings):
-    """Everything that decides the training of an M-Net; ``config.json`` of a run holds it word for word."""
+    """Everything that decides the training of an M-Net; a run's ``config.json`` holds it verbatim."""
 
     method: str = "mapdice+lrnet"  # a key of METHODS
     seed: int = 0
@@ -49,7 +49,7 @@ class Config(Schedule, DataSettings):
     activation: str | None = None  # None: section 3.1's for this kind
     alpha: float | None = None  # None: that of the kind of map
     lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
-    warmup_steps: int | None = None  # Dice alone before the LR-Net's term; None: a quarter of the steps
+    warmup_steps: int | None = None  # steps of Dice alone, before the LR-Net's term; None: a quarter
 
     # the M-Net
     start: str | None = None  # a trained M-Net's run folder or checkpoint to go on from; None: fresh weights
@@ -61,7 +61,7 @@ class Config(Schedule, DataSettings):
             raise InputError(f"There is no method {self.method!r}; choose one of {', '.join(METHODS)}.")
         Schedule.__post_init__(self)
         DataSettings.__post_init__(self)
-        output_activation(self.kind, self.activation)  # refuses what does not exist
+        output_activation(self.kind, self.activation)  # raises InputError for an unknown kind or activation
         if not isinstance(self.alpha, int | float | None) or not 0 <= (self.alpha or 0) < math.inf:
             raise InputError(f"alpha is {self.alpha!r}; give a finite number of at least 0.")
         if self.warmup_steps is not None:
@@ -72,7 +72,7 @@ class Config(Schedule, DataSettings):
 
     @property
     def warmup(self) -> int:
-        """Steps of Dice alone before the LR-Net takes part; part of ``steps``, 0 for rows without an LR-Net."""
+        """Steps of Dice alone before the LR-Net's term is added, part of ``steps``; 0 for rows without an LR-Net."""
         if not METHODS[self.method].uses_lrnet:
             return 0
         return self.steps // 4 if self.warmup_steps is None else self.warmup_steps
@@ -101,7 +101,7 @@ FAST: dict[str, Any] = {
 
 
 def fast() -> bool:
-    """True under ``LRNET_EDU_FAST=1``: everything runs at its small size, to see that it runs at all."""
+    """True under ``LRNET_EDU_FAST=1``: everything runs at its small size, to check that it runs at all."""
     return os.environ.get("LRNET_EDU_FAST", "") not in ("", "0")
 
 

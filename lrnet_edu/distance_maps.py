@@ -10,11 +10,11 @@ inwards; M_C is the largest D in C. phi is 1 on the border of every component, w
 
 The printed numerator, "max over C of (D(x) + 1 - D(x))", is a misprint: it would be the constant 1. The text
 beside it ("subtracted by its local maximum distance value plus 1") says what is meant. The paper also
-measures D to "the set of points on the object boundary". Were these the border voxels of the object itself, D
-would be 0 on them and phi above 1, against the stated range [0, 1].
+measures D to "the set of points on the object boundary". If these were the object's own border voxels, D
+would be 0 there and phi would exceed 1, outside the stated range [0, 1].
 
 In millimetres the "+1", the distance of the border layer in unit voxels, becomes m_C, the smallest D in C.
-With unit voxels m_C is 1, so that one formula serves both.
+With unit voxels m_C is 1, so one formula serves both.
 """
 
 from __future__ import annotations
@@ -62,31 +62,31 @@ def distance_map(
     ========  ==================  ====================================================
 
     What lies beyond the image is unknown, neither object nor background: an object cut by the image border
-    has no border layer there. Two masks have no boundary at all. An empty one gives 0 everywhere, and -1 for
+    has no border layer there. Two kinds of mask have no boundary. An empty one gives 0 everywhere, and -1 for
     SNI-DM. A full one is treated as if one layer of background surrounded the image; it has no outside, so
     its SNI-DM is its NI-DM.
 
     Cropping or resampling a mask changes M: crop and resample masks, never maps, and compute the map last.
 
     Args:
-        mask: booleans or numbers; the object is every voxel != 0 (of several labels take one, ``labels == 2``). A
+        mask: booleans or numbers; the object is every voxel != 0 (select one of several labels with ``labels == 2``). A
             NumPy array (H, W) or (D, H, W); or a tensor on any device, also a batch (B, C, H, W) or (B, C, D, H, W),
-            every channel of which is a mask with its own map. The work is done on the CPU.
+            in which every channel is a mask with its own map. The computation runs on the CPU.
         kind: a key of ``kinds.KINDS``.
         spacing: mm per voxel in the order of the axes, (z, y, x) or (y, x); O-DM and I-DM are then in mm.
             None means unit voxels, and maps in voxels: Eq. 1 as it stands. With anisotropic spacing only
             those border voxels reach 1 in NI-DM whose D is m, the others stay below.
         connectivity: which neighbours make one component: 6, 18 or 26 in 3-D, 4 or 8 in 2-D; None means all,
-            26 or 8. It decides M and m only: D always ends at background, never at another component.
-        outside: of SNI-DM, ignored by the others. With D' the distance from a background voxel to the object
+            26 or 8. It affects M and m only: D is always measured to the background, never to another component.
+        outside: for SNI-DM only; the other kinds ignore it. With D' the distance from a background voxel to the object
             and M' and m' its extremes over the background: "distance" (-D' / M') is near 0 beside the object
-            and -1 far away, "inverse" the other way round. The paper says no more than "negative".
+            and -1 far away, "inverse" the other way round. The paper says only "negative".
 
     Returns:
         The map, float32, in the mask's shape: a new array, or a tensor on the mask's device.
 
     Raises:
-        InputError: a mask of another type or shape, without voxels or with NaN; an option that does not fit.
+        InputError: if the mask has the wrong type or shape, has no voxels or holds NaN, or if an option is invalid.
 
     >>> distance_map(np.array([[0, 1, 1, 1, 1, 1, 0]]), "O-DM")
     array([[0., 1., 2., 3., 2., 1., 0.]], dtype=float32)
@@ -110,9 +110,9 @@ def distance_map(
 
 
 def _map_of(mask: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -> np.ndarray:
-    """The map of one mask: the object's part in the box that holds it, and what is outside the object.
+    """The map of one mask: inside the object, computed in its bounding box, and outside it.
 
-    The box is one voxel wider than the object, and what is computed in it is exact: see ``_component_map``.
+    The box has a margin of one voxel, which keeps the result exact; see ``_component_map``.
     """
     box = occupied_box(mask, margin=1)
     inside = np.ascontiguousarray(mask[box] != 0)
@@ -128,10 +128,10 @@ def _map_of(mask: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -
 
 
 def _inside_map(inside: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -> np.ndarray:
-    """The map of an object's own voxels, 0 elsewhere; a contiguous bool array with at least one of them.
+    """The map of an object's own voxels, 0 elsewhere; ``inside`` is a contiguous bool array with at least one of them.
 
     Lesions fill about a hundredth of a scan, so each component gets its map in its own box. Where that saves
-    nothing (noise of many tiny components whose boxes overlap) one distance transform serves them all.
+    nothing (noise: many tiny components whose boxes overlap), one distance transform serves them all.
     """
     if inside.all():  # no boundary at all: as if one layer of background surrounded the image
         distances = edt.edt(inside.view(np.uint8), anisotropy=spacing, black_border=True)
@@ -141,7 +141,7 @@ def _inside_map(inside: np.ndarray, kind: Kind, spacing: Spacing, connectivity: 
         tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box) for box in ndimage.find_objects(labels)
     ]
     result = np.zeros(inside.shape, dtype=np.float32)
-    # A call costs about as much as 1000 voxels.
+    # One call costs about as much as 1000 voxels.
     if sum(1000 + labels[box].size for box in boxes) > 1.5 * inside.size + 1000:
         number, d = labels[inside], _distances(inside, spacing)[inside]
         low, high = np.full(count + 1, np.inf, np.float32), np.zeros(count + 1, np.float32)  # m and M by number
@@ -156,10 +156,10 @@ def _inside_map(inside: np.ndarray, kind: Kind, spacing: Spacing, connectivity: 
 
 
 def _component_map(component: np.ndarray, kind: Kind, spacing: Spacing) -> np.ndarray:
-    """The map's values on one component, (n,), from its box alone, which is one voxel wider than it is.
+    """The map's values on one component, (n,), from its box alone, which has a margin of one voxel.
 
-    That is many times faster than on the whole scan, and as exact. Let y be the voxel outside component C that is
-    nearest to the voxel x of C. It lies in the box, else the voxel of the box nearest to y, not in C either, would
+    This is many times faster than on the whole scan, and just as exact. Let y be the voxel outside component C that is
+    nearest to the voxel x of C. It lies in the box, or the voxel of the box nearest to y, not in C either, would
     be nearer to x. And it is background: one step towards x along one axis leads to a voxel nearer to x, hence in
     C, so an object voxel y would share a face with C and be part of it.
     """
@@ -174,10 +174,10 @@ def _outside_map(mask: np.ndarray, formula: Formula, spacing: Spacing) -> np.nda
 
 
 def _distances(inside: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """Distance to the nearest voxel that is False, 0 where it is False itself; the image border is none.
+    """Distance to the nearest False voxel, 0 on False voxels themselves; the image border does not count as False.
 
-    SciPy's transform is the slower one for each voxel and the faster one to start: up to twice as fast in the box of a
-    small lesion, which training patches are full of. The other library takes two to three times as long for the type
+    SciPy's transform is slower per voxel but starts faster: up to twice as fast in the box of a
+    small lesion, and training patches are full of those. edt takes two to three times as long for the type
     bool as for the same bytes as numbers.
     """
     if inside.size < SMALL_BOX:
@@ -196,7 +196,7 @@ def _checked_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:
         )
     if 0 in array.shape:
         raise InputError(f"mask has the shape {array.shape}, so no voxels: give at least one.")
-    if array.dtype.kind == "f" and np.isnan(array.max()):  # a maximum hands NaN on
+    if array.dtype.kind == "f" and np.isnan(array.max()):  # max() propagates NaN
         raise InputError("mask holds NaN: replace it by 0 (background) or 1 (object) first.")
     return array
 

@@ -1,4 +1,4 @@
-"""At test time the LR-Net is thrown away: the M-Net alone, window by window, over a volume of any size."""
+"""At test time the LR-Net is discarded: the M-Net alone, window by window, on a volume of any size."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def predict_probabilities(
 ) -> np.ndarray:
     """Softmax probabilities of a whole volume by overlapping windows, averaged with a bell-shaped weight.
 
-    A voxel near a window's edge was seen with half of its surroundings missing, so windows overlap and their
-    middles count most.
+    Near a window's edge half of a voxel's surroundings is missing, so windows overlap and their
+    centres count most.
 
     Args:
-        mnet: image (B, 1, d, h, w) -> logits (B, classes, d, h, w); used on the device and in the mode it is in, and
-            not changed.
+        mnet: image (B, 1, d, h, w) -> logits (B, classes, d, h, w); used on its device and in its mode,
+            and not changed.
         image: (D, H, W), preprocessed.
-        patch_size: voxels (z, y, x) of a window; an axis shorter than that is taken whole.
-        overlap: share of a window that the next one covers again, 0 to below 1.
+        patch_size: voxels (z, y, x) of a window; along a shorter axis the window is as long as the image.
+        overlap: share of a window that the next one covers as well, from 0 to below 1.
 
     Returns:
         (classes, D, H, W) float32, summing to 1 at every voxel.
 
     Raises:
-        InputError: an image of another shape, a patch size or an overlap that cannot be, a network without logits or
-            with logits that are NaN.
+        InputError: if the image is not (D, H, W), the patch size or overlap is invalid, or the network does not return
+            logits or returns NaN.
     """
     image = plain_array(image, "image")
     _check(image, patch_size, overlap)
@@ -58,7 +58,7 @@ def predict_probabilities(
         if not isinstance(logits, Tensor) or logits.shape[2:] != size or logits.shape[1] < 2:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(
-                f"The network gives {found} for {tuple(patches.shape)}, no logits (B, classes, D, H, W) with the "
+                f"The network returns {found} for {tuple(patches.shape)}, not logits (B, classes, D, H, W) with the "
                 "background as class 0; of a Tandem, pass tandem.mnet."
             )
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
@@ -69,8 +69,8 @@ def predict_probabilities(
             weights[box] += weight
     if not math.isfinite(float(total.sum())):
         raise InputError(
-            "The network's output holds NaN: its weights or the image's numbers are far too large; train or copy the "
-            "checkpoint again, or mend the image."
+            "The network's output holds NaN: its weights or the image's values are far too large; train or copy the "
+            "checkpoint again, or fix the image."
         )
     total /= weights
     return total.numpy()

@@ -1,6 +1,6 @@
-"""The kinds of distance map (sections 2.1 and 3.1, Fig. 2): one row each, which everything else reads.
+"""The kinds of distance map (sections 2.1 and 3.1, Fig. 2): one table, which everything else reads.
 
-A further kind is a further row: maps, LR-Net, losses, commands and figures then know it.
+To add a kind, add a row: maps, LR-Net, losses, commands and figures read it from here.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Formula = Callable[[Any, Any, Any], Any]  # (D, m, M) -> map: D of the voxels, i
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of map. D is the distance of a voxel to the other side, m and M its extremes in the component."""
+    """One kind of map. D is a voxel's distance to the other side, m and M its extremes in the component."""
 
-    inside: Formula  # of the object's voxels
+    inside: Formula  # for the object's voxels
     activation: str  # output layer of the LR-Net that regresses it (section 3.1)
     alpha: float  # default weight of its error in the tandem's loss
-    threshold: float  # `map > threshold` gives the mask back, in unit voxels
-    outside: Formula | None = None  # of the other voxels; None: 0
+    threshold: float  # `map > threshold` recovers the mask, in unit voxels
+    outside: Formula | None = None  # for all other voxels; None means 0
     empty: float = 0.0  # the map of an empty mask, everywhere
-    unit: str = ""  # of its values: "voxels", or "" where M normalises them
+    unit: str = ""  # of its values: "voxels", or "" if they are normalised by M
 
     @property
     def normalised(self) -> bool:
@@ -33,12 +33,12 @@ class Kind:
 
 
 def _inverted_share(d: Any, low: Any, high: Any) -> Any:
-    return 1 - (d - low) / high  # = (M + m - D) / M, in an order in which no rounding exceeds 1
+    return 1 - (d - low) / high  # = (M + m - D) / M, written so that rounding cannot push it above 1
 
 
-# What finding nothing costs differs fifty-fold between the kinds (`losses.cost_of_empty_output`). Each alpha, rounded
-# to one digit, makes it about 0.03 on one lesion, a ball of radius 6 in 48^3 voxels: what alpha = 10 gives with NI-DM.
-# NI-DM sinks to 1 / M in the middle of a component: its threshold fails where M exceeds 20 voxels.
+# The cost of finding nothing differs fifty-fold between the kinds (`losses.cost_of_empty_output`). Each alpha, rounded
+# to one digit, brings it to about 0.03 for one lesion, a ball of radius 6 in 48^3 voxels (NI-DM with alpha = 10).
+# NI-DM falls to 1 / M at the core of a component, so its threshold fails once M exceeds 20 voxels.
 KINDS = {
     "O-DM": Kind(lambda d, low, high: d, "relu", alpha=3.0, threshold=0.5, unit="voxels"),
     "I-DM": Kind(lambda d, low, high: high - (d - low), "relu", alpha=0.8, threshold=0.5, unit="voxels"),

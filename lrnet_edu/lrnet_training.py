@@ -1,7 +1,7 @@
-"""The LR-Net's pretraining (section 2.2) and how well it computes the map: Dice, and the error of phi.
+"""The LR-Net's pretraining (section 2.2), and how well it computes the map: Dice and the error of phi.
 
-Dice alone proves little: the mask that ``output > threshold`` is compared with was the network's INPUT, so copying
-is enough for it. The error of phi (mean absolute error over a lesion's voxels, then the mean over lesions) says
+Dice alone proves little: the mask that ``output > threshold`` is compared with was the network's INPUT, so copying it
+is enough. The error of phi (mean absolute error over a lesion's voxels, then the mean over lesions) says
 whether the map is right; for O-DM and I-DM, which are not normalised, it is divided by the lesion's maximum M_C.
 """
 
@@ -51,7 +51,7 @@ class MaskBatch(NamedTuple):
 
 
 class LesionCrops:
-    """Draws cubes around the lesions of cached cases, flipped at random: the LR-Net needs their masks only."""
+    """Draws cubes around the lesions of cached cases, randomly flipped; the LR-Net needs only their masks."""
 
     def __init__(self, cases: Sequence[CachedCase]) -> None:
         self.cases = [case for case in cases if any(len(voxels) for voxels in case.foreground)]
@@ -71,8 +71,8 @@ class LesionCrops:
 class MaskBatches(Dataset[MaskBatch]):
     """Batch i of masks and their maps, a pure function of (seed, i).
 
-    Batches of small, middle and large cubes take turns (``config.cubes``): small ones are cheap and hold small
-    lesions, large ones show large lesions whole. A cut lesion has another maximum M_C and with it another map.
+    Batches of small, medium and large cubes alternate (``config.cubes``): small ones are cheap and hold small
+    lesions, large ones show large lesions whole. A lesion cut off has another maximum M_C and hence another map.
 
     Args:
         draw: (random generator, edge) -> bool (edge, edge, edge); `random_shapes` or `LesionCrops`.
@@ -98,7 +98,7 @@ class MaskBatches(Dataset[MaskBatch]):
 
 
 def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Blur a mask by up to a voxel and scale it by 0.05 to 1; its map is scaled alike inside. (D, H, W) each."""
+    """Blur a mask by up to a voxel and scale it by 0.05 to 1; inside, its map is scaled as well. (D, H, W) each."""
     blurred = ndimage.gaussian_filter(mask, rng.uniform(0, 1))
     scale = np.float32(rng.uniform(0.05, 1))
     return blurred * scale, np.where(phi > 0, phi * scale, phi)
@@ -107,10 +107,10 @@ def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple
 def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     """What the error of each voxel counts: nearly as much in all for every depth of the lesions.
 
-    Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size. Voxel by voxel the core, which
-    has to know the depth of the whole lesion, hardly counts, and is never learned. The lesions of a cube count 1 in
+    Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size. With equal weights the core, which
+    depends on the depth of the whole lesion, hardly counts and is never learned. The lesions of a cube count 1 in
     all, large or small, and what is outside them `BACKGROUND_WEIGHT`. Errors of O-DM and I-DM, which are not
-    normalised, count by share of their lesion's M_C.
+    normalised, are divided by their lesion's M_C.
 
     Args:
         mask: bool (D, H, W) or (H, W).
@@ -162,7 +162,7 @@ class LRNetQuality:
 
 @torch.inference_mode()
 def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
-    """Judge an LR-Net on masks (D, H, W), or (H, W) in 2-D, whole, without cropping them around the lesions."""
+    """Evaluate an LR-Net on whole masks (D, H, W), or (H, W) in 2-D, not cropped around the lesions."""
     kind, intersection, size, lesions = kind_of_map(lrnet.kind), 0, 0, []
     for mask in masks:
         mask = np.asarray(mask) != 0
@@ -222,10 +222,10 @@ class SoftResponse(NamedTuple):
 
 
 def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = SCALES) -> list[SoftResponse]:
-    """Scale whole masks (D, H, W) as an unsure M-Net would; how much map, and how much gradient, is left?
+    """Scale whole masks (D, H, W) as an unsure M-Net would; how much of the map, and of the gradient, is left?
 
-    Where the output layer is off for every voxel that looks at a missed lesion, the frozen LR-Net passes no gradient
-    on, and the regression loss alone cannot win the lesion back.
+    Where the output layer is inactive for every voxel that sees a missed lesion, the frozen LR-Net passes on no
+    gradient, and the regression loss alone cannot recover the lesion.
     """
     responses = []
     for scale in scales:
@@ -245,10 +245,10 @@ def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[fl
     return responses
 
 
-REVIVALS = 3  # times a dead output layer is woken before the training gives up
+REVIVALS = 3  # how often a dead output layer is reset before the training gives up
 DEPTH_POWER = 0.8  # 0: every voxel counts alike; 1: every depth
-BACKGROUND_WEIGHT = 1.0  # of all that is outside the lesions, beside 1 for all that is inside
-HELD_OUT_SHAPES = 16  # cubes of 48 voxels that judge an LR-Net trained without data
+BACKGROUND_WEIGHT = 1.0  # total weight outside the lesions, against 1 inside
+HELD_OUT_SHAPES = 16  # cubes of 48^3 voxels on which an LR-Net trained without data is validated
 
 
 def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
@@ -258,8 +258,8 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
     every step and mended by waking the last layer.
 
     Deviation: the error is absolute and weighted (`depth_weights`). The smooth L1 of section 2.3 squares errors below
-    1, so that the last tenth costs next to nothing, and its mean over all voxels lets the background drown a small
-    lesion: then the output sinks to 0 everywhere.
+    1, so that small errors cost next to nothing, and its mean over all voxels lets the background drown a small
+    lesion: the output then falls to 0 everywhere.
     """
     torch.manual_seed(config.seed)
     lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
@@ -284,7 +284,7 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
 
     def validate(step: int) -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
-        loss = quality.error + 1 - quality.dice  # the error looks inside lesions only, Dice at the background too
+        loss = quality.error + 1 - quality.dice  # the error covers lesions only, Dice the background as well
         return {"val_loss": loss, "score": -loss, "val_error": quality.error, "val_dice": quality.dice}
 
     return Task(
@@ -295,7 +295,7 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
 
 
 def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48, dims: int = 3) -> list[np.ndarray]:
-    """Random shapes that no training sees (their seed is kept for them)."""
+    """Random shapes that no training sees: their seeds are reserved."""
     return [random_shapes(np.random.default_rng([2**31, i]), size, dims) for i in range(number)]
 
 
@@ -306,7 +306,7 @@ def pretrain_run(
     """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
 
     Returns:
-        The quality of its best weights on masks that it was not trained on.
+        The quality of the best weights, on masks it was not trained on.
     """
     config = config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)

@@ -1,7 +1,7 @@
 """The rows of Table 2: what is trained in each, and by which loss.
 
-A row of one's own is an entry of `METHODS`: ``METHODS["mine"] = Method("My loss", MyLoss)`` can be trained, predicted
-with and put into a table by its name.
+To add a row, add an entry to `METHODS`: ``METHODS["mine"] = Method("My loss", MyLoss)`` can then be trained, used for
+prediction and put into a table by its name.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ BatchLoss = Callable[[Any], Tensor]  # of a data.patches.Batch
 
 @dataclass(frozen=True)
 class Method:
-    """The M-Net alone, trained by a loss of its probabilities.
+    """The M-Net alone, trained with a loss on its probabilities.
 
     Attributes:
         title: as Table 2 writes it.
-        segmentation_loss: makes the loss, module(probabilities, target); None where another term stands alone.
-        target: what that loss compares with: the kind of distance map, or None for the labels.
+        segmentation_loss: builds the loss, module(probabilities, target); None where there is only another term.
+        target: what that loss compares the probabilities with: a kind of distance map, or None for the labels.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Method:
     network: ClassVar[type[MNet]] = MNet  # what is kept, and predicts
 
     def model(self, config: Config, classes: int) -> nn.Module:
-        """What is trained; its submodule ``mnet`` is what is kept. The M-Net's first weights are every row's."""
+        """The module that is trained; its submodule ``mnet`` is kept. Every row starts from the same M-Net weights."""
         return nn.ModuleDict({"mnet": self.mnet(config, classes)})
 
     def mnet(self, config: Config, classes: int) -> MNet:
@@ -60,11 +60,11 @@ class Method:
         return mnet
 
     def maps(self, config: Config) -> list[str]:
-        """The distance maps that a batch has to bring along."""
+        """The distance maps that a batch has to contain."""
         return [self.target] if self.target else []
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
-        """The loss of a batch, (B, 1, D, H, W) image and its targets -> one number."""
+        """The loss of a batch: image (B, 1, D, H, W) and targets -> one number."""
         mnet, compare = model.get_submodule("mnet"), self.compare()
         return lambda batch: compare(torch.softmax(mnet(batch.image), dim=1), batch)
 
@@ -77,15 +77,15 @@ class Method:
     @property
     def cure_for_background(self) -> str:
         """What helps a network that has drifted to "all background"."""
-        return "give it more steps, centre more patches on objects, or look whether label and window show the object"
+        return "give it more steps, centre more patches on objects, or check that label and window show the object"
 
     @property
     def loss_name(self) -> str:
-        """The segmentation loss in words, "MapDice"; empty without one."""
+        """The name of the segmentation loss, such as "MapDice"; empty without one."""
         return type(self.segmentation_loss()).__name__.removesuffix("Loss") if self.segmentation_loss else ""
 
     def schedule(self, config: Config) -> list[tuple[int, str]]:
-        """For a table: the steps of each phase, and its loss in words."""
+        """For a table: the steps of each phase and a description of its loss."""
         return [(config.steps, self.loss_name)]
 
     def phases(self, config: Config, model: nn.Module) -> list[Phase]:
@@ -98,7 +98,7 @@ class TandemMethod(Method):
     """M-Net and LR-Net in a row: L_seg(p, target) + alpha * SmoothL1(LR-Net(p), phi) (section 2.3).
 
     It starts with Dice alone, the warm-up: from a fresh M-Net the regression loss drifts to "all background", since
-    an empty output costs it next to nothing.
+    an empty output costs next to nothing.
 
     Attributes:
         frozen: whether the LR-Net stays as it is; False is the paper's uLR-Net.
@@ -144,14 +144,14 @@ class TandemMethod(Method):
 
     def phases(self, config: Config, model: nn.Module) -> list[Phase]:
         warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
-        # The map's gradients are far smaller than Dice's, whose moments Adam would go on with.
+        # The map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
         alone = self.segmentation_loss is None
         return [warm_up, Phase("tandem", config.steps - config.warmup, self.loss(config, model), fresh_optimizer=alone)]
 
 
 @dataclass(frozen=True)
 class RegressionRival(Method):
-    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
+    """A network of `rivals` that regresses signed distances beside the classes, with its own loss."""
 
     words: str = ""  # its loss
 
@@ -182,7 +182,7 @@ class CascadedMethod(RegressionRival):
 
 
 def lrnet_of(config: Config) -> LRNet:
-    """The pretrained LR-Net that a configuration asks for: the one that ships, or the user's own."""
+    """The pretrained LR-Net that a configuration asks for: a shipped one, or the user's own."""
     if config.lrnet is None:
         return load_pretrained_lrnet(config.kind, activation=config.activation)
     lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)

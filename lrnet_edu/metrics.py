@@ -25,7 +25,7 @@ prediction empty      0     1    -1         undefined
 reference empty       0     1    undefined  undefined
 ====================  ====  ===  =========  ================
 
-``CRITERIA`` is the one table of them. A criterion of one's own is one more entry, and gets its column in every table::
+``CRITERIA`` is the table of them. To add a criterion, add an entry; it gets its column in every table::
 
     CRITERIA["HD95"] = Criterion("95 % Hausdorff distance", "mm", "lower", ".2f", "hd95",
                                  of_distances=lambda distances: np.percentile(distances, 95))
@@ -46,8 +46,8 @@ from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import occupied_box
 
-CROWDED = 0.02  # share of target voxels in a box above which no search tree is built
-SEARCH_COST = 40  # one search in the tree takes about as long as the transform of so many voxels
+CROWDED = 0.02  # share of target voxels in the box above which the distance transform is used
+SEARCH_COST = 40  # one search in the tree takes about as long as transforming this many voxels
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class CaseScores:
     """What one case scores; undefined values are NaN.
 
     Attributes:
-        dice: Small objects lose far more of it to one wrong layer of voxels than large ones.
+        dice: One wrong layer of voxels costs a small object far more of it than a large one.
         voe: ``1 - dice / (2 - dice)``: it ranks as Dice does.
         rvd: 0 says that the volumes agree, not that the objects meet.
-        assd: In mm. The larger of the two surfaces has the greater say.
+        assd: In mm. The larger of the two surfaces counts more.
         msd: In mm. One wrong voxel far away decides it alone.
         rmsd: In mm, between ASSD and MSD.
-        intersection: Voxels in both objects; with the two sizes below it is all that DG needs.
+        intersection: Voxels in both objects; with the two sizes below, all that DG needs.
         prediction_voxels: Size of the predicted object.
         reference_voxels: Size of the reference object.
         more: Values of the criteria that were added to ``CRITERIA``, by their attribute.
@@ -123,7 +123,7 @@ def dice_global(cases: Sequence[CaseScores]) -> float:
 
 
 def mean_of_defined(values: Iterable[float]) -> float:
-    """The mean of what is not NaN; NaN where nothing is left."""
+    """The mean of the values that are not NaN; NaN if there are none."""
     defined = [value for value in values if not math.isnan(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
 
@@ -135,7 +135,7 @@ def none_if_nan(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One criterion: how it is computed, and how everything that shows it names and prints it.
+    """One criterion: how it is computed, named and printed.
 
     Attributes:
         title: Its name in words.
@@ -145,10 +145,10 @@ class Criterion:
         attribute: Name of a case's value in `CaseScores` and in JSON.
         of_counts: Computes that value from the voxels of intersection, prediction and reference.
         of_distances: Computes it from the distances (n,) in mm from either surface to the other, n > 0. With neither
-            of the two it is another criterion's value.
-        of_set: Makes the set's value of the cases' values and of the cases; their mean, if nothing else is said.
-        symbol: What stands above its column, if it is not its key.
-        column: Whether it has one where methods are compared.
+            of the two it takes another criterion's values (``attribute``).
+        of_set: Computes the set's value from the cases' values and the cases; by default the mean.
+        symbol: Heading of its column, if that is not its key.
+        column: Whether it has a column where methods are compared.
     """
 
     title: str
@@ -185,7 +185,7 @@ CRITERIA: dict[str, Criterion] = {
 
 
 def columns() -> list[str]:
-    """The criteria by which methods are compared: the paper's seven, and those that were added."""
+    """The criteria by which methods are compared: the paper's seven, and any that were added."""
     return [name for name, criterion in CRITERIA.items() if criterion.column]
 
 
@@ -193,7 +193,7 @@ def columns() -> list[str]:
 
 
 def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> CaseScores:
-    """Scores one predicted mask against its reference.
+    """Score one predicted mask against its reference.
 
     Args:
         prediction: Mask (D, H, W), boolean or whole numbers, NumPy or torch; the object is every voxel that is not 0.
@@ -224,22 +224,22 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
 
 
 def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | None = None) -> ScoreTable:
-    """Puts the scores of a set's cases into one row: DC, DG, and the means of the other criteria.
+    """Summarise the scores of a set of cases: DC, DG, and the means of the other criteria.
 
-    DC weighs every case alike, DG every voxel: one case with a large tumour can carry DG alone. RVD is signed, so a
-    mean near 0 may be half the cases far above and half far below; ``abs_RVD``, the mean of its absolute values, tells.
+    DC weights cases equally, DG voxels: one case with a large tumour can dominate DG. RVD is signed, so a
+    mean near 0 may hide cases far above and far below; ``abs_RVD``, the mean of its absolute values, shows them.
 
     Undefined values are left out of the means, and counted. That rewards a model for missing a lesion altogether: the
-    case then has no surface distance, and the mean improves. ``penalties`` turns this round: where exactly one of the
-    masks is empty, the given value stands in for an undefined one. No value is agreed upon; for distances the diagonal
+    case then has no surface distance, and the mean improves. ``penalties`` reverses this: where exactly one of the
+    masks is empty, the given value replaces an undefined one. There is no agreed value; for distances the diagonal
     of the scan in mm is the largest that could have occurred. The counts are the same with and without penalties.
 
     Args:
-        cases: Scores of the cases; without any, every mean is NaN. DG of a set without any voxel is 1.
-        penalties: Value for undefined "RVD", "ASSD", "MSD" or "RMSD"; names left out stay undefined.
+        cases: Scores of the cases; if there are none, every mean is NaN. DG of a set without any object voxel is 1.
+        penalties: Value for undefined "RVD", "ASSD", "MSD" or "RMSD"; criteria not named stay undefined.
 
     Raises:
-        InputError: If the cases are something else, or a penalty has another name or is no finite number.
+        InputError: If the cases are not CaseScores, or a penalty has another name or is not a finite number.
 
     >>> lesion, nothing = np.ones((2, 2, 2)), np.zeros((2, 2, 2))
     >>> table = score_table([case_scores(found, lesion, (1, 1, 1)) for found in (lesion, nothing)])
@@ -266,7 +266,7 @@ def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | No
 
 
 def surface_distances(prediction: Any, reference: Any, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Distances in mm between two surfaces, the raw material of ASSD, MSD and RMSD.
+    """Distances in mm between two surfaces, from which ASSD, MSD and RMSD are computed.
 
     Takes what :func:`case_scores` takes, and raises the same. Returns for every surface voxel of the prediction the
     distance to the nearest surface voxel of the reference, and the reverse. The two differ in length and in value.
@@ -299,10 +299,10 @@ def surface_voxels(mask: Any) -> np.ndarray:
 def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Distance in mm from every point (N, 3) to the nearest of the targets (M, 3), exact either way.
 
-    A few lesions in a large scan are few points in a large box: a search tree looks at the points alone. Its time
-    grows with the targets that lie about as near as the nearest one (from the centre of a ball, all of its surface). A
-    sample tells how many; where they would cost more than a pass over the box, or the targets crowd it (the noise of
-    an untrained network), the distance transform of the box does the work, in single precision.
+    A few lesions in a large scan are few points in a large box, and a search tree visits only the points. Its time
+    grows with the number of targets about as near as the nearest one (from the centre of a ball, its whole surface). A
+    sample estimates how many; where they would cost more than a pass over the box, or the targets fill it (the noise
+    of an untrained network), the distance transform of the box is used, in single precision.
     """
     low = np.minimum(points.min(axis=0), targets.min(axis=0))
     shape = np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1
@@ -314,13 +314,13 @@ def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np
         rivals = tree.query_ball_point(sample, about_as_near, return_length=True).mean()
         if len(points) * (SEARCH_COST + rivals) < voxels:
             return tree.query(points * spacing)[0]
-    elsewhere = np.ones(shape, np.uint8)  # as bool it would take twice as long
+    elsewhere = np.ones(shape, np.uint8)  # bool would take twice as long
     elsewhere[tuple((targets - low).T)] = 0  # edt measures from every 1 to the nearest 0
     to_target = edt.edt(elsewhere, anisotropy=tuple(spacing.tolist()), black_border=False)  # (D, H, W)
     return to_target[tuple((points - low).T)].astype(float)
 
 
-# ---- what is accepted, and the part of it that matters -------------------------------------------------------
+# ---- checks, and the box that matters -------------------------------------------------------
 
 
 def cropped_pair(prediction: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -353,10 +353,10 @@ def _checked(volume: Any, name: str) -> np.ndarray:
     volume = plain_array(volume, name)
     if volume.ndim != 3:
         raise InputError(
-            f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time (a slice alone would be all "
-            "surface, for what lies beyond the image counts as background)."
+            f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time (a single slice would be all "
+            "surface, since everything beyond the image counts as background)."
         )
-    for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, for the memory's sake
+    for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, to save memory
         if volume.dtype.kind == "f" and not np.isfinite(plane).all():
             raise InputError(f"The {name} holds NaN or infinity; give a mask of whole numbers.")
         if volume.dtype.kind == "f" and (plane != np.trunc(plane)).any():

@@ -1,6 +1,6 @@
-"""Training of the M-Net, alone or in tandem with the LR-Net: every row of Table 2 is one :class:`Config`.
+"""Training of the M-Net, alone or in tandem with the LR-Net; every row of Table 2 is one :class:`Config`.
 
-What a row trains and by which loss stands in `methods`; here are its batches, its validation and its run folder.
+`methods` says what a row trains and with which loss; its batches, validation and run folder are set up here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lrnet_edu.support.run_folder import State, TensorBoardLog, open_run, settin
 from lrnet_edu.support.symptoms import Unfound, died
 from lrnet_edu.training import Row, Schedule, Task, fit
 
-VALIDATION_BATCHES = 8  # fixed patches of the validation cases, for the validation loss
+VALIDATION_BATCHES = 8  # fixed batches of the validation cases, for the validation loss
 
 
 def mnet_task(
@@ -43,9 +43,9 @@ def mnet_task(
     """What `lrnet_edu.training.fit` needs to train one row.
 
     Args:
-        config: the row, and how it is trained.
+        config: the row and how it is trained.
         train: cases to learn from.
-        validation: cases that choose the best weights.
+        validation: cases on which the best weights are chosen.
         facts: what is stored in the checkpoints.
         classes: foreground classes.
         batches: what draws the patches.
@@ -66,7 +66,7 @@ def mnet_task(
     def validate(step: int) -> Row:
         if method.trains_lrnet and (words := died(model.get_submodule("lrnet"))):
             print_above_bar(
-                f"The LR-Net that is trained too {words}; what the M-Net knew before is kept (method lrnet freezes it)."
+                f"The unfrozen LR-Net {words}; the M-Net's best weights so far are kept (method lrnet freezes it)."
             )
         device = next(model.parameters()).device
         with torch.no_grad():
@@ -101,17 +101,17 @@ def train_run(
     Args:
         study: the scans, from `open_study`.
         config: the row and how it is trained.
-        folder: where; a new one, or with ``resume`` the one to go on in.
-        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
-        resume: go on from the last validation.
+        folder: the run folder: a new one, or with ``resume`` the one to continue.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA GPU if there is one.
+        resume: continue from the last validation.
         log: called with the row of each validation, as in ``log.csv``.
-        tensorboard: write its events into the folder as well.
-        rate: share of the learning rate when this share of the steps is done; None takes the configuration's way.
+        tensorboard: also write TensorBoard events into the folder.
+        rate: function from the share of steps done to the factor on the learning rate; None uses the configuration.
         batches: what draws the patches.
-        say: called with a sentence on how long it will take.
+        say: called with a sentence that says how long it will take.
 
     Raises:
-        InputError: as `fit`; or if study, settings and folder do not fit.
+        InputError: as `fit`; or if study, settings and folder do not belong together.
     """
     check_same_study(study, config)
     folder, place, classes = Path(folder), choose_device(device), len(study.labels)
@@ -144,7 +144,7 @@ def train_run(
 
 
 def extended(config: Config, before: Mapping[str, Any]) -> Config:
-    """The settings to go on with: a run that gets more steps keeps the warm-up it had, which was part of fewer."""
+    """The settings to resume with: a run that gets more steps keeps the warm-up it had with fewer."""
     steps, warmup = before.get("steps"), before.get("warmup_steps")
     if config.warmup_steps is not None or not METHODS[config.method].uses_lrnet or not isinstance(steps, int):
         return config
@@ -154,7 +154,7 @@ def extended(config: Config, before: Mapping[str, Any]) -> Config:
 def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[float, int]:
     """Seconds of the whole training, validations included, and bytes that a step keeps for the backward pass.
 
-    Measured on one batch and one validation; no weight is changed.
+    Measured on one batch and one validation; no weights are changed.
     """
     model = channels_last(task.model.to(device)).train()
     batch, loss_of = task.batches[0].to(device), task.phases[-1].loss
@@ -168,7 +168,7 @@ def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[floa
         with reduced_precision(device):
             loss = loss_of(batch)
         loss.backward()
-        loss.item()  # a GPU answers when it has come to the end
+        loss.item()  # wait for the GPU
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         step()  # also warms up

@@ -1,6 +1,6 @@
 """Section 2.2 and Fig. 1: the main network (M-Net), the light network (LR-Net), and both in tandem.
 
-The paper gives no widths. The ones here are those the authors later used: a residual 3-D U-Net of 8 to 128
+The paper gives no widths. The ones here are those of the authors' later scripts: a residual 3-D U-Net of 8 to 128
 features, and an LR-Net of 15,717 weights that sees 31 voxels along each axis, 15 to either side.
 """
 
@@ -18,7 +18,7 @@ from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-# One group for each feature is instance normalisation, which PyTorch computes faster under that name on a CPU.
+# GroupNorm with one group per feature is instance normalisation; on a CPU PyTorch computes it faster this way.
 NORMS: dict[str | None, Callable[[int], nn.Module]] = {
     None: lambda features: nn.Identity(),
     "instance": lambda features: nn.GroupNorm(features, features, affine=False),
@@ -30,7 +30,7 @@ AXES = {2: "H, W", 3: "D, H, W"}
 
 
 def output_activation(kind: str, activation: str | None = None) -> str:
-    """The LR-Net's output layer for a kind of map: the one asked for, or section 3.1's; InputError for another."""
+    """The LR-Net's output layer for a kind of map: as requested, or section 3.1's; InputError for an unknown one."""
     if activation not in (None, *ACTIVATIONS):
         raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
     return activation or kind_of_map(kind).activation
@@ -39,7 +39,7 @@ def output_activation(kind: str, activation: str | None = None) -> str:
 def convolution(
     inputs: int, outputs: int, norm: str | None, dims: int, *, size: int = 3, stride: int = 1
 ) -> nn.Sequential:
-    """Convolution, normalisation, ReLU: the one brick of both networks."""
+    """Convolution, normalisation, ReLU: the building block of both networks."""
     return nn.Sequential(
         CONVOLUTION[dims](inputs, outputs, size, stride=stride, padding=size // 2), NORMS[norm](outputs), nn.ReLU()
     )
@@ -87,18 +87,18 @@ class MNet(nn.Module):
     """The main segmentation network: a residual 3-D U-Net (section 2.2, Fig. 1 left).
 
     Image (B, in_channels, D, H, W) -> logits (B, classes, D, H, W); class 0 is the background. Any D, H, W: the
-    image is padded with its border values to a multiple of the pooling and the logits are cut back. With
+    image is padded with its border values to a multiple of the pooling, and the logits are cropped back. With
     ``spatial_dims=2`` images are (B, in_channels, H, W).
 
     Args:
         in_channels: channels of the image, 1 for CT.
-        classes: background included, so 2 for the paper's tumour.
+        classes: number of classes, background included: 2 for the paper's tumour.
         features: width of each level, top first; its length is the number of levels.
         blocks: residual blocks of each level below the first, on the way down and again on the way up.
         spatial_dims: 3 for volumes, 2 for slices.
 
     Raises:
-        InputError: if features and blocks do not fit together; when called, if the image's shape or type does not.
+        InputError: if features and blocks do not fit together; when called, if the image has the wrong shape or type.
     """
 
     def __init__(
@@ -148,14 +148,14 @@ class MNet(nn.Module):
 
 
 class LRNet(nn.Module):
-    """The light weight regression network: probabilities -> distance map (section 2.2, Fig. 1 right).
+    """The lightweight regression network: probabilities -> distance map (section 2.2, Fig. 1 right).
 
-    (B, 2, D, H, W), the softmax pair (background, object) -> (B, 1, D, H, W), the map. It computes Section 2.1's
-    map in a differentiable manner, so that the map's error can teach whatever produced the probabilities. It sees
-    15 voxels to either side: the maximum M_C of a lesion much larger than that is out of its sight.
+    (B, 2, D, H, W), the softmax pair (background, object) -> (B, 1, D, H, W), the map. It computes section 2.1's
+    map differentiably, so that the error of the map can train whatever produced the probabilities. It sees
+    15 voxels to either side: it cannot see the maximum M_C of a lesion much larger than that.
 
     Deviation: no normalisation by default. Instance normalisation (the authors' choice, ``norm="instance"``)
-    depends on how much of the volume is background, and that differs between patches and whole scans.
+    depends on how much of the volume is background, which differs between patches and whole scans.
 
     Args:
         kind: the map it regresses, "O-DM", "I-DM", "NI-DM" or "SNI-DM".
@@ -165,7 +165,7 @@ class LRNet(nn.Module):
         spatial_dims: 3 for volumes, 2 for slices (B, 2, H, W).
 
     Raises:
-        InputError: if there is no such kind, activation or norm; when called, if shape or type do not fit.
+        InputError: if there is no such kind, activation or norm; when called, if the input has the wrong shape or type.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class LRNet(nn.Module):
         self.wake_output()
 
     def wake_output(self) -> None:
-        """Draw the last layer anew, with a small positive bias: a ReLU below zero everywhere never learns."""
+        """Draw the last layer anew, with a small positive bias: a ReLU that is below zero everywhere never learns."""
         last = self.head[-1]
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]
         nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ class Tandem(nn.Module):
     """M-Net and LR-Net in a row (section 2.2, Fig. 1): image -> (probabilities, maps).
 
     (B, in_channels, D, H, W) -> (B, classes, D, H, W) and (B, classes - 1, D, H, W). Frozen, the LR-Net is a fixed
-    function: none of its weights and statistics ever moves, yet gradients flow through it to the M-Net (so it is
+    function: its weights and statistics never change, yet gradients flow through it to the M-Net (so it is
     not wrapped in ``no_grad``). ``frozen=False`` is the paper's uLR-Net.
 
     Args:
@@ -225,7 +225,7 @@ class Tandem(nn.Module):
         frozen: whether the LR-Net stays as it is.
 
     Raises:
-        InputError: when called, if the M-Net or the LR-Net refuses the shape.
+        InputError: when called, if the image does not have the shape that the networks need.
     """
 
     def __init__(self, mnet: nn.Module, lrnet: nn.Module, frozen: bool = True) -> None:

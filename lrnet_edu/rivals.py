@@ -2,9 +2,9 @@
 
 *Multi-branch* (Dangi et al. 2019): a second decoder regresses the map beside the segmentation and is dropped at test
 time. *Cascaded* (Audebert et al. 2019): the network regresses the map first, and the classes come from it. Both are
-built around this package's M-Net, of the same widths and from the same first weights as every other row.
+built around this package's M-Net, with the same widths and initial weights as every other row.
 
-Both regress one map, which is none of section 2.1: the signed Euclidean distance to the border of EVERY class, the
+Both regress one map, not one of section 2.1's: the signed Euclidean distance to the border of EVERY class, the
 background too, positive inside, clipped at ``CLIP`` voxels and scaled to [-1, 1].
 """
 
@@ -23,14 +23,14 @@ from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, resi
 from lrnet_edu.support.parallel import mean_over_processes
 
 SIGNED_DISTANCES = "signed distances"  # the rivals' map in a batch, beside the four kinds of section 2.1
-CLIP = 10.0  # voxels; further from a border the rivals' map says nothing more. The originals' pixels are no guide here
+CLIP = 10.0  # voxels; farther from a border the map is constant. The originals' values, in pixels, are no guide
 MAP_WEIGHT = 1.0  # lambda of the cascaded rival
 
 
 def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
     """The rivals' map of every class 0 .. ``number`` of a batch: (B, D, H, W) -> (B, number + 1, D, H, W) float32.
 
-    D(x) inside the class, -D(x) outside, D the distance to the nearest voxel of the other side in voxels; clipped
+    D(x) inside the class, -D(x) outside, with D the distance in voxels to the nearest voxel of the other side; clipped
     to [-CLIP, CLIP] and divided by CLIP. An absent class is -1 everywhere, one that fills the patch 1.
     """
     maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
@@ -45,12 +45,12 @@ def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
 class MultiBranch(nn.Module):
     """Multi-branch regression (Dangi et al. 2019): image -> (logits, maps), (B, classes, D, H, W) both.
 
-    The branch is a decoder of the M-Net's own shape that starts from the bottleneck alone: without skip connections,
-    all that it knows about distances has to be in the features that both decoders share. It serves the training
-    only: what is kept is ``mnet``, a plain M-Net.
+    The branch is a decoder of the M-Net's shape that starts from the bottleneck alone: without skip connections,
+    everything it knows about distances must be in the features that both decoders share. It is used in training
+    only; what is kept is ``mnet``, a plain M-Net.
 
     Args:
-        mnet: the M-Net that learns beside the branch.
+        mnet: the M-Net that is trained together with the branch.
     """
 
     def __init__(self, mnet: MNet) -> None:
@@ -64,7 +64,7 @@ class MultiBranch(nn.Module):
             convolution(features[0], features[0], "instance", dims=3, size=1),
             nn.Conv3d(features[0], mnet.settings["classes"], 1),
         )  # fmt: skip
-        self.log_sigmas = nn.Parameter(torch.zeros(2))  # of the segmentation and of the map: sigma = 1 at first
+        self.log_sigmas = nn.Parameter(torch.zeros(2))  # of the segmentation and of the map; sigma starts at 1
         kaiming_uniform(self.branch)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ class MultiBranch(nn.Module):
         """Sum of L_i / sigma_i^2 + log sigma_i over both tasks, with learned uncertainties sigma.
 
         L is the cross-entropy of the segmentation and the mean absolute error of the map. The logarithm of sigma is
-        what is learned, so that sigma stays positive; L_i alone would put it at sqrt(2 L_i).
+        learned, so that sigma stays positive; for a constant L_i the optimum is sigma = sqrt(2 L_i).
 
         Args:
             image: (B, in_channels, D, H, W).
@@ -89,7 +89,7 @@ class MultiBranch(nn.Module):
 
 
 class CascadedMNet(MNet):
-    """Cascaded regression (Audebert et al. 2019): an M-Net whose outputs are the map; one convolution classifies.
+    """Cascaded regression (Audebert et al. 2019): an M-Net that outputs the map, from which one convolution classifies.
 
     The M-Net's head regresses the map of each class, clipped to [-1, 1]; one 3^3 convolution turns the map and the
     features it came from into logits. Image (B, in_channels, D, H, W) -> logits (B, classes, D, H, W), as the M-Net.

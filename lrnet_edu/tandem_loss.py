@@ -1,4 +1,4 @@
-"""The paper's loss behind anybody's network: logits and labels in, one number out (sections 2.2 and 2.3)."""
+"""The paper's loss for any network: logits and labels in, one number out (sections 2.2 and 2.3)."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class TandemLoss(Loss):
     """L_seg(p, labels) + alpha * SmoothL1(LR-Net(p), phi), p = softmax(logits), phi the distance map of the labels.
 
     Everything is inside: the softmax, the maps (computed from the labels on the CPU, without gradient), the frozen
-    LR-Net. Nothing is computed beforehand, stored or transformed along. ``terms`` holds the last values of the parts,
+    LR-Net. No map has to be computed, stored or augmented beforehand. ``terms`` holds the last values of the parts,
     "segmentation" and "map" (with alpha), as tensors without gradient.
 
-    Maps are in unit voxels, as the shipped LR-Nets know them. Where a lesion is missed altogether the map's term alone
-    passes hardly any gradient: keep a segmentation loss beside it, or begin with one.
+    Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
+    passes hardly any gradient: keep a segmentation loss beside it, or start with one.
 
     Args:
-        lrnet: a kind of map, whose shipped LR-Net is taken, 2-D or 3-D as the logits are; or a pretrained `LRNet`. It
+        lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
             is frozen, and follows the logits to their device.
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
             (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W). A loss that starts from logits can be given
             ``p.log()``, or be added outside: ``other(logits, labels) + TandemLoss(segmentation=None)(logits, labels)``.
-        alpha: weight of the map's term; None takes that of the kind of map (``kinds.KINDS``).
-        ignore_label: voxels with this label take no part in any term, and belong to no lesion's map.
+        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``).
+        ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 
     Raises:
-        InputError: if an argument cannot be; when called, if logits and labels do not fit together.
+        InputError: if an argument is invalid; when called, if logits and labels do not fit together.
 
     >>> logits, labels = torch.zeros(1, 2, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.long)
     >>> labels[0, 2:5, 2:5, 2:5] = 1
@@ -98,11 +98,11 @@ class TandemLoss(Loss):
             counts = classes != self.ignore_label
             classes = torch.where(counts, classes, 0)
             background = F.one_hot(torch.zeros_like(classes), p.shape[1]).movedim(-1, 1)
-            p = torch.where(counts[:, None], p, background.to(p.dtype))  # as sure of it as the labels now are
+            p = torch.where(counts[:, None], p, background.to(p.dtype))  # certain background, like the labels now
         if readable(classes) and (int(classes.min()) < 0 or int(classes.max()) >= p.shape[1]):
             raise InputError(
                 f"The labels run from {int(classes.min())} to {int(classes.max())} and the logits have {p.shape[1]} "
-                "classes; renumber them, or name what they mean by nothing with ignore_label."
+                "classes; renumber them, or name the label to leave out as ignore_label."
             )
 
         terms: dict[str, Tensor] = {}
@@ -118,7 +118,7 @@ class TandemLoss(Loss):
         return torch.stack(list(terms.values())).sum()
 
     def _class_numbers(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Each voxel's class, (B, D, H, W) int64, from any of the ways to write labels."""
+        """Each voxel's class, (B, D, H, W) int64, from any accepted form of labels."""
         for x, name in ((logits, "logits"), (labels, "labels")):
             if not isinstance(x, Tensor):
                 raise InputError(f"The {name} are a {type(x).__name__}; give a tensor, torch.as_tensor(...).")

@@ -1,4 +1,4 @@
-"""Networks from disk: the LR-Nets that ship, one's own, and the M-Net that a training has left behind."""
+"""Networks from disk: the LR-Nets that ship, your own, and the M-Net of a finished training."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None,
 
 
 def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
-    """Read an LR-Net's checkpoint; with ``kind`` or ``activation`` given, insist on them.
+    """Read an LR-Net's checkpoint; if ``kind`` or ``activation`` is given, it has to match.
 
     Raises:
-        InputError: if the file is no LR-Net, or one of another kind of map or activation.
+        InputError: if the file is not an LR-Net, or has another kind of map or activation.
     """
     tensors, facts = load_checkpoint(path)
     if facts.get("network") != "LRNet":
@@ -70,7 +70,7 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) -> None:
-    """Put a checkpoint's tensors into a network of the same architecture, or say in one sentence that it differs."""
+    """Load a checkpoint's tensors into a network; InputError if its architecture differs."""
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError:
@@ -79,7 +79,7 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) ->
             "features, blocks and classes it was trained with."
         ) from None
     if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
-        raise InputError(f"The weights in {source} are no finite numbers; train or copy the checkpoint again.")
+        raise InputError(f"The weights in {source} are not finite; train or copy the checkpoint again.")
     network.float()
 
 
@@ -90,18 +90,18 @@ def tensors_of(network: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
-    """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's favourite."""
+    """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's preferred one."""
     flat = "2d_" if spatial_dims == 2 else ""
     return f"lrnet_{flat}{kind.lower()}_{activation}.safetensors"
 
 
 def lrnet_facts(lrnet: LRNet) -> dict[str, Any]:
-    """What must be known to build this LR-Net again, for its checkpoint."""
+    """What is needed to rebuild this LR-Net, for its checkpoint."""
     flat = {"spatial_dims": 2} if lrnet.spatial_dims == 2 else {}
     return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm, **flat}
 
 
-PREPROCESSING = {field.name for field in fields(Preprocessing)}  # older checkpoints name more
+PREPROCESSING = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
 MNETS: dict[str, type[MNet]] = {"MNet": MNet, "CascadedMNet": CascadedMNet}  # by the name in a checkpoint
 
 
@@ -116,7 +116,7 @@ def checkpoint_of(run: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class TrainedMNet:
-    """An M-Net without its LR-Net, and what it takes to use it on a scan."""
+    """An M-Net without its LR-Net, and what is needed to apply it to a scan."""
 
     mnet: MNet
     labels: Labels
@@ -125,10 +125,10 @@ class TrainedMNet:
 
 
 def load_mnet(run: str | Path) -> TrainedMNet:
-    """Read the M-Net of a run folder or checkpoint; the LR-Net is thrown away (section 2.2).
+    """Read the M-Net of a run folder or checkpoint; the LR-Net is discarded (section 2.2).
 
     Raises:
-        InputError: if there is none, or it is another network's checkpoint.
+        InputError: if there is none, or if it is another network's checkpoint.
     """
     path = checkpoint_of(run)
     tensors, facts = load_checkpoint(path)
@@ -136,7 +136,7 @@ def load_mnet(run: str | Path) -> TrainedMNet:
         raise InputError(
             f"{path} holds no M-Net but a network of kind {shortened([network])}; name a run of `lrnet-edu train`."
         )
-    with malformed_facts(path), torch.device("meta"):  # which takes no memory, whatever sizes the facts claim
+    with malformed_facts(path), torch.device("meta"):  # takes no memory, whatever sizes the file claims
         settings = {name: value for name, value in facts["preprocessing"].items() if name in PREPROCESSING}
         settings["window"] = tuple(settings["window"]) if settings["window"] else None
         preprocessing, patch_size = Preprocessing(**settings), tuple(facts["patch_size"])

@@ -1,7 +1,7 @@
-"""One loop for both networks (section 3): Adam, its rate lowered on a plateau, until convergence.
+"""One training loop for both networks (section 3): Adam, with the rate lowered on a plateau, until convergence.
 
-Batches depend on the seed and the step alone, so a killed run that is resumed ends with the same weights, bit for bit
-on a CPU.
+A batch depends only on the seed and the step, so an interrupted run that is resumed ends with the same weights, bit for
+bit on a CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lrnet_edu.support.progress import print_above_bar
 from lrnet_edu.support.run_folder import CsvLog, State, load_state, save_best, save_state
 from lrnet_edu.support.symptoms import check_finite, never_moved
 
-Row = dict[str, float]  # what one validation found
+Row = dict[str, float]  # the figures of one validation
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Schedule:
     validate_every: int = 50  # steps
     learning_rate: float = 1e-3
     plateau_factor: float = 0.8
-    plateau_patience: int = 3  # validations without a better validation loss before the rate falls
-    convergence_patience: int = 12  # validations without a better validation loss before the run ends
-    one_cycle: bool = False  # instead of both: up for a tenth of the steps, then down to 0 along a cosine
-    max_gradient_norm: float | None = None  # longer gradients are shortened to this; None: as they are
+    plateau_patience: int = 3  # validations without improvement before the rate is lowered
+    convergence_patience: int = 12  # validations without improvement before the run ends
+    one_cycle: bool = False  # instead of both: linear warm-up for a tenth of the steps, then a cosine down to 0
+    max_gradient_norm: float | None = None  # gradients are clipped to this norm; None: not clipped
 
     def __post_init__(self) -> None:
         check_whole("steps", self.steps, least=1)
@@ -52,29 +52,29 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of a training with a loss of its own: batch on the device -> scalar."""
+    """A part of a training with its own loss: batch on the device -> scalar."""
 
     name: str
     steps: int
     loss: Callable[[Any], Tensor]
-    fresh_optimizer: bool = False  # Adam begins anew with this phase
+    fresh_optimizer: bool = False  # reset Adam's state at its start
 
 
 @dataclass
 class Task:
-    """A training as the loop sees it.
+    """What the loop trains, and how it is validated.
 
     Attributes:
-        model: what is trained, moved and stored; weights with ``requires_grad`` off stay as they are.
+        model: what is trained and saved; weights without ``requires_grad`` stay as they are.
         batches: batch i at index i, on the CPU, with a method ``to(device)`` and a field ``cases``.
-        phases: one after the other, ``steps`` of the schedule in all. Best weights, plateaus and convergence count in
-            the last one only; what was best before is kept until its first validation.
+        phases: in order; their steps add up to the schedule's. Best weights, plateaus and convergence are judged in
+            the last one only; until its first validation the best weights so far are kept.
         validate: step -> figures of the model as it is now. ``val_loss`` steers the learning rate and the end,
             ``score`` (higher is better) chooses ``best.safetensors``.
-        facts: what must be known to build the network again; stored in both checkpoints.
+        facts: what is needed to rebuild the network; stored in both checkpoints.
         kept: prefix of the weights that ``best.safetensors`` holds.
-        after_backward: called with the number of the step, between its gradients and the optimiser.
-        remedy: what to lower where the memory does not suffice.
+        after_backward: called with the step's number, between the backward pass and the optimiser's step.
+        remedy: what to reduce if memory runs out.
     """
 
     model: nn.Module
@@ -87,7 +87,7 @@ class Task:
     remedy: str = "the size of a batch"
 
     def phase(self, step: int) -> tuple[Phase, int]:
-        """The phase that a step belongs to, and the step with which it begins."""
+        """The phase of a step, and the step at which that phase begins."""
         first = 0
         for phase in self.phases[:-1]:
             if step < first + phase.steps:
@@ -108,7 +108,7 @@ def fit(
         folder: a run folder that holds ``config.json`` already; ``log.csv`` and both checkpoints are written there.
         device: where.
         resume: go on from ``last.safetensors``, if there is one.
-        rate: share of the learning rate when this share of the steps is done; None takes the schedule's own way.
+        rate: function from the share of steps done to the factor on the learning rate; None uses the schedule.
         log: called with each validation's row: "step", "seconds", "lr", "train_loss" and the task's figures.
         title: of the progress bar.
 
@@ -116,8 +116,8 @@ def fit(
         Where the training ended.
 
     Raises:
-        InputError: if a loss is not finite (names the step and the cases), the memory does not suffice (names what
-            to lower), or ``resume`` finds another run.
+        InputError: if a loss is not finite (naming the step and the cases), memory runs out (naming what to
+            reduce), or ``resume`` finds another run.
     """
     rate = one_cycle if rate is None and schedule.one_cycle else rate
     model = channels_last(task.model.to(device))
@@ -177,9 +177,9 @@ def fit(
 
 
 def judge(row: Row, state: State, last_phase: int, patience: int | None) -> bool:
-    """Enter a validation into the state: whether the training has converged, and (the answer) whether it is the best.
+    """Record a validation in the state, decide whether the training has converged, and return whether it is the best.
 
-    Both count from step ``last_phase`` on; the first validation after it is the best so far, whatever came before.
+    Both look only at validations after step ``last_phase``; the first of these replaces whatever was best before.
     """
     state.rows.append(row)
     if sentence := never_moved(state.rows):
@@ -193,7 +193,7 @@ def judge(row: Row, state: State, last_phase: int, patience: int | None) -> bool
 
 
 def one_cycle(share: float) -> float:
-    """Share of the learning rate when ``share`` of the steps are done: linear up to 0.1, then a cosine down to 0."""
+    """Factor on the learning rate after this share of the steps: linear up to 0.1, then a cosine down to 0."""
     return share / 0.1 if share < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.1) / 0.9)
 
 

@@ -13,11 +13,11 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.loss_inputs import check_keywords, foreground_and_maps, probabilities_and_one_hot, readable
 from lrnet_edu.support.parallel import sum_over_processes
 
-EPS = 1e-5  # of Eq. 2, in voxels: keeps 0 / 0 from happening
+EPS = 1e-5  # of Eq. 2, in voxels: avoids 0 / 0
 
 
 class Loss(nn.Module):
-    """The base of the losses: keywords that belong to other libraries get a sentence that says what to do here."""
+    """Base class of the losses: a keyword known from another library raises an InputError that says what to do here."""
 
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
         check_keywords(cls.__name__, keywords)
@@ -32,7 +32,7 @@ class MaskLoss(Loss):
         return self.value(*probabilities_and_one_hot(probabilities, target))
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
-        """Of probabilities and one-hot labels, (B, C, D, H, W) both."""
+        """The loss of probabilities and one-hot labels, (B, C, D, H, W) each."""
         raise NotImplementedError
 
 
@@ -46,12 +46,12 @@ class MapLoss(Loss):
         return self.value(p, phi)
 
     def value(self, p: Tensor, phi: Tensor) -> Tensor:
-        """Of foreground probabilities and maps, (B, C - 1, D, H, W) both."""
+        """The loss of foreground probabilities and maps, (B, C - 1, D, H, W) each."""
         raise NotImplementedError
 
 
 def class_sums(*terms: Tensor) -> tuple[Tensor, ...]:
-    """Of each term (B, C, D, H, W) the sum over batch, voxels and processes, for every class: (C,) each."""
+    """The sum of each term (B, C, D, H, W) over batch, voxels and processes, for every class: (C,) each."""
     all_but_class = [axis for axis in range(terms[0].ndim) if axis != 1]
     return sum_over_processes(torch.stack([term.sum(all_but_class) for term in terms])).unbind(0)
 
@@ -61,7 +61,7 @@ def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:
 
 
 def check_map(phi: Tensor, kind: str, who: str) -> None:
-    """InputError if maps (B, C, D, H, W) can be no ``kind``, where values can be read: a mask, or another kind.
+    """Raise InputError if maps (B, C, D, H, W) cannot be of this kind: a mask, or another kind. CPU values only.
 
     A step from a voxel towards its nearest background stays in the lesion and brings it nearer. So at every voxel
     with all its neighbours in the lesion, a map that falls to the core has a larger neighbour, and one that rises a

@@ -44,9 +44,9 @@ class MapDiceLoss(MapLoss):
     is the form of the authors' scripts. The map must lie in [0, 1] (NI-DM): larger values leave the range of
     a loss, and the negative ones of SNI-DM take the denominator through 0.
 
-    Its minimiser is not the mask. A voxel pays off only if its phi exceeds half the best ratio, so the
+    Its minimiser is not the mask. Including a voxel pays off only if its phi exceeds half the best ratio, so the
     perfect answer costs 0.07 on a ball of radius 5 and 0.12 on one of radius 20, and a hollow lesion costs
-    less. `MapWeightedDiceLoss` mends that.
+    less. `MapWeightedDiceLoss` fixes that.
 
     >>> phi = torch.tensor([0, 1, 0.5, 1, 0]).reshape(1, 1, 1, 1, 5)  # a lesion of three voxels
     >>> p = (phi > 0).float()  # found to the voxel
@@ -60,13 +60,13 @@ class MapDiceLoss(MapLoss):
 
 
 class MapWeightedDiceLoss(MapLoss):
-    """MapDice mended: a Dice loss of the MASK, in which the map only weighs the voxels. Not in the paper.
+    """MapDice repaired: a Dice loss of the MASK in which the map only weights the voxels. Not in the paper.
 
     1 - (2 sum(w p g) + eps) / (sum(w (p + g)) + eps) with g = (phi > 0) and w = phi inside the object, 1
     outside; the mean over the foreground classes.
 
-    It is 0 at p = g and larger everywhere else, as with any strictly positive weight, and keeps Eq. 2's
-    stress on the border. With w = phi alone the background would be free of charge.
+    As with any strictly positive weight it is 0 at p = g and larger everywhere else, and it keeps Eq. 2's
+    emphasis on the border. With w = phi alone, false alarms in the background would cost nothing.
     """
 
     def value(self, p: Tensor, phi: Tensor) -> Tensor:
@@ -79,29 +79,29 @@ class MapWeightedDiceLoss(MapLoss):
 class DistanceRegressionLoss(Loss):
     """Distance map regression (section 2.3): alpha * SmoothL1(LR-Net(p), phi), for use behind any network.
 
-    The loss runs the LR-Net itself, for every foreground class, and freezes it for good: its weights ask for
+    The loss runs the LR-Net itself, for every foreground class, and freezes it permanently: its weights require
     no gradient and it stays in evaluation mode, while gradients flow through it to the probabilities. Under
     autocast the LR-Net runs in the reduced precision and its error is taken in float32.
 
     Maps (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
 
-    Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be off, and then no
-    gradient comes back: begin with a segmentation loss, or keep one beside this term.
+    Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be inactive, and then no
+    gradient comes back: start with a segmentation loss, or keep one beside this term.
 
     Args:
         lrnet: a PRETRAINED LR-Net. It is frozen in place and moves with ``loss.to(device)``.
         alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None
-            takes that of the LR-Net's kind of map (``kinds.KINDS``). Table 1's rows without alpha are alpha = 1.
+            takes the default of its kind of map (``kinds.KINDS``). Table 1's rows without alpha mean alpha = 1.
 
     Raises:
-        InputError: if lrnet is no network, alpha negative or not finite, or None for a network without a kind of
-            map; when called, if shapes, devices or types do not fit.
+        InputError: if lrnet is not a network, if alpha is negative or not finite, or None for a network without a kind
+            of map; when called, if shapes, devices or types do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
         super().__init__()
         if not isinstance(lrnet, nn.Module):
-            raise InputError("lrnet is no network; give one, such as load_pretrained_lrnet('NI-DM').")
+            raise InputError("lrnet is not a network; give one, such as load_pretrained_lrnet('NI-DM').")
         if alpha is None:
             kind = getattr(lrnet, "kind", None)
             if kind not in KINDS:
@@ -133,7 +133,7 @@ class DistanceRegressionLoss(Loss):
 
 @torch.no_grad()
 def check_knows_a_ball(lrnet: nn.Module) -> None:
-    """InputError for an LR-Net that has not learned the map of a ball of radius 5."""
+    """Raise InputError for an LR-Net that has not learned the map of a ball of radius 5."""
     if not isinstance(lrnet, LRNet):
         return
     centre = torch.arange(20.0) - 9.5
@@ -142,7 +142,7 @@ def check_knows_a_ball(lrnet: nn.Module) -> None:
     weight = next(lrnet.parameters())
     found = lrnet(torch.cat((1 - ball, ball), dim=1).to(weight)).cpu().float()
     right = distance_map(ball, lrnet.kind)
-    if (found - right).abs().mean() > 0.5 * (right - right.mean()).abs().mean():  # half as wrong as one value for all
+    if (found - right).abs().mean() > 0.5 * (right - right.mean()).abs().mean():  # over half a constant's error
         raise InputError(
             f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach; take "
             f"load_pretrained_lrnet({lrnet.kind!r}) or pretrain it."
@@ -152,7 +152,7 @@ def check_knows_a_ball(lrnet: nn.Module) -> None:
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
     """Section 2.3's regression loss without alpha: smooth L1 (beta = 1), the mean over voxels and classes.
 
-    Maps and target have one shape, (B, classes - 1, D, H, W).
+    Maps and target have the same shape, (B, classes - 1, D, H, W).
 
     Raises:
         InputError: if the shapes differ.
@@ -167,9 +167,9 @@ def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
 
 
 def cost_of_empty_output(target: Tensor, kind: str) -> float:
-    """What the regression loss charges, at alpha = 1, for an empty output where ``target`` is right.
+    """What an empty output costs in the regression loss, at alpha = 1, where ``target`` is right.
 
-    Times alpha this is the size of the regression term beside a Dice term near 1; the default alphas are chosen by it.
+    Multiplied by alpha, this is the regression term beside a Dice term near 1; the default alphas are chosen by it.
     """
     empty = torch.full_like(target, kind_of_map(kind).empty)
     return float(F.smooth_l1_loss(empty, target))
