@@ -1,0 +1,63 @@
+"""The files of examples/ run, and do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lrnet_edu import distance_map, load_pretrained_lrnet
+from lrnet_edu.networks import ACTIVATIONS
+from lrnet_edu.trained import lrnet_file_name
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+LINES = 60  # of an example, at most
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_read_in_one_sitting(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= LINES
+    assert f"python examples/{path.name}" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation"),
+    [("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh")],
+)
+def test_an_lrnet_in_plain_pytorch_is_ours(kind: str, activation: str) -> None:
+    p = torch.rand(2, 1, 8, 10, 12, generator=torch.Generator().manual_seed(0))
+    pairs = torch.cat((1 - p, p), dim=1)
+    weights = load_file(ROOT / "lrnet_edu" / "weights" / lrnet_file_name(kind, activation))
+    found = example("lrnet_alone").lrnet(weights, pairs, ACTIVATIONS[activation]())
+    torch.testing.assert_close(found, load_pretrained_lrnet(kind, activation=activation)(pairs))
+
+
+def test_distance_maps_in_monais_loader() -> None:
+    pytest.importorskip("monai", reason="MONAI is not installed; it is one of the examples' extras")
+    phi = example("monai_transform").main()
+    z, y, x = np.indices((16, 16, 16))
+    flipped = (15 - z - 6) ** 2 + (y - 8) ** 2 + (x - 8) ** 2 < 25
+    np.testing.assert_array_equal(phi[0].numpy(), distance_map(flipped))
+
+
+@pytest.mark.filterwarnings("ignore")  # MONAI's and Lightning's advice
+@pytest.mark.parametrize(("library", "least"), [("monai", 0.3), ("lightning", 0.6)])
+def test_other_trainers_learn_with_the_papers_loss(library: str, least: float) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed; it is one of the examples' extras")
+    assert example(f"{library}_training").main() > least
