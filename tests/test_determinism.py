@@ -1,6 +1,6 @@
 """The same seed gives the same weights on a CPU, whatever ran before and however many workers help.
 
-``reproduce`` with one and with two workers: tests/test_experiments.py.
+``reproduce`` with one and with two workers: tests/study/test_runs.py.
 """
 
 from __future__ import annotations

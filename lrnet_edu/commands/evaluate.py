@@ -116,9 +116,9 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
         raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
     if missing := [path.name for path in files if _name(path) not in known]:
         raise InputError(
-            f"{references} holds no reference for {shortened(missing)} of {predictions}: name first the folder of "
-            "predictions, which are named like their references, then that of the references; a prediction of a scan "
-            "without a mask cannot be scored, so move it elsewhere."
+            f"{shortened(missing)} of {predictions} {'have' if len(missing) > 1 else 'has'} no reference in "
+            f"{references}: name first the folder of predictions, which are named like their references, then that of "
+            "the references; a prediction of a scan without a mask cannot be scored, so move it elsewhere."
         )
     return [(path, known[_name(path)]) for path in files]
 

@@ -178,7 +178,7 @@ MOVED = AFFINE + np.array([[0, 0, 0, 5.0]] + [[0] * 4] * 3)
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"no reference for segmentation-11\.nii\.gz"),
+        ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"segmentation-11\.nii\.gz .*has no reference"),
         ({f"segmentation-{n}.nii.gz": (voxels(), MOVED) for n in (2, 3)}, "2 cannot be used.*-2.*-3.*different grids"),
         ({"segmentation-3.nii.gz": (voxels()[:-1], AFFINE)}, "different grids"),
         ({"segmentation-3.nii.gz": (np.full(SHAPE, 0.5, np.float32), AFFINE)}, "fractional"),
