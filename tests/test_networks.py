@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lrnet_edu.config import PRESETS
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, map_regression_loss
-from lrnet_edu.networks import LRNet, MNet, ResidualBlock, Tandem, regress_maps
+from lrnet_edu.networks import LRNet, MNet, ResidualBlock, Tandem, channels_last, regress_maps
 from lrnet_edu.rivals import CascadedMNet
 from lrnet_edu.support.errors import InputError
 
@@ -183,13 +183,14 @@ def test_the_norm_is_instance_normalisation(batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("make", [small_mnet, LRNet, lambda: LRNet(norm="instance")])
+@pytest.mark.parametrize("make", [small_mnet, LRNet, lambda: LRNet(norm="instance"), lambda: small_mnet(dims=2)])
 def test_gradients_of_the_layout_for_training_are_those_of_double_precision(make: Any, batch: int) -> None:
     torch.manual_seed(0)
     network = make()
     exact = copy.deepcopy(network).double()
-    network = network.to(memory_format=torch.channels_last_3d)
-    x = torch.rand(batch, 1 if isinstance(network, MNet) else 2, 5, 6, 4)
+    network = channels_last(network)
+    flat = isinstance(network, MNet) and network.settings["spatial_dims"] == 2
+    x = torch.rand(batch, 1 if isinstance(network, MNet) else 2, *[5, 6, 4][flat:])
     gradients = []
     for one, given in ((network, x), (exact, x.double())):
         output = one(given)

@@ -1,151 +1,168 @@
-"""The LR-Net's loss behind a network and a trainer of other libraries: ``pip install "lrnet_edu[examples]"``.
+"""What other libraries hand over: MONAI's MetaTensor, or any tensor subclass, through everything as plain tensors.
 
-What a user writes is `train_monai` and `lightning_module`; the rest asks whether it worked.
+Whole trainings with MONAI and Lightning are in examples/ (tests/test_examples.py).
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lrnet_edu import DiceLoss, DistanceRegressionLoss, distance_map, load_pretrained_lrnet
+from lrnet_edu import (
+    DiceLoss,
+    DistanceRegressionLoss,
+    ExpLogLoss,
+    FocalTverskyLoss,
+    GeneralizedDiceLoss,
+    LRNet,
+    MapDiceLoss,
+    MapWeightedDiceLoss,
+    MNet,
+    Tandem,
+    TandemLoss,
+    TverskyLoss,
+    WeightedCrossEntropyLoss,
+    case_scores,
+    challenge_scores,
+    distance_map,
+    load_pretrained_lrnet,
+)
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.rivals import CascadedMNet, MultiBranch
 
-STEPS = 25
-LINES = 15  # of user code, at most
-
-
-def scans_and_masks() -> tuple[Tensor, Tensor]:
-    """Two noisy patches with a dark ball each, and the ball: (2, 1, 16, 24, 24) both."""
-    z, y, x = torch.meshgrid(*(torch.arange(n) for n in (16, 24, 24)), indexing="ij")  # (D, H, W)
-    balls = [(z - 8) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 36 for cy, cx in ((10, 12), (14, 9))]
-    masks = torch.stack(balls)[:, None].long()  # (B, 1, D, H, W)
-    noise = torch.randn(masks.shape, generator=torch.Generator().manual_seed(0))
-    return 0.6 - 0.2 * masks + 0.05 * noise, masks
-
-
-def lines_of(code: Callable[..., Any]) -> int:
-    """Lines that are neither empty nor the docstring, which has one."""
-    lines = [line for line in inspect.getsource(code).splitlines() if line.strip()]
-    return len([line for line in lines if not line.strip().startswith('"""')])
-
-
-def copy_of(network: nn.Module) -> list[Tensor]:
-    return [weight.clone() for weight in network.state_dict().values()]
-
-
-def same(network: nn.Module, before: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), before, strict=True))
+MISSING = "MONAI is not installed; it is one of the examples' extras"
+SIZES: dict[str, Any] = {"features": (2, 4), "blocks": (1,)}
 
 
-def dice(network: nn.Module, images: Tensor, masks: Tensor) -> float:
-    with torch.no_grad():
-        found = network.eval()(images).argmax(1, keepdim=True)  # (B, 1, D, H, W)
-    return float(2 * (found * masks).sum() / (found.sum() + masks.sum()))
+class Mine(torch.Tensor):
+    """Any subclass: what is computed from one is one again."""
 
 
-# ---- MONAI's network in a loop of one's own
+def meta_tensor(tensor: Tensor) -> Tensor:
+    return pytest.importorskip("monai.data", reason=MISSING).MetaTensor(tensor)
 
 
-def train_monai(images: Tensor, masks: Tensor, shape: DistanceRegressionLoss) -> tuple[nn.Module, list[float]]:
-    from monai.losses import DiceCELoss
-    from monai.networks.nets import UNet
-
-    network = UNet(spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2))
-    overlap, maps = DiceCELoss(to_onehot_y=True, softmax=True), distance_map(masks)  # (B, 1, D, H, W)
-    optimizer, losses = torch.optim.Adam(network.parameters(), lr=1e-2), []
-    for _ in range(STEPS):
-        logits = network(images)  # (B, 2, D, H, W)
-        loss = overlap(logits, masks) + shape(torch.softmax(logits, dim=1), maps)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return network, losses
+def monai_batch(tensor: Tensor) -> Tensor:
+    """As MONAI's loaders give it: samples with metadata, put together."""
+    data = pytest.importorskip("monai.data", reason=MISSING)
+    return next(iter(data.DataLoader(data.Dataset([data.MetaTensor(one) for one in tensor]), batch_size=len(tensor))))
 
 
-def test_monai_unet_learns_with_the_lrnet_behind_it() -> None:
-    pytest.importorskip("monai", reason="MONAI is not installed; it is one of the examples' extras")
+wrapped = pytest.mark.parametrize("wrap", [lambda tensor: tensor.as_subclass(Mine), meta_tensor, monai_batch],
+                                  ids=["Mine", "MetaTensor", "MONAI's loader"])  # fmt: skip
+batches = pytest.mark.parametrize("batch", [1, 2])
+Wrap = Callable[[Tensor], Tensor]
+
+
+def a_mask(batch: int, dims: int = 3) -> Tensor:
+    """A box in each sample, (B, 1, D, H, W) or (B, 1, H, W)."""
+    mask = torch.zeros(batch, 1, *[12] * dims, dtype=torch.long)
+    mask[(slice(None), slice(None), *[slice(3, 9)] * dims)] = 1
+    return mask
+
+
+def some(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def plain(tensor: Any) -> Tensor:
+    return tensor.detach().as_subclass(Tensor)
+
+
+@wrapped
+@batches
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps(wrap: Wrap, batch: int, kind: str) -> None:
+    for dims in (2, 3):
+        mask = a_mask(batch, dims)
+        assert torch.equal(plain(distance_map(wrap(mask), kind)), distance_map(mask, kind))
+
+
+REGRESSION = DistanceRegressionLoss(load_pretrained_lrnet())
+LOSSES: list[nn.Module] = [
+    DiceLoss(), WeightedCrossEntropyLoss(), GeneralizedDiceLoss(), TverskyLoss(), FocalTverskyLoss(), ExpLogLoss(),
+    MapDiceLoss(), MapWeightedDiceLoss(), REGRESSION, TandemLoss(segmentation="mapdice"),
+]  # fmt: skip
+
+
+@wrapped
+@batches
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_losses(wrap: Wrap, batch: int, loss: nn.Module) -> None:
+    mask = a_mask(batch)
+    target = distance_map(mask) if isinstance(loss, MapDiceLoss | MapWeightedDiceLoss) or loss is REGRESSION else mask
+    given = some(batch, 2, 12, 12, 12) if isinstance(loss, TandemLoss) else some(batch, 2, 12, 12, 12).softmax(1)
+    expected, found = given.clone().requires_grad_(), wrap(given).requires_grad_()
+    values = [loss(expected, target), loss(found, wrap(target))]
+    for value in values:
+        value.backward()
+    torch.testing.assert_close(plain(values[1]), plain(values[0]), rtol=1e-6, atol=0)
+    torch.testing.assert_close(plain(found.grad), plain(expected.grad), rtol=1e-5, atol=1e-9)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "MNet": lambda: MNet(**SIZES),
+    "MNet 2-D": lambda: MNet(**SIZES, spatial_dims=2),
+    "Tandem": lambda: Tandem(MNet(**SIZES), load_pretrained_lrnet()),
+    "MultiBranch": lambda: MultiBranch(MNet(**SIZES)),
+    "CascadedMNet": lambda: CascadedMNet(**SIZES),
+    "LRNet": load_pretrained_lrnet,
+    "LRNet 2-D": lambda: LRNet(spatial_dims=2, norm="instance"),
+}
+
+
+@wrapped
+@batches
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(wrap: Wrap, batch: int, name: str) -> None:
     torch.manual_seed(0)
-    images, masks = scans_and_masks()
-    shape = DistanceRegressionLoss(load_pretrained_lrnet("NI-DM"))
-    before = copy_of(shape.lrnet)
+    network = NETWORKS[name]().train()
+    given = some(batch, 2 if "LRNet" in name else 1, *[7, 6, 5][: 2 if "2-D" in name else 3]).softmax(1)
+    results = []
+    for x in (given.clone().requires_grad_(), wrap(given).requires_grad_()):
+        network.zero_grad()
+        outputs = network(x)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        sum((output**2).sum() for output in outputs).backward()
+        weights = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        results.append([plain(one).clone() for one in (*outputs, x.grad, *weights)])
+    assert len(results[0]) == len(results[1])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
-    network, losses = train_monai(images, masks, shape)
 
-    assert losses[-1] < 0.5 * losses[0]
-    assert dice(network, images, masks) > 0.8
-    assert same(shape.lrnet, before)
-    assert lines_of(train_monai) <= LINES
+@wrapped
+def test_criteria_and_inference(wrap: Wrap) -> None:
+    reference = a_mask(1)[0]  # (1, D, H, W): what a loader's samples look like
+    prediction = reference.roll(1, dims=-1)
+    expected = case_scores(prediction[0], reference[0], (1, 2, 3))
+    assert case_scores(wrap(prediction)[0], wrap(reference)[0], (1, 2, 3)) == expected
+    scores = [
+        challenge_scores([(p, r, (1, 2, 3))])
+        for p, r in ((2 * prediction[0], 2 * reference[0]), (wrap(2 * prediction)[0], wrap(2 * reference)[0]))
+    ]
+    assert repr(scores[0]) == repr(scores[1])
+    torch.manual_seed(0)
+    mnet, image = MNet(**SIZES).eval(), some(1, 12, 12, 12)
+    expected_p = predict_probabilities(mnet, image[0].numpy(), patch_size=(8, 8, 8))
+    assert np.array_equal(predict_probabilities(mnet, wrap(image)[0], patch_size=(8, 8, 8)), expected_p)
 
 
 def test_gradient_of_the_map_alone_reaches_every_weight_of_monais_unet() -> None:
-    nets = pytest.importorskip(
-        "monai.networks.nets", reason="MONAI is not installed; it is one of the examples' extras"
-    )
+    nets = pytest.importorskip("monai.networks.nets", reason=MISSING)
     torch.manual_seed(0)
-    images, masks = scans_and_masks()
     network = nets.UNet(spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2))
-    shape = DistanceRegressionLoss(load_pretrained_lrnet("NI-DM"))
-
-    shape(torch.softmax(network(images), dim=1), distance_map(masks)).backward()
-
+    shape = TandemLoss("NI-DM", segmentation=None)
+    shape(network(some(2, 1, 12, 12, 12)), a_mask(2)).backward()
     for name, weight in network.named_parameters():
         assert weight.grad is not None, name
         assert torch.isfinite(weight.grad).all(), name
         # A bias in front of a normalisation is subtracted again: its gradient is 0 whatever the loss.
         assert weight.grad.abs().max() > 0 or name.endswith("bias"), name
-    assert all(weight.grad is None for weight in shape.lrnet.parameters())
-
-
-# ---- Lightning's trainer
-
-
-def lightning_module(network: nn.Module) -> Any:
-    from lightning import LightningModule
-
-    class WithShape(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-            self.overlap, self.shape = DiceLoss(), DistanceRegressionLoss(load_pretrained_lrnet("NI-DM"))
-
-        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-            images, masks = batch
-            probabilities = torch.softmax(self.network(images), dim=1)  # (B, 2, D, H, W)
-            return self.overlap(probabilities, masks) + self.shape(probabilities, distance_map(masks))
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.network.parameters(), lr=1e-2)
-
-    return WithShape()
-
-
-@pytest.mark.filterwarnings("ignore")  # Lightning's advice on workers and loggers
-def test_lightning_trains_with_the_lrnet_behind_a_network() -> None:
-    lightning = pytest.importorskip("lightning", reason="Lightning is not installed; it is one of the examples' extras")
-    torch.manual_seed(0)
-    images, masks = scans_and_masks()
-    network = nn.Sequential(
-        nn.InstanceNorm3d(1), nn.Conv3d(1, 8, 5, padding=2), nn.ReLU(), nn.Conv3d(8, 8, 3, padding=1), nn.ReLU(),
-        nn.Conv3d(8, 2, 1),
-    )  # fmt: skip
-    module, started = lightning_module(network), dice(network, images, masks)
-    before = copy_of(module.shape.lrnet)
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, masks), batch_size=2)
-
-    trainer = lightning.Trainer(
-        max_epochs=STEPS, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(module, loader)
-
-    assert trainer.global_step == STEPS
-    assert dice(network, images, masks) > max(0.6, started)
-    assert same(module.shape.lrnet, before)
-    assert not module.shape.lrnet.training  # though the trainer called module.train()
-    assert lines_of(lightning_module) <= LINES
+    assert all(weight.grad is None for weight in shape.parameters())
