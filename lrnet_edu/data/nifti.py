@@ -224,17 +224,15 @@ def _kind(start: bytes, path: Path) -> Any:
         return nib.Nifti1Image
     if start[4:7] == b"n+2":
         return nib.Nifti2Image
-    if not start:
-        raise InputError(f"{path} is empty, no NIfTI file: download or export it again.")
-    if start[128:132] == b"DICM":
-        raise InputError(f"{path} is a DICOM file, not NIfTI: convert its whole series with dcm2niix.")
-    if start[344:347] == b"ni1":
-        raise InputError(f"{path} is half of a pair of files (.hdr, .img): join them by nibabel.load(...).to_filename.")
-    what = "an NRRD file" if start[:4] == b"NRRD" else "a MetaImage" if b"ObjectType" in start else "something else"
-    raise InputError(
-        f"{path} is not NIfTI but {what}: convert it with SimpleITK (ReadImage, WriteImage) or save it from "
-        "3D Slicer as .nii.gz; DICOM is converted with dcm2niix."
-    )
+    kinds = {
+        "empty: download or export it again": not start,
+        "DICOM: convert its whole series with dcm2niix": start[128:132] == b"DICM",
+        "half of a pair of files (.hdr, .img): join them by nibabel.load(...).to_filename": start[344:347] == b"ni1",
+        "NRRD: save it as .nii.gz, from 3D Slicer or with SimpleITK": start[:4] == b"NRRD",
+        "a MetaImage: save it as .nii.gz, from 3D Slicer or with SimpleITK": b"ObjectType" in start,
+        "something else: convert it with SimpleITK (ReadImage, WriteImage), or DICOM with dcm2niix": True,
+    }
+    raise InputError(f"{path} is no NIfTI file but {next(what for what, true in kinds.items() if true)}.")
 
 
 def _grid(image: Any, path: Path) -> Volume:
@@ -247,8 +245,6 @@ def _grid(image: Any, path: Path) -> Volume:
             f"{path} is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
             "cut a series with nibabel.four_to_three)."
         )
-    if min(shape) < 1 or max(shape) > _LONGEST:
-        raise InputError(f"{path} has the shape {shape}, which no NIfTI-1 file can hold: export it again, or in parts.")
     affine = _in_mm(image.header.get_best_affine(), image.header)
     spacing = spacing_of(affine)
     sizes = " x ".join(f"{step:g}" for step in spacing)
@@ -261,10 +257,10 @@ def _grid(image: Any, path: Path) -> Volume:
             f"{path} does not say whether its voxels of {sizes} (z, y, x) are in mm or micrometres: set the unit in "
             "its header (nibabel: image.header.set_xyzt_units)."
         )
-    if not (abs(np.linalg.det(affine[:3, :3])) > 0.01 * math.prod(spacing) and abs(affine[:3, 3]).max() <= _FARTHEST):
-        raise InputError(
-            f"{path} has an affine without inverse (two axes coincide) or an origin beyond 100 m: mend its header."
-        )
+    volume = abs(np.linalg.det(affine[:3, :3]))  # small where two axes coincide
+    if not (volume > 0.01 * math.prod(spacing) and abs(affine[:3, 3]).max() <= _FARTHEST
+            and min(shape) >= 1 and max(shape) <= _LONGEST):  # fmt: skip
+        raise InputError(f"{path} has an affine or a shape, {shape}, that no scan has: mend its header.")
     return Volume(np.broadcast_to(np.uint8(0), shape[::-1]), affine, image.header)
 
 
@@ -329,14 +325,11 @@ def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_pa
 def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, description: str = "") -> None:
     """Write a volume as NIfTI; the file appears whole or not at all, and equal data give equal bytes.
 
-    Missing folders are created.
-
     Args:
-        path: ends in ``.nii`` or ``.nii.gz``; an existing file is replaced.
+        path: ends in ``.nii`` or ``.nii.gz``; folders are made, an existing file is replaced.
         data: (D, H, W), float32, uint8 or int16.
         place: a volume on the same grid, of whose file both forms, their codes and the unit of length are kept; or an
-            affine (4, 4) from indices (x, y, z) to RAS+ mm, which goes into the sform and, unless it is sheared, into
-            the qform as well, both as scanner coordinates (code 1).
+            affine (4, 4) to RAS+ mm, which becomes the sform and, unless it is sheared, the qform, both with code 1.
         description: text for the header (``descrip``), ASCII, at most 79 characters.
 
     Raises:
