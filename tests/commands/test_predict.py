@@ -1,9 +1,8 @@
-"""Maps and predictions of files: names, grids, values, and what is never overwritten."""
+"""Predictions of files: names, grids, values, and what is never overwritten."""
 
 from __future__ import annotations
 
 import json
-import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -15,10 +14,9 @@ from lrnet_edu.commands.maps import write_map
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.data import nifti
 from lrnet_edu.data.checks import is_segmentation
-from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.support.errors import InputError
 
-SAMPLES = Path(__file__).parents[1] / "data_samples"
+SAMPLES = Path(__file__).parents[2] / "data_samples"
 
 
 @pytest.fixture(scope="module")
@@ -35,66 +33,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-# ---- maps -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("spacing_aware", [False, True])
-@pytest.mark.parametrize("kind", ["O-DM", "NI-DM", "SNI-DM"])
-def test_a_map_is_float32_on_the_grid_of_its_mask(tmp_path: Path, kind: str, spacing_aware: bool) -> None:
-    source = store(tmp_path / "mask.nii.gz", mask())
-    write_map(source, tmp_path / "maps/out.nii.gz", kind=kind, spacing_aware=spacing_aware)
-    written = nib.load(tmp_path / "maps/out.nii.gz")
-    expected = distance_map(mask(), kind, spacing=(2.0, 1.0, 1.5) if spacing_aware else None)
-    assert written.get_data_dtype() == np.float32
-    np.testing.assert_allclose(written.affine, AFFINE)
-    np.testing.assert_array_equal(load(tmp_path / "maps/out.nii.gz"), expected)
-
-
-def test_a_map_of_one_label_of_a_union_and_of_everything(tmp_path: Path) -> None:
-    liver = np.zeros(SHAPE, np.uint8)
-    liver[2:12, 3:15, 3:15] = 1
-    liver[5:8, 6:10, 6:10] = 2
-    liver[0, 0, 0] = 7
-    source = store(tmp_path / "mask.nii.gz", liver)
-    for label, chosen in {"2": liver == 2, "1+2": np.isin(liver, (1, 2)), None: liver > 0}.items():
-        write_map(source, tmp_path / f"{label}.nii.gz", kind="O-DM", label=label)
-        np.testing.assert_array_equal(load(tmp_path / f"{label}.nii.gz"), distance_map(chosen, "O-DM"))
-    write_map(source, tmp_path / "part.nii.gz", label="2+9")  # a union of which one part is there
-    with pytest.raises(InputError, match=r"join them by \+"):
-        write_map(source, tmp_path / "two.nii.gz", label="1,2")
-    with pytest.raises(InputError, match=r"Label 5 does not occur .* 1, 2, 7"):
-        write_map(source, tmp_path / "none.nii.gz", label="5")
-    assert not (tmp_path / "two.nii.gz").exists()
-    assert not (tmp_path / "none.nii.gz").exists()
-
-
-def test_a_map_replaces_only_a_map(tmp_path: Path) -> None:
-    source = store(tmp_path / "mask.nii.gz", mask())
-    other = store(tmp_path / "other.nii.gz", mask())
-    write_map(source, tmp_path / "map.nii.gz", kind="O-DM")
-    write_map(source, tmp_path / "map.nii.gz", kind="NI-DM")
-    assert load(tmp_path / "map.nii.gz").max() == 1
-    before = other.read_bytes()
-    with pytest.raises(InputError, match=r"other\.nii\.gz exists and is no unchanged output"):
-        write_map(source, other)
-    assert other.read_bytes() == before
-    (tmp_path / "link.nii.gz").symlink_to(source)
-    for same in (source, tmp_path / "." / "mask.nii.gz", tmp_path / "link.nii.gz"):
-        with pytest.raises(InputError, match="is an input and would be overwritten"):
-            write_map(source, same)
-    np.testing.assert_array_equal(load(source), mask())
-
-
-def test_a_map_of_a_map_cannot_replace_its_input(tmp_path: Path) -> None:
-    source = store(tmp_path / "mask.nii.gz", mask())
-    write_map(source, tmp_path / "map.nii.gz", kind="SNI-DM")
-    before = (tmp_path / "map.nii.gz").read_bytes()
-    with pytest.raises(InputError):
-        write_map(tmp_path / "map.nii.gz", tmp_path / "map.nii.gz")
-    assert (tmp_path / "map.nii.gz").read_bytes() == before
-
-
-# ---- predict: grid and values ---------------------------------------------------------------------------
+# ---- grid and values ---------------------------------------------------------------------------
 
 
 def test_a_prediction_has_the_grid_and_the_label_of_the_training(tmp_path: Path) -> None:
@@ -119,10 +58,10 @@ def test_a_prediction_has_the_grid_and_the_label_of_the_training(tmp_path: Path)
 def test_a_ct_stored_with_an_offset_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = checkpoint(tmp_path / "m.safetensors")
     predict_files(trained, store(tmp_path / "scan.nii.gz", scan()), tmp_path / "out.nii")
-    assert "offset" not in capsys.readouterr().out
+    assert "offset" not in capsys.readouterr().err
     shifted = (scan().astype(np.int32) + 1100).clip(0).astype(np.uint16)
     predict_files(trained, store(tmp_path / "shifted.nii.gz", shifted), tmp_path / "out.nii")
-    assert "shifted.nii.gz has no value below 0" in capsys.readouterr().out
+    assert "shifted.nii.gz has no value below 0" in capsys.readouterr().err
 
 
 def test_two_objects_give_two_labels_and_two_probabilities(tmp_path: Path) -> None:
@@ -136,7 +75,7 @@ def test_two_objects_give_two_labels_and_two_probabilities(tmp_path: Path) -> No
     np.testing.assert_array_equal(load(tmp_path / "out.nii.gz"), np.array([0, 3, 1])[everything.argmax(0)])
 
 
-@pytest.mark.parametrize(("order", "flips"), [((2, 0, 1), (0,)), ((1, 2, 0), (1, 2)), ((0, 1, 2), (0, 1, 2))])
+@pytest.mark.parametrize(("order", "flips"), [((2, 0, 1), (0,)), ((0, 1, 2), (0, 1, 2))])
 def test_axis_order_and_flips_do_not_matter(
     run: Path, tmp_path: Path, order: tuple[int, ...], flips: tuple[int, ...]
 ) -> None:
@@ -156,14 +95,14 @@ def test_axis_order_and_flips_do_not_matter(
     assert (again == there).mean() > 0.999
 
 
-@pytest.mark.parametrize("shape", [(1, 9, 7), (3, 4, 5), (1, 1, 1), (2, 60, 3)])
+@pytest.mark.parametrize("shape", [(1, 9, 7), (1, 1, 1), (2, 60, 3)])
 def test_volumes_smaller_than_a_patch_are_segmented(run: Path, tmp_path: Path, shape: tuple[int, int, int]) -> None:
     source = store(tmp_path / "small.nii.gz", scan(shape))
     predict_files(run, source, tmp_path / "out.nii.gz")
     assert load(tmp_path / "out.nii.gz").shape == shape
 
 
-# ---- predict: folders and names -------------------------------------------------------------------------
+# ---- folders and names -------------------------------------------------------------------------
 
 
 def test_a_lits_folder_gives_segmentations_in_natural_order(run: Path, tmp_path: Path) -> None:
@@ -197,11 +136,11 @@ def test_a_decathlon_folder_and_any_other_folder_keep_their_names(run: Path, tmp
     assert names(tmp_path / "b") == ["case_2.nii.gz"]
 
 
-@pytest.mark.parametrize(("part", "numbers"), [("train", [1, 2]), ("validation", [3]), ("test", [10, 4])])
-def test_a_part_is_what_the_split_says(run: Path, tmp_path: Path, part: str, numbers: list[int]) -> None:
-    data = lits(tmp_path / "data", [1, 2, 3, 4, 5, 10])
-    predict_files(run, data, tmp_path / "out", part=part)
-    assert names(tmp_path / "out") == sorted(f"segmentation-{number}.nii.gz" for number in numbers)
+def test_a_part_is_what_the_split_says(run: Path, tmp_path: Path) -> None:
+    data = lits(tmp_path / "data", [1, 2, 3, 4, 10])
+    written = predict_files(run, data, tmp_path / "out", part="test")
+    assert [path.name for path in written] == ["segmentation-10.nii.gz", "segmentation-4.nii.gz"]
+    assert names(tmp_path / "out") == [path.name for path in written]
 
 
 def test_a_part_needs_its_cases_its_split_and_its_name(run: Path, tmp_path: Path) -> None:
@@ -217,7 +156,7 @@ def test_a_part_needs_its_cases_its_split_and_its_name(run: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-# ---- predict: what is never overwritten -----------------------------------------------------------------
+# ---- what is never overwritten -----------------------------------------------------------------
 
 
 def test_predicting_again_replaces_predictions_but_not_corrections(run: Path, tmp_path: Path) -> None:
@@ -232,7 +171,7 @@ def test_predicting_again_replaces_predictions_but_not_corrections(run: Path, tm
     voxels = np.asarray(image.dataobj).copy()
     voxels[3, 3, 3] ^= 1
     nib.save(nib.Nifti1Image(voxels, image.affine, image.header), out / "segmentation-2.nii.gz")
-    assert nifti.read_description(out / "segmentation-2.nii.gz").startswith("lrnet_edu predict ")
+    assert nib.load(out / "segmentation-2.nii.gz").header["descrip"].item().startswith(b"lrnet_edu predict ")
     (out / "segmentation-1.nii.gz").unlink()
     with pytest.raises(InputError, match=r"segmentation-2\.nii\.gz exists and is no unchanged output"):
         predict_files(run, data, out)
@@ -251,9 +190,19 @@ def test_foreign_files_stay(run: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="exists and is no unchanged output"):
             predict_files(run, data / "volume-1.nii.gz", tmp_path / f"{name}.nii.gz", probabilities=True)
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
-    with pytest.raises(InputError, match=r"segmentation-1\.nii\.gz exists"):
-        predict_files(run, data, data)  # the reference has the prediction's name
-    np.testing.assert_array_equal(load(data / "segmentation-1.nii.gz"), mask())
+
+
+def test_predictions_go_nowhere_among_scans(run: Path, tmp_path: Path) -> None:
+    """Beside a scan without a mask a prediction would be taken for one in the next training."""
+    data, other = lits(tmp_path / "data", [1]), lits(tmp_path / "other", [5])
+    (data / "segmentation-1.nii.gz").unlink()
+    (tmp_path / "Task" / "imagesTs").mkdir(parents=True)
+    (tmp_path / "Task" / "dataset.json").write_text("{}")
+    before = names(tmp_path)
+    for out in (data, other, tmp_path / "Task" / "imagesTs", tmp_path / "Task" / "new"):
+        with pytest.raises(InputError, match=r"holds scans|lies in the data set"):
+            predict_files(run, data, out)
+    assert names(tmp_path) == before
 
 
 def test_an_input_is_never_overwritten_even_if_this_command_wrote_it(run: Path, tmp_path: Path) -> None:
@@ -268,10 +217,9 @@ def test_an_input_is_never_overwritten_even_if_this_command_wrote_it(run: Path, 
 def test_outputs_that_cannot_be_written_are_refused(run: Path, tmp_path: Path) -> None:
     data = lits(tmp_path / "data", [1])
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file is a file"):
-        predict_files(run, data, tmp_path / "file")
-    with pytest.raises(InputError, match="file is a file"):
-        predict_files(run, data, tmp_path / "file" / "below" / "it")
+    for out in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        with pytest.raises(InputError, match="file is a file"):
+            predict_files(run, data, out)
     with pytest.raises(InputError, match="is a folder"):
         predict_files(run, data / "volume-1.nii.gz", data)
     with pytest.raises(InputError, match=r"let its name end in"):
@@ -279,26 +227,23 @@ def test_outputs_that_cannot_be_written_are_refused(run: Path, tmp_path: Path) -
     assert names(tmp_path) == ["file", "segmentation-1.nii.gz", "volume-1.nii.gz"]
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_voxels_too_coarse_for_the_network_are_refused(run: Path, tmp_path: Path, alone: bool) -> None:
-    """20 voxels of 90 mm would be 600 million on the network's grid of 1.5 mm."""
-    data = lits(tmp_path / "data", [1, 2])
-    store(data / "volume-2.nii.gz", scan(), np.diag([90.0, 90.0, 90.0, 1.0]))
-    source, out = (data / "volume-2.nii.gz", "out.nii.gz") if alone else (data, "out")
-    with pytest.raises(InputError, match=r"volume-2\.nii\.gz has voxels of 90 x 90 x 90 mm.*too coarse"):
-        predict_files(run, source, tmp_path / out)
-    assert not (tmp_path / out).exists()
-
-
-@pytest.mark.parametrize("values", [[0, 1], [0, 1, 2], [1, 9]])
-def test_a_segmentation_is_no_scan(run: Path, tmp_path: Path, values: list[int]) -> None:
-    """Neither alone nor among the scans of a folder; what is made before that goes."""
-    data = lits(tmp_path / "data", [1])
-    store(data / "volume-2.nii.gz", np.resize(np.array(values, np.uint8), SHAPE))
-    for source, out in ((data, "new/out"), (data / "volume-2.nii.gz", "new/out.nii.gz")):
-        with pytest.raises(InputError, match=r"volume-2\.nii\.gz is a segmentation, .*: give its scan\."):
-            predict_files(run, source, tmp_path / out, device="cpu")
-        assert not (tmp_path / "new").exists()
+def test_bad_scans_are_told_together_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    """One is truncated, one a segmentation, and 20 voxels of 90 mm would be 600 million on the network's grid."""
+    data = lits(tmp_path / "data", [1, 2, 3, 4])
+    whole = (data / "volume-1.nii.gz").read_bytes()
+    (data / "volume-1.nii.gz").write_bytes(whole[: len(whole) // 2])
+    store(data / "volume-2.nii.gz", np.resize(np.array([0, 1, 2], np.uint8), SHAPE))
+    nifti.write(data / "volume-3.nii.gz", scan(), np.diag([90.0, 90.0, 90.0, 1.0]))
+    faults = {1: "truncated", 2: "a segmentation, .*: give its scan", 3: "voxels of 90 x .* too coarse"}
+    for number, what in faults.items():
+        with pytest.raises(InputError, match=rf"volume-{number}\.nii\.gz (is|has) {what}"):
+            predict_files(run, data / f"volume-{number}.nii.gz", tmp_path / "out.nii.gz")
+    with pytest.raises(InputError, match=r"^3 cannot be used: .*truncated.*; .*a segmentation.*; .*too coarse"):
+        predict_files(run, data, tmp_path / "out")
+    store(data / "volume-4.nii", scan())
+    with pytest.raises(InputError, match=r"volume-4 in two formats"):
+        predict_files(run, data, tmp_path / "out")
+    assert names(tmp_path) == names(data)
 
 
 def test_no_scan_is_taken_for_a_segmentation() -> None:
@@ -308,28 +253,3 @@ def test_no_scan_is_taken_for_a_segmentation() -> None:
             assert is_segmentation(nifti.read_image(SAMPLES / f"{name}-{number}.nii.gz").data) is expected
     for values in ([0], [7], [-1, 0, 1], [0, 10], [0, 0.5], [0, 100, 200], [-1024, 3071]):
         assert not is_segmentation(np.resize(np.array(values, np.float32), SHAPE))
-
-
-def test_a_row_of_voxels_takes_little_memory(run: Path, tmp_path: Path) -> None:
-    """32,000 voxels in a row; a matrix that interpolates them would hold a billion numbers."""
-    row = np.tile(np.array([-1000, 50], np.int16), 16_000).reshape(1, 1, -1)
-    source = store(tmp_path / "row.nii.gz", row)
-    tracemalloc.start()
-    try:
-        predict_files(run, source, tmp_path / "out.nii.gz", device="cpu")
-        assert tracemalloc.get_traced_memory()[1] < 2**27
-    finally:
-        tracemalloc.stop()
-    assert load(tmp_path / "out.nii.gz").shape == row.shape
-
-
-def test_one_bad_scan_of_a_folder_is_found_before_anything_is_written(run: Path, tmp_path: Path) -> None:
-    data = lits(tmp_path / "data", [1, 2])
-    whole = (data / "volume-2.nii.gz").read_bytes()
-    (data / "volume-2.nii.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"volume-2\.nii\.gz is truncated"):
-        predict_files(run, data, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    store(data / "volume-2.nii", scan())
-    with pytest.raises(InputError, match=r"as \.nii and as \.nii\.gz"):
-        predict_files(run, data, tmp_path / "out")
