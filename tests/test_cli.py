@@ -213,8 +213,8 @@ def bad_image(path: Path, kind: str) -> Path:
 FAULTS = {
     "DICOM": "dcm2niix",
     "NRRD": "SimpleITK",
-    "text": "is not NIfTI",
-    "empty": "is empty, no NIfTI",
+    "text": "no NIfTI file",
+    "empty": "no NIfTI file but empty",
     "truncated": "is truncated",
     "nan": "NaN",
     "infinity": "infinity",
