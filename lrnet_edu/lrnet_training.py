@@ -27,6 +27,7 @@ from lrnet_edu.data.study import DataSettings, open_study
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import map_regression_loss
+from lrnet_edu.metrics import dice_of_counts
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
@@ -178,7 +179,7 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
             volume = lesion.sum()
             radius = (volume * 3 / 4 / np.pi) ** (1 / 3) if mask.ndim == 3 else (volume / np.pi) ** 0.5
             lesions.append(LesionError(float(radius), float(error)))
-    return LRNetQuality(dice=2 * intersection / size if size else 1.0, lesions=lesions)
+    return LRNetQuality(dice=dice_of_counts(intersection, size), lesions=lesions)
 
 
 def output_for(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:

@@ -249,6 +249,8 @@ def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | No
     cases = list(cases) if isinstance(cases, Iterable) else [cases]
     if not all(isinstance(case, CaseScores) for case in cases):
         raise InputError("score_table takes a list of what case_scores returned, one for each case.")
+    if not isinstance(penalties, Mapping | None):
+        raise InputError(f"penalties is {penalties!r}; give values by name, such as {{'ASSD': 300.0}}.")
     attributes, fines = {name: c.attribute for name, c in CRITERIA.items() if c.of_counts or c.of_distances}, {}
     for name, fine in (penalties or {}).items():
         if name not in attributes or not isinstance(fine, int | float) or not math.isfinite(fine):

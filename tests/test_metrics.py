@@ -277,7 +277,7 @@ def test_sets_without_a_defined_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "penalties", [{"DG": 0.0}, {"abs_RVD": 1.0}, {"MSD": math.inf}, {"ASSD": math.nan}, {"MSD": ""}]
+    "penalties", [{"DG": 0.0}, {"abs_RVD": 1.0}, {"MSD": math.inf}, {"ASSD": math.nan}, {"MSD": ""}, 9.0]
 )
 def test_unusable_penalties(penalties: dict[str, float]) -> None:
     with pytest.raises(InputError, match="give"):

@@ -136,7 +136,7 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
     Raises:
         InputError: If there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
     """
-    scored = [_score_case(case) for case in cases]
+    scored = [_score_case(case) for case in (cases if isinstance(cases, Iterable) else [cases])]
     if not scored:
         raise InputError("There are no cases to score; give at least one.")
     pairs = [pair for case in scored for pair in case.pairs]

@@ -256,6 +256,7 @@ GOOD = np.zeros((3, 4, 5), np.uint8)
         ([(GOOD, GOOD, (1.0, 0.0, 1.0))], "spacing"),
         ([(GOOD, GOOD)], "each of them"),
         ((GOOD, GOOD, SPACING), "each of them"),
+        (None, "each of them"),
         ([(np.ma.masked_equal(GOOD, 0), GOOD, SPACING)], "masked array"),
     ],
 )
