@@ -39,16 +39,10 @@ class Case:
 
 
 def find_cases(folder: str | Path) -> list[Case]:
-    """Find the cases of a folder in LiTS or Decathlon layout.
+    """Find the cases of a folder in LiTS or Decathlon layout, in natural order (2 before 10).
 
-    Only the folder itself is searched, not its subfolders (but those that ``dataset.json`` names). Of the
-    Decathlon's lists ``training`` is read; ``test`` has no masks.
-
-    Args:
-        folder: the data set. Files of every ending in ``nifti.READERS`` are found.
-
-    Returns:
-        The cases in natural order (2 before 10); the mask is None where an image has none.
+    Only the folder itself is searched, not its subfolders (but those that ``dataset.json`` names), for files of every
+    ending in ``nifti.READERS``. Of the Decathlon's lists ``training`` is read; ``test`` has no masks.
 
     Raises:
         InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two
@@ -75,10 +69,7 @@ def check_not_among_scans(out: Path) -> None:
 
 
 def segmentation_name(image_name: str) -> str:
-    """The name of an image's mask: ``volume-3.nii.gz`` becomes ``segmentation-3.nii.gz``, others stay.
-
-    What is not NIfTI becomes ``.nii.gz``, as which all masks are written.
-    """
+    """The name of an image's mask, always NIfTI: ``volume-3.nii.gz`` becomes ``segmentation-3.nii.gz``, others stay."""
     match, suffix = _LITS_NAME.fullmatch(image_name), ending(image_name)
     name = f"segmentation-{match[2]}{match[3]}" if match and match[3] == suffix else image_name
     return name if suffix in ("", ".nii", ".nii.gz") else f"{name.removesuffix(suffix)}.nii.gz"

@@ -58,18 +58,10 @@ class PatchBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self,
-        cases: Sequence[CachedCase],
-        *,
-        kinds: Sequence[str],
-        classes: int,
-        patch_size: tuple[int, int, int],
-        batch_size: int,
-        object_share: float,
-        augment: bool,
-        seed: Sequence[int],
-        length: int,
-    ) -> None:
+        self, cases: Sequence[CachedCase], *, kinds: Sequence[str], classes: int, patch_size: tuple[int, int, int],
+        batch_size: int, object_share: float, augment: bool, seed: Sequence[int], length: int,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:  # fmt: skip
         self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
         self.patch_size, self.batch_size = patch_size, batch_size
         self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length

@@ -51,10 +51,7 @@ class DataSettings:
 def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
     """Divide cases at random into train, validation and test, about 60, 15 and 25 %, at least one each.
 
-    The same whatever the run's seed, so that runs are compared on the same cases.
-
-    Raises:
-        InputError: if there are fewer than three cases.
+    The same whatever the run's seed, so that runs are compared on the same cases; InputError for fewer than three.
     """
     if len(names) < 3:
         raise InputError(
@@ -69,11 +66,7 @@ def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
 
 
 def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Read a ``split.json``: lists of case names under train, validation and test.
-
-    Raises:
-        InputError: if it is no such file, names an unknown case, or one case twice.
-    """
+    """Read a ``split.json``; InputError if it is no such file, names an unknown case, or one case twice."""
     if not Path(path).exists():
         raise InputError(f"{path} does not exist; name a split.json, or leave --split out.")
     try:

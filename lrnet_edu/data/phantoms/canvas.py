@@ -30,12 +30,9 @@ class Canvas:
     """
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        spacing: tuple[float, float, float],
-        rng: np.random.Generator,
+        self, shape: tuple[int, int, int], spacing: tuple[float, float, float], rng: np.random.Generator,
         body_scale: tuple[Sequence[float], Sequence[float]] = ((1.0,) * 3, (1.0,) * 3),
-    ):
+    ):  # fmt: skip
         self.rng = rng
         scale = rng.uniform(*body_scale)  # (z, y, x)
         self.axes = [(np.arange(n) - (n - 1) / 2) * s / k for n, s, k in zip(shape, spacing, scale, strict=True)]

@@ -78,13 +78,9 @@ def _affine(shape: Sequence[int], spacing: Sequence[float]) -> Array:
 
 
 def phantom(
-    seed: int,
-    *,
-    shape: tuple[int, int, int] = (40, 128, 128),
-    spacing: tuple[float, float, float] = (5.0, 2.7, 2.7),
-    lesions: bool = True,
-    settings: PhantomSettings = SETS["course"],
-) -> Phantom:
+    seed: int, *, shape: tuple[int, int, int] = (40, 128, 128), spacing: tuple[float, float, float] = (5.0, 2.7, 2.7),
+    lesions: bool = True, settings: PhantomSettings = SETS["course"],
+) -> Phantom:  # fmt: skip
     """Make one phantom CT. The same arguments give the same voxels.
 
     Args:
@@ -93,10 +89,7 @@ def phantom(
             all around the volume's middle; a smaller ``shape * spacing`` shows a part of it.
         spacing: mm per voxel (z, y, x).
         lesions: False for the same body, healthy.
-        settings: of the set, see :data:`lrnet_edu.data.phantoms.settings.SETS`.
-
-    Returns:
-        Image, LiTS labels and spacing.
+        settings: of the set.
     """
     for_anatomy, for_lesions, for_scan = (np.random.default_rng([seed, stream, *settings.salt]) for stream in range(3))
     body = Canvas(shape, spacing, for_anatomy, settings.body_scale)
@@ -195,14 +188,9 @@ def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator, set
 
 
 def _paint_lesion(
-    part: Canvas,
-    centre: Array,
-    radius: float,
-    liver: Array,
-    liver_hu: float,
-    rng: np.random.Generator,
+    part: Canvas, centre: Array, radius: float, liver: Array, liver_hu: float, rng: np.random.Generator,
     settings: PhantomSettings,
-) -> Array:
+) -> Array:  # fmt: skip
     """One tumour: a dented ellipsoid with its own contrast, border and, if large, perhaps a dead core."""
     stretched = radius * np.exp(rng.normal(0, 0.15, 3))
     lesion = part.ellipsoid(centre, stretched, turn=rng.uniform(0, 180, 2), jitter=0.0)

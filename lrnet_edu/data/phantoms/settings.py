@@ -45,11 +45,7 @@ class PhantomSettings:
 
     noise_sigma_hu: Range = (11.0, 17.0)  # of a scan
     blur: tuple[float, ...] = (0.45, 0.5, 0.5)  # voxels (z, y, x); partial volume
-    grain: tuple[float, ...] = (
-        0.3,
-        0.65,
-        0.65,
-    )  # voxels (z, y, x); the kernel of the reconstruction, seen in the noise
+    grain: tuple[float, ...] = (0.3, 0.65, 0.65)  # voxels (z, y, x); the reconstruction's kernel, seen in the noise
 
 
 SMALL_LESIONS: dict[str, Any] = {
