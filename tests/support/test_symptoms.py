@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import weakref
 from dataclasses import replace
@@ -12,23 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scans import lits, lrnet_checkpoint, mask, store
-from test_training import CPU, SCHEDULE, Points, line, rows_of, toy_task
+from scans import lits, lrnet_checkpoint
 from torch import Tensor
+from toys import CPU, SCHEDULE, toy_task
 
-from lrnet_edu import mnet_training as segmentation
 from lrnet_edu.commands.predict import predict_files
-from lrnet_edu.config import Config, PretrainConfig
-from lrnet_edu.data.study import Study, open_study, split_cases
-from lrnet_edu.lrnet_training import pretrain_run
-from lrnet_edu.mnet_training import segmentation_task, train_run
+from lrnet_edu.config import Config
+from lrnet_edu.data.study import Study, open_study
+from lrnet_edu.mnet_training import mnet_task, train_run
 from lrnet_edu.networks import LRNet, MNet
-from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.devices import enough_memory
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.symptoms import Unfound, check_alive, never_moved
 from lrnet_edu.trained import load_pretrained_lrnet
-from lrnet_edu.training import fit
+from lrnet_edu.training import Phase, fit
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB left.\nSee more.")
 TINY = Config(method="mapdice+lrnet", features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, validate_every=1,
@@ -46,22 +42,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         return open_study(lits(tmp_path_factory.mktemp("scans"), range(5)), TINY)
 
 
-# ---- losses -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_validation_loss_that_is_not_finite_ends_the_run_and_spoils_nothing(tmp_path: Path, value: float) -> None:
-    task = toy_task(lambda number: {"val_loss": value if number == 2 else 1.0, "score": number})
-    with pytest.raises(InputError, match=f"validation loss became {value} at step 4") as error:
-        fit(task, SCHEDULE, tmp_path, CPU)
-    assert one_sentence(str(error.value))
-    assert [row["step"] for row in rows_of(tmp_path)] == [2]
-    assert load_checkpoint(tmp_path / "last.safetensors")[1]["state"]["step"] == 2
+# ---- a loss that does not move ----------------------------------------------------------------------------------
 
 
 def test_a_loss_that_never_moved_is_told_once_and_early(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    stuck = toy_task()
-    stuck.loss = lambda batch, step: 0 * line(stuck).weight.sum() + 0.7  # no gradient but 0
+    stuck: Any = toy_task()
+    weight = stuck.model["line"].weight
+    stuck.phases = [Phase("stuck", SCHEDULE.steps, lambda batch: 0 * weight.sum() + 0.7)]  # no gradient but 0
     fit(stuck, SCHEDULE, tmp_path / "stuck", CPU)
     told = [text for text in re.split(r"[\r\n]", capfd.readouterr().err) if "has not moved" in text]
     assert len(told) == 1
@@ -94,24 +81,20 @@ def test_background_alone_is_told_after_a_whole_interval() -> None:
     assert watch.look(nothing, np.zeros_like(present), 50) is None
 
 
-class Background(MNet):
-    """Finds nothing, whatever it has learned."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits = super().forward(image)
-        return torch.cat((logits[:, :1] + 1000, logits[:, 1:]), dim=1)
-
-
 @pytest.mark.parametrize(("method", "cure"), [
-    ("mapdice+lrnet", "warm-up more steps (--warmup-steps), or lower alpha"),
-    ("lrnet", "mapdice+lrnet"),
-    ("dice", "label and window"),
+    ("mapdice+lrnet", "warm-up more steps (--warmup-steps), or lower alpha"), ("dice", "label and window"),
 ])  # fmt: skip
-def test_a_tandem_that_predicts_background_alone(
+def test_a_training_that_predicts_background_alone(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], method: str,
     cure: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setitem(segmentation.MNETS, "MNet", Background)
+    forward = MNet.forward
+
+    def background(mnet: MNet, image: Tensor) -> Tensor:
+        logits = forward(mnet, image)
+        return torch.cat((logits[:, :1] + 1000, logits[:, 1:]), dim=1)
+
+    monkeypatch.setattr(MNet, "forward", background)
     config = replace(TINY, method=method)
     train_run(study, config, tmp_path / "run", device="cpu")
     told = [text for text in re.split(r"[\r\n]", capfd.readouterr().err) if "background only" in text]
@@ -123,8 +106,7 @@ def test_a_tandem_that_predicts_background_alone(
 # ---- a dead LR-Net ----------------------------------------------------------------------------------------------
 
 
-def dead_lrnet() -> LRNet:
-    lrnet = LRNet("NI-DM")
+def kill(lrnet: Any) -> LRNet:
     torch.nn.init.constant_(lrnet.head[-1].bias, -1000.0)
     return lrnet
 
@@ -136,7 +118,7 @@ def test_the_shipped_lrnets_are_alive(kind: str, activation: str | None) -> None
 
 
 def test_a_dead_lrnet_is_refused_before_anything_is_trained(study: Study, tmp_path: Path) -> None:
-    path = lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM", dead_lrnet())
+    path = lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM", kill(LRNet("NI-DM")))
     with pytest.raises(InputError, match=r"lrnet\.safetensors gives 0 everywhere.*pretrain it again") as error:
         train_run(study, replace(TINY, lrnet=str(path)), tmp_path / "run", device="cpu")
     assert one_sentence(str(error.value))
@@ -148,38 +130,18 @@ def test_an_unfrozen_lrnet_that_dies_is_told_and_the_run_goes_on(
 ) -> None:
     """That it dies is a finding about unfreezing; a table needs the run's score."""
     config = replace(TINY, method="unfrozen-lrnet")
-    task = segmentation_task(config, study.cached["train"], study.cached["validation"], {}, 1)
-    task.validate()
+    task = mnet_task(config, study.cached["train"], study.cached["validation"], {}, 1)
+    task.validate(0)
     assert "died" not in capsys.readouterr().err
-    lrnet: Any = task.model.get_submodule("lrnet")
-    torch.nn.init.constant_(lrnet.head[-1].bias, -1000.0)
-    assert task.validate()["val_loss"] > 0
-    assert "trained too gives 0 everywhere" in capsys.readouterr().err
-
-
-def test_validation_cases_without_the_object_cannot_judge_an_lrnet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It used to train to the end, and then found no best weights, since an error over no lesion is NaN."""
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
-    scans = lits(tmp_path / "scans", range(5))
-    split = split_cases([f"volume-{n}" for n in range(5)])
-    for name in split["validation"]:
-        store(scans / f"segmentation-{name.split('-')[1]}.nii.gz", 0 * mask())
-    with pytest.raises(InputError, match=r"No validation case .* holds the object") as error:
-        pretrain_run(tmp_path / "out", data=scans, label="1", config=PretrainConfig(steps=1), device="cpu")
-    assert one_sentence(str(error.value))
-    assert not (tmp_path / "out").exists()
+    kill(task.model.get_submodule("lrnet"))
+    assert task.validate(1)["val_loss"] > 0
+    assert "LR-Net gives 0 everywhere" in capsys.readouterr().err
 
 
 # ---- memory -----------------------------------------------------------------------------------------------------
 
 
-def full(*arguments: Any, **options: Any) -> Any:
-    raise FULL
-
-
-ERRORS = {
+SAID_BY = {
     "cuda": FULL,
     "cuDNN": RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     "mps": RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
@@ -188,21 +150,18 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-@pytest.mark.parametrize("config", [TINY, PretrainConfig(steps=4)], ids=["train", "pretrain"])
-def test_a_full_memory_names_what_to_lower(tmp_path: Path, error: RuntimeError, config: Any) -> None:
-    def at_step(batch: Points, step: int) -> Tensor:
-        if step == 2:
+@pytest.mark.parametrize("error", SAID_BY.values(), ids=SAID_BY)
+def test_a_full_memory_says_what_to_do(error: RuntimeError) -> None:
+    with pytest.raises(InputError, match=r"The memory of cpu is full .*; lower patch_size\.$") as raised:
+        with enough_memory(CPU, "lower patch_size"):
             raise error
-        return original(batch, step)
-
-    task = toy_task()
-    original, task.loss = task.loss, at_step
-    with pytest.raises(InputError, match="The memory of cpu is full") as raised:
-        fit(task, config, tmp_path, CPU)
-    names = ["cubes"] if isinstance(config, PretrainConfig) else ["patch_size", "batch_size"]
-    assert all(hasattr(config, name) and name in str(raised.value) for name in names)
     assert one_sentence(str(raised.value))
+
+
+def test_other_errors_are_left_alone() -> None:
+    with pytest.raises(RuntimeError, match="mat1") as error, enough_memory(CPU, "lower it"):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert not isinstance(error.value, InputError)
 
 
 def test_a_full_memory_is_let_go_though_the_error_is_kept() -> None:
@@ -233,27 +192,31 @@ def test_full_shared_memory_says_where_to_get_more() -> None:
 def test_a_full_memory_is_told_before_the_first_step_and_while_predicting(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise FULL
+
     one_step = replace(TINY, method="dice", steps=1)
     train_run(study, one_step, tmp_path / "run", device="cpu")
     monkeypatch.setattr(MNet, "forward", full)
     with pytest.raises(InputError, match=r"memory of cpu is full.*lower patch_size or batch_size"):
         train_run(study, TINY, tmp_path / "other", device="cpu", say=lambda text: None)
-    assert not (tmp_path / "other").exists()  # with a smaller patch size it may be used
+    assert not any((tmp_path / "other").glob("*"))  # with a smaller patch size it may be used
     with pytest.raises(InputError, match=r"memory of cpu is full"):
         train_run(study, one_step, tmp_path / "run", device="cpu", resume=True, say=lambda text: None)
     assert {"config.json", "best.safetensors"} <= {path.name for path in (tmp_path / "run").iterdir()}
     with pytest.raises(InputError, match=r"memory of cpu is full.*--device cpu"):
         predict_files(tmp_path / "run", study.data, tmp_path / "predictions", device="cpu")
-    assert not (tmp_path / "predictions").exists()
 
 
-def test_other_errors_are_left_alone(tmp_path: Path) -> None:
-    task = toy_task()
+# ---- silence ----------------------------------------------------------------------------------------------------
 
-    def broken(batch: Points, step: int) -> Tensor:
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    task.loss = broken
-    with pytest.raises(RuntimeError, match="mat1") as error:
-        fit(task, SCHEDULE, tmp_path, CPU)
-    assert not isinstance(error.value, InputError)
+def test_a_validation_has_its_bar(study: Study, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """It shows itself where a validation takes longer than a moment."""
+    from lrnet_edu.support import progress
+
+    bars = []
+    monkeypatch.setattr(progress, "tqdm", lambda items, title, **options: bars.append((title, len(items))) or items)
+    task = mnet_task(TINY, study.cached["train"], study.cached["validation"], {}, 1)
+    task.validate(0)
+    assert bars == [("Validating", len(study.cached["validation"]))]
