@@ -1,161 +1,172 @@
-"""The course's notebooks in a real JupyterLab: run all cells, then do what a learner does."""
+"""The viewers in a real JupyterLab, and on the page exported from it."""
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pages import SLIDER, painted_values, pixels, press
+from conftest import ROOT
+from pages import SHOWN, SLIDER, drag, painted_values, pixels, press
 
-from lrnet_edu.distance_maps import distance_map
-
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-BADGE = "https://colab.research.google.com/assets/colab-badge.svg"  # a picture in every notebook's first line
 ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
-
-
-@pytest.fixture
-def opened(lab: Any):
-    """``opened(name)``: the page of a committed notebook of the course; its kernel ends with the test.
-
-    Whatever the test does there, nothing may be asked for outside this JupyterLab but the badge.
+CELLS = [
     """
-    pages = []
+    import ipywidgets as widgets
+    import numpy as np
+    from types import SimpleNamespace
+    from lrnet_edu import CaseExplorer, MaskPainter, SliceViewer
+    from lrnet_edu.figures import Picture
+    from lrnet_edu.viewers.controls import interact
 
-    def open_it(name: str) -> Any:
-        shutil.copy(NOTEBOOKS / name, lab.folder)
-        pages.append(lab.open(name))
-        return pages[-1]
+    def case(seed):
+        rng = np.random.default_rng(seed)
+        mask = np.zeros((12, 16, 20), np.uint8)
+        mask[3:9, 4:10, 6 + seed:14 + seed] = 2
+        image = rng.normal(60, 30, mask.shape) - 40 * mask
+        return SimpleNamespace(image=image, mask=mask, spacing=(2, 1, 1))
 
-    yield open_it
-    for page in pages:
-        lab.close(page)
-    assert set(lab.refused) <= {BADGE}
+    cases = {"first": case(0), "second": case(3)}
+    sharp = {name: (c.mask == 2) * 0.9 for name, c in cases.items()}
+    shifted = {name: np.roll(p, 2, 1) for name, p in sharp.items()}
+    """,
+    'SliceViewer(cases["first"].image, {"ground truth": cases["first"].mask}, title="slices")',
+    'CaseExplorer(cases, {"sharp": sharp, "shifted": shifted}, label=2)',
+    "MaskPainter('empty', size=16)",
+    'interact(lambda n: Picture(1.0).finish(f"drawn with {n}"), n=widgets.IntSlider(3, min=1, max=9, description="n"))',
+]
 
 
-def test_a_notebook_that_has_not_run_yet_shows_its_pictures(opened):
-    page = opened("01_distance_maps.ipynb")
-    still = page.locator(".lrnet-painter img")
-    still.scroll_into_view_if_needed()
-    assert still.bounding_box()["width"] > 300
-    assert still.evaluate("(img) => img.complete && img.naturalWidth > 300")
+def write_notebook(file: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(text).strip()) for text in CELLS]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), file)
 
 
-def test_one_paints_in_notebook_01_by_mouse_and_keyboard(lab, opened):
-    page = opened("01_distance_maps.ipynb")
+@pytest.fixture(scope="module")
+def page(lab: Any) -> Any:
+    """The notebook, run; nothing may be asked for outside this JupyterLab."""
+    write_notebook(lab.folder / "viewers.ipynb")
+    page = lab.open("viewers.ipynb")
     lab.run_all(page)
     page.wait_for_selector(".lrnet-grid")
-    page.get_by_role("button", name="empty", exact=True).click()
-    grid, size = page.locator(".lrnet-grid"), 24
-    painter = page.locator("canvas")
+    yield page
+    lab.close(page)
+    assert lab.refused == []
+
+
+def test_one_scrolls_and_jupyterlab_does_not_take_the_keys(page):
+    slider = page.locator(SLIDER).first
+    slider.scroll_into_view_if_needed()
+    before, at = pixels(page, 0), int(slider.input_value())
+    slider.focus()
+    active = page.evaluate(ACTIVE_CELL)
+    press(page, "ArrowRight", "ArrowRight", "w", "o")
+    assert int(slider.input_value()) == at + 2
+    assert pixels(page, 0) != before
+    assert page.evaluate(ACTIVE_CELL) == active
+
+
+def test_one_chooses_case_method_and_map(page):
+    """A new choice takes the first one's place; another method does not lose the slice."""
+    titles = page.locator(".lrnet-title:visible")
+
+    def choose(menu: str, option: str) -> Any:
+        page.get_by_label(menu, exact=True).select_option(label=option)
+        where = page.locator(
+            ".lrnet-page:visible", has=page.locator(".lrnet-title", has_text=re.compile("sharp|shifted"))
+        )
+        where.locator(SHOWN).first.wait_for()
+        return where
+
+    shown = choose("Method", "shifted")
+    titles.get_by_text("first, shifted").wait_for()
+    assert titles.all_inner_texts() == ["slices", "first, shifted"]
+    score = re.search(r"DC \(this case\)[\s\S]*?(0\.\d{3})", shown.inner_text())
+    assert 0 < float(score[1]) < 1
+    shown.locator(SLIDER).focus()
+    press(page, "Home", "ArrowRight", "ArrowRight", "ArrowRight")
+    shown = choose("Method", "sharp")
+    titles.get_by_text("first, sharp").wait_for()
+    assert shown.locator(SLIDER).input_value() == "3"
+    choose("Case", "second")
+    titles.get_by_text("second, sharp").wait_for()
+    shown = choose("Map", "SNI-DM")
+    shown.get_by_text("SNI-DM, ground truth").first.wait_for()
+
+
+def test_what_is_drawn_follows_its_slider_and_takes_the_first_pictures_place(page):
+    pictures = page.locator("img[alt^='drawn with']:visible")
+    assert [picture.get_attribute("alt") for picture in pictures.all()] == ["drawn with 3"]
+    page.locator(".widget-slider [role=slider]").last.focus()
+    press(page, "ArrowRight")
+    page.locator("img[alt='drawn with 4']").wait_for()
+    assert [picture.get_attribute("alt") for picture in pictures.all()] == ["drawn with 4"]
+
+
+def test_one_paints_by_mouse_and_keyboard(page):
+    grid = page.locator(".lrnet-grid")
     grid.scroll_into_view_if_needed()
-    assert painter.count() == 5
-    before = [pixels(page, number) for number in range(5)]
-    expected = np.zeros((size, size), bool)
-
-    def assert_painted() -> None:
-        mask, maps = painted_values(page, expected.shape)
-        assert np.array_equal(mask, expected)
-        for kind, values in maps.items():
-            assert np.abs(values - distance_map(mask, kind)).max() <= 0.00051, kind
-
-    area = grid.bounding_box()
-    cell = area["width"] / size
-    page.mouse.move(area["x"] + 4.5 * cell, area["y"] + 8.5 * cell)
-    page.mouse.down()
-    page.mouse.move(area["x"] + 12.5 * cell, area["y"] + 8.5 * cell)
-    page.mouse.up()
+    area, expected = grid.bounding_box(), np.zeros((16, 16), bool)
+    cell = area["width"] / 16
+    drag(page, *((area["x"] + (col + 0.5) * cell, area["y"] + 8.5 * cell) for col in (4, 12)))
     expected[8, 4:13] = True
-    assert_painted()
-    assert all(pixels(page, number) != before[number] for number in range(5))
-
+    assert np.array_equal(painted_values(page, expected.shape)[0], expected)
     page.mouse.move(area["x"] + 2.5 * cell, area["y"] + 2.5 * cell)  # the cursor follows the pointer
-    grid.focus()
     active = page.evaluate(ACTIVE_CELL)
     press(page, "Space", "ArrowDown", "Space", "Shift+ArrowRight", "ArrowUp", "Enter", "Enter")
     expected[2, 2] = expected[3, 2] = expected[3, 3] = True
-    assert_painted()
+    assert np.array_equal(painted_values(page, expected.shape)[0], expected)
     assert page.evaluate(ACTIVE_CELL) == active
 
-    page.get_by_role("button", name="erase").click()
-    page.mouse.click(area["x"] + 8.5 * cell, area["y"] + 8.5 * cell)
-    expected[8, 8] = False
-    assert_painted()
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_the_viewers_take_jupyterlabs_colours(theme, page, lab):
+    lab.use_theme(page, theme)
+    page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower())
+    for part in (".lrnet-title", ".lrnet-name", ".lrnet-value", ".lrnet-readout"):
+        colour = page.locator(part).first.evaluate("(element) => getComputedStyle(element).color")
+        assert (int(re.search(r"\d+", colour)[0]) > 128) == (theme == "Dark"), (part, colour)
 
 
-def test_one_scrolls_and_chooses_case_and_method_in_notebook_06(lab, opened):
-    page = opened("06_results_and_viewers.ipynb")
-    lab.run_all(page)
-    explorer = page.locator(".lrnet-beside")
-    explorer.locator("canvas").first.wait_for()
-
-    # The slice viewer, by keyboard.
-    slider = page.locator(SLIDER).first
-    slider.scroll_into_view_if_needed()
-    at, seen = int(slider.input_value()), {pixels(page)}
-    slider.focus()
-    active = page.evaluate(ACTIVE_CELL)
-    for step in (1, 2):
+def test_an_exported_page_scrolls_without_kernel_and_network(open_offline, tmp_path):
+    """Run by nbconvert, opened from disk: viewer, the explorer's first choice and painter all answer."""
+    pytest.importorskip("nbconvert")
+    write_notebook(tmp_path / "viewers.ipynb")
+    command = [
+        *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "viewers.ipynb"),
+        "--ExecutePreprocessor.store_widget_state=False",  # else the page asks for a widget manager
+        *("--HTMLExporter.mathjax_url=", "--HTMLExporter.require_js_url=", "--HTMLExporter.mermaid_js_url="),
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    opened = open_offline(tmp_path / "viewers.html")
+    page = opened.page
+    assert page.locator(SLIDER).count() == 2
+    for number, slider in enumerate(page.locator(SLIDER).all()):
+        before = pixels(page, 2 * number)
+        slider.focus()
         press(page, "ArrowRight")
-        assert int(slider.input_value()) == at + step
-        seen.add(pixels(page))
-    press(page, "Home")
-    assert int(slider.input_value()) == 0
-    assert len(seen) == 3
-    assert page.evaluate(ACTIVE_CELL) == active  # JupyterLab did not take the keys for its own
-
-    # The explorer: another case is another picture and other criteria, another method keeps picture and slice.
-    def shown() -> tuple[str, list[str], list[str]]:
-        explorer.locator("canvas").first.wait_for()
-        panels = [canvas.evaluate("(canvas) => canvas.toDataURL()") for canvas in explorer.locator("canvas").all()]
-        return explorer.locator(".lrnet-title").inner_text(), panels, explorer.locator("td").all_inner_texts()
-
-    def choose(menu: str, other: int) -> str:
-        choice = page.get_by_label(menu, exact=True)
-        choice.select_option(index=other)
-        text = choice.locator("option").nth(other).inner_text()
-        name = text.replace("\xa0", " ")  # ipywidgets' menus show no spaces that may break
-        page.wait_for_function(
-            "name => document.querySelector('.lrnet-beside .lrnet-title').textContent.split(', ').includes(name)",
-            arg=name,
-        )
-        return name
-
-    start = shown()
-    assert len(start[2]) == 7
-    case = choose("Case", 1)
-    other_case = shown()
-    assert other_case[0].startswith(case)
-    assert other_case[1][0] != start[1][0]
-    assert other_case[2] != start[2]
-
-    explorer.locator(SLIDER).focus()
-    press(page, "ArrowRight")
-    slice_before = explorer.locator(SLIDER).input_value()
-    before = shown()
-    method = choose("Method", 1)
-    other_method = shown()
-    assert other_method[0] == f"{case}, {method}"
-    assert explorer.locator(SLIDER).input_value() == slice_before
-    assert other_method[1][0] == before[1][0]
-    assert other_method[1] != before[1]
-    assert other_method[2] != before[2]
+        assert pixels(page, 2 * number) != before
+    assert page.get_by_text("DC (this case)").count() == 1
+    assert page.get_by_text("they need a running kernel").count() == 2
+    assert page.locator("img[alt='drawn with 3']").is_visible()
+    assert opened.refused == []
 
 
-def test_the_viewers_take_jupyterlabs_colours(lab, opened):
-    page = opened("02_ct_data_and_imbalance.ipynb")
-    lab.run_all(page)
-    page.wait_for_selector(SLIDER)
-    for theme in ("Light", "Dark"):
-        lab.use_theme(page, theme)
-        page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
-        )
-        for part in (".lrnet-title", ".lrnet-name", ".lrnet-value", ".lrnet-readout"):
-            colour = page.locator(part).first.evaluate("(element) => getComputedStyle(element).color")
-            red = int(re.search(r"\d+", colour)[0])
-            assert (red > 128) == (theme == "Dark"), (part, colour)
+def test_an_untrusted_notebook_that_has_not_run_shows_its_pictures(lab):
+    name = "01_distance_maps.ipynb"
+    (lab.folder / name).write_bytes((ROOT / "notebooks" / name).read_bytes())
+    page = lab.open(name)
+    still = page.locator(".lrnet-page img").first
+    still.scroll_into_view_if_needed()
+    assert still.evaluate("(img) => img.complete && img.naturalWidth > 300 && img.width > 300")
+    lab.close(page)
+    lab.refused.clear()  # the badge

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from test_report import results
+from conftest import ROOT
+from pages import page_of
+from study.test_report import results
 
 from lrnet_edu.study.report import write_report
-from lrnet_edu.viewers.explorer import CaseExplorer, _Choice
+from lrnet_edu.viewers.explorer import CaseExplorer
 
 OUTSIDE = "http://127.0.0.1:1"  # refused at once, were anything to ask for it
 RUN = "document.title='run'"
@@ -35,16 +38,15 @@ def test_the_report(open_offline, tmp_path):
     evil = replace(
         given,
         curves={EVIL: next(iter(given.curves.values()))},
-        panel=(*given.panel[:2], {EVIL: given.panel[1]}, given.panel[3]),
+        predictions={EVIL: given.sample[1]},
         table={EVIL: next(iter(given.table.values()))},
-        no_lesion={EVIL: EVIL},
+        no_lesion={EVIL: 0},
         facts={EVIL: EVIL},
         seconds={EVIL: 1.0},
-        notes=[EVIL],
     )
     write_report(tmp_path / "report.html", evil)
     opened = open_offline(tmp_path / "report.html")
-    assert_only_text(opened, "lrnet_edu: report of the demo", 6)
+    assert_only_text(opened, "lrnet_edu: report of the demo", 5)
 
 
 def test_the_case_explorer(open_offline, tmp_path):
@@ -52,10 +54,10 @@ def test_the_case_explorer(open_offline, tmp_path):
     mask = np.zeros(image.shape, np.uint8)
     mask[1:3, 2:6, 2:6] = 7  # and a label without a colour
     case = SimpleNamespace(image=image, mask=mask, spacing=(1.0, 1.0, 1.0))
-    fragment = _Choice(CaseExplorer({EVIL: case}, {EVIL: {EVIL: mask > 0}}), {}, EVIL)._repr_mimebundle_()["text/html"]
-    file = tmp_path / "explorer.html"
-    file.write_text(f'<!doctype html><meta charset="utf-8"><title>mine</title><body>{fragment}', "utf-8")
-    assert_only_text(open_offline(file), "mine", 4)
+    viewer = CaseExplorer({EVIL: case}, {EVIL: {EVIL: mask > 0}}, unit=EVIL, title=EVIL).viewer()
+    viewer.notes.append(EVIL)
+    viewer.facts[EVIL] = EVIL
+    assert_only_text(open_offline(page_of(tmp_path / "explorer.html", viewer)), "", 8)
 
 
 def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_offline, tmp_path):
@@ -63,8 +65,7 @@ def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_off
     pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
     import nbformat
 
-    from lrnet_edu.commands.course import export_course
-
+    export_course = runpy.run_path(str(ROOT / "notebooks" / "export.py"))["export_course"]
     script = f"<script>document.title = 'ours'; fetch('{OUTSIDE}/fetched').catch(() => 0)</script>"  # as our viewers'
     asking = (
         f"<img src='{OUTSIDE}/picture'><link rel=stylesheet href='{OUTSIDE}/style'><script src='{OUTSIDE}/s'></script>"

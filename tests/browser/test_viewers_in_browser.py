@@ -1,42 +1,22 @@
-"""The viewers in a real browser: a page opened from disk without a network, and JupyterLab."""
+"""The viewers in a real browser, on a page opened from disk without a network."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
-from pages import SLIDER, painted_values, pixels, press
+from pages import SHOWN, SLIDER, colours, drag, page_of, painted_values, pixels, press
+from scipy import ndimage
 
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import PREDICTION_COLOR, REFERENCE_COLOR
-from lrnet_edu.viewers.painter import MaskPainter
+from lrnet_edu.viewers.mask_painter import MaskPainter
 from lrnet_edu.viewers.slices import AXES, SliceViewer
 
 SHAPE = (12, 16, 20)
-
-# The colours of a canvas at the middle of every voxel: [[r, g, b], ...] row by row.
-COLOURS = """(canvas, [rows, cols]) => {
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data, out = [];
-    for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) {
-        const y = Math.floor((row + 0.5) * canvas.height / rows),
-            x = Math.floor((col + 0.5) * canvas.width / cols);
-        out.push([...data.slice(4 * (y * canvas.width + x), 4 * (y * canvas.width + x) + 3)]);
-    }
-    return out;
-}"""
-HAS_COLOUR = """(canvas, wanted) => {
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    const near = (i) => wanted.every((value, k) => Math.abs(data[i + k] - value) <= 8);
-    for (let i = 0; i < data.length; i += 4) if (near(i)) return true;
-    return false;
-}"""
 
 
 def volume() -> np.ndarray:
@@ -49,251 +29,241 @@ def box() -> np.ndarray:
     return mask
 
 
-def page_of(file: Path, *fragments: str, dark: bool = False) -> Path:
-    style = "background: #111; color: #ddd" if dark else "background: #fff; color: #222"
-    file.write_text(f'<!doctype html><meta charset="utf-8"><body style="{style}">{"".join(fragments)}', "utf-8")
-    return file
+def is_colour(picture: np.ndarray, colour: str) -> np.ndarray:
+    return np.abs(picture - [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).max(axis=-1) <= 8
 
 
-def html_of(shown: Any) -> str:
-    return shown._repr_mimebundle_()["text/html"]
+@pytest.fixture
+def opened(open_offline: Any, tmp_path: Any) -> Any:
+    """``opened(*viewers)`` -> the page that holds them; nothing was asked for and nothing went wrong on it."""
+    pages = []
+
+    def open_it(*shown: Any, **context: Any) -> Any:
+        pages.append(open_offline(page_of(tmp_path / f"{len(pages)}.html", *shown), **context))
+        return pages[-1].page
+
+    yield open_it
+    for page in pages:
+        assert (page.refused, page.errors) == ([], [])
 
 
-def colours(page: Any, number: int, rows: int, cols: int) -> np.ndarray:
-    pixels(page, number)
-    found = page.locator("canvas").nth(number).evaluate(COLOURS, [rows, cols])
-    return np.array(found).reshape(rows, cols, 3)
+# ---- the slice viewer
 
 
-# ---- the slice viewer on a page from disk
-
-
-def test_the_page_draws_what_render_draws(open_offline, tmp_path):
-    """Axis by axis, slice by slice, the browser draws what Python draws, which test_viewers checks."""
+def test_every_slice_is_drawn_as_the_arrays_say(opened):
     image, mask = volume(), box()
-    shown = SliceViewer(
-        image,
-        spacing=(2.0, 1.0, 1.0),
-        heat={"SNI-DM": distance_map(mask, "SNI-DM"), "NI-DM": distance_map(mask)},
-    )
-    opened = open_offline(page_of(tmp_path / "v.html", html_of(shown)))
-    page = opened.page
-    page.locator(SLIDER).focus()
-    for axis in AXES:
+    signed, unsigned = distance_map(mask, "SNI-DM"), distance_map(mask)
+    page = opened(SliceViewer(image, heat={"SNI-DM": signed, "NI-DM": unsigned}, window=(-140, 260), spacing=(2, 1, 1)))
+    grey = np.repeat(np.clip((image + 140) / 400 * 255, 0, 255)[..., None], 3, axis=-1)
+    purple = matplotlib.colormaps["PuOr"]((signed + 1) / 2, bytes=True)[..., :3]
+    viridis = np.where(unsigned[..., None] > 0, matplotlib.colormaps["viridis"](unsigned, bytes=True)[..., :3], grey)
+    for across, axis in enumerate(AXES):
         page.get_by_role("button", name=axis).click()
         page.locator(SLIDER).focus()
-        rows, cols = (n for n, name in zip(SHAPE, AXES, strict=True) if name != axis)
-        for key, index in (("Home", 0), ("ArrowRight", 1), ("End", SHAPE[AXES.index(axis)] - 1)):
+        rows, cols = (n for i, n in enumerate(SHAPE) if i != across)
+        for key, index in (("Home", 0), ("ArrowRight", 1), ("End", SHAPE[across] - 1)):
             press(page, key)
-            expected = shown.render(axis, index, width=8 * cols)
-            height = expected.shape[0]
-            at = np.ix_((np.arange(rows) * 2 + 1) * height // (2 * rows), np.arange(cols) * 8 + 4)
-            for number, panel in enumerate(np.split(expected, 3, axis=1)):
-                found = colours(page, number, rows, cols)
-                same = np.abs(found - panel[at].astype(int)).max(axis=-1) <= 2
-                assert same.mean() > 0.95, (
-                    axis,
-                    index,
-                    number,
-                )  # the letters at the sides cover a few voxels
-    assert opened.refused == []
-    assert opened.errors == []
+            for number, expected in enumerate((grey, purple, viridis)):
+                plane = expected.take(index, axis=across)[::-1, ::-1].astype(int)
+                near = np.abs(colours(page, number, rows, cols) - plane).max(axis=-1) <= 5
+                assert near.mean() > 0.9, (axis, index, number)  # the letters at the sides cover a few voxels
 
 
-def test_contours_have_the_palettes_colours_and_can_be_switched_off(open_offline, tmp_path):
-    shown = SliceViewer(np.zeros(SHAPE), overlays={"ground truth": box(), "prediction": np.roll(box(), 2, 2)})
-    page = open_offline(page_of(tmp_path / "v.html", html_of(shown))).page
-
-    def has(number: int, colour: str) -> bool:
-        pixels(page, number)
-        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        return page.locator("canvas").nth(number).evaluate(HAS_COLOUR, wanted)
-
-    assert [has(i, REFERENCE_COLOR) for i in range(3)] == [False, True, True]
-    assert [has(i, PREDICTION_COLOR) for i in range(3)] == [False, False, True]
+def test_contours_run_beside_their_masks_and_can_be_switched_off(opened):
+    prediction = np.roll(box(), 2, 2)
+    page = opened(SliceViewer(np.zeros(SHAPE), {"ground truth": box(), "prediction": prediction}))
+    rows, cols = SHAPE[1:]
+    index, fine = int(page.locator(SLIDER).input_value()), 6
+    truth, found = (np.kron(mask[index, ::-1, ::-1], np.ones((fine, fine))) > 0 for mask in (box(), prediction))
+    image, first, second = (colours(page, number, rows, cols, fine) for number in range(3))
+    assert not is_colour(image, REFERENCE_COLOR).any()
+    assert np.array_equal(first[truth], image[truth])  # the rim is in sight
+    beside = ndimage.binary_dilation(truth, np.ones((3, 3))) & ~truth
+    assert is_colour(first, REFERENCE_COLOR)[beside].mean() > 0.5  # beside a dark edge
+    assert not is_colour(first, REFERENCE_COLOR)[~ndimage.binary_dilation(beside)].any()
+    assert is_colour(second, REFERENCE_COLOR).any()
+    assert is_colour(second, PREDICTION_COLOR)[ndimage.binary_dilation(found) & ~found].any()
     page.locator(SLIDER).focus()
     press(page, "o")
     assert page.get_by_role("button", name="overlay").get_attribute("aria-pressed") == "false"
-    assert not has(2, REFERENCE_COLOR)
-    page.get_by_role("button", name="overlay").click()
-    assert has(2, REFERENCE_COLOR)
+    assert not is_colour(colours(page, 2, rows, cols, fine), REFERENCE_COLOR).any()
 
 
-def test_keys_wheel_touch_and_slider_move_through_the_slices(open_offline, tmp_path):
-    page = open_offline(page_of(tmp_path / "v.html", html_of(SliceViewer(volume())))).page
+def test_panels_are_large_at_most_three_and_chosen_by_buttons(opened):
+    page = opened(SliceViewer(volume(), {"a": box(), "b": box()}, {"phi": box(), "psi": box()}))
+    for width, least, abreast in ((1920, 480, 3), (1280, 320, 3), (420, 320, 1)):
+        page.set_viewport_size({"width": width, "height": 800})
+        pixels(page)
+        boxes = [canvas.bounding_box() for canvas in page.locator(SHOWN).all()]
+        assert len(boxes) == 3
+        assert all(box["width"] >= least for box in boxes)
+        assert len({box["y"] for box in boxes}) == 4 - abreast or abreast == 1
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    names = lambda: page.locator(".lrnet-name:visible").all_inner_texts()  # noqa: E731
+    assert names() == ["a", "b", "phi"]
+    page.get_by_role("button", name="image").click()  # the oldest gives way
+    assert names() == ["image", "b", "phi"]
+    for name in ("b", "phi", "image"):  # one at least stays
+        page.get_by_role("button", name=name, exact=True).click()
+    assert names() == ["image"]
+
+
+def test_the_page_starts_at_the_lesion_and_shows_the_whole_slice_at_a_key(opened):
+    mask = np.zeros((8, 60, 90), bool)
+    mask[3, 8:12, 10:15] = True
+    far = mask.copy()
+    far[3, 50, 80:83] = True
+    page = opened(SliceViewer(np.zeros(mask.shape), {"truth": mask, "found": far}))
+    assert is_colour(colours(page, 1, 40, 40, 2), REFERENCE_COLOR).any()  # 40 mm
+    assert page.get_by_text("3 voxels outside this view").count() == 1
+    page.locator(SLIDER).focus()
+    press(page, "w")
+    assert page.get_by_role("button", name="whole slice").get_attribute("aria-pressed") == "true"
+    assert page.get_by_text("outside this view").count() == 0
+    canvas = page.locator(SHOWN).first.bounding_box()
+    assert canvas["width"] / canvas["height"] == pytest.approx(90 / 60, rel=0.02)
+
+
+def test_keys_wheel_touch_and_slider_move_through_the_slices(opened):
+    page = opened(SliceViewer(volume()))
     slider, canvas = page.locator(SLIDER), page.locator("canvas").first
     assert slider.get_attribute("data-lm-suppress-shortcuts") == "true"
-
-    def at() -> int:
-        return int(slider.input_value())
-
     slider.focus()
     press(page, "Home", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft")
-    assert at() == 2
     assert slider.get_attribute("aria-valuetext") == "z = 2, slice 3 of 12"
     assert slider.get_attribute("aria-label") == "axial slice"
     before = pixels(page)
     press(page, "End")
-    assert at() == 11
+    assert slider.input_value() == "11"
     assert pixels(page) != before
-
     canvas.hover()
     page.mouse.wheel(0, -120)
     page.wait_for_function("() => document.querySelector('.lrnet-slice').value === '10'")
-
     canvas.evaluate("""canvas => {
         canvas.setPointerCapture = () => {};
         const fire = (type, x) => canvas.dispatchEvent(
             new PointerEvent(type, { pointerType: "touch", clientX: x, clientY: 50, pointerId: 9 }));
         fire("pointerdown", 100); fire("pointermove", 76); fire("pointerup", 76);
     }""")
-    assert at() == 6
+    assert slider.input_value() == "6"
 
 
-def test_window_and_level_change_the_picture_and_can_be_reset(open_offline, tmp_path):
-    page = open_offline(page_of(tmp_path / "v.html", html_of(SliceViewer(volume(), window=(60, 400))))).page
+def test_the_window_changes_the_picture_and_can_be_reset(opened):
+    page = opened(SliceViewer(volume(), window=(-140, 260)))
     reset = page.get_by_role("button", name="reset window")
     assert reset.is_disabled()
     page.mouse.move(0, 0)
     start = pixels(page)
-    page.locator(".lrnet-level").focus()
-    press(page, "ArrowLeft", "ArrowLeft")
-    by_slider = pixels(page)
+    page.locator(".lrnet-low").focus()
+    press(page, "ArrowRight", "ArrowRight")
+    assert pixels(page) != start
     reset.click()
     assert pixels(page) == start
-
     area = page.locator("canvas").first.bounding_box()
-    page.mouse.move(area["x"] + 100, area["y"] + 100)
-    page.mouse.down()
-    page.mouse.move(area["x"] + 20, area["y"] + 130)
-    page.mouse.up()
-    page.mouse.move(0, 0)
-    dragged = pixels(page)
-    assert len({start, by_slider, dragged}) == 3
-    assert float(page.locator(".lrnet-width").input_value()) < 400
-    assert float(page.locator(".lrnet-level").input_value()) < 60
+    drag(page, (area["x"] + 100, area["y"] + 100), (area["x"] + 20, area["y"] + 130))
+    low, high = (float(page.locator(f".lrnet-{end}").input_value()) for end in ("low", "high"))
+    assert high - low < 400
+    assert high < 260
+    assert not reset.is_disabled()
 
 
-def test_a_window_beside_the_values_stays_until_it_is_moved(open_offline, tmp_path):
-    narrow = np.random.default_rng(1).uniform(90, 130, SHAPE).astype(np.float32)
-    page = open_offline(page_of(tmp_path / "v.html", html_of(SliceViewer(narrow, window=(60, 400))))).page
-    area = page.locator("canvas").first.bounding_box()
-    page.mouse.move(area["x"] + 100, area["y"] + 100)
-    page.mouse.down()
-    page.mouse.move(area["x"] + 101, area["y"] + 100)
-    page.mouse.up()
-    page.locator(".lrnet-level").focus()
-    press(page, "ArrowLeft")
-    assert float(page.locator(".lrnet-width").input_value()) == pytest.approx(400, abs=1)
-    assert float(page.locator(".lrnet-level").input_value()) == pytest.approx(60, abs=1)
-
-
-def test_viewers_of_two_kernels_keep_their_own_windows(open_offline, tmp_path):
-    """Their names count from one in each kernel."""
-    viewers = [SliceViewer(volume(), window=window) for window in ((60, 400), (100, 50))]
+def test_a_window_beside_the_values_stays_until_it_is_moved_and_viewers_of_two_kernels_keep_their_own(opened):
+    narrow = np.random.default_rng(1).uniform(90, 130, SHAPE)
+    viewers = [SliceViewer(narrow, window=window) for window in ((-140, 260), (90, 120))]
     for viewer in viewers:
-        viewer.keep = "explorer-1 volume-0"
-    page = open_offline(page_of(tmp_path / "v.html", *map(html_of, viewers))).page
-    widths = [float(page.locator(".lrnet-width").nth(k).input_value()) for k in range(2)]
-    assert widths == pytest.approx([400, 50], abs=2)
+        viewer.keep = "explorer-1 volume-0"  # such names count from one in each kernel
+    page = opened(*viewers)
+    for number, window in enumerate(((-140, 260), (90, 120))):
+        for end, value in zip(("low", "high"), window, strict=True):
+            assert float(page.locator(f".lrnet-{end}").nth(number).input_value()) == pytest.approx(value, abs=1)
 
 
 @pytest.mark.parametrize("axis", AXES)
-def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, open_offline, tmp_path):
+def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, opened):
     image, mask = volume(), box()
-    phi = distance_map(mask)
-    shown = SliceViewer(image, overlays={"lesion": mask}, heat={"phi": phi})
-    page = open_offline(page_of(tmp_path / "v.html", html_of(shown))).page
+    phi, shown = (
+        distance_map(mask),
+        SliceViewer(image, {"lesion": mask}, {"phi": distance_map(mask)}, spacing=(9, 9, 9)),
+    )
+    page = opened(shown)
     page.get_by_role("button", name=axis).click()
     across = AXES.index(axis)
-    rows, cols = (n for i, n in enumerate(SHAPE) if i != across)
-    canvas = page.locator("canvas").nth(1)
+    view = [side for i, side in enumerate(shown.box) if i != across]
+    rows, cols = (side.stop - side.start for side in view)
+    assert cols < SHAPE[2]  # zoomed in
+    canvas = page.locator(SHOWN).nth(1)
     for row, col in ((0, 0), (rows - 1, 2), (rows // 2, cols // 2)):
         area = canvas.bounding_box()
         page.mouse.move(area["x"] + (col + 0.5) * area["width"] / cols, area["y"] + (row + 0.5) * area["height"] / rows)
-        place = [rows - 1 - row, cols - 1 - col]
+        place = [view[0].stop - 1 - row, view[1].stop - 1 - col]
         place.insert(across, shown.first_slices[axis])
         pixels(page)
-        text = page.locator(".lrnet-readout").inner_text().replace("\u2212", "-")
-        found = re.fullmatch(
-            r"z (\d+) · y (\d+) · x (\d+) · (\S+) HU · lesion: (\w+) · phi: (\S+)", re.sub(r"\s+", " ", text)
-        )
-        assert found, text
+        text = re.sub(r"\s+", " ", page.locator(".lrnet-readout").inner_text().replace("\u2212", "-"))
+        found = re.fullmatch(r"z (\d+) · y (\d+) · x (\d+) · (\S+) HU · lesion: (\w+) · phi: (\S+)", text)
         assert [int(n) for n in found.groups()[:3]] == place
         assert float(found[4]) == pytest.approx(image[tuple(place)], abs=0.51 * shown._image.values.step + 0.05)
         assert found[5] == ("inside" if mask[tuple(place)] else "outside")
         assert float(found[6]) == pytest.approx(phi[tuple(place)], abs=0.003)
 
 
-def test_values_beyond_the_range_and_missing_ones_are_read_as_such(open_offline, tmp_path):
-    image = np.full((1, 1, 4), 60.0)
-    image[0, 0] = -1000, 60, 3000, np.nan
-    shown = SliceViewer(image, window=(60, 400), radiological=False, unit="HU")
-    page = open_offline(page_of(tmp_path / "v.html", html_of(shown))).page
-    area, said = page.locator("canvas").bounding_box(), []
+@pytest.mark.parametrize(
+    ("values", "window", "said"),
+    [
+        ((-1000, 60, 3000, np.nan), (-140, 260), ("≤ −340 HU", "60 HU", "≥ 460 HU", "no value")),
+        ((0, 1e-5, 4e-5, 5e-5), None, ("0", "0.00001", "0.00004", "0.00005")),
+        ((0, 1e7, 4e7, 5e7), None, ("0", "10000000", "40000000", "50000000")),
+    ],
+)
+def test_values_are_read_to_their_precision(values, window, said, opened):
+    image = np.array(values, float).reshape(1, 1, 4)
+    page = opened(SliceViewer(image, window=window, radiological=False))
+    area, read = page.locator("canvas").bounding_box(), []
     for col in range(4):
         page.mouse.move(area["x"] + (col + 0.5) * area["width"] / 4, area["y"] + area["height"] / 2)
         pixels(page)
-        said.append(page.locator(".lrnet-readout").inner_text().split("·")[3].strip())
-    assert said[0] == "≤ −340 HU"
-    assert said[2] == "≥ 460 HU"
-    assert said[3] == "no value"
+        read.append(page.locator(".lrnet-readout").inner_text().split("·")[3].strip())
+    if window:
+        assert tuple(read) == said
+    else:
+        assert [float(text.replace("e−", "e-")) for text in read] == pytest.approx(list(map(float, said)), rel=0.01)
 
 
-def test_two_viewers_on_a_page_do_not_touch_each_other(open_offline, tmp_path):
-    shown = html_of(SliceViewer(volume(), overlays={"m": box()}))
-    page = open_offline(page_of(tmp_path / "v.html", shown, html_of(MaskPainter()), shown)).page
+def test_two_viewers_on_a_page_do_not_touch_each_other(opened):
+    page = opened(SliceViewer(volume(), box()), MaskPainter(), SliceViewer(volume(), box()))
     assert page.locator(SLIDER).count() == 2
-    before = pixels(page, 0), pixels(page, 7)
+    before = pixels(page, 0), pixels(page, 5)
     page.locator(SLIDER).nth(1).focus()
     press(page, "Home")
     page.get_by_role("button", name="sagittal").nth(1).click()
     assert pixels(page, 0) == before[0]
-    assert pixels(page, 7) != before[1]
+    assert pixels(page, 5) != before[1]
 
 
-def test_names_from_outside_stay_text(open_offline, tmp_path):
-    evil = '</script></style><img src=x onerror="document.title = 1">'
-    shown = SliceViewer(volume(), title=evil, overlays={evil: box()}, heat={evil: box()}, unit=evil)
-    opened = open_offline(page_of(tmp_path / "v.html", html_of(shown)))
-    assert opened.page.locator("img").count() == 0  # the still picture has given way, and no other came
-    assert opened.page.get_by_text(evil, exact=True).count() >= 3
-    assert opened.page.title() == ""
-    assert opened.errors == []
-
-
-def test_without_scripts_the_picture_stays(open_offline, tmp_path):
-    file = page_of(tmp_path / "v.html", html_of(SliceViewer(volume())), html_of(MaskPainter()))
-    page = open_offline(file, java_script_enabled=False).page
+def test_without_scripts_the_picture_stays(opened):
+    page = opened(SliceViewer(volume()), MaskPainter(), java_script_enabled=False)
     assert page.locator("img").count() == 2
     for picture in page.locator("img").all():
         assert picture.bounding_box()["width"] > 100
         assert len(picture.get_attribute("alt")) > 20
-    assert page.locator("canvas").count() == 0
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_takes_the_pages_colour_and_panels_fit_a_narrow_page(dark, open_offline, tmp_path):
-    shown = SliceViewer(volume(), overlays={"a": box(), "b": box()}, heat={"phi": box()})
-    page = open_offline(page_of(tmp_path / "v.html", html_of(shown), html_of(MaskPainter()), dark=dark)).page
+def test_text_takes_the_pages_colour(dark, open_offline, tmp_path):
+    page = open_offline(
+        page_of(tmp_path / "v.html", SliceViewer(volume(), box(), box()), MaskPainter(), dark=dark)
+    ).page
     body = page.evaluate("() => getComputedStyle(document.body).color")
     for part in (".lrnet-name", ".lrnet-value", ".lrnet-readout", ".lrnet-ticks", "figcaption", "summary"):
         assert page.locator(part).first.evaluate("e => getComputedStyle(e).color") == body, part
-    for width in (360, 1400):
-        page.set_viewport_size({"width": width, "height": 800})
-        pixels(page)
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-        tops = {round(canvas.bounding_box()["y"]) for canvas in page.locator(".lrnet-slices canvas").all()}
-        assert (len(tops) == 1) == (width == 1400)
 
 
-# ---- the mask painter on a page from disk
+# ---- the mask painter
 
 
-def test_the_painters_maps_are_distance_map(open_offline, tmp_path):
+def test_the_painters_maps_are_distance_map(opened):
     """Section 2.1 by the page's script and by the package, on every preset and on a speckled mask."""
     speckled = np.random.default_rng(3).random((18, 22)) < 0.3
-    page = open_offline(page_of(tmp_path / "p.html", html_of(MaskPainter(speckled)))).page
+    page = opened(MaskPainter(speckled))
     presets = page.get_by_role("group", name="start from a shape").get_by_role("button").all_inner_texts()
     assert {"disc", "touching", "full", "empty", "single voxel"} <= set(presets)
     seen = set()
@@ -309,18 +279,18 @@ def test_the_painters_maps_are_distance_map(open_offline, tmp_path):
     assert len(seen) == len(presets) + 1
 
 
-def test_painting_with_the_mouse_and_erasing_change_mask_and_maps(open_offline, tmp_path):
-    page = open_offline(page_of(tmp_path / "p.html", html_of(MaskPainter("empty", size=16)))).page
+def test_painting_with_the_mouse_and_erasing_change_mask_and_maps_of_one_size(opened):
+    page = opened(MaskPainter("empty", size=16))
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.mouse.move(0, 0)
-    before = [pixels(page, i) for i in range(5)]
-    area = page.locator(".lrnet-grid").bounding_box()
-    cell = area["width"] / 16
+    before = [pixels(page, i) for i in range(3)]
+    sizes = [canvas.bounding_box() for canvas in page.locator(SHOWN).all()]
+    assert len({(size["width"], size["height"], size["y"]) for size in sizes}) == 1
+    assert sizes[0]["width"] >= 320
+    area, cell = sizes[0], sizes[0]["width"] / 16
 
-    def stroke(row: int, first: int, last: int) -> None:
-        page.mouse.move(area["x"] + (first + 0.5) * cell, area["y"] + (row + 0.5) * cell)
-        page.mouse.down()
-        page.mouse.move(area["x"] + (last + 0.5) * cell, area["y"] + (row + 0.5) * cell)  # one event: no gap may stay
-        page.mouse.up()
+    def stroke(row: int, first: int, last: int) -> None:  # one event: no gap may stay
+        drag(page, *((area["x"] + (col + 0.5) * cell, area["y"] + (row + 0.5) * cell) for col in (first, last)))
 
     stroke(5, 3, 12)
     expected = np.zeros((16, 16), bool)
@@ -328,7 +298,7 @@ def test_painting_with_the_mouse_and_erasing_change_mask_and_maps(open_offline, 
     mask, maps = painted_values(page, (16, 16))
     assert np.array_equal(mask, expected)
     assert np.abs(maps["SNI-DM"] - distance_map(mask, "SNI-DM")).max() <= 0.00051
-    assert all(pixels(page, i) != before[i] for i in range(5))
+    assert all(pixels(page, i) != before[i] for i in range(3))
 
     page.get_by_role("button", name="erase").click()
     page.get_by_role("button", name="wide brush").click()
@@ -336,129 +306,21 @@ def test_painting_with_the_mouse_and_erasing_change_mask_and_maps(open_offline, 
     expected[5, 4:7] = False
     assert np.array_equal(painted_values(page, (16, 16))[0], expected)
 
+    page.get_by_role("button", name="SNI-DM").click()
+    assert page.locator(".lrnet-name:visible").all_inner_texts() == ["mask: paint here", "NI-DM", "SNI-DM"]
     page.locator("summary").click()
     names: dict[str, Any] = {"np": np}
-    exec(page.locator(".lrnet-painter pre").inner_text(), names)
+    exec(page.locator(".lrnet-painting pre").inner_text(), names)
     assert np.array_equal(names["mask"], expected)
 
 
-def test_the_keyboard_paints(open_offline, tmp_path):
-    page = open_offline(page_of(tmp_path / "p.html", html_of(MaskPainter("empty", size=12)))).page
+def test_the_keyboard_paints(opened):
+    page = opened(MaskPainter("empty", size=12))
     grid = page.locator(".lrnet-grid")
     assert grid.get_attribute("data-lm-suppress-shortcuts") == "true"
     grid.focus()
     press(page, "ArrowUp", "Space", "Shift+ArrowRight", "Shift+ArrowRight", "ArrowDown", "Enter", "Enter")
-    assert "row 6, column 8: background" in page.locator(".lrnet-painter output").inner_text()
+    assert "row 6, column 8: background" in page.locator(".lrnet-painting output").inner_text()
     expected = np.zeros((12, 12), bool)
     expected[5, 6:9] = True
     assert np.array_equal(painted_values(page, (12, 12))[0], expected)
-
-
-# ---- JupyterLab, and the page exported from it
-
-CELLS = {
-    "data": """
-        import numpy as np
-        from types import SimpleNamespace
-        from lrnet_edu.distance_maps import distance_map
-        from lrnet_edu.explorer import CaseExplorer
-        from lrnet_edu.painter import MaskPainter
-        from lrnet_edu.viewers import SliceViewer
-
-        def case(seed):
-            rng = np.random.default_rng(seed)
-            mask = np.zeros((12, 16, 20), np.uint8)
-            mask[3:9, 4:10, 6 + seed:14 + seed] = 2
-            image = rng.normal(60, 30, mask.shape) - 40 * mask
-            return SimpleNamespace(image=image, mask=mask, spacing=(2, 1, 1))
-
-        cases = {"first": case(0), "second": case(3)}
-        sharp = {name: (c.mask == 2) * 0.9 for name, c in cases.items()}
-        shifted = {name: np.roll(p, 2, 1) for name, p in sharp.items()}
-    """,
-    "viewer": 'SliceViewer(cases["first"].image, overlays={"ground truth": cases["first"].mask})',
-    "explorer": 'CaseExplorer(cases, {"sharp": sharp, "shifted": shifted}, label=2)',
-    "painter": "MaskPainter()",
-}
-
-
-def write_notebook(file: Path) -> None:
-    nbformat = pytest.importorskip("nbformat")
-    cells = [nbformat.v4.new_code_cell(textwrap.dedent(text).strip()) for text in CELLS.values()]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), file)
-
-
-def test_the_viewers_work_in_jupyterlab(lab):
-    write_notebook(lab.folder / "viewers.ipynb")
-    page = lab.open("viewers.ipynb")
-    try:
-        lab.run_all(page)
-        page.wait_for_selector(".lrnet-grid")
-
-        slider = page.locator(SLIDER).first
-        before, here = pixels(page, 0), int(slider.input_value())
-        slider.focus()
-        press(page, "ArrowRight", "ArrowRight")
-        assert int(slider.input_value()) == here + 2
-        assert pixels(page, 0) != before
-
-        explorer = page.locator(".lrnet-beside")
-        assert re.search(r"DC \(this case\)\s+1\.000", explorer.inner_text())
-        assert explorer.locator(".lrnet-title").inner_text() == "first, sharp"
-        explorer.locator(SLIDER).focus()
-        press(page, "Home", "ArrowRight", "ArrowRight", "ArrowRight")
-        page.locator(".widget-dropdown select").nth(1).select_option("shifted")
-        page.wait_for_function(
-            "() => document.querySelector('.lrnet-beside .lrnet-title').textContent.includes('shifted')"
-        )
-        assert not re.search(r"DC \(this case\)\s+1\.000", explorer.inner_text())
-        page.wait_for_selector(".lrnet-beside canvas")
-        assert explorer.locator(SLIDER).input_value() == "3"  # a new method does not lose the slice
-        page.locator(".widget-dropdown select").nth(0).select_option("second")
-        page.wait_for_function(
-            "() => document.querySelector('.lrnet-beside .lrnet-title').textContent.includes('second')"
-        )
-        page.locator(".widget-dropdown select").nth(2).select_option("SNI-DM")
-        page.wait_for_selector(".lrnet-beside >> text=SNI-DM, ground truth")
-
-        grid = page.locator(".lrnet-grid")
-        grid.focus()
-        maps = page.locator(".lrnet-painter canvas").nth(4)
-        drawn = maps.evaluate("canvas => canvas.toDataURL()")
-        press(page, "Space")
-        assert maps.evaluate("canvas => canvas.toDataURL()") != drawn
-    finally:
-        lab.close(page)
-
-
-def test_an_exported_page_scrolls_without_kernel_and_network(open_offline, tmp_path):
-    """Run by nbconvert, opened from disk: viewer, the explorer's first choice and painter all answer."""
-    pytest.importorskip("nbconvert")
-    source = tmp_path / "viewers.ipynb"
-    write_notebook(source)
-    root = str(Path(__file__).resolve().parents[2])
-    command = [
-        *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", source.name),
-        "--ExecutePreprocessor.store_widget_state=False",  # else the page asks for a widget manager
-        *("--HTMLExporter.mathjax_url=", "--HTMLExporter.require_js_url=", "--HTMLExporter.mermaid_js_url="),
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    opened = open_offline(tmp_path / "viewers.html")
-    page = opened.page
-    assert page.locator(SLIDER).count() == 2
-    for number, slider in enumerate(page.locator(SLIDER).all()):
-        before = pixels(page, 2 * number)
-        slider.focus()
-        press(page, "ArrowRight")
-        assert pixels(page, 2 * number) != before
-    assert "DC (this case)" in page.locator(".lrnet-beside").inner_text()
-    assert page.get_by_text("they need a running kernel").count() == 1
-    grid = page.locator(".lrnet-grid")
-    drawn = grid.evaluate("canvas => canvas.toDataURL()")
-    grid.focus()
-    press(page, "Space")
-    assert grid.evaluate("canvas => canvas.toDataURL()") != drawn
-    assert opened.refused == []
