@@ -64,17 +64,9 @@ class Run:
 
 
 def reproduce(
-    table: str,
-    data: Path,
-    out: Path,
-    config: Config,
-    *,
-    seeds: int = 3,
-    workers: int = 1,
-    device: str | None = None,
-    command: str = "",
-    say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+    table: str, data: str | Path, out: str | Path, config: Config, *, seeds: int = 3, workers: int = 1,
+    device: str | None = None, command: str = "", say: Callable[[str], None] = print,
+) -> dict[str, Any]:  # fmt: skip
     """Run what is missing of a table, and write the table from what is there.
 
     Args:
@@ -102,7 +94,7 @@ def reproduce(
     choose_device(device)
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
-    runs = planned_runs(table, config, seeds)
+    data, out, runs = Path(data), Path(out), planned_runs(table, config, seeds)
     study = open_study(data, config)
     say(study.describe())
     voxels = object_voxels(study)
