@@ -266,7 +266,8 @@ def _grid(image: Any, path: Path) -> Volume:
 
 def _in_mm(affine: np.ndarray, header: Any) -> np.ndarray:
     """An affine of a header in mm, which a header without a unit means."""
-    return np.diag([_MM.get(int(header["xyzt_units"]) & 7, 1.0)] * 3 + [1.0]) @ np.asarray(affine, np.float64)
+    unit = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    return np.asarray(affine, np.float64) * [[unit], [unit], [unit], [1.0]]
 
 
 # ---- comparing ------------------------------------------------------------------------------------------
