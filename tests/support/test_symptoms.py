@@ -152,9 +152,9 @@ SAID_BY = {
 
 @pytest.mark.parametrize("error", SAID_BY.values(), ids=SAID_BY)
 def test_a_full_memory_says_what_to_do(error: RuntimeError) -> None:
-    with pytest.raises(InputError, match=r"The memory of cpu is full .*; lower patch_size\.$") as raised:
-        with enough_memory(CPU, "lower patch_size"):
-            raise error
+    full = pytest.raises(InputError, match=r"The memory of cpu is full .*; lower it\.$")
+    with full as raised, enough_memory(CPU, "lower it"):
+        raise error
     assert one_sentence(str(raised.value))
 
 
