@@ -55,6 +55,7 @@ class Config(Schedule, DataSettings):
     start: str | None = None  # a trained M-Net's run folder or checkpoint to go on from; None: fresh weights
     features: tuple[int, ...] = (8, 16, 32, 64)
     blocks: tuple[int, ...] = (1, 1, 1)
+    stride: int = 1  # of the first convolution: 2 halves the image at once
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -53,7 +53,7 @@ class Method:
 
     def mnet(self, config: Config, classes: int) -> MNet:
         """The M-Net for ``classes`` classes, background included: a fresh one, or ``config.start`` once more."""
-        mnet = self.network(1, classes, features=config.features, blocks=config.blocks)
+        mnet = self.network(1, classes, features=config.features, blocks=config.blocks, stride=config.stride)
         if config.start is not None:
             path = checkpoint_of(config.start)
             load_weights(mnet, tensors_of("mnet", load_checkpoint(path)[0]), path)

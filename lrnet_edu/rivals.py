@@ -69,8 +69,8 @@ class MultiBranch(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         bottleneck, skips = self.mnet.encode(image)
-        logits = self.mnet.head(self.mnet.decode(bottleneck, skips))
-        return crop_to(logits, image), crop_to(self.branch(bottleneck), image)
+        logits, maps = self.mnet.head(self.mnet.decode(bottleneck, skips)), self.branch(bottleneck)
+        return crop_to(self.mnet.enlarge(logits), image), crop_to(self.mnet.enlarge(maps), image)
 
     def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
         """Sum of L_i / sigma_i^2 + log sigma_i over both tasks, with learned uncertainties sigma.
@@ -105,9 +105,10 @@ class CascadedMNet(MNet):
 
     def logits_and_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and the regressed map, (B, classes, D, H, W) both."""
-        features = self.decode(*self.encode(image))  # (B, features[0], D, H, W)
-        maps = F.hardtanh(self.head(features))  # (B, classes, D, H, W)
-        return crop_to(self.classifier(torch.cat((features, maps), dim=1)), image), crop_to(maps, image)
+        features = self.decode(*self.encode(image))  # (B, features[0], D / stride, H / stride, W / stride)
+        maps = F.hardtanh(self.head(features))  # (B, classes, D / stride, H / stride, W / stride)
+        logits = self.classifier(torch.cat((features, maps), dim=1))
+        return crop_to(self.enlarge(logits), image), crop_to(self.enlarge(maps), image)
 
     def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
         """Negative log likelihood + MAP_WEIGHT * L1 of the map; arguments as :meth:`MultiBranch.loss`."""

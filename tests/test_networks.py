@@ -6,8 +6,10 @@ import copy
 import hashlib
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -149,11 +151,23 @@ def test_convolutions_start_from_he_s_uniform_distribution(dims: int) -> None:
 @pytest.mark.parametrize("size", [(1, 1, 1), (3, 1, 8), (7, 9, 5), (16, 16), (1, 1), (5, 17)], ids=str)
 def test_any_size_comes_back_as_it_was(size: tuple[int, ...]) -> None:
     dims = len(size)
-    logits = MNet(2, 4, features=(2, 3, 4), blocks=(1, 1), spatial_dims=dims)(torch.randn(2, 2, *size))
-    assert logits.shape == (2, 4, *size)
-    assert torch.isfinite(logits).all()
+    for stride in (1, 2):
+        mnet = MNet(2, 4, features=(2, 3, 4), blocks=(1, 1), stride=stride, spatial_dims=dims)
+        logits = mnet(torch.randn(2, 2, *size))
+        assert logits.shape == (2, 4, *size)
+        assert torch.isfinite(logits).all()
     for norm in (None, "instance"):
         assert LRNet(norm=norm, spatial_dims=dims)(probabilities(2, 2, *size)).shape == (2, 1, *size)
+
+
+@DIMS
+def test_with_a_stride_of_2_the_logits_are_interpolated_from_half_the_size(dims: int) -> None:
+    mnet, found = small_mnet(dims=dims, stride=2), []
+    mnet.head.register_forward_hook(lambda module, inputs, output: found.append(output.detach()))
+    logits = mnet(torch.randn(1, 1, *(12, 16, 8)[:dims])).detach()[0]
+    assert found[0].shape == (1, 2, *(6, 8, 4)[:dims])
+    expected = [ndimage.zoom(half.numpy(), 2, order=1, mode="nearest", grid_mode=True) for half in found[0][0]]
+    torch.testing.assert_close(logits, torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-5)
 
 
 @DIMS
@@ -162,7 +176,7 @@ def test_any_size_comes_back_as_it_was(size: tuple[int, ...]) -> None:
 def test_gradcheck(dims: int, batch: int, norm: str | None) -> None:
     torch.manual_seed(0)
     size = [3, 4, 5][:dims]
-    mnet = small_mnet(features=(2, 3), dims=dims).double()
+    mnet = small_mnet(features=(2, 3), dims=dims, stride=batch).double()  # a stride of 1 and of 2
     image = torch.randn(batch, 1, *size, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(mnet, image, fast_mode=True)
     lrnet = LRNet("SNI-DM", norm=norm, spatial_dims=dims).double()

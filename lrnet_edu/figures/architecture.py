@@ -119,6 +119,7 @@ def _draw_mnet(sketch: Sketch, mnet: MNet, patch: Sequence[int]) -> float:
     inward = [0.24 * (level + 1) / last for level in range(last)]
     columns = [*((left + x, right - x) for x in inward), (middle, middle)]  # of encoder and decoder, by level
     encoder = [mnet.stem, *mnet.encoder]
+    patch = [n // mnet.settings["stride"] for n in patch]
     for level in range(last):
         (down, up), (next_down, next_up) = columns[level : level + 2]
         sketch.box(down, level, text_of(encoder[level], patch, level), BLUE)

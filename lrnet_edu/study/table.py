@@ -25,7 +25,7 @@ from lrnet_edu.support.files import write_atomically
 
 Runs = Mapping[int, Mapping[str, Any]]  # seed -> what the run of a row wrote
 SHARED_SETTINGS = ("label", "steps", "validate_every", "learning_rate", "one_cycle", "features", "blocks",
-                   "max_voxels", "patch_size", "batch_size", "object_share")  # fmt: skip
+                   "stride", "max_voxels", "patch_size", "batch_size", "object_share")  # fmt: skip
 
 
 def write_table(
@@ -192,7 +192,7 @@ def facts_of_the_test(cases: Sequence[Mapping[str, Any]], comparisons: int) -> d
 def shared_facts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the runs say about themselves: settings that all share, devices, versions, seconds."""
     return {
-        "settings": {name: records[0]["config"][name] for name in SHARED_SETTINGS},
+        "settings": {name: records[0]["config"].get(name) for name in SHARED_SETTINGS},
         "grid_mm": records[0]["preprocessing"]["spacing"],
         "window_hu": records[0]["preprocessing"]["window"],
         "devices": sorted({record["device"] for record in records}),
