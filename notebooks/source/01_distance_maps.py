@@ -257,7 +257,7 @@ for kind, ours in by_hand.items():
 # (Mouse, finger or keyboard; the maps follow at once.)
 
 # %%
-from lrnet_edu.viewers.painter import MaskPainter
+from lrnet_edu.viewers.mask_painter import MaskPainter
 
 MaskPainter("large and small", size=24, title="A mask and its four maps")
 

@@ -177,7 +177,7 @@ shown = {
     name: SimpleNamespace(image=np.float32(case.image), mask=case.classes, spacing=case.spacing)
     for name, case in test.items()
 }
-CaseExplorer(shown, predictions, label=1, window=(0.5, 1.0), unit="", levels=64)
+CaseExplorer(shown, predictions, label=1, window=(0.0, 1.0), unit="", levels=64)
 
 # %%
 print("mean probability in the lesions of the test cases")

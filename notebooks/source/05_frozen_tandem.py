@@ -346,7 +346,7 @@ low, high = trained.preprocessing.window
 SliceViewer(
     low + (high - low) * image,
     spacing=scan.spacing,
-    window=((low + high) / 2, high - low),
+    window=(low, high),
     overlays={"lesions": lesion, "M-Net: p > 0.5": p > 0.5},
     heat={
         "LR-Net of p": map_of_p,

@@ -94,7 +94,9 @@ prepared = prepare(scan, one.preprocessing)  # .image (d, h, w): body box, cubes
 ways = {
     "the whole scan at once": predict_probabilities(one.mnet, prepared.image, patch_size=prepared.image.shape),
     "windows edge to edge": predict_probabilities(one.mnet, prepared.image, patch_size=one.patch_size, overlap=0.0),
-    "windows that overlap by half": predict_probabilities(one.mnet, prepared.image, patch_size=one.patch_size, overlap=0.5),
+    "windows that overlap by half": predict_probabilities(
+        one.mnet, prepared.image, patch_size=one.patch_size, overlap=0.5
+    ),
 }  # (2, d, h, w) each
 print(f"scan {scan.data.shape}, prepared {prepared.image.shape}, patch {one.patch_size}")
 for way, probabilities in ways.items():
@@ -477,7 +479,7 @@ from lrnet_edu.viewers.slices import SliceViewer
 SliceViewer(
     scans["volume-2"].data,
     spacing=scans["volume-2"].spacing,
-    window=(75, 210),
+    window=(-30, 180),
     overlays={"ground truth": truths["volume-2"], **{title: predictions[title]["volume-2"] > 0.5 for title in titles}},
     levels=64,
     title="volume-2, a test case: ground truth (orange) and four methods",
@@ -549,7 +551,7 @@ from lrnet_edu.viewers.explorer import CaseExplorer
 shown = {
     name: SimpleNamespace(image=scans[name].data, mask=truths[name], spacing=scans[name].spacing) for name in names
 }
-explorer = CaseExplorer(shown, predictions, window=(75, 210), levels=64)
+explorer = CaseExplorer(shown, predictions, window=(-30, 180), levels=64)
 explorer
 
 # %% tags=["nbval-check-output"]
