@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from scipy.spatial.distance import cdist, directed_hausdorff
+from scipy.spatial.distance import cdist
 
 from lrnet_edu import metrics
 from lrnet_edu.metrics import CRITERIA, Criterion, case_scores, columns, score_table, surface_distances, surface_voxels
@@ -105,22 +105,6 @@ def test_every_distance_and_score_is_what_brute_force_finds(
     assert scores.rmsd == pytest.approx((pooled**2).mean() ** 0.5, rel=1e-5)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_distances_in_a_box_of_one_slice(axis: int, engine: str) -> None:
-    shape = [9, 8, 7]
-    shape[axis] = 1
-    p, r = random_mask(2, tuple(shape)), random_mask(4, tuple(shape))
-    for got, expected in zip(surface_distances(p, r, SPACING), brute_distances(p, r, SPACING), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_msd_is_scipys_hausdorff_distance_of_the_surfaces() -> None:
-    p, r = random_mask(11, (20, 24, 22)), random_mask(13, (20, 24, 22))
-    a, b = surface_voxels(p) * np.array(SPACING), surface_voxels(r) * np.array(SPACING)
-    hausdorff = max(directed_hausdorff(a, b)[0], directed_hausdorff(b, a)[0])
-    assert case_scores(p, r, SPACING).msd == pytest.approx(hausdorff, rel=1e-5)
-
-
 # --- balls, whose scores are known in closed form
 
 
@@ -143,20 +127,6 @@ def test_two_equal_balls_shifted(spacing: tuple[float, float, float]) -> None:
     assert scores.assd == pytest.approx(gap.mean(), abs=voxel / 2)
     assert scores.rmsd == pytest.approx(np.sqrt((gap**2).mean()), abs=voxel / 2)
     assert scores.msd == pytest.approx(shift, abs=voxel)
-
-
-@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (1.0, 0.4, 0.4)])
-def test_two_concentric_balls(spacing: tuple[float, float, float]) -> None:
-    inner, outer, voxel = 11.0, 17.0, max(spacing)
-    small, large = ball((22, 22, 22), inner, spacing), ball((22, 22, 22), outer, spacing)
-    scores = case_scores(large, small, spacing)
-    ratio = (outer / inner) ** 3
-    assert scores.dice == pytest.approx(2 / (1 + ratio), abs=0.01)
-    assert scores.voe == pytest.approx(1 - 1 / ratio, abs=0.01)
-    assert scores.rvd == pytest.approx(ratio - 1, rel=0.01)
-    assert case_scores(small, large, spacing).rvd == pytest.approx(1 / ratio - 1, rel=0.01)
-    for length in LENGTHS:
-        assert getattr(scores, length) == pytest.approx(outer - inner, abs=voxel)
 
 
 # --- properties

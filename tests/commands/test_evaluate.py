@@ -83,14 +83,6 @@ def test_json_replaces_nothing_but_scores(folders: Folders, tmp_path: Path, fore
     assert target.read_text() == foreign
 
 
-def test_a_mean_without_any_defined_case_is_null(tmp_path: Path) -> None:
-    store(tmp_path / "p/a.nii.gz", voxels())
-    store(tmp_path / "r/a.nii.gz", voxels((5, 5, 5)))
-    scores = evaluate_folders(tmp_path / "p", tmp_path / "r", label="2", json_file=tmp_path / "scores.json")
-    assert (scores["mean"]["ASSD"], scores["mean"]["RVD"]) == (None, -1)
-    assert json.loads((tmp_path / "scores.json").read_text()) == scores
-
-
 def test_several_objects_stand_under_their_labels_and_their_means_at_the_end(folders: Folders) -> None:
     for path in [path for folder in folders for path in folder.iterdir()]:
         mask = load(path).copy()

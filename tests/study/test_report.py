@@ -138,11 +138,6 @@ def test_the_table_says_what_the_scores_say(page: Page) -> None:
     assert len(missed) == len(head)
 
 
-def test_what_was_run_is_listed_with_its_total(page: Page) -> None:
-    assert ["Seed", "0"] in page.rows
-    assert ["Total", "42.2"] in page.rows
-
-
 def test_write_report_writes_that_page_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lrnet_edu.study.report.report_html", lambda _: "φ")
     write_report(tmp_path / "new" / "report.html", results())
