@@ -169,10 +169,13 @@ def test_processes_share_the_work_and_tell_all_bad_files_together(data: Path, pr
     with pytest.raises(InputError, match=r"2 cannot be used: .*volume-.*truncated.*volume-"):
         run(data, workers=2)
     assert prepared == []  # nothing was done in this process
-    assert len(folders(data)) == 1
+    (made,) = (data.parent / "cache").iterdir()
+    by_worker = {path.name: path.read_bytes() for path in made.iterdir()}
     for name in ("volume-1.nii.gz", "volume-3.nii.gz"):
         (data / name).write_bytes(good)
+    shutil.rmtree(made)
     assert len(run(data)) == 3
+    assert by_worker == {path.name: path.read_bytes() for path in made.iterdir()}
 
 
 def test_a_label_must_occur_somewhere(data: Path, prepared: list[str]) -> None:
