@@ -210,12 +210,11 @@ STYLE = """
   :root { --paper: #16181b; --ink: #ececec; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }
 main { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: clamp(1.6rem, 5vw, 2.4rem); line-height: 1.2; margin: 0.5rem 0; }
-h2 { font-size: 1.45rem; margin: 0; }
+h1 { font-size: clamp(1.6rem, 5vw, 2.4rem); line-height: 1.2; }
+h2 { margin: 0; }
 p, ul, nav ol { max-width: 46rem; }
-.lead { font-size: 1.15rem; }
 .where { color: var(--soft); font-size: 0.95rem; margin: 0.1rem 0 0.6rem; }
-.formula { font-size: 1.15rem; padding-left: 1.5rem; }
+.lead, .formula { font-size: 1.15rem; }
 sub { line-height: 0; }
 a { color: var(--link); }
 nav ol { display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; padding: 0; list-style-position: inside; }
@@ -233,6 +232,5 @@ th:first-child { text-align: left; }
 thead th { border-bottom-width: 2px; }
 tbody th { font-weight: 500; }
 small { display: block; color: var(--soft); font-weight: 400; font-size: 0.8rem; }
-abbr { text-decoration: none; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 """

@@ -14,13 +14,7 @@ DIFFERENCE = "+z.4f"  # print format of one in DC
 
 
 def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
-    """The whole result of :func:`lrnet_edu.study.table.build_table` as a page.
-
-    Args:
-        result: what it returned.
-        picture: name of the figure's file.
-        alt: its alt text.
-    """
+    """What :func:`lrnet_edu.study.table.build_table` returned as a page, with a figure's file and its alt text."""
     parts = [
         f"# {result['title']}",
         introduction(result),
@@ -43,10 +37,10 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
 
 def introduction(result: Mapping[str, Any]) -> str:
     test, seeds = result["test"], len(result["facts"]["seeds"])
-    cases = test["with_object"]
+    cases, paper = test["with_object"], f" The paper: {result['paper']}." if result["paper"] else ""
     lines = [
         f"{cases} test case{'s' * (cases != 1)} with {test['lesions']} lesions in all, "
-        f"{seeds} seed{'s' * (seeds != 1)}, {result['facts']['runs']} runs finished. The paper: {result['paper']}.",
+        f"{seeds} seed{'s' * (seeds != 1)}, {result['facts']['runs']} runs finished.{paper}",
     ]
     if test["cases"] > cases:
         number = test["cases"] - cases
@@ -66,21 +60,18 @@ def introduction(result: Mapping[str, Any]) -> str:
 
 
 def grid(result: Mapping[str, Any]) -> str:
-    """DC as the paper's Table 1 has it: trainings down, maps across, and above them the rows without a map."""
+    """DC as the paper's Table 1 has it: trainings down, maps across, and above them the rows without such a map."""
     found, maps = {row["row"]: row for row in result["rows"]}, TABLES[result["table"]].maps
     above: list[str] = []
-    lines: dict[tuple[str, float | None], dict[str, str]] = {}
+    trainings: dict[tuple[str, float | None], dict[str, str]] = {}
     for row in TABLES[result["table"]].rows:
         cell = cell_of(found.get(row.key), "DC") + seeds_of(found.get(row.key), result)
-        if row.map_name:
-            lines.setdefault((row.title, row.alpha), dict.fromkeys(maps, number(None, "")))[row.map_name] = cell
+        if row.map_name in maps:
+            trainings.setdefault((row.title, row.alpha), dict.fromkeys(maps, number(None, "")))[row.map_name] = cell
         else:
-            above.append(f"- {row.title}: DC {cell}")
-    return (
-        "\n".join(above)
-        + "\n\n"
-        + table(["DC", *maps], [[title, *cells.values()] for (title, _), cells in lines.items()])
-    )
+            above.append(f"- {' '.join(filter(None, (row.title, row.map_name)))}: DC {cell}")
+    lines = [[title, *cells.values()] for (title, _), cells in trainings.items()]
+    return "\n".join(above) + "\n\n" + table(["DC", *maps], lines)
 
 
 def rows_by_criteria(result: Mapping[str, Any]) -> str:

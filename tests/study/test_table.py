@@ -176,6 +176,12 @@ def test_outcomes(verdicts: list[str], wanted: int, expected: str) -> None:
 # ---- files ------------------------------------------------------------------------------------------------------
 
 
+def assert_even(page: str) -> None:
+    """Every line of a table has as many cells as its head."""
+    for block in page.split("\n\n"):
+        assert len({line.count("|") for line in block.splitlines() if line.startswith("|")}) <= 1, block
+
+
 @pytest.mark.parametrize(("name", "rows"), [("table1", TABLE_1_ROWS), ("table2", TABLE_2_ROWS)])
 def test_all_files_show_the_same_numbers(tmp_path: Path, name: str, rows: Sequence[Row]) -> None:
     result = write_table(tmp_path, name, records(rows, {"mapdice": 0.2}), seeds=range(3), facts=FACTS)
@@ -193,9 +199,7 @@ def test_all_files_show_the_same_numbers(tmp_path: Path, name: str, rows: Sequen
         assert f"{row['mean']['DC']:.3f} ± {row['sd']['DC']:.3f} ({row['paper']['DC']:.3f})" in page
     assert "under 1 ml (n = 30)" in page
     assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
-    for block in page.split("\n\n"):
-        widths = {line.count("|") for line in block.splitlines() if line.startswith("|")}
-        assert len(widths) <= 1  # every line of a table has as many cells as its head
+    assert_even(page)
     assert "nan" not in page
     assert "None" not in page
 
@@ -206,7 +210,7 @@ def test_a_row_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setitem(METHODS, "mine", Method("My loss", DiceLoss))
     monkeypatch.setitem(METHODS, "mine+lrnet", replace(METHODS["dice+lrnet"], title="M-Net + mine + LR-Net"))
     design = TABLES.get(name, Table("My table", "", (Row("dice"),)))
-    rows = (*design.rows, Row("mine"), Row("mine+lrnet", kind="O-DM", alpha=5.0))
+    rows = (*design.rows, Row("mine"), Row("mine+lrnet", kind="O-DM", alpha=5.0), Row("mine+lrnet", kind="X-DM"))
     monkeypatch.setitem(TABLES, name, replace(design, rows=rows))
     result = write_table(tmp_path, name, records(rows, {"mine": 0.2}), seeds=range(3), facts=FACTS)
     own = row_of(result, "mine")
@@ -214,6 +218,7 @@ def test_a_row_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
     page, picture = (tmp_path / f"{name}.md").read_text("utf-8"), comparison_figure(result)
     for row in (own, row_of(result, "mine+lrnet_O-DM_alpha-5")):
         assert f"{row['mean']['DC']:.3f} ± {row['sd']['DC']:.3f} (–)" in page
+    assert_even(page)
     assert "My loss +0." in picture.alt
     assert ("What the paper claims" in page) == bool(design.claims)
 
