@@ -136,11 +136,13 @@ def test_the_alt_text_of_the_html_is_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "blocks", "classes", "dims"),
-    [((3, 5), (2,), 2, 3), ((2, 4, 6, 8), (1, 2, 3), 3, 3), ((4,), (), 2, 3), ((3, 6, 9), (2, 1), 2, 2)],
+    ("features", "blocks", "classes", "dims", "stride"),
+    [((3, 5), (2,), 2, 3, 2), ((2, 4, 6, 8), (1, 2, 3), 3, 3, 1), ((4,), (), 2, 3, 1), ((3, 6, 9), (2, 1), 2, 2, 1)],
 )
-def test_the_boxes_hold_what_the_modules_put_out(features: Any, blocks: Any, classes: int, dims: int) -> None:
-    mnet = MNet(classes=classes, features=features, blocks=blocks, spatial_dims=dims)
+def test_the_boxes_hold_what_the_modules_put_out(
+    features: Any, blocks: Any, classes: int, dims: int, stride: int
+) -> None:
+    mnet = MNet(classes=classes, features=features, blocks=blocks, spatial_dims=dims, stride=stride)
     lrnet, patch = LRNet("SNI-DM", spatial_dims=dims), (16, 32, 16)[-dims:]
     sizes: dict[str, torch.Size] = {}
 
