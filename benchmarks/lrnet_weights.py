@@ -47,7 +47,7 @@ NAMES = {Path(lrnet_file_name(*pair, dims)).stem: (*pair, dims) for dims in (3, 
 RECIPE = {"steps": 9000, "validate_every": 1500, "learning_rate": 2.5e-3, "soft": 0.2}
 CUBES = {  # edge in voxels and number, by the number of axes
     3: ((16, 4), (24, 2), (20, 4), (28, 2), (24, 3), (40, 2)),
-    2: ((16, 24), (24, 16), (20, 24), (28, 12), (24, 16), (40, 8)),
+    2: ((16, 24), (24, 16), (20, 24), (28, 12), (64, 4), (40, 8)),
 }
 RADII = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14)  # voxels, of the balls whose depths are looked at
 
