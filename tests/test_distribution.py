@@ -24,9 +24,9 @@ import sys
 from pathlib import Path
 import lrnet_edu
 from lrnet_edu import MaskPainter, load_pretrained_lrnet
-from lrnet_edu.distance_maps import KINDS
-from lrnet_edu.samples import sample_mnet
-from lrnet_edu.segmentation import load_mnet
+from lrnet_edu.data.samples import sample_mnet
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.trained import load_mnet
 assert Path(lrnet_edu.__file__).is_relative_to(sys.prefix), lrnet_edu.__file__
 for kind in KINDS:
     load_pretrained_lrnet(kind)
