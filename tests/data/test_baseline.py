@@ -6,9 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from lrnet_edu.data import baseline as baselines
 from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.cache import CachedCase
 
@@ -61,13 +59,3 @@ def test_the_threshold_is_learned_in_training(tmp_path: Path) -> None:
     long[8:16, 8:16, 4:20] = 1
     train = [case(tmp_path / f"train-{i}", short if i < 2 else long) for i in range(3)]
     assert location_baseline(train, [case(tmp_path / "other", short)], 1) == [1.0]
-
-
-def test_a_large_case_is_looked_at_coarsely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every second voxel of it says the same."""
-    rng = np.random.default_rng(1)
-    corners = [tuple(8 + 2 * rng.integers(-1, 2, 3)) for _ in range(6)]
-    cases = [case(tmp_path / str(i), box(24, corner, 8)) for i, corner in enumerate(corners)]
-    whole = location_baseline(cases[:4], cases[4:], 1)
-    monkeypatch.setattr(baselines, "MOST_VOXELS", 12**3)
-    assert location_baseline(cases[:4], cases[4:], 1) == pytest.approx(whole, abs=0.1)

@@ -73,16 +73,6 @@ def test_reads_nifti_2_and_foreign_byte_order_and_drops_a_fourth_axis_of_length_
         np.testing.assert_allclose(nifti.read_grid(path).spacing, (2.5, 0.9, 0.8), atol=1e-6)
 
 
-@pytest.mark.parametrize(("highest", "dtype"), [(0, "u1"), (255, "u1"), (256, "u2"), (70_000, "u4")])
-@pytest.mark.parametrize("stored", ["int32", "float64"])
-def test_masks_come_in_the_smallest_type(tmp_path: Path, highest: int, dtype: str, stored: str) -> None:
-    data = np.zeros(SHAPE_XYZ, stored)
-    data[1, 2, 3] = highest
-    mask = nifti.read_mask(store(tmp_path / "a.nii.gz", data)).data
-    assert mask.dtype == np.dtype(dtype)
-    assert mask[3, 2, 1] == highest
-
-
 @pytest.mark.parametrize("stored", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
 @pytest.mark.parametrize("labels", [(1, 2), (1, 3), (1, 4, 7), (2, 5, 13, 20)])
 def test_labels_that_a_scale_factor_brings_back_as_fractions_are_rounded(
@@ -239,27 +229,17 @@ def test_a_sheared_affine_is_kept_in_the_sform_alone(tmp_path: Path) -> None:
     assert image.header["qform_code"] == 0
 
 
-def test_equal_data_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nifti.write(tmp_path / "a.nii.gz", noise("uint8").T, AFFINE)
-    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
-    nifti.write(tmp_path / "b.nii.gz", noise("uint8").T, AFFINE)
-    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
-
-
-def test_refuses_impossible_outputs(tmp_path: Path) -> None:
+def test_refuses_impossible_outputs_and_gives_equal_data_equal_bytes(tmp_path: Path) -> None:
     data = noise("uint8").T
-    (tmp_path / "folder.nii.gz").mkdir()
-    (tmp_path / "file").write_text("kept")
-    for path, values, message in [
-        (tmp_path / "folder.nii.gz", data, "cannot be written"),
-        (tmp_path / "file" / "a.nii.gz", data, "cannot be written"),
-        (tmp_path / "a.png", data, 'end in ".nii.gz"'),
-        (tmp_path / "a.nii.gz", data.astype(float), "cannot hold float64"),
-        (tmp_path / "a.nii.gz", data[0], "cannot hold"),
-    ]:
+    (tmp_path / "folder.nii").mkdir()
+    for name, values, message in [("folder.nii", data, "be written"), ("a.png", data, 'end in ".nii.gz"'),
+                                  ("a.nii", data.astype(float), "float64"), ("a.nii", data[0], "hold")]:  # fmt: skip
         with pytest.raises(InputError, match=message):
-            nifti.write(path, values, AFFINE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.nii.gz"]
+            nifti.write(tmp_path / name, values, AFFINE)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.nii"]
+    nifti.write(tmp_path / "a.nii.gz", data, AFFINE)
+    nifti.write(tmp_path / "b.nii.gz", data, AFFINE)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
 # ---- files that cannot be used ----------------------------------------------------------------------------------
@@ -291,23 +271,16 @@ Q = {"sform_code": 0, "qform_code": 1}
 BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "dicom": (b"\0" * 128 + b"DICM" + b"\0" * 900, ["DICOM", "dcm2niix"]),
     "nrrd": (b"NRRD0004\ntype: short\n" + b"\0" * 900, ["NRRD", "3D Slicer", "SimpleITK"]),
-    "metaimage": (b"ObjectType = Image\nNDims = 3\n" + b"\0" * 900, ["MetaImage", "SimpleITK"]),
     "half of a pair": (GOOD[:344] + b"ni1\0", ["pair", ".hdr, .img", "nibabel"]),
     "text": (b"hello", ["no NIfTI", "dcm2niix"]),
     "empty": (b"", ["empty", "again"]),
-    "gzipped text": (gzip.compress(b"hello"), ["no NIfTI"]),
-    "header cut": (GOOD[:348], ["truncated"]),
     "truncated": (GOOD[:-1], ["truncated", "again"]),
     "truncated gzip": (gzip.compress(GOOD)[:-20], ["truncated", "again"]),
-    "gzip cut in its header": (gzip.compress(GOOD)[:5], ["truncated", "again"]),
     "wrong checksum": (flipped(gzip.compress(GOOD), -8), ["truncated or corrupt", "again"]),
-    "corrupt gzip": (flipped(gzip.compress(GOOD), 11), ["corrupt", "again"]),
-    "promises 54 TB": (HUGE, ["truncated"]),
     "promises 54 TB, gzip": (gzip.compress(HUGE), ["truncated"]),
     "2-D": (bytes_of(noise(shape=(5, 6))), ["2-D", "(5, 6)", "3-D volume"]),
     "4-D": (bytes_of(noise(shape=(5, 6, 7, 2))), ["4-D", "3-D volume"]),
     "NaN": (bytes_of(NAN), ["NaN", "replace"]),
-    "beyond float32": (bytes_of(np.full(SHAPE_XYZ, 1e300)), ["infinity"]),
     "colours": (bytes_of(np.zeros(SHAPE_XYZ, [(c, "u1") for c in "RGB"])), ["colours"]),
     "complex": (bytes_of(np.zeros(SHAPE_XYZ, np.complex64)), ["complex"]),
     "no spacing": (with_header(srow_z=[0] * 4), ["0 x 0.9 x 0.8 mm", "spacing"]),
@@ -317,12 +290,9 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "voxels of a metre": (bytes_of(noise(), np.diag([1000, 1000, 1000, 1.0])), ["1000 x 1000 x 1000 mm", "spacing"]),
     "mm or micrometres": (bytes_of(noise(), np.diag([50, 50, 50, 1.0])), ["50 x 50 x 50", "micrometres", "unit"]),
     "far away": (with_header(srow_x=[-0.8, 0, 0, 1e30]), ["affine"]),
-    "nowhere": (with_header(srow_x=[-0.8, 0, 0, np.nan]), ["affine"]),
     "one axis too long": (nib.Nifti2Image(np.zeros((1, 40_000, 1), "u1"), AFFINE).to_bytes(), ["40000"]),
     "axes coincide": (with_header(srow_x=[-0.8, 0.9, 0, 30], srow_y=[0, 0, 0, 40]), ["affine"]),
-    "negative size": (with_header(dim=[3, -5, 6, 7, 1, 1, 1, 1]), ["shape"]),
     "unknown type": (with_header(datatype=77), ["header"]),
-    "no offset": (with_header(vox_offset=np.nan), ["header"]),
     "no rotation": (with_header(**Q, quatern_b=3), ["header"]),
 }  # fmt: skip
 

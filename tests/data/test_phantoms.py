@@ -145,31 +145,10 @@ def test_the_committed_samples_come_out_equal(tmp_path: Path) -> None:
     assert len(list(SAMPLES.glob("volume-*.nii.gz"))) == COMMITTED
 
 
-def test_recipes_of_the_samples() -> None:
-    recipes = list(map(sample, range(COMMITTED)))
-    assert 2 <= sum(not recipe.lesions for recipe in recipes) <= 3
-    assert {recipe.axes for recipe in recipes} == {"RAS", "LPS", "PIR"}
-    for recipe in recipes:
-        assert recipe.spacing[0] > recipe.spacing[1]
-        assert 185 <= recipe.spacing[0] * recipe.shape[0] <= 205  # mm of body, so that the liver is in view
-
-
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     original = sample
     monkeypatch.setattr(phantoms, "sample", lambda number, which="course": original(number, which)._replace(**SMALL))
-
-
-def test_files_are_turned_as_their_recipe_says(tmp_path: Path, small: None) -> None:
-    for number in (3, 8, 2):
-        volume, segmentation = write_samples(tmp_path, 1, number)
-        case = phantom(number, **SMALL)
-        for path, data in ((volume, case.image), (segmentation, case.mask)):
-            stored = nib.Nifti1Image.from_filename(path)
-            assert nib.aff2axcodes(stored.affine) == tuple(sample(number).axes)
-            canonical = nib.as_closest_canonical(stored)
-            np.testing.assert_array_equal(np.asarray(canonical.dataobj).T, data)
-            np.testing.assert_allclose(canonical.affine, case.affine, atol=1e-4)
 
 
 def test_samples_join_samples_of_their_set_and_replace_nothing(tmp_path: Path, small: None) -> None:
