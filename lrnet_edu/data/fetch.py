@@ -101,7 +101,8 @@ def _download(url: str, part: Path) -> None:
         except (OSError, HTTPException) as error:
             if getattr(error, "filename", None) or getattr(error, "errno", None) == errno.ENOSPC:
                 raise  # the disk's
-            cause = str(getattr(error, "reason", error)) or type(error).__name__
+            inner = getattr(error, "reason", error)
+            cause = first_line(inner if isinstance(inner, Exception) else error)
             if "CERTIFICATE_VERIFY_FAILED" in cause:
                 cause += "; on a Mac open 'Install Certificates.command' in the folder of your Python"
                 break
