@@ -145,7 +145,7 @@ def test_networks_and_images_of_other_types(dtype: torch.dtype) -> None:
         ({"image": np.zeros((1, 8, 8, 8))}, r"shape \(1, 8, 8, 8\)"),
         ({"image": np.full((5, 6, 7), np.nan)}, "holds NaN"),
         ({"image": "volume-0.nii.gz"}, "give a NumPy array or a torch tensor"),
-        ({"mnet": MNet(1, 1, features=(2, 4), blocks=(1,))}, r"gives \(2, 1, 8, 8, 8\) for"),
+        ({"mnet": MNet(1, 1, features=(2, 4), blocks=(1,))}, r"\(2, 1, 8, 8, 8\), not logits"),
         ({"mnet": Tandem(MNet(features=(2, 4), blocks=(1,)), LRNet())}, r"tandem\.mnet"),
     ],
 )

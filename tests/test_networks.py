@@ -268,6 +268,7 @@ def test_numbers_of_another_type_than_the_weights(network: nn.Module, channels: 
         (lambda: LRNet(norm="batch"), "choose None or"),
         (lambda: LRNet(spatial_dims=1), "spatial_dims is 1"),
         (lambda: MNet(spatial_dims="3"), "spatial_dims is '3'"),
+        (lambda: MNet(stride=0), "stride is 0"),
         (lambda: MNet(features=(4, 8, 16), blocks=(1,)), "blocks needs 2 numbers"),
     ],
 )
