@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrnet_edu.config import PRESETS, Config
-from lrnet_edu.networks import LRNet, MNet, regress_maps
+from lrnet_edu.methods import METHODS
+from lrnet_edu.networks import LRNet, regress_maps
 
 PAGE = Path(__file__).resolve().parents[1] / "results" / "full_scale.md"
 
@@ -51,7 +52,7 @@ def main() -> None:
     for name, settings in PRESETS.items():
         config = Config(**settings)
         with torch.device("meta"):
-            mnet, lrnet = MNet(features=config.features, blocks=config.blocks), LRNet().requires_grad_(False)
+            mnet, lrnet = METHODS["dice"].mnet(config, 2), LRNet().requires_grad_(False)
         weights = sum(weight.numel() for weight in mnet.parameters())
         size = " x ".join(str(number) for number in (config.batch_size, *config.patch_size))
         for title, network in (("M-Net", None), ("tandem", lrnet)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +61,8 @@ def with_monai(p: np.ndarray, r: np.ndarray) -> Scores:
     }
 
 
-def warm_libraries() -> dict[str, Callable[[np.ndarray, np.ndarray], Scores] | None]:
-    """The peers that are installed, each called once on a small mask: what they load at first is no part of it."""
-    wanted = {
-        "surface-distance": ("surface_distance", with_deepmind),
-        "MONAI": ("monai", with_monai),
-        "medpy": ("medpy.metric", with_medpy),
-    }
-    small = lesions((16, 24, 24), 2, share=0.05)
-    known = {name: work if installed(module) else None for name, (module, work) in wanted.items()}
-    for work in known.values():
-        if work is not None:
-            work(predicted(small), small)
-    return known
+PEERS = {"surface-distance": ("surface_distance", with_deepmind), "MONAI": ("monai", with_monai),
+         "medpy": ("medpy.metric", with_medpy)}  # fmt: skip
 
 
 def apart(ours: CaseScores, theirs: Scores) -> float:
@@ -89,15 +78,11 @@ def rows(quick: bool) -> Iterator[Row]:
     """The criteria, then the challenge."""
     shape = (24, 64, 64) if quick else (128, 512, 512)
     name = " x ".join(map(str, shape[::-1]))
-    wholes = {
-        "1 lesion": lesions(shape, 1),
-        "30 lesions": lesions(shape, 30),
-        "a whole liver": liver(shape),
-    }
-    pairs = {content: (predicted(mask), mask) for content, mask in wholes.items()}
-    libraries = warm_libraries()
-    for content, (p, r) in pairs.items():
-        peers = {peer: work and (lambda p=p, r=r, work=work: work(p, r)) for peer, work in libraries.items()}
+    masks = {"1 lesion": lesions(shape, 1), "30 lesions": lesions(shape, 30), "a whole liver": liver(shape)}
+    for content, r in masks.items():
+        p = predicted(r)
+        peers = {peer: (lambda p=p, r=r, work=work: work(p, r)) if installed(module) else None
+                 for peer, (module, work) in PEERS.items()}  # fmt: skip
         row = compared(f"seven criteria, {name}, {content}", lambda p=p, r=r: case_scores(p, r, SPACING),
                        peers, difference=apart, tolerance=1e-4)  # fmt: skip
         row.note = (

@@ -8,8 +8,9 @@ from torch import nn
 
 from benchmarks.readings.balls import ball, small_lesion
 from lrnet_edu import DiceLoss, DistanceRegressionLoss, LRNet, MNet, distance_map, load_pretrained_lrnet
-from lrnet_edu.config import Config
+from lrnet_edu.config import PRESETS, Config
 from lrnet_edu.lrnet_training import BACKGROUND_WEIGHT, pair
+from lrnet_edu.methods import METHODS
 
 SEEDS = 20
 LRNETS = "[results/lrnet.md](../results/lrnet.md)"
@@ -20,8 +21,8 @@ def readings() -> dict[str, str]:
     lesion = small_lesion()
     negative = np.mean(distance_map(lesion, "SNI-DM") < 0)
     phi = distance_map(ball())[ball()]
-    cpu = Config(label="2", method="dice")  # its widths
-    weights = [number_of_weights(net) for net in (MNet(), MNet(features=cpu.features, blocks=cpu.blocks), LRNet())]
+    nets = (METHODS["dice"].mnet(Config(**PRESETS[name]), 2) for name in ("paper", "cpu"))
+    weights = [number_of_weights(net) for net in (*nets, LRNet())]
     return {
         "M-Net": f"{weights[0]:,} weights; preset `cpu` {weights[1]:,}",
         "LR-Net": f"The M-Net has {weights[0] / weights[2]:.0f} times as many weights",
