@@ -109,9 +109,9 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     """What the error of each voxel counts: nearly as much in all for every depth of the lesions.
 
     Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size. With equal weights the core, which
-    depends on the depth of the whole lesion, hardly counts and is never learned. The lesions of a cube count 1 in
-    all, large or small, and what is outside them `BACKGROUND_WEIGHT`. Errors of O-DM and I-DM, which are not
-    normalised, are divided by their lesion's M_C.
+    depends on the depth of the whole lesion, hardly counts and is never learned. (In I-DM the border depends on it as
+    well, and every voxel counts alike.) The lesions of a cube count 1 in all, large or small, and what is outside them
+    `BACKGROUND_WEIGHT`. Errors of O-DM and I-DM, which are not normalised, are divided by their lesion's M_C.
 
     Args:
         mask: bool (D, H, W) or (H, W).
@@ -122,9 +122,11 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     """
     depths = distance_map(mask, "O-DM")  # 0 outside
     layers = np.round(depths).astype(int)
-    weights = np.bincount(layers.ravel())[layers] ** -DEPTH_POWER
+    row = kind_of_map(kind)
+    border_is_known = row.inside(1, 1, 2) == row.inside(1, 1, 3)  # whatever M is
+    weights = np.bincount(layers.ravel())[layers] ** (-DEPTH_POWER if border_is_known else 0.0)
     weights = np.where(mask, weights / (weights * mask).sum().clip(1e-9), BACKGROUND_WEIGHT / max(1, (~mask).sum()))
-    if not kind_of_map(kind).normalised:
+    if not row.normalised:
         heights = depths + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1
         weights = weights / np.where(mask, heights, max(1.0, heights.max()))
     return weights.astype(np.float32)
