@@ -136,8 +136,13 @@ def test_errors_of_maps_in_voxels_count_by_share_of_each_lesions_own_depth(kind:
     lesions = two_lesions()
     components, number = ndimage.label(lesions, np.ones((3, 3, 3)))
     assert number == 2
-    share = depth_weights(lesions, "NI-DM") / depth_weights(lesions, kind)
-    assert np.allclose(share, np.select([components == 1, components == 2], [1, 3], default=3), rtol=1e-5)
+    weights = depth_weights(lesions, kind)
+    own_depths = np.select([components == 1, components == 2], [1, 3], default=3)
+    alike = {
+        "O-DM": depth_weights(lesions, "NI-DM"),
+        "I-DM": np.where(lesions, 1 / lesions.sum(), 1 / (~lesions).sum()),
+    }
+    assert np.allclose(weights * own_depths, alike[kind], rtol=1e-5)  # I-DM: every voxel, whatever its depth
     for cube in (np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)):  # cubes inside an organ, or beside it
         assert np.isfinite(depth_weights(cube, kind)).all()
 
