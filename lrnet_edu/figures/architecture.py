@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,13 +29,21 @@ class Sketch:
 
     axes: Axes
     top: float  # inches, of that row's middle
+    patch: Sequence[int]  # voxels, at level 0 of the network that is being drawn
 
     def box(self, x: float, level: float, text: str, colour: str, wide: float = WIDE, tall: float = TALL) -> None:
-        y, face = self.top - level * DOWN, to_rgba(colour, 0.15)
-        shape = "round,pad=0,rounding_size=0.06"
-        corner = (x - wide / 2, y - tall / 2)
+        y, shape = self.top - level * DOWN, "round,pad=0,rounding_size=0.06"
+        corner, face = (x - wide / 2, y - tall / 2), to_rgba(colour, 0.15)
         self.axes.add_patch(FancyBboxPatch(corner, wide, tall, shape, fc=face, ec=colour, lw=1.5))
         self.axes.text(x, y, text, ha="center", va="center", linespacing=1.15)
+
+    def part(self, x: float, level: int, part: nn.Module, colour: str) -> None:
+        """A box with the features that a part of a network puts out, their size, and what it consists of."""
+        convolutions = [module for module in part.modules() if isinstance(module, tuple(CONVOLUTION.values()))]
+        blocks = sum(isinstance(module, ResidualBlock) for module in part.modules())
+        content = f"{blocks} block{'s' * (blocks > 1)}" if blocks else f"{len(convolutions)} conv."
+        size = times([n // 2**level for n in self.patch])
+        self.box(x, level, f"{convolutions[-1].out_channels} features\n{size}\n{content}", colour)
 
     def arrow(self, start: tuple[float, float], end: tuple[float, float], text: str = "", colour: str = BLACK) -> None:
         """From (x, level) to (x, level); a text stands above its middle."""
@@ -46,33 +53,26 @@ class Sketch:
         x, y = np.mean(ends, axis=0)
         self.axes.text(x, y + 0.05, text, ha="center", va="bottom", color=colour)
 
-    def slope(self, start: float, end: float, level: int, *, up: bool = False) -> None:
-        """From the box at x = ``start`` to the one at ``end`` a level below it, or back."""
-        way = (((start + end) / 2, level + EDGE), ((start + end) / 2, level + 1 - EDGE))
-        self.arrow(*(way[::-1] if up else way))
+    def slopes(self, down: tuple[float, float], up: tuple[float, float], level: int) -> None:
+        """From a level's left box down to the one below it, and back up to its right box: x here, x below."""
+        down_x, up_x = sum(down) / 2, sum(up) / 2
+        self.arrow((down_x, level + EDGE), (down_x, level + 1 - EDGE))
+        self.arrow((up_x, level + 1 - EDGE), (up_x, level + EDGE))
 
     def frame(
-        self, network: nn.Module, edges: tuple[float, float], levels: int, name: str, fate: str, **line: Any
+        self, network: nn.Module, edges: tuple[float, float], levels: int, name: str, fate: str, colour: str, line: str
     ) -> None:
         """A frame around a network down to its lowest level; above it its name with the weights, and its fate."""
         left, upper, lower = edges[0] - 0.08, self.top + 0.86, self.top - levels * DOWN - TALL / 2 - 0.1
         size = (edges[1] + 0.08 - left, upper - lower)
-        self.axes.add_patch(Rectangle((left, lower), *size, fill=False, lw=1.5, **line))
+        self.axes.add_patch(Rectangle((left, lower), *size, fill=False, lw=1.5, ec=colour, ls=line))
         weights = sum(weight.numel() for weight in network.parameters())
-        self.axes.text(left, upper + 0.34, f"{name}: {weights:,} weights", color=line["ec"], weight="bold", size=12)
-        self.axes.text(left, upper + 0.1, fate, color=line["ec"])
+        self.axes.text(left, upper + 0.34, f"{name}: {weights:,} weights", color=colour, weight="bold", size=12)
+        self.axes.text(left, upper + 0.1, fate, color=colour)
 
 
 def times(size: Sequence[int]) -> str:
     return "×".join(map(str, size))
-
-
-def text_of(part: nn.Module, patch: Sequence[int], level: int) -> str:
-    """Features that a part of a network puts out, their size, and what it consists of."""
-    convolutions = [module for module in part.modules() if isinstance(module, tuple(CONVOLUTION.values()))]
-    blocks = sum(isinstance(module, ResidualBlock) for module in part.modules())
-    content = f"{blocks} block{'s' * (blocks > 1)}" if blocks else f"{len(convolutions)} conv."
-    return f"{convolutions[-1].out_channels} features\n{times([n // 2**level for n in patch])}\n{content}"
 
 
 @styled
@@ -89,13 +89,20 @@ def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height))
     axes.axis("off")
-    sketch = Sketch(axes, top=height - 1.48)
+    top = height - 1.48
 
-    out = _draw_mnet(sketch, mnet, patch)
+    out = _draw_mnet(Sketch(axes, top, [n // mnet.settings["stride"] for n in patch]), mnet)
+    sketch = Sketch(axes, top, patch)
     sketch.arrow((out + WIDE / 2, 0), (PROBABILITIES - WIDE / 2, 0))
-    axes.text(3.64, sketch.top + 0.05, "softmax", ha="center")
+    axes.text(3.64, top + 0.05, "softmax", ha="center")
     sketch.box(PROBABILITIES, 0, f"p\n{mnet.settings['classes']} classes\n{times(patch)}", GREY)
-    _draw_lrnet(sketch, lrnet, patch)
+    sketch.arrow((PROBABILITIES + WIDE / 2, 0), (LRNET[0], 0))
+    left, right, middle = LRNET[0] + WIDE / 2, LRNET[1] - WIDE / 2, sum(LRNET) / 2
+    for x, level, part in ((left, 0, lrnet.stem), (middle, 1, lrnet.down), (right, 0, lrnet.merge)):
+        sketch.part(x, level, part, PURPLE)
+    sketch.arrow((left + WIDE / 2, 0), (right - WIDE / 2, 0), "skip")
+    sketch.slopes((left, middle), (right, middle), 0)
+    sketch.frame(lrnet, LRNET, 1, "❄ LR-Net, frozen", "thrown away at test time", DARK_PURPLE, "--")
     sketch.arrow((LRNET[1], 0), (MAP - WIDE / 2, 0), {"relu": "ReLU"}.get(lrnet.activation, lrnet.activation))
     sketch.box(MAP, 0, f"{lrnet.kind} of p\n1 channel\n{times(patch)}", GREY)
     _draw_losses(sketch, out)
@@ -109,7 +116,7 @@ def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64
     )
 
 
-def _draw_mnet(sketch: Sketch, mnet: MNet, patch: Sequence[int]) -> float:
+def _draw_mnet(sketch: Sketch, mnet: MNet) -> float:
     """The U: encoder on the left, decoder on the right, every level a little further in than the one above.
 
     Returns the middle of the box that puts out the logits.
@@ -119,31 +126,18 @@ def _draw_mnet(sketch: Sketch, mnet: MNet, patch: Sequence[int]) -> float:
     inward = [0.24 * (level + 1) / last for level in range(last)]
     columns = [*((left + x, right - x) for x in inward), (middle, middle)]  # of encoder and decoder, by level
     encoder = [mnet.stem, *mnet.encoder]
-    patch = [n // mnet.settings["stride"] for n in patch]
     for level in range(last):
         (down, up), (next_down, next_up) = columns[level : level + 2]
-        sketch.box(down, level, text_of(encoder[level], patch, level), BLUE)
-        sketch.box(up, level, text_of(mnet.decoder[level], patch, level), BLUE)
+        sketch.part(down, level, encoder[level], BLUE)
+        sketch.part(up, level, mnet.decoder[level], BLUE)
         sketch.arrow((down + WIDE / 2, level), (up - WIDE / 2, level), "" if level else "skip")
-        sketch.slope(down, next_down, level)
-        sketch.slope(up, next_up, level, up=True)
-    sketch.box(middle, last, text_of(encoder[last], patch, last), BLUE)
+        sketch.slopes((down, next_down), (up, next_up), level)
+    sketch.part(middle, last, encoder[last], BLUE)
     (first, out), channels = columns[0], mnet.settings["in_channels"]
     sketch.arrow((first - 0.3, -0.62), (first - 0.3, -EDGE))
     sketch.axes.text(first - 0.5, sketch.top + 0.6, f"image, {channels} channel{'s' * (channels > 1)}")
-    sketch.frame(mnet, MNET, last, "M-Net, trained", "all that is left at test time", ec=BLUE)
+    sketch.frame(mnet, MNET, last, "M-Net, trained", "all that is left at test time", BLUE, "-")
     return out
-
-
-def _draw_lrnet(sketch: Sketch, lrnet: LRNet, patch: Sequence[int]) -> None:
-    left, right, middle = LRNET[0] + WIDE / 2, LRNET[1] - WIDE / 2, sum(LRNET) / 2
-    sketch.arrow((PROBABILITIES + WIDE / 2, 0), (LRNET[0], 0))
-    for x, level, part in ((left, 0, lrnet.stem), (middle, 1, lrnet.down), (right, 0, lrnet.merge)):
-        sketch.box(x, level, text_of(part, patch, level), PURPLE)
-    sketch.arrow((left + WIDE / 2, 0), (right - WIDE / 2, 0), "skip")
-    sketch.slope(left, middle, 0)
-    sketch.slope(right, middle, 0, up=True)
-    sketch.frame(lrnet, LRNET, 1, "❄ LR-Net, frozen", "thrown away at test time", ec=DARK_PURPLE, ls="--")
 
 
 def _draw_losses(sketch: Sketch, out: float) -> None:
@@ -155,8 +149,7 @@ def _draw_losses(sketch: Sketch, out: float) -> None:
     ):
         sketch.box(middle, row, text, VERMILION, wide=2.1, tall=0.72)
         sketch.arrow((x, EDGE), (x, row - 0.36 / DOWN))
-    heights = [sketch.top - level * DOWN for level in (-EDGE, above, above)]
-    end = out + 0.3
+    heights, end = [sketch.top - level * DOWN for level in (-EDGE, above, above)], out + 0.3
     sketch.axes.plot([MAP, MAP, end], heights, color=VERMILION, ls="--", lw=1.6)
     sketch.arrow((end, above), (end, -EDGE), colour=VERMILION)
     sketch.axes.text(sum(LRNET) / 2, heights[1] + 0.05, "the gradient passes through", ha="center", color=VERMILION)

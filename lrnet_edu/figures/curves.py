@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
@@ -27,8 +26,8 @@ Rows = Sequence[Mapping[str, float]]  # of a run's log.csv
 def learning_curves_figure(rows_by_title: Mapping[str, Rows]) -> Picture:
     """Training and validation loss of every run in its own panel, and the validation DC of all in one.
 
-    The losses of different methods are different functions: their heights are not to be compared, hence the
-    panels. DC means the same for all. The best one, whose weights are kept, is marked.
+    The losses of different methods are different functions, not to be compared, hence the panels. DC means the same
+    for all. The best one, whose weights are kept, is marked.
 
     Args:
         rows_by_title: title -> a run's rows with their step, train_loss, val_loss and score (DC).
@@ -42,31 +41,27 @@ def learning_curves_figure(rows_by_title: Mapping[str, Rows]) -> Picture:
     lines = -(-len(rows_by_title) // columns)
     figure = Picture(2.7 * lines + 3.6 + 0.12 * len(rows_by_title))
     grid = figure.add_gridspec(lines + 1, columns, height_ratios=[2.7] * lines + [3.2])
-    scores = figure.add_subplot(grid[lines, :])
-    best = {}
+    scores, told = figure.add_subplot(grid[lines, :]), []
     for i, ((title, rows), marker) in enumerate(zip(rows_by_title.items(), cycle("osD^vPX*"), strict=False)):
         axes, colour = figure.add_subplot(grid[i // columns, i % columns]), colour_of(title)
-        steps, values = [row["step"] for row in rows], [row["score"] for row in rows]
+        steps, training, validation, dc = _columns(rows, "step", "train_loss", "val_loss", "score")
         mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
-        axes.plot(steps, [row["train_loss"] for row in rows], color=GREY, ls="--", marker=mark, label="training")
-        axes.plot(steps, [row["val_loss"] for row in rows], color=colour, marker=mark, lw=2.2, label="validation")
+        axes.plot(steps, training, color=GREY, ls="--", marker=mark, label="training")
+        axes.plot(steps, validation, color=colour, marker=mark, lw=2.2, label="validation")
         axes.set(title=two_lines(title), xlabel="Step", xlim=(0, None), ylim=(min(0, axes.get_ylim()[0]), None))
         axes.set_ylabel("Loss (no unit)" if i % columns == 0 else "")
-        best[title] = at = int(np.argmax(values))
-        scores.plot(steps, values, color=colour, lw=2)
-        scores.plot([], [], color=colour, lw=2, marker=marker, ms=9, label=f"{title}: {values[at]:.2f}")
-        scores.plot(steps[at], values[at], color=colour, marker=marker, ms=9, mec=BLACK, zorder=3)
+        best = int(np.argmax(dc))
+        scores.plot(steps, dc, color=colour, lw=2)
+        scores.plot([], [], color=colour, lw=2, marker=marker, ms=9, label=f"{title}: {dc[best]:.2f}")
+        scores.plot(steps[best], dc[best], color=colour, marker=marker, ms=9, mec=BLACK, zorder=3)
+        losses = f"from {validation[0]:.2f} to {validation[-1]:.2f}"
+        told.append(f"{title}: validation loss {losses}, best validation DC {dc[best]:.2f}")
     scores.set(xlabel="Step", ylabel="Validation DC\n(Dice per case)", ylim=(0, 1), xlim=(0, None))
     scores.grid(axis="y", color=GREY, alpha=0.3)
     figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     handles = scores.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=2, title="Validation DC, the best one marked")
-    runs = [
-        f"{title}: validation loss from {rows[0]['val_loss']:.2f} to {rows[-1]['val_loss']:.2f}, "
-        f"best validation DC {rows[best[title]]['score']:.2f}"
-        for title, rows in rows_by_title.items()
-    ]
-    return figure.finish(f"Learning curves over {rows[-1]['step']:g} steps. {'; '.join(runs)}.")
+    return figure.finish(f"Learning curves over {steps[-1]:g} steps. {'; '.join(told)}.")
 
 
 @styled
@@ -81,18 +76,30 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         rows: of its pretraining with their step, val_error (error of phi) and val_dice; both errors are then
             drawn over the steps, in a second panel.
     """
-    figure = Picture(4.8)
+    figure, purple = Picture(4.8), METHOD_COLORS["lrnet"]
     panels = figure.subplots(1, 2, width_ratios=[1.9, 1]) if rows else [figure.subplots()]
-    _error_by_size(panels[0], quality)
+    axes = panels[0]
+    radius = np.array([lesion.radius for lesion in quality.lesions])
+    error = np.array([lesion.error for lesion in quality.lesions])
+    axes.axvline(HALF_SIGHT, color=VERMILION, ls="--", lw=2, label=f"half its sight ({HALF_SIGHT} voxels)")
+    if len(radius):
+        axes.plot(radius, error, "o", color=purple, mec="white", ms=7, label="one lesion")
+        axes.plot(*running_mean(radius, error), color=BLACK, lw=2.5, marker="s", ms=6, label="mean by size")
+    largest = max([30, *radius])
+    axes.set(xscale="log", xlim=(0.95 * min([0.6, *radius]), 1.1 * largest), ylim=(0, 1.1 * max([0.1, *error])))
+    axes.set_xticks([tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= largest])
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(title="On each lesion of the held-out masks", xlabel="Radius of the lesion (voxels; ball of equal volume)")
+    axes.set_ylabel("Error of φ in the lesion\n(mean |output − map|, no unit)")
     if rows:
-        steps, axes = [row["step"] for row in rows], panels[1]
-        colour = METHOD_COLORS["lrnet"]
-        axes.semilogy(steps, [row["val_error"] for row in rows], "-o", color=colour, lw=2, label="error of φ")
-        axes.semilogy(
-            steps, [max(1 - row["val_dice"], 1e-5) for row in rows], "--s", color=BLUE, lw=2, label="1 − Dice"
+        axes = panels[1]
+        steps, errors, dice = _columns(rows, "step", "val_error", "val_dice")
+        axes.semilogy(steps, errors, "-o", color=purple, lw=2, label="error of φ")
+        axes.semilogy(steps, np.maximum(1 - dice, 1e-5), "--s", color=BLUE, lw=2, label="1 − Dice")
+        axes.set(
+            title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)", xlim=(0, None)
         )
-        axes.set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")
-        axes.set_xlim(left=0)
     for axes in panels:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     summary = f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
@@ -104,29 +111,12 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
     return figure.finish(alt)
 
 
-def _error_by_size(axes: Axes, quality: LRNetQuality) -> None:
-    radius = np.array([lesion.radius for lesion in quality.lesions])
-    error = np.array([lesion.error for lesion in quality.lesions])
-    axes.axvline(HALF_SIGHT, color=VERMILION, ls="--", lw=2, label=f"half its sight ({HALF_SIGHT} voxels)")
-    if len(radius):
-        axes.plot(radius, error, "o", color=METHOD_COLORS["lrnet"], mec="white", ms=7, label="one lesion")
-        axes.plot(*running_mean(radius, error), color=BLACK, lw=2.5, marker="s", ms=6, label="mean by size")
-    largest = max([30, *radius])
-    axes.set_xscale("log")
-    axes.set_xlim(0.95 * min([0.6, *radius]), 1.1 * largest)
-    axes.set_xticks([tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= largest])
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(0, 1.1 * max([0.1, *error]))
-    axes.set_title("On each lesion of the held-out masks")
-    axes.set_xlabel("Radius of the lesion (voxels; ball of equal volume)")
-    axes.set_ylabel("Error of φ in the lesion\n(mean |output − map|, no unit)")
-
-
 def running_mean(radius: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean radius and mean error of the lesions of each size class (half an octave wide) that holds any."""
-    first, last = np.floor(BINS_PER_OCTAVE * np.log2([radius.min(), radius.max()]))
-    edges = 2.0 ** (np.arange(first, last + 2) / BINS_PER_OCTAVE)
-    groups = [(low <= radius) & (radius < high) for low, high in pairwise(edges)]
-    means = np.array([(radius[group].mean(), error[group].mean()) for group in groups if group.any()])
-    return means[:, 0], means[:, 1]
+    classes = np.floor(BINS_PER_OCTAVE * np.log2(radius))
+    groups = [classes == one for one in np.unique(classes)]
+    return np.array([radius[group].mean() for group in groups]), np.array([error[group].mean() for group in groups])
+
+
+def _columns(rows: Rows, *names: str) -> np.ndarray:
+    return np.array([[row[name] for row in rows] for name in names], dtype=float)

@@ -1,13 +1,12 @@
 """One palette for every picture of the course: colour-blind-safe, the same meaning everywhere.
 
-The categorical colours are Okabe and Ito's (2008), the maps use matplotlib's perceptually uniform ``viridis``
-(inside maps, 0 to 1) and the diverging ``PuOr`` (signed maps).
+The categorical colours are Okabe and Ito's (2008).
 """
 
 from __future__ import annotations
 
-MAP_COLORMAP = "viridis"  # O-DM, I-DM, NI-DM and every other map >= 0
-SIGNED_MAP_COLORMAP = "PuOr"  # SNI-DM
+MAP_COLORMAP = "viridis"  # perceptually uniform, of O-DM, I-DM, NI-DM and every other map >= 0
+SIGNED_MAP_COLORMAP = "PuOr"  # diverging, of SNI-DM
 CT_COLORMAP = "gray"
 
 BLACK = "#000000"

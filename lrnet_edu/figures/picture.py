@@ -17,17 +17,11 @@ WIDTH = 10.0  # inches; with letters of 11 points and more, legible from the las
 LETTERS = 11  # points
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": LETTERS,
     "axes.titlesize": LETTERS + 1,
-    "axes.labelsize": LETTERS,
-    "legend.fontsize": LETTERS,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": BLACK,
-    "axes.labelcolor": BLACK,
-    "axes.edgecolor": BLACK,
     "axes.facecolor": "white",
+    **dict.fromkeys(("font.size", "axes.labelsize", "legend.fontsize"), LETTERS),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), BLACK),
 }
 styled = rc_context(STYLE)  # a decorator: the same look whatever style a notebook has chosen
 
@@ -35,11 +29,8 @@ styled = rc_context(STYLE)  # a decorator: the same look whatever style a notebo
 class Picture(Figure):
     """A matplotlib figure with its alt text, made without pyplot: no display is needed, no state left behind.
 
-    In a notebook, as the last line of a cell, it shows itself as an image that carries the alt text.
-
-    Args:
-        height: inches; the width is ``WIDTH`` for every figure.
-        layout: matplotlib's layout engine.
+    In a notebook, as the last line of a cell, it shows itself as an image that carries the alt text. Its height is in
+    inches, its width ``WIDTH``; ``layout`` is matplotlib's layout engine.
     """
 
     def __init__(self, height: float, layout: Literal["constrained"] | None = "constrained") -> None:

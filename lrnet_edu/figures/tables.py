@@ -30,10 +30,10 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
     figure = Picture(1.9 + 0.34 * max(1, len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=BLACK, lw=1.5)
-    for y, row in enumerate(rows):
+    by_row = [seed_differences(row, baseline) for row in rows]
+    for y, (row, by_seed) in enumerate(zip(rows, by_row, strict=True)):
         c, colour = row["comparison"], colour_of(row["method"])
         axes.plot([c["low"], c["high"]], [y, y], color=colour, lw=3, solid_capstyle="butt")
-        by_seed = seed_differences(row, baseline)
         axes.plot(by_seed, np.full(len(by_seed), y + 0.28), "|", color=GREY, ms=7, mew=1.5)
         face = colour if c["verdict"] != "not distinguishable" else "white"
         axes.plot(c["difference"], y, "o", ms=8, mfc=face, mec=colour, mew=2, zorder=3)
@@ -41,27 +41,36 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
             axes.plot(printed, y, "D", ms=6, mfc="none", mec=BLACK, mew=1.2)
     left = max(axes.get_xlim()[0], min([LEFT_END, *(row["comparison"]["difference"] - 0.05 for row in rows)]))
     axes.set_xlim(left=left)
-    for y, row in enumerate(rows):
-        low, out = row["comparison"]["low"], sum(d < left for d in seed_differences(row, baseline))
+    for y, (row, by_seed) in enumerate(zip(rows, by_row, strict=True)):
+        low, out = row["comparison"]["low"], sum(difference < left for difference in by_seed)
         hidden = [f"\u2212{-low:.2f}"] if low < left else []
         hidden += [f"{out} seed{'s' if out > 1 else ''}"] if out else []
         if hidden:
             text = f"\u25c4 {', '.join(hidden)}"
             axes.annotate(text, (left, y), xytext=(3, 8), textcoords="offset points", va="center")
-    labels = [f"{row['title']}{f', {name}' if (name := row['map']) else ''}" for row in rows]
-    axes.set_yticks(range(len(rows)), labels)
+    axes.set_yticks(range(len(rows)), [", ".join(filter(None, (row["title"], row["map"]))) for row in rows])
     axes.set_ylim(len(rows) - 0.3, -0.7)
     axes.set_xlabel("Difference in DC to M-Net + Dice (no unit), right is better")
     axes.grid(axis="x", color=GREY, alpha=0.3)
-    for style, face, label in (
-        ("o", "none", "mean of all seeds, 95 % interval"),
-        ("o", BLACK, "the same, distinguishable from M-Net + Dice"),
-        ("|", "none", "one seed"),
-        ("D", "none", "the paper's difference"),
+    for style, face, edge, label in (
+        ("o", "none", BLACK, "mean of all seeds, 95 % interval"),
+        ("o", BLACK, BLACK, "the same, distinguishable from M-Net + Dice"),
+        ("|", "none", GREY, "one seed"),
+        ("D", "none", BLACK, "the paper's difference"),
     ):
-        axes.plot([], [], style, mfc=face, mec=GREY if style == "|" else BLACK, color=BLACK, label=label)
+        axes.plot([], [], style, mfc=face, mec=edge, color=BLACK, label=label)
     figure.legend(loc="outside upper center", ncols=2, handlelength=1)
-    return figure.finish(alt_text(result, rows))
+    if not rows:
+        return figure.finish(f"{result['title']}: no row to compare yet.")
+    alt = f"{result['title']}: difference in DC to M-Net + Dice with its 95 % interval, {len(rows)} rows."
+    for verdict in ("better", "worse"):
+        listed = [
+            f"{' '.join(filter(None, (row['title'], row['map'])))} {row['comparison']['difference']:+.3f}"
+            for row in rows
+            if row["comparison"]["verdict"] == verdict
+        ]
+        alt += f" {verdict.capitalize()}: {', '.join(listed) or 'none'}."
+    return figure.finish(f"{alt} The others are not distinguishable.")
 
 
 def seed_differences(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[float]:
@@ -75,18 +84,3 @@ def paper_difference(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> flo
     """The difference in DC that the paper prints; None for a row that is not the paper's."""
     printed = [one["paper"].get("DC") for one in (row, baseline)]
     return None if None in printed else printed[0] - printed[1]
-
-
-def alt_text(result: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
-    """The verdicts in words; the numbers of all rows stand in the table beside the picture."""
-    if not rows:
-        return f"{result['title']}: no row to compare yet."
-    parts = [f"{result['title']}: difference in DC to M-Net + Dice with its 95 % interval, {len(rows)} rows."]
-    for verdict in ("better", "worse"):
-        listed = [
-            f"{' '.join(filter(None, (row['title'], row['map'])))} {row['comparison']['difference']:+.3f}"
-            for row in rows
-            if row["comparison"]["verdict"] == verdict
-        ]
-        parts.append(f"{verdict.capitalize()}: {', '.join(listed) or 'none'}.")
-    return " ".join([*parts, "The others are not distinguishable."])

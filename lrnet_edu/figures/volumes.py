@@ -1,8 +1,7 @@
 """Slices of volumes: the distance maps of a mask (Fig. 2) and the predictions of several methods (Fig. 3).
 
-Slices of a volume are shown as a radiologist sees them, for arrays that grow towards the patient's head,
-front and right (RAS+, as this package's cases do): the front on top, the patient's right at the left. A 2-D
-array is shown as it lies. Lengths are in mm from the corner of what is shown.
+Slices of a volume (RAS+, as this package's cases are) are shown as a radiologist sees them: the front on top, the
+patient's right at the left. A 2-D array is shown as it lies. Lengths are in mm from the corner of what is shown.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ class View(NamedTuple):
         shown = plane[self.box]
         return shown[::-1, ::-1] if self.turned else shown
 
-    def extent_of(self, plane: np.ndarray) -> tuple[float, float]:
+    @property
+    def extent(self) -> list[float]:
         """Height and width of what is shown."""
-        height, width = self.of(plane).shape
-        return height * self.spacing[0], width * self.spacing[1]
+        return [(side.stop - side.start) * step for side, step in zip(self.box, self.spacing, strict=True)]
 
     def show(self, axes: Axes, plane: np.ndarray, **settings: Any) -> Any:
         """Draw the voxels of a plane (H, W) in their true proportions."""
-        height, width = self.extent_of(plane)
+        height, width = self.extent
         return axes.imshow(self.of(plane), extent=(0, width, height, 0), **{"interpolation": "nearest", **settings})
 
     def outline(self, axes: Axes, plane: np.ndarray, colour: str, width: float, *, filled: bool = False) -> None:
@@ -77,18 +76,15 @@ def box_around(mask: np.ndarray, spacing: Sequence[float], least: float = 0.0) -
         spacing: mm per voxel, in the mask's order.
         least: mm of a side.
     """
-    ends = [
-        (int(w.min()), int(w.max()) + 1) if w.size else (0, n)
-        for w, n in zip(np.nonzero(mask), mask.shape, strict=True)
-    ]
-    longest = max((high - low) * step for (low, high), step in zip(ends, spacing, strict=True))
+    if not mask.any():
+        return tuple(slice(0, n) for n in mask.shape)
+    objects = np.argwhere(mask)
+    low, high = objects.min(axis=0), objects.max(axis=0) + 1
+    longest = ((high - low) * spacing).max()
     side = max(longest * (1 + 2 * SURROUNDINGS), least, longest + 4 * max(spacing))
-    box = []
-    for (low, high), step, n in zip(ends, spacing, mask.shape, strict=True):
-        length = min(round(side / step), n)
-        start = min(max((low + high - length) // 2, 0), n - length)
-        box.append(slice(start, start + length))
-    return tuple(box)
+    size = np.minimum(np.rint(side / np.array(spacing)).astype(int), mask.shape)
+    start = ((low + high - size) // 2).clip(0, mask.shape - size)
+    return tuple(map(slice, start.tolist(), (start + size).tolist()))
 
 
 @styled
@@ -115,30 +111,35 @@ def maps_figure(
     k = 0 if flat else int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
     if not flat and not 0 <= k < len(mask):
         raise InputError(f"There is no slice {k} in a volume of {len(mask)}; choose 0 to {len(mask) - 1}.")
-    plane = np.index_exp[:] if flat else np.index_exp[k]
+    plane = ... if flat else k
     around = mask[plane] if mask[plane].any() else mask.any(axis=0)
     view = View(box_around(around, steps[-2:]), steps[-2:], turned=not flat)
 
-    number = 1 + len(KINDS) + (image is not None)
-    columns = 3 if image is not None else number
-    lines, (height, width) = -(-number // columns), view.extent_of(mask[plane])
-    figure = Picture(lines * (8.6 / columns * height / width + 1.9))
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for unused in panels.flat[number:]:
-        unused.set_axis_off()
-    places = iter(panels.flat)
+    shown: list[tuple[np.ndarray, str, str, dict[str, Any]]] = []  # plane, title, unit, colours
     if image is not None:
-        ct, axes = _checked_shape(image, mask.shape, "image")[plane], next(places)
-        limits = {"vmin": CT_WINDOW[0], "vmax": CT_WINDOW[1]}
-        _panel(axes, view, ct, "CT and the\nmask's contour", "HU", cmap=CT_COLORMAP, **limits)
-        view.outline(axes, mask[plane], REFERENCE_COLOR, 2)
-    _panel(next(places), view, mask[plane], "Mask\n", "no unit", cmap=MAP_COLORMAP, vmin=0, vmax=1)
-    for axes, (name, kind) in zip(places, KINDS.items(), strict=False):
+        ct = _checked_shape(image, mask.shape, "image")[plane]
+        colours = {"cmap": CT_COLORMAP, "vmin": CT_WINDOW[0], "vmax": CT_WINDOW[1]}
+        shown.append((ct, "CT and the\nmask's contour", "HU", colours))
+    shown.append((mask[plane], "Mask\n", "no unit", {"cmap": MAP_COLORMAP, "vmin": 0, "vmax": 1}))
+    for name, kind in KINDS.items():
         values, signed = distance_map(mask, name, spacing=steps)[plane], kind.outside is not None
         limits = {"vmin": -1 if signed else 0, "vmax": 1 if kind.normalised else view.of(values).max() or 1}
         title = f"{name}\n" + FORMULAS.get(name, "").replace("{m}", "1" if unit == "voxels" else "m_C")
-        colours = SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP
-        _panel(axes, view, values, title, "no unit" if kind.normalised else unit, cmap=colours, **limits)
+        colours = {"cmap": SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP, **limits}
+        shown.append((values, title, "no unit" if kind.normalised else unit, colours))
+
+    columns = len(shown) if image is None else 3
+    lines, (height, width) = -(-len(shown) // columns), view.extent
+    figure = Picture(lines * (8.6 / columns * height / width + 1.9))
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for unused in panels.flat[len(shown) :]:
+        unused.set_axis_off()
+    for axes, (values, title, bar, colours) in zip(panels.flat, shown, strict=False):
+        axes.set_title(title)
+        drawn = view.show(axes, values, **colours)
+        figure.colorbar(drawn, ax=axes, orientation="horizontal", label=bar, shrink=0.85)
+    if image is not None:
+        view.outline(panels.flat[0], mask[plane], REFERENCE_COLOR, 2)
     for axes in panels[:, 0]:
         axes.set_ylabel(unit)
     for axes in panels[-1]:
@@ -149,84 +150,66 @@ def maps_figure(
     )
 
 
-def _panel(axes: Axes, view: View, plane: np.ndarray, title: str, unit: str, **colours: Any) -> None:
-    """A plane (H, W) with its title and its colour bar."""
-    shown = view.show(axes, plane, **colours)
-    axes.set_title(title)
-    axes.figure.colorbar(shown, ax=axes, orientation="horizontal", label=unit, shrink=0.85)
-
-
 @styled
 def results_figure(
-    image: Any,
-    reference: Any,
-    predictions_by_title: Mapping[str, Any],
-    spacing: Sequence[float],
-    slices: Sequence[int],
-    *,
-    window: tuple[float, float] = CT_WINDOW,
+    image: Any, reference: Any, predictions_by_title: Mapping[str, Any], spacing: Sequence[float], slices: Sequence[int]
 ) -> Picture:
     """Fig. 3: the same slices for the ground truth and every method, zoomed to the lesions of these slices.
 
     The voxels that a method marks in the slice outside this view are counted below the panel.
 
     Args:
-        image: (D, H, W).
+        image: CT (D, H, W) in HU.
         reference: mask of the same shape; the object is every voxel that is not 0.
         predictions_by_title: title -> mask of the same shape.
         spacing: mm per voxel (z, y, x).
         slices: indices of the rows; :func:`telling_slices` proposes some.
-        window: lowest and highest value of the grey scale, in HU for a CT.
 
     Raises:
         InputError: if shapes differ, or there is no slice to show.
     """
     image = plain_array(image, "image")
-    masks = {"Ground truth": _checked_shape(reference, image.shape, "reference") != 0}
-    masks |= {t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()}
-    truth, chosen = masks["Ground truth"], list(slices)
+    truth = _checked_shape(reference, image.shape, "reference") != 0
+    found = {t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()}
+    scores = {title: f"{dice(mask, truth):.2f}" for title, mask in found.items()}  # of the whole case
+    masks, chosen = [truth, *found.values()], list(slices)
     if not chosen or not all(0 <= k < len(image) for k in chosen):
         raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
     steps = checked_spacing(spacing)[1:]
     view = View(box_around(truth[chosen].any(axis=0), steps, LEAST_VIEW), steps, turned=True)
-    height, width = view.extent_of(truth[0])
 
-    panel = 8.8 / len(masks)  # inches
+    panel, (height, width) = 8.8 / len(masks), view.extent  # inches; mm
     figure = Picture(len(chosen) * (panel * height / width + 0.4) + 2.0)  # notes; titles of three lines, and the legend
     grid = figure.subplots(len(chosen), len(masks), squeeze=False, sharex=True, sharey=True)
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
-        for axes, mask in zip(row, masks.values(), strict=True):
-            view.show(axes, image[k], cmap=CT_COLORMAP, vmin=window[0], vmax=window[1], interpolation="bilinear")
+        for axes, mask in zip(row, masks, strict=True):
+            view.show(axes, image[k], cmap=CT_COLORMAP, vmin=CT_WINDOW[0], vmax=CT_WINDOW[1], interpolation="bilinear")
             if mask is not truth:
                 view.outline(axes, mask[k], PREDICTION_COLOR, 1.0, filled=True)
             view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
             unseen = int(mask[k].sum()) - int(view.of(mask[k]).sum())
             axes.set_xlabel(f"{unseen} voxels\nelsewhere" if unseen else "")
-    for axes, (title, mask) in zip(grid[0], masks.items(), strict=True):
-        axes.set_title(f"{two_lines(title)}" + (f"\nDice {dice(mask, truth):.2f}" if mask is not truth else ""))
-    for axes in grid[-1]:
-        axes.set_xlabel(f"mm\n{axes.get_xlabel()}".strip())
+    titles = ["Ground truth", *(f"{two_lines(title)}\nDice {score}" for title, score in scores.items())]
+    for top, bottom, title in zip(grid[0], grid[-1], titles, strict=True):
+        top.set_title(title)
+        bottom.set_xlabel(f"mm\n{bottom.get_xlabel()}".strip())
+    line = Line2D([], [], color=REFERENCE_COLOR, lw=3)
     area = Patch(facecolor=to_rgba(PREDICTION_COLOR, TINT), edgecolor=PREDICTION_COLOR)
-    figure.legend(
-        [Line2D([], [], color=REFERENCE_COLOR, lw=3), area],
-        ["ground truth", "prediction"],
-        loc="outside lower center",
-        ncols=2,
-    )
-    found = "; ".join(f"{title} {dice(mask, truth):.2f}" for title, mask in masks.items() if mask is not truth)
+    figure.legend([line, area], ["ground truth", "prediction"], loc="outside lower center", ncols=2)
+    told = "; ".join(f"{title} {score}" for title, score in scores.items())
     return figure.finish(
         f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the ground truth's contours and what "
-        f"each method found, in a tint. Dice of the whole case: {found or 'no predictions'}."
+        f"each method found, in a tint. Dice of the whole case: {told or 'no predictions'}."
     )
 
 
 def telling_slices(reference: Any, n: int = 3) -> list[int]:
     """Up to ``n`` slices that together show as many lesions as can be, each near its largest area; in order.
 
-    A lesion counts as shown by the share of its largest area that is. Large and small lesions count alike:
-    the small ones are what the paper is about. One slice after the other is added by what it gains. Where
-    nothing is left to gain, slices far from the chosen ones fill up, where lesions are if there are any.
+    A lesion counts as shown by the share of its largest area that is, so that small ones, which the paper is about,
+    count like large ones. One slice after the other is added by what it gains. Where nothing is left to gain, slices
+    far from the chosen ones fill up, where lesions are if there are any.
 
     Args:
         reference: mask (D, H, W); the object is every voxel that is not 0.
@@ -238,8 +221,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
     shares = areas / areas.max(axis=0)
     chosen: list[int] = []
     while len(chosen) < n:
-        shown = shares[chosen].max(axis=0, initial=0)
-        gains = np.maximum(shares - shown, 0).sum(axis=1)
+        gains = np.maximum(shares - shares[chosen].max(axis=0, initial=0), 0).sum(axis=1)
         if gains.max() < 0.1:
             break
         chosen.append(int(gains.argmax()))
