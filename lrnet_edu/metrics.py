@@ -25,10 +25,7 @@ prediction empty      0     1    -1         undefined
 reference empty       0     1    undefined  undefined
 ====================  ====  ===  =========  ================
 
-``CRITERIA`` is the table of them. To add a criterion, add an entry; it gets its column in every table::
-
-    CRITERIA["HD95"] = Criterion("95 % Hausdorff distance", "mm", "lower", ".2f", "hd95",
-                                 of_distances=lambda distances: np.percentile(distances, 95))
+An entry more in ``CRITERIA``, the table of them, is a column more in every table.
 """
 
 from __future__ import annotations
@@ -40,6 +37,7 @@ from typing import Any
 
 import edt
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import KDTree
 
 from lrnet_edu.support.arrays import checked_spacing, plain_array
@@ -48,35 +46,30 @@ from lrnet_edu.support.voxels import occupied_box
 
 CROWDED = 0.02  # share of target voxels in the box above which the distance transform is used
 SEARCH_COST = 40  # one search in the tree takes about as long as transforming this many voxels
+COUNTS = ("intersection", "prediction_voxels", "reference_voxels")
 
 
 @dataclass(frozen=True)
 class CaseScores:
-    """What one case scores; undefined values are NaN.
+    """What one case scores; undefined values are NaN."""
 
-    Attributes:
-        dice: One wrong layer of voxels costs a small object far more of it than a large one.
-        voe: ``1 - dice / (2 - dice)``: it ranks as Dice does.
-        rvd: 0 says that the volumes agree, not that the objects meet.
-        assd: In mm. The larger of the two surfaces counts more.
-        msd: In mm. One wrong voxel far away decides it alone.
-        rmsd: In mm, between ASSD and MSD.
-        intersection: Voxels in both objects; with the two sizes below, all that DG needs.
-        prediction_voxels: Size of the predicted object.
-        reference_voxels: Size of the reference object.
-        more: Values of the criteria that were added to ``CRITERIA``, by their attribute.
-    """
-
-    dice: float
-    voe: float
-    rvd: float
-    assd: float
-    msd: float
-    rmsd: float
-    intersection: int
+    dice: float  # one wrong layer of voxels costs a small object far more of it than a large one
+    voe: float  # 1 - dice / (2 - dice): it ranks as Dice does
+    rvd: float  # 0 says that the volumes agree, not that the objects meet
+    assd: float  # mm; the larger of the two surfaces counts more
+    msd: float  # mm; one wrong voxel far away decides it alone
+    rmsd: float  # mm, between ASSD and MSD
+    intersection: int  # voxels in both objects; with the two sizes, all that DG needs
     prediction_voxels: int
     reference_voxels: int
-    more: Mapping[str, float] = field(default_factory=dict, repr=False)
+    more: Mapping[str, float] = field(default_factory=dict, repr=False)  # of criteria added to CRITERIA, by attribute
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> CaseScores:
+        """The scores out of a dictionary that holds :meth:`row` and the three ``COUNTS``."""
+        known = {*COUNTS, *(criterion.attribute for criterion in CRITERIA.values())} & record.keys()
+        values: dict[str, Any] = {name: math.nan if record[name] is None else record[name] for name in known}
+        return cls(**{name: values.pop(name) for name in cls.__annotations__ if name in values}, more=values)
 
     def value(self, attribute: str) -> float:
         """A criterion's value; NaN for one that was added after this case was scored."""
@@ -89,17 +82,11 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a set of cases scores: one row of the paper's Table 2.
-
-    Attributes:
-        cases: Number of cases in the set.
-        mean: The set's value of every criterion in ``CRITERIA``; NaN where no case has a value.
-        undefined: For the same names, in how many cases the value is undefined.
-    """
+    """What a set of cases scores: one row of the paper's Table 2."""
 
     cases: int
-    mean: dict[str, float]
-    undefined: dict[str, int]
+    mean: dict[str, float]  # the set's value of every criterion in CRITERIA; NaN where no case has a value
+    undefined: dict[str, int]  # in how many cases the value is undefined
 
 
 # ---- the table of the criteria ---------------------------------------------------------------------------------
@@ -107,19 +94,13 @@ class ScoreTable:
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Dice of two boolean arrays of one shape; 1 if both are empty."""
-    sizes = np.count_nonzero(prediction) + np.count_nonzero(reference)
-    return dice_of_counts(int(np.count_nonzero(prediction & reference)), int(sizes))
+    both, p, r = (int(np.count_nonzero(mask)) for mask in (prediction & reference, prediction, reference))
+    return dice_of_counts(both, p + r)
 
 
 def dice_of_counts(intersection: int, sizes: int) -> float:
     """Dice of objects by their common voxels and the sum of their sizes; 1 if there are none."""
     return 2 * intersection / sizes if sizes else 1.0
-
-
-def dice_global(cases: Sequence[CaseScores]) -> float:
-    """DG, the Dice of all voxels of a set; NaN without a case."""
-    sizes = sum(case.prediction_voxels + case.reference_voxels for case in cases)
-    return dice_of_counts(sum(case.intersection for case in cases), sizes) if cases else math.nan
 
 
 def mean_of_defined(values: Iterable[float]) -> float:
@@ -137,44 +118,39 @@ def none_if_nan(value: Any) -> Any:
 class Criterion:
     """One criterion: how it is computed, named and printed.
 
-    Attributes:
-        title: Its name in words.
-        unit: "mm", or "" without one.
-        best: "higher", "lower" or "zero".
-        form: How its values are printed, ".3f".
-        attribute: Name of a case's value in `CaseScores` and in JSON.
-        of_counts: Computes that value from the voxels of intersection, prediction and reference.
-        of_distances: Computes it from the distances (n,) in mm from either surface to the other, n > 0. With neither
-            of the two it takes another criterion's values (``attribute``).
-        of_set: Computes the set's value from the cases' values and the cases; by default the mean.
-        symbol: Heading of its column, if that is not its key.
-        column: Whether it has a column where methods are compared.
+    A case's value is computed by ``of_counts``, from the voxels of intersection, prediction and reference, or by
+    ``of_distances``, from the distances (n,) in mm from either surface to the other, n > 0; without the two it is that
+    of another criterion with this ``attribute``.
     """
 
     title: str
-    unit: str
-    best: str
-    form: str
-    attribute: str
+    unit: str  # "mm", or "" without one
+    best: str  # "higher", "lower" or "zero"
+    form: str  # how its values are printed, ".3f"
+    attribute: str  # name of a case's value in CaseScores and in JSON
     of_counts: Callable[[int, int, int], float] | None = None
     of_distances: Callable[[np.ndarray], float] | None = None
     of_set: Callable[[Sequence[float], Sequence[CaseScores]], float] = lambda values, cases: mean_of_defined(values)
-    symbol: str = ""
-    column: bool = True
+    symbol: str = ""  # heading of its column, if that is not its key
+    column: bool = True  # whether it has a column where methods are compared
 
     def text(self, value: float | None) -> str:
         """A value as it is printed; a dash where it is undefined."""
         return "–" if value is None or math.isnan(value) else format(value, self.form.replace(".", "z."))
 
 
+def _global_dice(values: Sequence[float], cases: Sequence[CaseScores]) -> float:
+    both, p, r = (sum(getattr(case, name) for case in cases) for name in COUNTS)
+    return dice_of_counts(both, p + r) if cases else math.nan
+
+
 CRITERIA: dict[str, Criterion] = {
-    "DC": Criterion("Dice per case", "", "higher", ".3f", "dice",
-                    of_counts=lambda both, p, r: dice_of_counts(both, p + r)),
-    "DG": Criterion("Dice global", "", "higher", ".3f", "dice", of_set=lambda values, cases: dice_global(cases)),
+    "DC": Criterion("Dice per case", "", "higher", ".3f", "dice", lambda both, p, r: dice_of_counts(both, p + r)),
+    "DG": Criterion("Dice global", "", "higher", ".3f", "dice", of_set=_global_dice),
     "VOE": Criterion("volumetric overlap error", "", "lower", ".3f", "voe",
-                     of_counts=lambda both, p, r: 1 - both / (p + r - both) if p + r else 0.0),
+                     lambda both, p, r: 1 - both / (p + r - both) if p + r else 0.0),
     "RVD": Criterion("relative volume difference, signed", "", "zero", "+.3f", "rvd",
-                     of_counts=lambda both, p, r: (p - r) / r if r else math.nan if p else 0.0),
+                     lambda both, p, r: (p - r) / r if r else math.nan if p else 0.0),
     "abs_RVD": Criterion("mean size of the relative volume difference", "", "lower", ".3f", "rvd", symbol="|RVD|",
                          of_set=lambda values, cases: mean_of_defined(map(abs, values)), column=False),
     "ASSD": Criterion("average symmetric surface distance", "mm", "lower", ".2f", "assd", of_distances=np.mean),
@@ -201,8 +177,7 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
         spacing: Voxel size (z, y, x) in mm.
 
     Raises:
-        InputError: If the masks are not volumes of one shape, hold NaN, fractional or negative values, or the
-            spacing is not three positive numbers.
+        InputError: If these are not volumes of whole numbers >= 0 of one shape, and three positive numbers.
 
     >>> reference = np.zeros((9, 9, 9))
     >>> reference[2:6, 2:6, 2:6] = 1
@@ -213,30 +188,27 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
     p, r = (volume != 0 for volume in cropped_pair(prediction, reference))
     counts = [int(np.count_nonzero(mask)) for mask in (p & r, p, r)]
     distances = np.concatenate(surface_distances(p, r, spacing))  # pooled: one mean, not the mean of two means
-    values: dict[str, Any] = {}
-    for criterion in CRITERIA.values():
-        if criterion.of_counts:
-            values[criterion.attribute] = float(criterion.of_counts(*counts))
-        elif criterion.of_distances:
-            values[criterion.attribute] = float(criterion.of_distances(distances)) if distances.size else math.nan
-    values |= dict(zip(("intersection", "prediction_voxels", "reference_voxels"), counts, strict=True))
-    return CaseScores(**{name: values.pop(name) for name in CaseScores.__annotations__ if name in values}, more=values)
+    values: dict[str, Any] = dict(zip(COUNTS, counts, strict=True))
+    for c in CRITERIA.values():
+        if c.of_counts:
+            values[c.attribute] = float(c.of_counts(*counts))
+        elif c.of_distances:
+            values[c.attribute] = float(c.of_distances(distances)) if distances.size else math.nan
+    return CaseScores.of(values)
 
 
 def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | None = None) -> ScoreTable:
-    """Summarise the scores of a set of cases: DC, DG, and the means of the other criteria.
+    """The scores of a set of cases: DC, DG, and the means of the other criteria.
 
-    DC weights cases equally, DG voxels: one case with a large tumour can dominate DG. RVD is signed, so a
-    mean near 0 may hide cases far above and far below; ``abs_RVD``, the mean of its absolute values, shows them.
-
-    Undefined values are left out of the means, and counted. That rewards a model for missing a lesion altogether: the
-    case then has no surface distance, and the mean improves. ``penalties`` reverses this: where exactly one of the
-    masks is empty, the given value replaces an undefined one. There is no agreed value; for distances the diagonal
-    of the scan in mm is the largest that could have occurred. The counts are the same with and without penalties.
+    One case with a large tumour can dominate DG. RVD is signed, so a mean near 0 may hide cases far above and far
+    below; ``abs_RVD``, the mean of its absolute values, shows them. Undefined values are left out of the means, and
+    counted: a model that misses a lesion altogether gains, as the case has no surface distance. ``penalties`` reverses
+    this; there is no agreed value, but no distance exceeds the diagonal of the scan in mm.
 
     Args:
         cases: Scores of the cases; if there are none, every mean is NaN. DG of a set without any object voxel is 1.
-        penalties: Value for undefined "RVD", "ASSD", "MSD" or "RMSD"; criteria not named stay undefined.
+        penalties: Values by name ("RVD", "ASSD", "MSD", "RMSD") that replace undefined ones where exactly one of the
+            masks is empty. They change no count.
 
     Raises:
         InputError: If the cases are not CaseScores, or a penalty has another name or is not a finite number.
@@ -262,58 +234,44 @@ def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | No
         values = [case.value(criterion.attribute) for case in cases]
         undefined[name] = sum(map(math.isnan, values))
         fine = fines.get(criterion.attribute, math.nan)
-        values = [fine if empty and math.isnan(v) else v for v, empty in zip(values, one_empty, strict=True)]
-        mean[name] = criterion.of_set(values, cases)
+        fined = [fine if empty and math.isnan(v) else v for v, empty in zip(values, one_empty, strict=True)]
+        mean[name] = criterion.of_set(fined, cases)
     return ScoreTable(len(cases), mean, undefined)
 
 
 def surface_distances(prediction: Any, reference: Any, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Distances in mm between two surfaces, from which ASSD, MSD and RMSD are computed.
+    """Distances in mm of every surface voxel of one mask to the nearest of the other: (prediction's, reference's).
 
-    Takes what :func:`case_scores` takes, and raises the same. Returns for every surface voxel of the prediction the
-    distance to the nearest surface voxel of the reference, and the reverse. The two differ in length and in value.
-    Both are empty if either mask is.
+    Takes and raises what :func:`case_scores` does. Both arrays are empty if either mask is.
     """
     p, r = (surface_voxels(volume) for volume in cropped_pair(prediction, reference))
-    millimetres = voxel_size(spacing)
-    if len(p) == 0 or len(r) == 0:
-        return np.empty(0), np.empty(0)
-    return _nearest(p, r, millimetres), _nearest(r, p, millimetres)
+    steps = voxel_size(spacing)
+    return (_nearest(p, r, steps), _nearest(r, p, steps)) if len(p) and len(r) else (np.empty(0), np.empty(0))
 
 
 def surface_voxels(mask: Any) -> np.ndarray:
-    """The object's surface: the voxels that one erosion with the 18-neighbourhood removes.
-
-    A voxel stays if its 18 neighbours (those that share a face or an edge with it) all belong to the
-    object; what lies outside the image counts as background. In its own slice these neighbours fill a 3 x 3
-    square, in the slices above and below a cross. Returns their indices (N, 3) in the order of the mask (D, H, W).
-    """
+    """The object's surface: indices (N, 3), in the order of the mask (D, H, W), of the voxels that one erosion with the
+    18-neighbourhood (by a face or an edge) removes. What lies outside the image counts as background."""
     mask = _checked(mask, "mask")
     box = occupied_box(mask)
-    a = np.pad(mask[box] != 0, 1)  # the object's box and one layer of background
-    rows = a[1:-1, :-2] & a[1:-1, 1:-1] & a[1:-1, 2:]
-    square = rows[..., :-2] & rows[..., 1:-1] & rows[..., 2:]
-    both = a[:-2] & a[2:]  # the slices above and below
-    cross = both[:, 1:-1, 1:-1] & both[:, :-2, 1:-1] & both[:, 2:, 1:-1] & both[:, 1:-1, :-2] & both[:, 1:-1, 2:]
-    return np.argwhere(a[1:-1, 1:-1, 1:-1] & ~(square & cross)) + [side.start for side in box]
+    a = mask[box] != 0
+    inner = ndimage.binary_erosion(a, ndimage.generate_binary_structure(3, 2))
+    return np.argwhere(a & ~inner) + [side.start for side in box]
 
 
 def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Distance in mm from every point (N, 3) to the nearest of the targets (M, 3), exact either way.
 
-    A few lesions in a large scan are few points in a large box, and a search tree visits only the points. Its time
-    grows with the number of targets about as near as the nearest one (from the centre of a ball, its whole surface). A
-    sample estimates how many; where they would cost more than a pass over the box, or the targets fill it (the noise
-    of an untrained network), the distance transform of the box is used, in single precision.
+    A search tree visits only the points, of which a large scan with small lesions has few; its time grows with the
+    number of targets about as near as the nearest one, which a sample estimates. Where that would be more than a pass
+    over the box, or the targets fill it, the box's distance transform is used, in single precision.
     """
     low = np.minimum(points.min(axis=0), targets.min(axis=0))
     shape = np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1
     voxels = math.prod(shape.tolist())
     if len(targets) < CROWDED * voxels:
-        tree = KDTree(targets * spacing)
-        sample = points[:: len(points) // 50 + 1] * spacing
-        about_as_near = 1.1 * tree.query(sample)[0]
-        rivals = tree.query_ball_point(sample, about_as_near, return_length=True).mean()
+        tree, sample = KDTree(targets * spacing), points[:: len(points) // 50 + 1] * spacing
+        rivals = tree.query_ball_point(sample, 1.1 * tree.query(sample)[0], return_length=True).mean()
         if len(points) * (SEARCH_COST + rivals) < voxels:
             return tree.query(points * spacing)[0]
     elsewhere = np.ones(shape, np.uint8)  # bool would take twice as long
@@ -322,23 +280,13 @@ def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np
     return to_target[tuple((points - low).T)].astype(float)
 
 
-# ---- checks, and the box that matters -------------------------------------------------------
-
-
 def cropped_pair(prediction: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Views of both volumes (D, H, W), masks or label numbers, in the smallest box with every voxel != 0 of either.
-
-    A scan is mostly background. Where both are empty the box is a single voxel.
-
-    Raises:
-        InputError: As :func:`case_scores`.
-    """
+    """Views of both volumes (D, H, W), masks or label numbers, in the smallest box with every voxel != 0 of either;
+    a single voxel if both are empty. Raises what :func:`case_scores` does."""
     prediction, reference = _checked(prediction, "prediction"), _checked(reference, "reference")
     if prediction.shape != reference.shape:
-        raise InputError(
-            f"The prediction has shape {prediction.shape} and the reference {reference.shape}; "
-            "bring both to one grid before they are compared."
-        )
+        shapes = f"The prediction has shape {prediction.shape} and the reference {reference.shape}"
+        raise InputError(f"{shapes}; bring both to one grid before they are compared.")
     box = occupied_box(prediction, reference)
     return prediction[box], reference[box]
 
@@ -354,14 +302,12 @@ def _checked(volume: Any, name: str) -> np.ndarray:
     """The volume as an array (D, H, W) of whole numbers from 0 on."""
     volume = plain_array(volume, name)
     if volume.ndim != 3:
-        raise InputError(
-            f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time (a single slice would be all "
-            "surface, since everything beyond the image counts as background)."
-        )
+        reason = "a single slice would be all surface, since everything beyond the image counts as background"
+        raise InputError(f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time ({reason}).")
     for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, to save memory
-        if volume.dtype.kind == "f" and not np.isfinite(plane).all():
+        if not np.isfinite(plane).all():
             raise InputError(f"The {name} holds NaN or infinity; give a mask of whole numbers.")
-        if volume.dtype.kind == "f" and (plane != np.trunc(plane)).any():
+        if (plane != np.trunc(plane)).any():
             raise InputError(f"The {name} holds fractional values; threshold probabilities before scoring.")
         if (plane < 0).any():
             raise InputError(f"The {name} holds negative values; use 0 for background and a positive label.")

@@ -2,8 +2,7 @@
 
 The paper's Table 2 scores the tumour of a case as one object (``lrnet_edu.metrics``). The board of the LiTS challenge
 (the paper's reference 3, Bilic et al., "The Liver Tumor Segmentation Benchmark") asks first which lesions were found at
-all, and measures overlap and distances of those alone. So a VOE of the board and a Dice per case of the board speak of
-different things: of the lesions found, and of everything. These are the rules of its public scoring program.
+all, and measures overlap and distances of those alone. These are the rules of its public scoring program.
 
 Liver is every label >= 1, lesion is label 2, and the lesions are the 6-connected components of each volume.
 Within a case they are matched in five steps:
@@ -18,9 +17,7 @@ Where two lesions tie, the one that comes first in the volume's order (z, y, x) 
 
 The program's true positives are the number of pairs, minus all reference lesions in the pairs that are not detected. A
 detected pair counts one, however many lesions were merged in it, an undetected one costs them all, and the number can
-fall below 0. False positives are the predicted lesions minus the true positives, false negatives the reference lesions
-minus the true positives. That is how the board counts, not what its words say, so the lesions themselves are counted
-beside it: a reference lesion is found if it is in a detected pair, and a predicted lesion is false if it is in none.
+fall below 0. That is how the board counts, not what its words say, so the lesions themselves are counted beside it.
 
 Two conventions differ from the paper's criteria: RVD is ``(|R| - |P|) / |P|``, of the opposite sign and relative
 to the prediction; and where there is nothing to measure a score is not undefined but the worst (``WORST``).
@@ -29,9 +26,9 @@ to the prediction; and where there is nothing to measure a score is not undefine
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,28 +44,17 @@ THRESHOLDS = (0.0, 0.5)  # of intersection over union; the scores of lesions are
 NOTHING = 9001.0  # what the board writes for a distance, an RVD or a burden that cannot be measured
 WORST = {"dice": 0.0, "jaccard": 0.0, "voe": 1.0, "rvd": NOTHING, "assd": NOTHING, "rmsd": NOTHING, "msd": NOTHING}
 
-Pair = tuple[list[int], list[int], int]  # numbers of predicted and of reference lesions, and their common voxels
-
 
 @dataclass(frozen=True)
 class Detection:
-    """How many lesions of a set were found, at one threshold, as the board counts and as one would expect.
+    """How many lesions of a set were found, at one threshold, as the board counts and as one would expect."""
 
-    Attributes:
-        true_positives: The board's; below 0 where many undetected lesions were merged.
-        false_positives: Predicted lesions minus the true positives.
-        false_negatives: Reference lesions minus the true positives.
-        found: Reference lesions in detected pairs.
-        missed: The other reference lesions.
-        false_lesions: Predicted lesions in no detected pair.
-    """
-
-    true_positives: int
-    false_positives: int
-    false_negatives: int
-    found: int
-    missed: int
-    false_lesions: int
+    true_positives: int  # the board's; below 0 where many undetected lesions were merged
+    false_positives: int  # predicted lesions minus the true positives
+    false_negatives: int  # reference lesions minus the true positives
+    found: int  # reference lesions in detected pairs
+    missed: int  # the other reference lesions
+    false_lesions: int  # predicted lesions in no detected pair
 
     @property
     def precision(self) -> float:
@@ -89,14 +75,13 @@ class ChallengeScores:
 
     Attributes:
         cases: Number of cases.
-        without_liver: Cases whose prediction has no voxel equal to 1; they score ``WORST`` for the liver.
+        without_liver: Cases whose prediction has no voxel equal to 1; for the liver they score ``WORST``.
         pairs: Detected pairs of lesions (above 0.5) in the whole set.
         detection: For each of ``THRESHOLDS`` the lesions found.
         lesion: "dice_per_case" and "dice_global" of all lesion voxels, which are DC and DG of the paper's
             criteria; then the keys of ``WORST``, each the mean over the detected pairs of the whole SET, so that
             a case with many lesions counts for more. Distances in mm. Without any pair ``WORST``.
-        liver: The same of the liver, all of them means over the cases but "dice_global". A case of
-            ``without_liver`` has Dice 0.
+        liver: The same of the liver, all of them means over the cases but "dice_global".
         tumour_burden: Lesion voxels / liver voxels, reference minus prediction: its root mean square over the
             cases ("rms"), its largest value as the board takes it, with its sign ("max"), and the largest
             without sign ("max_abs"). A case of ``without_liver`` counts as 9001.
@@ -112,11 +97,11 @@ class ChallengeScores:
 
 
 class _Case(NamedTuple):
-    """What one case adds to the set's scores. Overlaps are (intersection, |P|, |R|) in voxels."""
+    """What one case adds to the set's scores."""
 
-    detection: dict[float, Detection]
+    detection: dict[float, list[int]]  # the fields of Detection
     pairs: list[dict[str, float]]
-    lesion: list[int]
+    lesion: list[int]  # voxels: intersection, prediction, reference
     liver: list[int]
     liver_scores: dict[str, float] | None  # None: no voxel of the prediction equals 1
     burden: float
@@ -146,15 +131,15 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
         cases=len(scored),
         without_liver=sum(case.liver_scores is None for case in scored),
         pairs=len(pairs),
-        detection={t: Detection(*_sums(astuple(case.detection[t]) for case in scored)) for t in THRESHOLDS},
+        detection={t: Detection(*np.sum([case.detection[t] for case in scored], axis=0).tolist()) for t in THRESHOLDS},
         lesion={
             "dice_per_case": float(np.mean([_dice(case.lesion) for case in scored])),
-            "dice_global": _dice(_sums(case.lesion for case in scored)),
+            "dice_global": _dice(np.sum([case.lesion for case in scored], axis=0)),
             **_mean(pairs or [WORST]),
         },
         liver={
             "dice_per_case": float(np.mean(liver_dice)),
-            "dice_global": _dice(_sums(case.liver for case in scored)),
+            "dice_global": _dice(np.sum([case.liver for case in scored], axis=0)),
             **_mean([case.liver_scores or WORST for case in scored]),
         },
         tumour_burden={
@@ -175,73 +160,64 @@ def _score_case(case: tuple[Any, Any, Sequence[float]]) -> _Case:
     detection, pairs = _lesions(p == LESION, r == LESION, spacing)
     lesion, liver = ([int(np.count_nonzero(mask)) for mask in (one & other, one, other)]
                      for one, other in ((p == LESION, r == LESION), (p >= 1, r >= 1)))  # fmt: skip
-    burden = [tumour / whole if whole else 0.0 for tumour, whole in zip(lesion[1:], liver[1:], strict=True)]
     if not (p == 1).any():
         return _Case(detection, pairs, lesion, liver, None, NOTHING)
     liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
-    return _Case(detection, pairs, lesion, liver, liver_scores, burden[1] - burden[0])
+    burden = (lesion[2] / liver[2] if liver[2] else 0.0) - lesion[1] / liver[1]
+    return _Case(detection, pairs, lesion, liver, liver_scores, burden)
 
 
 def _lesions(
     prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-) -> tuple[dict[float, Detection], list[dict[str, float]]]:
+) -> tuple[dict[float, list[int]], list[dict[str, float]]]:
     """Which lesions of the masks (D, H, W) are detected, and what the pairs above the last threshold score."""
     predicted, number_predicted = connected_components(prediction, connectivity=6)
     wanted, number_wanted = connected_components(reference, connectivity=6)
     sizes_p, sizes_r = np.bincount(predicted.ravel()), np.bincount(wanted.ravel())  # by the component's number
-    pairs, detection, detected = _match(predicted, wanted), {}, []
+    pairs, counts, detected = _match(predicted, wanted), {}, []
     for threshold in THRESHOLDS:
         detected = [
-            (ps, rs, common)
+            (ps, rs)
             for ps, rs, common in pairs
-            if common > threshold * (int(sizes_p[ps].sum() + sizes_r[rs].sum()) - common)
+            if common > threshold * (sizes_p[ps].sum() + sizes_r[rs].sum() - common)
         ]
-        found = sum(len(rs) for _, rs, _ in detected)
-        hits = len(pairs) - (sum(len(rs) for _, rs, _ in pairs) - found)
-        false = number_predicted - sum(len(ps) for ps, _, _ in detected)
-        counts = (hits, number_predicted - hits, number_wanted - hits, found, number_wanted - found, false)
-        detection[threshold] = Detection(*counts)
-    boxes_p, boxes_r = ndimage.find_objects(predicted), ndimage.find_objects(wanted)
+        found, real = sum(len(rs) for _, rs in detected), sum(len(rs) for _, rs, _ in pairs)
+        hits = len(pairs) - (real - found)
+        false = number_predicted - sum(len(ps) for ps, _ in detected)
+        counts[threshold] = [hits, number_predicted - hits, number_wanted - hits, found, number_wanted - found, false]
+    p, r = (_renumbered(labels, [pair[side] for pair in detected]) for side, labels in enumerate((predicted, wanted)))
     scores = []
-    for ps, rs, _ in detected:
-        box = _joint_box([boxes_p[p - 1] for p in ps] + [boxes_r[r - 1] for r in rs])
-        scores.append(_measured(np.isin(predicted[box], ps), np.isin(wanted[box], rs), spacing))
-    return detection, scores
+    for i, sides in enumerate(zip(ndimage.find_objects(p), ndimage.find_objects(r), strict=True), start=1):
+        box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*sides, strict=True))
+        scores.append(_measured(p[box] == i, r[box] == i, spacing))
+    return counts, scores
 
 
-def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[Pair]:
-    """Steps 1 to 4 of the module."""
+def _renumbered(labels: np.ndarray, groups: Sequence[list[int]]) -> np.ndarray:
+    """The numbered volume with the first group of its numbers as 1, the second as 2, ..., all others as 0."""
+    new = np.zeros(labels.max(initial=0) + 1, labels.dtype)
+    for i, group in enumerate(groups, start=1):
+        new[group] = i
+    return new[labels]
+
+
+def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[tuple[list[int], list[int], int]]:
+    """Steps 1 to 4 of the module: of each pair the numbers of predicted and of reference lesions, and common voxels."""
     shared = list(zip(*(column.tolist() for column in shared_voxels(predicted, wanted)), strict=True))  # step 1
-
-    favourite = _most_shared((r, p, voxels) for p, r, voxels in shared)  # step 2: of each r the p
+    # Of several entries a dictionary keeps the last: here the one with most voxels, the first lesion among equals.
+    favourite = {r: p for p, r, _ in sorted(shared, key=lambda entry: (entry[2], -entry[0]))}  # step 2
     together = defaultdict(list)
     for r in sorted(favourite):
         together[favourite[r]].append(r)
-    merged = {rs[0]: rs for rs in together.values()}  # merged reference lesions, named by their first
-    name = {r: first for first, rs in merged.items() for r in rs}
-
-    shared_merged: dict[tuple[int, int], int] = defaultdict(int)
+    merged = {r: tuple(rs) for rs in together.values() for r in rs}
+    common: Counter[tuple[int, tuple[int, ...]]] = Counter()
     for p, r, voxels in shared:
-        shared_merged[p, name[r]] += voxels
-    owner = _most_shared((p, first, voxels) for (p, first), voxels in sorted(shared_merged.items()))  # step 3
-
-    given = defaultdict(list)  # step 4
-    for p, first in owner.items():
-        given[first].append(p)
-    return [(ps, merged[first], sum(shared_merged[p, first] for p in ps)) for first, ps in sorted(given.items())]
-
-
-def _most_shared(entries: Iterable[tuple[int, int, int]]) -> dict[int, int]:
-    """Of (chooser, choice, voxels) the choice with most voxels for each chooser, the first among equals."""
-    best: dict[int, tuple[int, int]] = {}
-    for chooser, choice, voxels in entries:
-        if chooser not in best or voxels > best[chooser][1]:
-            best[chooser] = choice, voxels
-    return {chooser: choice for chooser, (choice, _) in best.items()}
-
-
-def _joint_box(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
-    return tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes, strict=True))
+        common[p, merged[r]] += voxels
+    by_voxels = sorted(common, key=lambda pair: (common[pair], -pair[1][0]))
+    given = defaultdict(list)
+    for p, rs in dict(by_voxels).items():  # step 3
+        given[rs].append(p)
+    return [(ps, list(rs), sum(common[p, rs] for p in ps)) for rs, ps in given.items()]  # step 4
 
 
 def _measured(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
@@ -251,14 +227,9 @@ def _measured(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> dict[st
     return {name: scores.value(name) for name in WORST} | {"jaccard": 1 - scores.voe, "rvd": rvd}
 
 
-def _dice(overlap: Sequence[int]) -> float:
-    return dice_of_counts(overlap[0], overlap[1] + overlap[2])
+def _dice(voxels: Sequence[int] | np.ndarray) -> float:
+    return dice_of_counts(int(voxels[0]), int(voxels[1] + voxels[2]))
 
 
 def _mean(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(one[name] for one in scores) / len(scores) for name in WORST}
-
-
-def _sums(rows: Iterable[Sequence[int]]) -> list[int]:
-    """The sum of each column."""
-    return [sum(column) for column in zip(*rows, strict=True)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,22 +46,13 @@ def lesion_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> 
 def shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which components of two numbered volumes (D, H, W) meet: numbers in one, numbers in the other, common voxels.
 
-    The pairs (n,) come in the order of the first number, then the second. Of thousands of lesions few meet: what is
-    kept is a list of those pairs, and no table of all.
+    The pairs (n,) come in the order of the first number, then the second. Of thousands of lesions few meet, so there
+    is no table of all pairs.
     """
     both = (predicted > 0) & (wanted > 0)
     factor = int(wanted.max(initial=0)) + 1
     pairs, voxels = np.unique(predicted[both].astype(np.int64) * factor + wanted[both], return_counts=True)
     return *np.divmod(pairs, factor), voxels
-
-
-def size_name(bin_number: int) -> str:
-    """The words for a bin of ``SIZES``: "under 1 ml", "1 to 5 ml", ..."""
-    if bin_number == 0:
-        return f"under {SIZES[0]:g} ml"
-    if bin_number == len(SIZES):
-        return f"{SIZES[-1]:g} ml and more"
-    return f"{SIZES[bin_number - 1]:g} to {SIZES[bin_number]:g} ml"
 
 
 def by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -70,15 +62,21 @@ def by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
         cases: what :func:`lesion_scores` returned for each.
 
     Returns:
-        For each bin of ``SIZES`` that holds a lesion, by its name: "lesions" (their number), "found" (their share),
-        "dice" (their mean; 0 for one that was missed).
+        For each bin of ``SIZES`` that holds a lesion, by its name ("1 to 5 ml"): "lesions" (their number), "found"
+        (their share), "dice" (their mean; 0 for one that was missed).
     """
-    lesions = [lesion for case in cases for lesion in case["lesions"]]
-    bins = np.digitize([lesion["ml"] for lesion in lesions], SIZES)
-    result = {}
-    for b in range(len(SIZES) + 1):
-        dice = [lesion["dice"] for lesion, own in zip(lesions, bins, strict=True) if own == b]
-        if dice:
-            found = sum(score > 0 for score in dice) / len(dice)
-            result[size_name(b)] = {"lesions": len(dice), "found": found, "dice": float(np.mean(dice))}
-    return result
+    between = (f"{low:g} to {high:g} ml" for low, high in pairwise(SIZES))
+    dice: dict[str, list[float]] = {
+        name: [] for name in (f"under {SIZES[0]:g} ml", *between, f"{SIZES[-1]:g} ml and more")
+    }
+    for lesion in (lesion for case in cases for lesion in case["lesions"]):
+        list(dice.values())[np.digitize(lesion["ml"], SIZES)].append(lesion["dice"])
+    return {
+        name: {
+            "lesions": len(of_size),
+            "found": np.count_nonzero(of_size) / len(of_size),
+            "dice": float(np.mean(of_size)),
+        }
+        for name, of_size in dice.items()
+        if of_size
+    }

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lrnet_edu.methods import METHODS
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of Table 2, or one cell of Table 1: what is trained, and what the paper found.
+    """One row of Table 2, or one cell of Table 1: what is trained, and what the paper found."""
 
-    Attributes:
-        method: a key of ``METHODS``.
-        kind: the map that the LR-Net regresses, where the method has one.
-        activation: its output layer; None is section 3.1's for the kind.
-        alpha: weight of the regression loss; None is the default by kind, 1 the paper's rows without alpha.
-        paper: criterion -> the figure printed.
-    """
-
-    method: str
-    kind: str = "NI-DM"
-    activation: str | None = None
-    alpha: float | None = None
-    paper: dict[str, float] = field(default_factory=dict)
+    method: str  # a key of METHODS
+    kind: str = "NI-DM"  # the map that the LR-Net regresses, where the method has one
+    activation: str | None = None  # its output layer; None is section 3.1's for the kind
+    alpha: float | None = None  # None is the default by kind, 1 the paper's rows without alpha
+    paper: dict[str, float] = field(default_factory=dict)  # criterion -> the figure printed
 
     @property
     def map_name(self) -> str:
@@ -45,17 +38,15 @@ class Row:
         return title.replace("+ LR-Net", "+ α LR-Net") if weighted else title
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One comparison of a claim: the mean of some rows against the mean of others, by their keys."""
+class Pair(NamedTuple):
+    """One comparison: the mean of some rows against the mean of others, by their keys."""
 
     better: tuple[str, ...]
     than: tuple[str, ...]
     words: str
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A sentence of the paper, and the comparisons that bear it out."""
 
     words: str
@@ -66,30 +57,23 @@ class Claim:
 class Table:
     """A table of the paper, or one of somebody's own.
 
-    Attributes:
-        title: with its name, "Table 1: ...".
-        about: where the paper measured it.
-        rows: what is trained. Every other row is compared, case by case, with the one of the method ``BASELINE``.
-        claims: what the paper concludes from it.
-        maps: the columns, if it shows DC by training and map; else it shows every criterion by row.
+    Every row but that of the method ``BASELINE`` is compared with it, case by case. A table with ``maps`` shows DC by
+    training and map, which are its columns, any other every criterion by row.
     """
 
-    title: str
-    about: str
+    title: str  # with its name, "Table 1: ..."
+    about: str  # where the paper measured it
     rows: tuple[Row, ...]
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim, ...] = ()  # what the paper concludes from it
     maps: tuple[str, ...] = ()
 
 
 # ---- Table 1: DC by training (method, alpha) and map (kind, activation) -------------------------------------------
 
 COLUMNS: dict[str, tuple[str, str | None]] = {
-    "O-DM": ("O-DM", None),
-    "I-DM": ("I-DM", None),
-    "NI-DM": ("NI-DM", None),
-    "NI-DMs": ("NI-DM", "sigmoid"),
+    "O-DM": ("O-DM", None), "I-DM": ("I-DM", None), "NI-DM": ("NI-DM", None), "NI-DMs": ("NI-DM", "sigmoid"),
     "SNI-DM": ("SNI-DM", None),
-}
+}  # fmt: skip
 TRAININGS: dict[tuple[str, float | None], tuple[float, ...]] = {
     ("lrnet", None): (0.6993, 0.7310, 0.7420, 0.7381, 0.7342),  # alone, so that alpha balances nothing
     ("dice+lrnet", 1.0): (0.6842, 0.7003, 0.7172, 0.6914, 0.6281),
@@ -149,11 +133,9 @@ def best_map(name: str) -> Claim:
 LRNET = claim("LR-Net better than M-Net alone", ("lrnet", "dice"), ("dice+lrnet", "dice"), ("mapdice+lrnet", "mapdice"))
 MAPDICE = claim("MapDice better than Dice", ("mapdice", "dice"), ("mapdice+lrnet", "dice+lrnet"))
 FROZEN = claim("Frozen better than unfrozen", ("lrnet", "unfrozen-lrnet"))
-IMBALANCE = claim(
-    "Ahead of the imbalance losses",
-    *(("mapdice+lrnet", loss) for loss in ("wce", "gds", "tversky", "focal-tversky", "explog")),
-)
-RIVALS = claim("Ahead of both regression rivals", *(("mapdice+lrnet", rival) for rival in ("multi-branch", "cascaded")))
+OTHERS = ("wce", "gds", "tversky", "focal-tversky", "explog")
+IMBALANCE = claim("Ahead of the imbalance losses", *(("mapdice+lrnet", other) for other in OTHERS))
+RIVALS = claim("Ahead of both regression rivals", ("mapdice+lrnet", "multi-branch"), ("mapdice+lrnet", "cascaded"))
 
 TABLES = {
     "table1": Table(

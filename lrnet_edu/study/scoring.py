@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +12,10 @@ from lrnet_edu.data.nifti import Volume, read_mask
 from lrnet_edu.data.preprocessing import back_to_original
 from lrnet_edu.data.study import Study
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.metrics import CRITERIA, CaseScores, ScoreTable, case_scores, score_table
+from lrnet_edu.metrics import COUNTS, CaseScores, ScoreTable, case_scores, score_table
 from lrnet_edu.study.lesions import lesion_scores
 from lrnet_edu.support.labels import encode
 from lrnet_edu.trained import TrainedMNet
-
-COUNTS = ("intersection", "prediction_voxels", "reference_voxels")
 
 
 class PredictedCase(NamedTuple):
@@ -56,10 +53,4 @@ def with_object(cases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def set_scores(cases: Sequence[Mapping[str, Any]]) -> ScoreTable:
     """The criteria of the cases with an object, from their records."""
-    return score_table([_scores_of(case) for case in with_object(cases)])
-
-
-def _scores_of(case: Mapping[str, Any]) -> CaseScores:
-    names = {criterion.attribute for criterion in CRITERIA.values()} & case.keys()
-    values: dict[str, Any] = {name: math.nan if case[name] is None else case[name] for name in names | set(COUNTS)}
-    return CaseScores(**{name: values.pop(name) for name in CaseScores.__annotations__ if name in values}, more=values)
+    return score_table(CaseScores.of(case) for case in with_object(cases))

@@ -1,9 +1,8 @@
 """Is one method better than another? Paired differences, a bootstrap interval, a test, and its correction.
 
 Two methods are compared on the same cases, and on the same seeds, which give both the same first weights and the same
-patches. What is left of the difference has two sources of chance: which cases were tested, and which seeds were drawn.
-The interval takes both into account; the test asks the cases alone, with the seeds averaged, since only cases are
-independent of each other.
+patches. The interval takes both sources of chance into account, the cases and the seeds; the test asks the cases
+alone, with the seeds averaged, since only cases are independent of each other.
 """
 
 from __future__ import annotations
@@ -24,70 +23,51 @@ LEVEL = 0.05  # of the test; the interval covers 1 - LEVEL
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a score gains from one method over the other.
+    """What a score gains from one method over the other."""
 
-    Attributes:
-        difference: mean over cases and seeds; positive means that the first one scores higher.
-        low: lower end of the 95 % bootstrap interval over cases and seeds.
-        high: its upper end.
-        p: of Wilcoxon's signed-rank test over the cases, two-sided.
-        p_corrected: the same by Holm's correction among the comparisons made together.
-        cases: number of cases.
-        seeds: number of seeds.
-        by_case: difference of each case, the mean over the seeds.
-    """
-
-    difference: float
-    low: float
+    difference: float  # mean over cases and seeds; positive means that the first one scores higher
+    low: float  # ends of the 95 % bootstrap interval over cases and seeds
     high: float
-    p: float
-    p_corrected: float
+    p: float  # of Wilcoxon's signed-rank test over the cases, two-sided
+    p_corrected: float  # by Holm's correction among the comparisons made together
     cases: int
     seeds: int
-    by_case: tuple[float, ...]
+    by_case: tuple[float, ...]  # the mean over the seeds
 
     @property
     def verdict(self) -> str:
-        """ "better" or "worse" if the corrected p is below 0.05 and 0 lies outside the interval on that side, else
-        "not distinguishable"."""
-        if self.p_corrected < LEVEL and self.low > 0:
-            return "better"
-        return "worse" if self.p_corrected < LEVEL and self.high < 0 else "not distinguishable"
+        """ "better" or "worse" if the corrected p is below 0.05 and the interval without 0."""
+        if self.p_corrected >= LEVEL or self.low <= 0 <= self.high:
+            return "not distinguishable"
+        return "better" if self.low > 0 else "worse"
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Comparison:
+def compare(ours: np.ndarray, theirs: np.ndarray) -> Comparison:
     """Compare two methods by their scores of the same cases after trainings from the same seeds.
 
     Args:
         ours: (seeds, cases), higher is better.
         theirs: the same for the other method.
-        seed: of the bootstrap.
 
     Returns:
-        The comparison, its p not yet corrected.
-
-    Raises:
-        InputError: if the arrays do not match, are empty or hold NaN.
+        The comparison, its p not yet corrected. InputError if the arrays do not match, are empty or hold NaN.
     """
     ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
     if ours.shape != theirs.shape or ours.ndim != 2 or ours.size == 0:
-        raise InputError(
-            f"The scores are {ours.shape} and {theirs.shape}; give both as (seeds, cases), the same ones in the "
-            "same order."
-        )
+        shapes = f"{ours.shape} and {theirs.shape}"
+        raise InputError(f"The scores are {shapes}; give both as (seeds, cases), the same ones in the same order.")
     differences = ours - theirs  # (seeds, cases)
     if np.isnan(differences).any():
         raise InputError("A score is NaN; leave out the cases in which a score is undefined.")
-    low, high = np.quantile(bootstrap_means(differences, seed=seed), [LEVEL / 2, 1 - LEVEL / 2])
+    low, high = np.quantile(bootstrap_means(differences), [LEVEL / 2, 1 - LEVEL / 2])
     by_case = differences.mean(axis=0)  # (cases,)
-    p = signed_rank_p(by_case)
-    seeds, cases = differences.shape
+    p, (seeds, cases) = signed_rank_p(by_case), differences.shape
     return Comparison(float(by_case.mean()), float(low), float(high), p, p, cases, seeds, tuple(by_case.tolist()))
 
 
-def bootstrap_means(values: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+def bootstrap_means(values: np.ndarray, *, draws: int = DRAWS) -> np.ndarray:
     """Means of (seeds, cases) with seeds and cases drawn anew, each with replacement: (draws,)."""
-    times_seed, times_case = resamples(*values.shape, draws, seed)
+    times_seed, times_case = resamples(*values.shape, draws, 0)
     return np.einsum("ds,sc,dc->d", times_seed, values, times_case, optimize=True) / values.size
 
 
