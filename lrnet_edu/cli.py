@@ -257,7 +257,7 @@ def train(
 ) -> None:
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
     from lrnet_edu.config import preset as preset_config
-    from lrnet_edu.data.boxes import cropped_around
+    from lrnet_edu.data.crop import cropped_around
     from lrnet_edu.data.study import open_study
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -10,7 +10,7 @@ from scipy import ndimage
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.metrics import dice
 
-GRID = 48  # every box is stretched onto a cube of this edge
+GRID = (48, 48, 48)  # every box is stretched onto this cube
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 MOST_VOXELS = 1_000_000  # of larger cases every second voxel is looked at, or every third, along each axis
 
@@ -24,33 +24,20 @@ def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase],
     """
     scores = []
     for c in range(1, classes + 1):
-        average = np.zeros((GRID,) * 3, np.float32)
-        for mask in _masks(train, c):
-            average += _stretch(mask, average.shape) / len(train)
-        if not average.any():
+        ours, theirs = ([m for case in cases if (m := _coarse(case.classes) == c).any()] for cases in (train, others))
+        average = sum((_stretch(mask, GRID) / len(train) for mask in ours), np.zeros(GRID, np.float32))
+        if not average.any() or not theirs:
             scores.append(float("nan"))
             continue
-        by_threshold = _mean_dice(average, THRESHOLDS, _masks(train, c))
+        by_threshold = _mean_dice(average, THRESHOLDS, ours)
         best = np.median(THRESHOLDS[by_threshold >= by_threshold.max() - 1e-9])  # the middle of a plateau
-        scores.append(float(_mean_dice(average, np.array([best]), _masks(others, c))[0]))
+        scores.append(float(_mean_dice(average, np.array([best]), theirs)[0]))
     return scores
 
 
-def _mean_dice(average: np.ndarray, thresholds: np.ndarray, masks: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean Dice over the masks (D, H, W) at each threshold; NaN without a mask."""
-    scores = []
-    for truth in masks:
-        guess = _stretch(average, truth.shape)
-        scores.append([dice(guess > threshold, truth) for threshold in thresholds])
-    return np.mean(scores, axis=0) if scores else np.full(len(thresholds), np.nan)
-
-
-def _masks(cases: Sequence[CachedCase], c: int) -> Iterator[np.ndarray]:
-    """The masks (D, H, W) of the cases that hold class c, one in memory at a time."""
-    for case in cases:
-        mask = _coarse(case.classes) == c
-        if mask.any():
-            yield mask
+def _mean_dice(average: np.ndarray, thresholds: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    guesses = ((_stretch(average, truth.shape), truth) for truth in masks)  # one in memory at a time
+    return np.mean([[dice(guess > least, truth) for least in thresholds] for guess, truth in guesses], axis=0)
 
 
 def _coarse(classes: np.ndarray) -> np.ndarray:
@@ -59,5 +46,5 @@ def _coarse(classes: np.ndarray) -> np.ndarray:
 
 
 def _stretch(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
+    factors = np.divide(shape, volume.shape)
     return ndimage.zoom(volume.astype(np.float32), factors, order=1, mode="nearest", grid_mode=True)

@@ -23,26 +23,19 @@ _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json wit
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan.
+    """One patient's scan."""
 
-    Attributes:
-        name: file name of the image without its ending, such as ``volume-3`` or ``hippocampus_001``.
-        image: the image file.
-        mask: the segmentation file, None where there is none.
-        modality: ``"CT"`` or ``"MR"`` where the data set says so, else None.
-    """
-
-    name: str
+    name: str  # the image file's without its ending, such as "volume-3" or "hippocampus_001"
     image: Path
     mask: Path | None
-    modality: str | None
+    modality: str | None  # "CT" or "MR" where the data set says so
 
 
 def find_cases(folder: str | Path) -> list[Case]:
     """Find the cases of a folder in LiTS or Decathlon layout, in natural order (2 before 10).
 
-    Only the folder itself is searched, not its subfolders (but those that ``dataset.json`` names), for files of every
-    ending in ``nifti.READERS``. Of the Decathlon's lists ``training`` is read; ``test`` has no masks.
+    Files of every ending in ``nifti.READERS`` count, none in subfolders that ``dataset.json`` does not name; of its
+    lists ``training`` is read.
 
     Raises:
         InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two
@@ -103,15 +96,10 @@ def _lits(folder: Path) -> list[Case]:
         files[kind][number] = path
     if twice:
         raise InputError(f"{folder} holds {shortened(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
-    if alone := [path.name for number, path in files["segmentation"].items() if number not in files["volume"]]:
+    images, masks = files["volume"], files["segmentation"]
+    if alone := [path.name for number, path in masks.items() if number not in images]:
         raise InputError(f"{folder} holds {shortened(alone)} without a volume of that number: add it, or take it away.")
-    return [
-        Case(f"volume-{number}", image, files["segmentation"].get(number), None)
-        for number, image in files["volume"].items()
-    ]
-
-
-# ---- dataset.json ---------------------------------------------------------------------------------------
+    return [Case(f"volume-{number}", image, masks.get(number), None) for number, image in images.items()]
 
 
 def _listed(folder: Path) -> list[Case]:
@@ -120,7 +108,7 @@ def _listed(folder: Path) -> list[Case]:
         content = read_json(listing)
         channels = content.get("channel_names") or content.get("modality") or {}
         names = list(map(str, channels.values() if isinstance(channels, dict) else ()))
-        pairs = [(_one(entry["image"]), _one(entry.get("label"))) for entry in _entries(folder, content)]
+        pairs = [[_one(image), *([] if mask is None else [_one(mask)])] for image, mask in _pairs(folder, content)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f'{listing} is malformed: it needs "training", a list of entries like '
@@ -136,13 +124,12 @@ def _listed(folder: Path) -> list[Case]:
     cases: dict[str, Case] = {}
     missing = []
     for pair in pairs:
-        image, mask = (None if name is None else _inside(folder, name) for name in pair)
-        missing += [name for name, path in zip(pair, (image, mask), strict=True) if path and not os.path.isfile(path)]
-        assert image is not None
+        image, *mask = paths = [_inside(folder, name) for name in pair]
+        missing += [name for name, path in zip(pair, paths, strict=True) if not os.path.isfile(path)]
         name = image.name.removesuffix(ending(image.name))
         if name in cases:
             raise InputError(f"{listing} lists {shortened([name])} twice: keep one entry per case.")
-        cases[name] = Case(name, image, mask, kind)
+        cases[name] = Case(name, image, mask[0] if mask else None, kind)
     if missing:
         raise InputError(
             f"{listing} lists files that are missing ({shortened(missing)}): download them, or remove their entries."
@@ -150,28 +137,27 @@ def _listed(folder: Path) -> list[Case]:
     return list(cases.values())
 
 
-def _entries(folder: Path, content: Any) -> list[dict[str, Any]]:
-    """The entries of the training list; nnU-Net's second version names the files of a case or leaves them to be found.
+def _pairs(folder: Path, content: Any) -> list[tuple[Any, Any]]:
+    """Image and label of each training case; nnU-Net's second version names both or leaves them to be found.
 
     There, and where nnU-Net's first version read the list, ``a_0000.nii.gz`` is the first channel of ``a.nii.gz``.
     """
     if "training" in content:
-        return list(content["training"])
+        return [(entry["image"], entry.get("label")) for entry in content["training"]]
     if "dataset" in content:
-        return [{"image": entry["images"], "label": entry["label"]} for entry in content["dataset"].values()]
+        return [(entry["images"], entry["label"]) for entry in content["dataset"].values()]
     suffix = content.get("file_ending", ".nii.gz" if "channel_names" in content else None)
-    images = sorted(path.name for path in (folder / "imagesTr").glob(f"[!.]*_0000{suffix}"))
-    if not images:
+    stems = sorted(path.name.removesuffix(suffix) for path in (folder / "imagesTr").glob(f"[!.]*_0000{suffix}"))
+    if not stems:
         raise KeyError("training")
-    return [{"image": f"imagesTr/{name}", "label": f"labelsTr/{name.removesuffix(f'_0000{suffix}')}{suffix}"}
-            for name in images]  # fmt: skip
+    return [(f"imagesTr/{stem}{suffix}", f"labelsTr/{stem.removesuffix('_0000')}{suffix}") for stem in stems]
 
 
 def _one(files: Any) -> Any:
-    """A file's name, which may stand in a list of one; None, or the list of several channels."""
+    """A file's name, which may stand in a list of one; or the list of several channels."""
     if isinstance(files, list) and len(files) == 1:
         files = files[0]
-    if not isinstance(files, str | list | None):
+    if not isinstance(files, str | list):
         raise TypeError("no name of a file")
     return files
 

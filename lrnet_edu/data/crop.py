@@ -1,29 +1,70 @@
-"""A data set of scans and masks cut to boxes, in the layout of the old one: what the command ``crop`` does."""
+"""A data set of scans and masks cut to boxes, in the layout of the old one: what the command ``crop`` does.
+
+Some collections are cropped around the tumour: there a centred ellipsoid scores well without looking at the image.
+A network trained and tested on such crops may have learned nothing else. Random boxes take that knowledge away.
+"""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from lrnet_edu.data import nifti
-from lrnet_edu.data.boxes import Box, box_around, random_box
 from lrnet_edu.data.cases import Case, check_not_among_scans, find_cases
 from lrnet_edu.data.checks import check_pairs
+from lrnet_edu.support import files
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import (
-    check_holds_only,
-    check_writable,
-    folder_lock,
-    read_json,
-    shortened,
-    write_atomically,
-)
 from lrnet_edu.support.labels import encode, parse_labels
 from lrnet_edu.support.progress import progress
-from lrnet_edu.support.voxels import cut
+from lrnet_edu.support.voxels import cut, occupied_box
+
+PADDING = 0.25  # of the axis, at most, that random boxes add on each side
+MARGIN = 2  # voxels that random boxes keep around the objects
+PROBES = 12  # masks that are looked at, at most
+
+Box = tuple[np.ndarray, np.ndarray]
+"""Index (z, y, x) of a box's first voxel, negative where voxels are added; and its size (d, h, w)."""
+
+
+def cropped_around(folder: str | Path, label: str) -> bool:
+    """Whether a folder's scans were cropped around the object ("1", "1+2"), so that its position gives it away.
+
+    They were if in every mask looked at, the object's bounding box lies in the very middle along two axes or more
+    (as far from one side as from the other, to a voxel). In whole scans the first mask mostly says no.
+    """
+    masks = [case.mask for case in find_cases(folder) if case.mask is not None]
+    labels, seen = parse_labels(label), False
+    for mask in masks[:: 1 + len(masks) // PROBES]:
+        objects = encode(nifti.read_mask(mask).data, labels)  # (D, H, W)
+        if not objects.any():
+            continue
+        ends = [(side.start, n - side.stop) for side, n in zip(occupied_box(objects), objects.shape, strict=True)]
+        if sum(abs(before - after) <= 1 for before, after in ends) < 2:
+            return False
+        seen = True
+    return seen
+
+
+def box_around(objects: np.ndarray, spacing: tuple[float, float, float], margin: float) -> Box:
+    """The box that holds every voxel != 0 of (D, H, W) and ``margin`` mm around, as far as the volume reaches."""
+    starts, stops = np.transpose([(side.start, side.stop) for side in occupied_box(objects)])
+    wide = np.ceil(margin / np.array(spacing) - 1e-3).astype(int)
+    first = np.maximum(0, starts - wide)
+    return first, np.minimum(objects.shape, stops + wide) - first
+
+
+def random_box(objects: np.ndarray, name: str) -> Box:
+    """A box whose six sides were cropped or padded at random, never into an object; the case's name decides it."""
+    rng, shape = np.random.default_rng(zlib.crc32(name.encode())), np.array(objects.shape)
+    starts, stops = np.transpose([(side.start, side.stop) for side in occupied_box(objects)])
+    padding = np.floor(PADDING * shape)
+    before = np.round(rng.uniform(-padding, np.maximum(starts - MARGIN, 0))).astype(int)  # cut off; negative: added
+    after = np.round(rng.uniform(-padding, np.maximum(shape - stops - MARGIN, 0))).astype(int)
+    return before, shape - before - after
 
 
 def crop_around(
@@ -55,8 +96,8 @@ def crop_around(
 def crop_random(data: str | Path, out: str | Path, label: str, *, say: Callable[[str], None] = print) -> list[Path]:
     """Crop or pad the sides of every scan at random, never into the object, so that its place tells nothing.
 
-    Added voxels repeat the scan's border and are background in the mask. A case's name decides its box. Arguments,
-    result and errors as in :func:`crop_around`.
+    Added voxels repeat the scan's border and are background in the mask. Arguments, result and errors as in
+    :func:`crop_around`.
     """
     return _crop(data, out, label, lambda case, volume: random_box(volume.data, case.name), say)
 
@@ -68,9 +109,9 @@ def _crop(
     data, out, labels = Path(data), Path(out), parse_labels(label)
     found = find_cases(data)
     pairs = [(case, case.mask) for case in found if case.mask is not None]
-    check_holds_only(out)
+    files.check_holds_only(out)
     check_not_among_scans(out)
-    check_writable(out)
+    files.check_writable(out)
     check_pairs((case.image, mask) for case, mask in pairs)
     boxes: dict[str, Box] = {}
     for case, path in progress(pairs, "Looking for boxes", unit="case"):
@@ -80,38 +121,29 @@ def _crop(
             boxes[case.name] = choose(case, objects)
     if not boxes:
         raise InputError(f"Label {label} occurs in no mask of {data}: choose another.")
-    written, entries = [], []
-    with folder_lock(out):
+    written = []
+    with files.folder_lock(out):
         for case, path in progress(pairs, "Cutting", unit="case"):
             image, mask = nifti.read_image(case.image), nifti.read_mask(path)
             first, size = boxes.get(case.name, (np.zeros(3, int), np.array(image.data.shape)))
-            targets = [_target(source, data, out) for source in (case.image, path)]
-            _write(targets[0], image, cut(image.data, first, size, mode="edge"), first)
-            _write(targets[1], mask, cut(mask.data, first, size, mode="constant"), first)
-            written += targets
-            image_name, mask_name = (f"./{target.relative_to(out).as_posix()}" for target in targets)
-            entries.append({"image": image_name, "label": mask_name})
+            for source, volume, mode in ((case.image, image, "edge"), (path, mask, "constant")):
+                target = out / source.relative_to(data)
+                if (suffix := nifti.ending(target.name)) not in (".nii", ".nii.gz"):
+                    target = target.with_name(f"{target.name.removesuffix(suffix)}.nii.gz")
+                voxels = cut(volume.data, first, size, mode=mode)
+                with np.errstate(invalid="ignore"):  # numbers far beyond an int16
+                    small = voxels.astype(np.int16)
+                fits = voxels.dtype != np.uint8 and (small == voxels).all()
+                nifti.write(target, small if fits else voxels, volume.moved(voxels, first))
+                written.append(target)
         if (data / "dataset.json").is_file():
-            old = {name: value for name, value in read_json(data / "dataset.json").items() if name != "dataset"}
+            names = [f"./{target.relative_to(out).as_posix()}" for target in written]
+            entries = [{"image": a, "label": b} for a, b in zip(names[::2], names[1::2], strict=True)]
+            old = {name: value for name, value in files.read_json(data / "dataset.json").items() if name != "dataset"}
             new = old | {"numTraining": len(entries), "numTest": 0, "training": entries, "validation": [], "test": []}
-            write_atomically(out / "dataset.json", json.dumps(new, indent=2).encode())
+            files.write_atomically(out / "dataset.json", json.dumps(new, indent=2).encode())
     if without := [case.name for case in found if case.mask is None]:
-        say(f"Left out, as they have no mask: {shortened(without)}.")
+        say(f"Left out, as they have no mask: {files.shortened(without)}.")
     if whole := [case.name for case, _ in pairs if case.name not in boxes]:
-        say(f"Kept whole, as they do not hold label {label}: {shortened(whole)}.")
+        say(f"Kept whole, as they do not hold label {label}: {files.shortened(whole)}.")
     return written
-
-
-def _target(source: Path, data: Path, out: Path) -> Path:
-    """The file that a file of the data set becomes."""
-    path = out / source.relative_to(data)
-    suffix = nifti.ending(path.name)
-    return path if suffix in (".nii", ".nii.gz") else path.with_name(f"{path.name.removesuffix(suffix)}.nii.gz")
-
-
-def _write(path: Path, source: nifti.Volume, data: np.ndarray, first: np.ndarray) -> None:
-    """Write voxels (d, h, w) whose first lies at an index (z, y, x) of their source; as int16 where that holds all."""
-    with np.errstate(invalid="ignore"):  # numbers far beyond an int16
-        small = data.astype(np.int16)
-    data = small if data.dtype != np.uint8 and (small == data).all() else data
-    nifti.write(path, data, source.moved(data, first))

@@ -34,17 +34,11 @@ _FORMS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quat
 
 @dataclass(frozen=True)
 class Volume:
-    """An image or a mask with its place in the patient.
+    """An image or a mask with its place in the patient."""
 
-    Attributes:
-        data: (D, H, W) array.
-        affine: (4, 4) float64, from indices (x, y, z) to RAS+ mm.
-        header: nibabel's, where the volume comes from a NIfTI file.
-    """
-
-    data: np.ndarray
-    affine: np.ndarray
-    header: Any = None
+    data: np.ndarray  # (D, H, W)
+    affine: np.ndarray  # (4, 4) float64, from indices (x, y, z) to RAS+ mm
+    header: Any = None  # nibabel's, where the volume comes from a NIfTI file
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -66,9 +60,8 @@ class Volume:
         """Other voxels (d, h, w) on the same grid, the first of them at the indices ``first`` (z, y, x) of this one."""
         step = np.eye(4)
         step[:3, 3] = first[::-1]
-        header, forms = self.header, _coded_forms(self.header)
-        if header is not None:
-            header = header.copy() if forms else None
+        forms = _coded_forms(self.header)
+        header: Any = self.header.copy() if forms else None
         for name, form in forms.items():
             for axis, row in zip("xyz", form @ step, strict=False):
                 header[f"{name}_{axis}"] = row if name == "srow" else row[3]
@@ -81,14 +74,8 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     return float(z), float(y), float(x)
 
 
-# ---- reading --------------------------------------------------------------------------------------------
-
-
 def read_image(path: str | Path) -> Volume:
-    """Read an image.
-
-    Args:
-        path: a ``.nii`` or ``.nii.gz`` file with one 3-D volume, or a file of another ending in :data:`READERS`.
+    """Read one 3-D volume, from NIfTI or another format in :data:`READERS`.
 
     Returns:
         float32 (D, H, W), scaled as the file says (``scl_slope``), the axes as they lie in the file.
@@ -97,8 +84,7 @@ def read_image(path: str | Path) -> Volume:
         InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
             large its voxels are.
     """
-    path = Path(path)
-    volume = _reader(path)(path)
+    volume = _reader(path := Path(path))(path)
     with np.errstate(over="ignore"):  # a number too big for float32 becomes infinite and is reported below
         data = np.ascontiguousarray(volume.data, dtype=np.float32)
     if not np.isfinite(data).all():
@@ -114,33 +100,27 @@ def read_mask(path: str | Path) -> Volume:
     Raises:
         InputError: as :func:`read_image`, and for fractional or negative values.
     """
-    path = Path(path)
-    volume = _reader(path)(path)
-    data, wrong = volume.data, f"{path} is no mask, it holds %s: export the segmentation as a label map."
+    volume = _reader(path := Path(path))(path)
+    data, header = volume.data, volume.header
     if data.dtype.kind == "f":
+        wrong = f"{path} is no mask, it holds %s: export the segmentation as a label map."
         if not np.isfinite(data).all():
             raise InputError(wrong % "NaN or infinity")
+        scaled = header is not None and header.get_data_dtype().kind != "f"  # whole numbers times a factor
+        step = abs(float(header["scl_slope"])) if scaled else 0.0
         data = np.rint(data)
-        if not np.allclose(volume.data, data, rtol=1e-6, atol=max(_ROUNDING, _scale_step(volume.header) / 2)):
+        if not np.allclose(volume.data, data, rtol=1e-6, atol=max(_ROUNDING, step / 2 if step < 0.2 else 0)):
             raise InputError(wrong % "fractional values")
     if data.min() < 0 or data.max() > np.iinfo(np.uint32).max:
         raise InputError(
             f"{path} holds negative values or huge ones: give a segmentation (not the scan), with labels 1 to 255."
         )
-    smallest = np.min_scalar_type(int(data.max()))
-    return Volume(np.ascontiguousarray(data, dtype=smallest), volume.affine, volume.header)
-
-
-def _scale_step(header: Any) -> float:
-    """The step between neighbouring values where whole numbers are stored with a small factor; else 0."""
-    whole = header is not None and header.get_data_dtype().kind != "f"
-    return step if whole and (step := abs(float(header["scl_slope"]))) < 0.2 else 0.0
+    return Volume(np.ascontiguousarray(data, dtype=np.min_scalar_type(int(data.max()))), volume.affine, header)
 
 
 def read_grid(path: str | Path) -> Volume:
     """Read only the header: a volume of zeros that take no memory; raises InputError as :func:`read_image`."""
-    path = Path(path)
-    if (read := _reader(path)) is not read_nifti:
+    if (read := _reader(path := Path(path))) is not read_nifti:
         volume = read(path)
         return Volume(np.broadcast_to(np.uint8(0), volume.data.shape), volume.affine)
     with _opened(path) as image:
@@ -161,10 +141,7 @@ def read_nifti(path: Path) -> Volume:
 
 
 READERS: dict[str, Callable[[Path], Volume]] = {".nii": read_nifti, ".nii.gz": read_nifti}
-"""What reads a file, by the ending of its name: real numbers (D, H, W) of any type, and their affine.
-
-Files of an ending that is added here are found and read like the others.
-"""
+"""What reads real numbers (D, H, W) and their affine, by the ending of a file's name; an entry may be added."""
 
 
 def ending(name: str) -> str:
@@ -188,30 +165,23 @@ def _opened(path: Path) -> Iterator[Any]:
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
-    damaged = InputError(f"{path} is truncated or corrupt: download or export it again.")
     logger.disabled = True  # what nibabel mends it need not announce
     try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            with gzip.open(file) if packed else nullcontext(file) as stream:
-                start = stream.read(540)
-                stream.seek(0)
-                kind = _kind(start, path)
-                stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-                if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
-                    raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
-                yield kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-    except (EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
-        raise damaged from error
+        with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
+            kind = _kind(start := stream.read(540), path)
+            stream.seek(0)
+            stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+            if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
+                raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
+            yield kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
     except InputError:
         raise
     except (ValueError, OverflowError, HeaderDataError, ImageFileError, WrapStructError) as error:
         raise InputError(f"{path} has a damaged header: download or export it again.") from error
-    except OSError as error:
-        if error.errno is None:  # nibabel's own, where voxels are missing
-            raise damaged from error
-        raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    except (EOFError, zlib.error, OSError, MemoryError) as error:
+        if reason := getattr(error, "strerror", None):  # none where nibabel misses voxels
+            raise InputError(f"{path} cannot be read ({reason}): check its permissions.") from error
+        raise InputError(f"{path} is truncated or corrupt: download or export it again.") from error
     finally:
         logger.disabled = False
 
@@ -240,37 +210,29 @@ def _grid(image: Any, path: Path) -> Volume:
     shape = tuple(int(n) for n in image.shape)  # (X, Y, Z, ...)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
-        raise InputError(
-            f"{path} is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
-            "cut a series with nibabel.four_to_three)."
-        )
     affine = _in_mm(image.header.get_best_affine(), image.header)
     spacing = spacing_of(affine)
     sizes = " x ".join(f"{step:g}" for step in spacing)
-    if not all(_SMALLEST <= step <= _LARGEST for step in spacing):  # also for NaN
-        raise InputError(
-            f"{path} has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing in its header."
-        )
-    if min(spacing) >= 10 and int(image.header["xyzt_units"]) & 7 not in _MM:
-        raise InputError(
-            f"{path} does not say whether its voxels of {sizes} (z, y, x) are in mm or micrometres: set the unit in "
-            "its header (nibabel: image.header.set_xyzt_units)."
-        )
-    volume = abs(np.linalg.det(affine[:3, :3]))  # small where two axes coincide
-    if not (volume > 0.01 * math.prod(spacing) and abs(affine[:3, 3]).max() <= _FARTHEST
-            and min(shape) >= 1 and max(shape) <= _LONGEST):  # fmt: skip
-        raise InputError(f"{path} has an affine or a shape, {shape}, that no scan has: mend its header.")
-    return Volume(np.broadcast_to(np.uint8(0), shape[::-1]), affine, image.header)
+    if len(shape) != 3:
+        fault = (f"is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
+                 "cut a series with nibabel.four_to_three)")  # fmt: skip
+    elif not all(_SMALLEST <= step <= _LARGEST for step in spacing):  # also for NaN
+        fault = f"has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing in its header"
+    elif min(spacing) >= 10 and int(image.header["xyzt_units"]) & 7 not in _MM:
+        fault = (f"does not say whether its voxels of {sizes} (z, y, x) are in mm or micrometres: set the unit in "
+                 "its header (nibabel: image.header.set_xyzt_units)")  # fmt: skip
+    elif not (abs(np.linalg.det(affine[:3, :3])) > 0.01 * math.prod(spacing)  # else two axes coincide
+              and abs(affine[:3, 3]).max() <= _FARTHEST and min(shape) >= 1 and max(shape) <= _LONGEST):  # fmt: skip
+        fault = f"has an affine or a shape, {shape}, that no scan has: mend its header"
+    else:
+        return Volume(np.broadcast_to(np.uint8(0), shape[::-1]), affine, image.header)
+    raise InputError(f"{path} {fault}.")
 
 
 def _in_mm(affine: np.ndarray, header: Any) -> np.ndarray:
     """An affine of a header in mm, which a header without a unit means."""
     unit = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     return np.asarray(affine, np.float64) * [[unit], [unit], [unit], [1.0]]
-
-
-# ---- comparing ------------------------------------------------------------------------------------------
 
 
 def same_grid(a: Volume, b: Volume) -> bool:
@@ -280,12 +242,9 @@ def same_grid(a: Volume, b: Volume) -> bool:
     to 1e-4 and their axes parallel to 1e-3 radians. A quaternion in single precision, as in a qform, may turn a volume
     by 7e-4: of a half turn the real part is the root of a rounding error.
     """
-    return a.data.shape == b.data.shape and any(_agree(one, other) for one in _forms(a) for other in _forms(b))
-
-
-def _forms(volume: Volume) -> list[np.ndarray]:
-    """The affines, in mm, by which programs may place a volume's file."""
-    return [volume.affine, *(_in_mm(form, volume.header) for form in _coded_forms(volume.header).values())]
+    ours, theirs = ([volume.affine, *(_in_mm(form, volume.header) for form in _coded_forms(volume.header).values())]
+                    for volume in (a, b))  # fmt: skip
+    return a.data.shape == b.data.shape and any(_agree(one, other) for one in ours for other in theirs)
 
 
 def _coded_forms(header: Any) -> dict[str, np.ndarray]:
@@ -297,9 +256,8 @@ def _coded_forms(header: Any) -> dict[str, np.ndarray]:
 def _agree(a: np.ndarray, b: np.ndarray) -> bool:
     sizes = np.array([spacing_of(a), spacing_of(b)])[:, ::-1]  # of the steps along x, y and z
     apart = np.linalg.norm(a[:3] - b[:3], axis=0)  # of these steps, and of the first voxels
-    return bool(
-        np.allclose(sizes[0], sizes[1], rtol=1e-4, atol=0) and (apart <= [*(1e-3 * sizes[0]), 0.01 * sizes.min()]).all()
-    )
+    most = [*(1e-3 * sizes[0]), 0.01 * sizes.min()]
+    return np.allclose(sizes[0], sizes[1], rtol=1e-4, atol=0) and bool((apart <= most).all())
 
 
 def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_path: str | Path) -> None:
@@ -309,18 +267,12 @@ def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_pa
     middle = mask.affine @ [*(np.array(mask.data.shape[::-1]) - 1) / 2, 1]
     place = (np.linalg.inv(image.affine) @ middle)[2::-1]  # of the mask's middle, in voxels of the image
     resample = "resample the mask onto the image, or " if ((place >= 0) & (place < image.data.shape)).all() else ""
+    fault = f"lies elsewhere in space than its image {image_path} (their affines differ)"
+    advice = "copy the image's affine if the voxels do correspond"
     if image.data.shape != mask.data.shape:
-        raise InputError(
-            f"{mask_path} has shape {mask.data.shape} (z, y, x) but its image {image_path} has "
-            f"{image.data.shape}: {resample}pair the right files."
-        )
-    raise InputError(
-        f"{mask_path} lies elsewhere in space than its image {image_path} (their affines differ): "
-        f"{resample}copy the image's affine if the voxels do correspond."
-    )
-
-
-# ---- writing --------------------------------------------------------------------------------------------
+        fault = f"has shape {mask.data.shape} (z, y, x) but its image {image_path} has {image.data.shape}"
+        advice = "pair the right files"
+    raise InputError(f"{mask_path} {fault}: {resample}{advice}.")
 
 
 def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, description: str = "") -> None:
@@ -338,27 +290,22 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
     """
     import nibabel as nib
 
-    path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not (path := Path(path)).name.endswith((".nii", ".nii.gz")):
         raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
     if data.ndim != 3 or data.dtype not in (np.float32, np.uint8, np.int16):
         raise InputError(f"{path} cannot hold {data.dtype} {data.shape}: give (D, H, W) float32, uint8 or int16.")
     image = nib.Nifti1Image(data.T, None)
-    header, source = image.header, place.header if isinstance(place, Volume) else None
-    if source is not None:
+    header, affine = image.header, place.affine if isinstance(place, Volume) else place
+    if (source := getattr(place, "header", None)) is not None:
         for name in _FORMS:
             header[name] = source[name]
     else:
-        affine = place.affine if isinstance(place, Volume) else place
         header.set_xyzt_units("mm")
         header.set_sform(affine, code=1)
         header.set_qform(affine, code=1)  # the nearest rotation, if the affine is sheared
         if not np.allclose(header.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
             header.set_qform(None, code=0)
     header["descrip"] = description.encode("ascii")
-    with atomic_writer(path) as file:
-        if path.suffix == ".gz":
-            with gzip.GzipFile("", "wb", compresslevel=4, fileobj=file, mtime=0) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_stream(file)
+    packed = path.suffix == ".gz"
+    with atomic_writer(path) as file, gzip.GzipFile("", "wb", 4, file, 0) if packed else nullcontext(file) as stream:
+        image.to_stream(stream)

@@ -60,7 +60,6 @@ class PatchBatches(Dataset[Batch]):
     def __init__(
         self, cases: Sequence[CachedCase], *, kinds: Sequence[str], classes: int, patch_size: tuple[int, int, int],
         batch_size: int, object_share: float, augment: bool, seed: Sequence[int], length: int,
-        share: tuple[int, int] = (0, 1),
     ) -> None:  # fmt: skip
         self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
         self.patch_size, self.batch_size = patch_size, batch_size
@@ -75,8 +74,7 @@ class PatchBatches(Dataset[Batch]):
 
     def _open(self, case: CachedCase) -> OpenCase:
         if case not in self._opened:
-            arrays = 2 + self.classes  # image, classes, and the voxels of each
-            if (len(self._opened) + 1) * arrays > most_open():
+            if (len(self._opened) + 1) * (2 + self.classes) > most_open():  # image, classes, and the voxels of each
                 self._opened.clear()
             self._opened[case] = case.open()
         return self._opened[case]
@@ -86,13 +84,9 @@ class PatchBatches(Dataset[Batch]):
         cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
         patches = [self.patch(self._open(case), rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
-        maps = {kind: maps_of_classes(classes, self.classes, kind) for kind in self.kinds}
-        return Batch(
-            torch.from_numpy(images[:, None]),
-            torch.from_numpy(classes.astype(np.int64)),
-            {kind: torch.from_numpy(array) for kind, array in maps.items()},
-            [case.name for case in cases],
-        )
+        maps = {kind: torch.from_numpy(maps_of_classes(classes, self.classes, kind)) for kind in self.kinds}
+        labels = torch.from_numpy(classes.astype(np.int64))
+        return Batch(torch.from_numpy(images[:, None]), labels, maps, [case.name for case in cases])
 
     def patch(self, case: OpenCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Image float32 and classes uint8 of one patch, (d, h, w), cut out and augmented."""
@@ -122,10 +116,8 @@ class PatchBatches(Dataset[Batch]):
 def maps_of_classes(classes: np.ndarray, number: int, kind: str) -> np.ndarray:
     """Distance map of every foreground class of a batch: (B, D, H, W) -> (B, number, D, H, W) float32.
 
-    The map of Table 2's regression rivals has one channel more, the background's.
+    The rivals' map has one channel more, the background's.
     """
     if kind == SIGNED_DISTANCES:
         return signed_distances(classes, number)
-    return np.stack(
-        [[distance_map(one == c, kind) for c in range(1, number + 1)] for one in classes]
-    )  # (B, K, D, H, W)
+    return np.stack([[distance_map(one == c, kind) for c in range(1, number + 1)] for one in classes])

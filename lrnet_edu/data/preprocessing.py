@@ -27,7 +27,7 @@ from lrnet_edu.data.nifti import Volume, read_grid, read_image
 from lrnet_edu.support.checks import checked_range
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import Labels, encode
-from lrnet_edu.support.voxels import connected_components, occupied_box
+from lrnet_edu.support.voxels import Box, connected_components, occupied_box
 
 CT_WINDOW = (-200.0, 250.0)
 """The default window in HU: liver, its lesions and other soft tissue."""
@@ -87,25 +87,18 @@ def choose_preprocessing(
     Raises:
         InputError: if the window is empty, or a file cannot be read.
     """
-    edges, volumes = [], []
-    for case in training_cases:
-        grid = read_grid(case.image)
-        voxel = math.prod(grid.spacing)
-        edges.append(voxel ** (1 / 3))
-        volumes.append(voxel * grid.data.size)
-    spacing = max(float(np.median(edges)), (float(np.median(volumes)) / max_voxels) ** (1 / 3))
-    if window is None and _is_ct(training_cases):
-        window = CT_WINDOW
+    grids = [read_grid(case.image) for case in training_cases]
+    voxels = np.array([math.prod(grid.spacing) for grid in grids])  # mm3
+    volumes = voxels * [grid.data.size for grid in grids]
+    spacing = max(float(np.median(voxels ** (1 / 3))), (float(np.median(volumes)) / max_voxels) ** (1 / 3))
+    if window is None:
+        modalities = {case.modality for case in training_cases}
+        is_ct = modalities == {"CT"}
+        if None in modalities:
+            probes = [training_cases[i].image for i in sorted({0, len(grids) // 2, len(grids) - 1})]
+            is_ct = np.mean([np.quantile(read_image(path).data, 0.001) <= -200 for path in probes]) > 0.5
+        window = CT_WINDOW if is_ct else None
     return Preprocessing(math.ceil(round(spacing * 100, 3)) / 100, window)
-
-
-def _is_ct(cases: Sequence[Case]) -> bool:
-    modalities = {case.modality for case in cases}
-    if None not in modalities:
-        return modalities == {"CT"}
-    probes = [cases[i] for i in sorted({0, len(cases) // 2, len(cases) - 1})]
-    votes = [float(np.quantile(read_image(case.image).data, 0.001)) <= -200 for case in probes]
-    return 2 * sum(votes) > len(votes)
 
 
 def prepare(
@@ -144,22 +137,24 @@ def prepare(
     target = tuple(len(along) for along in positions[::-1]), affine
     antialias = min(scan.data.shape) >= 4  # ITK's smoothing needs four voxels along every axis
     values = tio.Resample(target, antialias=antialias, copy=False)(given).numpy()[0].T  # (D, H, W)
-    return Prepared(_normalise(values, settings.window), classes, affine, beyond)
+    if settings.window is not None:
+        low, high = settings.window
+        values = np.clip((values - low) / (high - low), 0, 1, dtype=np.float32)
+    else:
+        mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+        values = ((values - mean) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
+    return Prepared(values, classes, affine, beyond)
 
 
-def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> tuple[slice, slice, slice]:
+def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> Box:
     """The box of the body, from the image alone (section 3, "effective range extraction").
 
     CT: the connected parts above -500 HU, of which those count that have at least a tenth of the largest
     one's volume (two legs are two parts, a cable is none), with a margin of 5 mm. It is looked for on every
     n-th voxel about 4 mm apart, which is plenty for a box. MR: all voxels above the minimum.
 
-    Args:
-        image: (D, H, W); HU if ``is_ct``.
-        spacing: mm, (z, y, x).
-
     Returns:
-        A slice per axis; everything where nothing is found.
+        A slice for each axis of the image (D, H, W); everything where nothing is found.
     """
     strides = [max(1, int(4.0 / step)) if is_ct else 1 for step in spacing]
     coarse = image[tuple(slice(None, None, stride) for stride in strides)]
@@ -169,22 +164,16 @@ def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_c
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         body = (10 * sizes >= max(1, sizes.max()))[parts] & body
-    if not body.any():
-        return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
+    sides = occupied_box(body) if body.any() else [slice(0, n) for n in coarse.shape]
     box = []
-    for part, stride, step, n in zip(
-        ndimage.find_objects(body.astype(np.uint8))[0], strides, spacing, image.shape, strict=True
-    ):
+    for side, stride, step, n in zip(sides, strides, spacing, image.shape, strict=True):
         margin = math.ceil(_MARGIN / step) + stride - 1 if is_ct else 0
-        box.append(slice(max(0, part.start * stride - margin), min(n, (part.stop - 1) * stride + 1 + margin)))
-    return box[0], box[1], box[2]
+        box.append(slice(max(0, side.start * stride - margin), min(n, (side.stop - 1) * stride + 1 + margin)))
+    return tuple(box)
 
 
 def _isotropic_grid(volume: Volume, spacing: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """The grid with the same centre and directions that covers a volume (D, H, W).
-
-    One voxel more than fits is taken where the division leaves a rest. Its centre still lies inside the
-    volume, so that nothing has to be invented beyond the border.
+    """The grid with the same centre and directions that covers a volume (D, H, W), each voxel's centre inside.
 
     Returns:
         For z, y and x where the new voxels lie, in voxels of the volume; and the new grid's affine.
@@ -198,12 +187,9 @@ def _isotropic_grid(volume: Volume, spacing: float) -> tuple[list[np.ndarray], n
 
 
 def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """Linear interpolation class by class (D, H, W), then the largest share; on a tie the first object wins.
-
-    Beyond a voxel around the objects every share is 0, so the work is done in their box alone.
-    """
+    """Linear interpolation class by class (D, H, W), then the largest share; on a tie the first object wins."""
     winner = np.zeros([len(along) for along in positions], np.uint8)
-    box = occupied_box(classes, margin=1)
+    box = occupied_box(classes, margin=1)  # beyond it every share is 0
     classes, positions = classes[box], [at - side.start for at, side in zip(positions, box, strict=True)]
     inside = [(at > -0.5) & (at < n - 0.5) for at, n in zip(positions, classes.shape, strict=True)]
     along = [_Interpolation(at[i], n) for at, i, n in zip(positions, inside, classes.shape, strict=True)]
@@ -224,10 +210,7 @@ def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], coun
 
 
 def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, positions: Sequence[np.ndarray]) -> None:
-    """Give each connected part of the mask that left no voxel in the new classes the one at its centre.
-
-    ``positions`` says for z, y and x where the new voxels lie, in voxels of the mask.
-    """
+    """Give each connected part of the mask that left no voxel in the new classes the one at its centre."""
     parts, count = connected_components(mask, 26)
     part_of = parts[mask] - 1  # (n,)
     nearest, centre = [], []  # for z, y, x: of each voxel, and of each part's middle, the index in the new grid
@@ -241,22 +224,13 @@ def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, positions: 
     classes[tuple(index[lost] for index in centre)] = k
 
 
-def _normalise(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
-    if window is not None:
-        low, high = window
-        return np.clip((image - low) / (high - low), 0, 1, dtype=np.float32)
-    mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)
-    return ((image - mean) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
-
-
 def back_to_original(
     probabilities: np.ndarray, affine: np.ndarray, original: Volume, *, keep_probabilities: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Bring a network's output back onto the grid of the file it came from.
 
-    The probabilities are interpolated linearly and the largest one is taken last, on the fine grid, so that
-    surfaces come out smooth. Both grids have parallel axes, so the interpolation is one step per
-    axis, slice by slice: beside input and result, a few slices are held in memory. Outside the
+    The probabilities are interpolated linearly and the largest one is taken last, on the fine grid, so that surfaces
+    come out smooth. The grids' axes are parallel: one step per axis, slice by slice, takes little memory. Outside the
     effective range everything is background.
 
     Args:
@@ -266,8 +240,7 @@ def back_to_original(
         keep_probabilities: whether the second result is wanted.
 
     Returns:
-        uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there
-        or None.
+        uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there or None.
     """
     shape = original.data.shape
     between = np.linalg.inv(affine) @ original.affine  # file's (x, y, z) indices to prepared ones

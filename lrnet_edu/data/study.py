@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,32 +45,28 @@ class DataSettings:
         parse_labels(self.label)
 
 
-# ---- cases ----------------------------------------------------------------------------------------------------
-
-
-def split_cases(names: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
+def split_cases(names: Sequence[str]) -> dict[str, list[str]]:
     """Divide cases at random into train, validation and test, about 60, 15 and 25 %, at least one each.
 
-    The same whatever the run's seed, so that runs are compared on the same cases; InputError for fewer than three.
+    The same in every run, so that runs are compared on the same cases; InputError for fewer than three.
     """
     if len(names) < 3:
         raise InputError(
             f"A training needs three cases with a mask (train, validation, test), and here are {len(names)}; a mask "
             "goes beside its scan, segmentation-0 to volume-0."
         )
-    shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    validation = max(1, round(0.15 * len(names)))
-    test = max(1, round(0.25 * len(names)))
+    shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+    validation, test = (max(1, round(share * len(names))) for share in (0.15, 0.25))
     parts = (shuffled[validation + test :], shuffled[:validation], shuffled[validation : validation + test])
     return {part: [name for name in names if name in chosen] for part, chosen in zip(PARTS, parts, strict=True)}
 
 
 def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     """Read a ``split.json``; InputError if it is no such file, names an unknown case, or one case twice."""
-    if not Path(path).exists():
+    if not path.exists():
         raise InputError(f"{path} does not exist; name a split.json, or leave --split out.")
     try:
-        content = read_json(Path(path))
+        content = read_json(path)
         split = {part: case_names(content[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
@@ -91,9 +87,6 @@ def case_names(listed: Any) -> list[str]:
     if not isinstance(listed, list):
         raise TypeError(f"{type(listed).__name__} instead of a list")
     return [str(name) for name in listed]
-
-
-# ---- a run from a folder of scans ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,7 @@ class Study:
 
 
 def open_study(data: Path, settings: DataSettings, *, split: Path | None = None) -> Study:
-    """Find the cases, divide them, choose the grid from the training part, preprocess, cache.
+    """Find the cases of a folder, divide them, choose the grid from the training part, preprocess, cache.
 
     Args:
         data: folder of scans, in LiTS or Decathlon layout.
@@ -145,15 +138,21 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     data, labels = Path(data), parse_labels(settings.label)
     place, found = cache_root() / "cases", find_cases(data)  # what cannot be written is told before any scan is read
     cases = {case.name: case for case in found if case.mask is not None}
-    parts = read_split(split, list(cases)) if split else split_cases(list(cases))
+    parts = read_split(Path(split), list(cases)) if split else split_cases(list(cases))
     check_pairs((case.image, case.mask) for case in cases.values() if case.mask)
-    chosen = choose_preprocessing(
-        [cases[name] for name in parts["train"]], max_voxels=settings.max_voxels, window=settings.window
-    )
-    cached = cache_cases([cases[name] for part in PARTS for name in parts[part]], chosen, labels, folder=place)
-    by_name = {case.name: case for case in cached}
-    by_part = {part: [by_name[name] for name in parts[part]] for part in PARTS}
-    check_learnable(by_part, labels)
+    training = [cases[name] for name in parts["train"]]
+    chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
+    cases = {name: cases[name] for part in PARTS for name in parts[part]}
+    cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels, folder=place)}
+    by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
+    for k, group in enumerate(labels):
+        holders = [name for name, case in cached.items() if len(case.foreground[k])]
+        if not set(holders) & set(parts["train"]):
+            elsewhere = f"it is in {shortened(holders)}" if holders else "nor does another, within the body"
+            raise InputError(
+                f"No training case holds label {format_labels((group,))} ({elsewhere}): choose the training cases "
+                "with --split, or look at the masks."
+            )
     if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
         low, high = chosen.window
         raise InputError(
@@ -161,25 +160,11 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
             "from what surrounds it (--window), such as -200 250 for the liver."
         )
     without_mask = tuple(case.name for case in found if case.mask is None)
-    taking_part = {name: cases[name] for name in by_name}
-    return Study(data, labels, parts, chosen, taking_part, by_part, without_mask, tuple(misnamed(data)))
-
-
-def check_learnable(cached: Mapping[str, Sequence[CachedCase]], labels: Labels) -> None:
-    """InputError unless a training case holds each of the labels."""
-    for k, group in enumerate(labels):
-        holders = {part: [case.name for case in cases if len(case.foreground[k])] for part, cases in cached.items()}
-        if not holders["train"]:
-            others = [name for names in holders.values() for name in names]
-            elsewhere = f"it is in {shortened(others)}" if others else "nor does another, within the body"
-            raise InputError(
-                f"No training case holds label {format_labels((group,))} ({elsewhere}): choose the training cases "
-                "with --split, or look at the masks."
-            )
+    return Study(data, labels, parts, chosen, cases, by_part, without_mask, tuple(misnamed(data)))
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:
-    """A patch (z, y, x) that is no larger than the largest case needs, in steps of 8: padding teaches nothing."""
+    """A patch (z, y, x) no larger than the largest case needs, in steps of 8: padding teaches nothing."""
     largest = np.max([case.image.shape for case in cases], axis=0)
     depth, height, width = (min(given, -(-int(need) // 8) * 8) for given, need in zip(size, largest, strict=True))
     return depth, height, width
@@ -190,6 +175,5 @@ def check_same_study(study: Study, settings: DataSettings) -> None:
     other = ["label"] if study.labels != parse_labels(settings.label) else []
     if settings.window is not None and study.preprocessing.window != tuple(settings.window):
         other.append("window")
-    if other:
-        names = " and ".join(other)
+    if names := " and ".join(other):
         raise InputError(f"The study was opened with another {names}; call open_study with the settings of this run.")

@@ -57,7 +57,6 @@ def _trunk(body: Canvas) -> tuple[Array, Array]:
     for side in SIDES:
         body.paint(body.ellipsoid((side * 31, -83, 0), (32, 21, 400)), 58.0 + 6 * body.fine)
     body.paint(cavity, -103.0 + 6 * body.soft)
-
     angle = np.abs(np.arctan2(x, -y))  # 0 at the spine, pi at the breastbone
     turn = (z + 62 * angle) / 31 + body.rng.uniform()  # ribs slope down to the front
     across = 26 * (turn - np.round(turn))  # mm from the middle of the nearest rib
@@ -134,7 +133,6 @@ def _gut(body: Canvas, cavity: Array, chest: Array, spleen: Array) -> None:
     body.paint(stomach, 75.0)
     body.paint(stomach + 4, rng.uniform(15, 40) + 10 * body.fine)
     body.paint(np.maximum(stomach + 4, rng.uniform(30, 42) - body.y), -960.0)
-
     colon = [((98, 34, -96), (21, 22, 34)), ((-104, 20, -40), (21, 22, 34)), ((-108, -12, -80), (20, 21, 40))]
     small = list(zip(rng.uniform((-95, -15, -110), (45, 70, -45), (26, 3)), rng.uniform(10, 21, (26, 3)), strict=True))
     room = np.maximum(cavity + 3, 20 - np.hypot(body.x - 5, 0.8 * (body.y + 10)))  # beside the great vessels
@@ -174,8 +172,7 @@ def _liver_shape(body: Canvas, cavity: Array, chest: Array, spine: Array, kidney
 
 
 def _liver(body: Canvas, liver: Array, cavity: Array, liver_hu: float, vessel_hu: float) -> None:
-    """Parenchyma and vessels, then what is cut out of ``liver`` in place: gall bladder and fissures, dark
-    and near the liver or in it, yet no lesions."""
+    """Parenchyma, vessels, and what is cut out of ``liver`` in place: gall bladder and fissures, dark, no lesions."""
     gall = body.ellipsoid((40, 34, -50), (12, 22, 24), turn=(-20, 20))
     teres = body.ellipsoid((4, 40, -14), (3.0, 22, 34), turn=(-15, 10)) + body.fine
     venosum = body.ellipsoid((4, 16, 14), (22, 2.6, 22), turn=(-24, 0)) + body.fine

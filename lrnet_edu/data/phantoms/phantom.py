@@ -11,8 +11,6 @@ the patient's right at the left of the picture and the front on top, show ``imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,31 +48,20 @@ def sample(number: int, which: str = "course") -> Sample:
     return Sample(number, shape, spacing, lesions, dict(settings.stored_otherwise).get(number, "RAS"))
 
 
-@dataclass(frozen=True)
-class Phantom:
-    """One case.
+class Phantom(NamedTuple):
+    """One case."""
 
-    Attributes:
-        image: (D, H, W) int16 in HU.
-        mask: (D, H, W) uint8 with the labels of LiTS: 0 background, 1 liver, 2 lesion.
-        spacing: (z, y, x) in mm.
-    """
-
-    image: Array
-    mask: Array
-    spacing: tuple[float, float, float]
+    image: Array  # (D, H, W) int16 in HU
+    mask: Array  # (D, H, W) uint8 with the labels of LiTS: 0 background, 1 liver, 2 lesion
+    spacing: tuple[float, float, float]  # (z, y, x) in mm
 
     @property
     def affine(self) -> Array:
         """(4, 4) from voxel indices (x, y, z) to RAS+ mm, the volume's middle at the origin."""
-        return _affine(self.image.shape, self.spacing)
-
-
-def _affine(shape: Sequence[int], spacing: Sequence[float]) -> Array:
-    step = np.array(spacing[::-1])
-    affine = np.diag([*step, 1.0])
-    affine[:3, 3] = -step * (np.array(shape[::-1]) - 1) / 2
-    return affine
+        step = np.array(self.spacing[::-1])
+        affine = np.diag([*step, 1.0])
+        affine[:3, 3] = -step * (np.array(self.image.shape[::-1]) - 1) / 2
+        return affine
 
 
 def phantom(
@@ -85,8 +72,7 @@ def phantom(
 
     Args:
         seed: chooses anatomy, lesions and noise.
-        shape: voxels (D, H, W). The body measures about 320 x 225 mm and the liver 170 mm from top to bottom,
-            all around the volume's middle; a smaller ``shape * spacing`` shows a part of it.
+        shape: voxels (D, H, W). The body, about 320 x 225 mm, and the liver, 170 mm high, lie around the middle.
         spacing: mm per voxel (z, y, x).
         lesions: False for the same body, healthy.
         settings: of the set.
@@ -118,41 +104,33 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
     folder = Path(folder)
     if which not in SETS:
         raise InputError(f"There is no set of phantoms {which!r}; choose one of {', '.join(SETS)}.")
-    _check_no_others(folder, which)
-    recipes = [(recipe, _files(folder, recipe)) for recipe in (sample(first + i, which) for i in range(cases))]
-    recipes.sort(key=lambda pair: not any(path.exists() for path in pair[1]))  # what may be refused comes first
-    for recipe, paths in progress(recipes, "Making phantoms", unit="case"):
-        case = phantom(
-            recipe.seed, shape=recipe.shape, spacing=recipe.spacing, lesions=recipe.lesions, settings=SETS[which]
-        )
-        stored = [_stored_along(recipe.axes, data, case.affine) for data in (case.image, case.mask)]
-        for path, (data, _) in zip(paths, stored, strict=True):
-            if path.exists() and not np.array_equal(nifti.read_image(path).data, data):
+    description = "" if which == "course" else f"lrnet_edu samples {which}"
+    _check_no_others(folder, which, description)
+    recipes = [sample(first + i, which) for i in range(cases)]
+    paths = {r.seed: [folder / f"{kind}-{r.seed}.nii.gz" for kind in ("volume", "segmentation")] for r in recipes}
+    recipes.sort(key=lambda r: not any(path.exists() for path in paths[r.seed]))  # what may be refused comes first
+    for seed, shape, spacing, lesions, axes in progress(recipes, "Making phantoms", unit="case"):
+        case = phantom(seed, shape=shape, spacing=spacing, lesions=lesions, settings=SETS[which])
+        volumes = [_stored_along(axes, data, case.affine) for data in (case.image, case.mask)]
+        for path, volume in zip(paths[seed], volumes, strict=True):
+            if path.exists() and not np.array_equal(nifti.read_image(path).data, volume.data):
                 raise InputError(f"{path} exists and is no phantom; name another folder, or move it away.")
-        for path, volume in zip(paths, stored, strict=True):
+        for path, volume in zip(paths[seed], volumes, strict=True):
             if not path.exists():
-                nifti.write(path, *volume, description=_description(which))
-    return [path for _, paths in sorted(recipes) for path in paths]
+                nifti.write(path, volume.data, volume, description=description)
+    return [path for pair in paths.values() for path in pair]
 
 
-def _files(folder: Path, recipe: Sample) -> list[Path]:
-    return [folder / f"{name}-{recipe.seed}.nii.gz" for name in ("volume", "segmentation")]
-
-
-def _description(which: str) -> str:
-    return "" if which == "course" else f"lrnet_edu samples {which}"
-
-
-def _check_no_others(folder: Path, which: str) -> None:
+def _check_no_others(folder: Path, which: str, description: str) -> None:
     """Raise InputError if a folder holds scans that, by their headers, are no phantoms of this set."""
     others = [path.name for path in folder.glob("dataset.json")]
     for _, number, path in lits_files(folder) if folder.is_dir() else ():
         recipe = sample(int(number), which)
         nothing = np.broadcast_to(np.uint8(0), recipe.shape)
-        place = nifti.Volume(*_stored_along(recipe.axes, nothing, _affine(recipe.shape, recipe.spacing)))
+        place = _stored_along(recipe.axes, nothing, Phantom(nothing, nothing, recipe.spacing).affine)
         try:
             there = nifti.read_grid(path)
-            ours = nifti.same_grid(there, place) and there.header["descrip"].item() == _description(which).encode()
+            ours = nifti.same_grid(there, place) and there.header["descrip"].item() == description.encode()
         except InputError:  # damaged, or no NIfTI at all
             ours = False
         others += [] if ours else [path.name]
@@ -160,12 +138,12 @@ def _check_no_others(folder: Path, which: str) -> None:
         raise InputError(f"{folder} holds scans that are no phantoms ({shortened(others)}); name another folder.")
 
 
-def _stored_along(axes: str, data: Array, affine: Array) -> tuple[Array, Array]:
+def _stored_along(axes: str, data: Array, affine: Array) -> nifti.Volume:
     """A RAS+ volume (D, H, W) flipped and permuted so that its indices (i, j, k) grow along ``axes``."""
     from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
-    return apply_orientation(data.T, turn).T, affine @ inv_ornt_aff(turn, data.T.shape)
+    return nifti.Volume(apply_orientation(data.T, turn).T, affine @ inv_ornt_aff(turn, data.T.shape))
 
 
 def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator, settings: PhantomSettings) -> Array:
@@ -205,14 +183,12 @@ def _paint_lesion(
 
 
 def _scan(body: Canvas, skin: Array, rng: np.random.Generator, settings: PhantomSettings) -> Array:
-    """What the scanner adds: partial volume, calibration, the noise of a soft kernel; (D, H, W) int16.
-
-    Noise is stronger in the middle of the body, where the rays' way is longest, and absent from the air
-    around, which keeps the files small."""
+    """What the scanner adds: partial volume, calibration, the noise of a soft kernel; (D, H, W) int16."""
     image = ndimage.gaussian_filter(body.image, settings.blur)
     grain = ndimage.gaussian_filter(rng.standard_normal(image.shape), settings.grain)
     mottle = ndimage.gaussian_filter(rng.standard_normal(image.shape), (0.8, 2.5, 2.5))
     noise = grain / grain.std() + 0.35 * mottle / mottle.std()
+    # Stronger in the middle of the body, where the rays' way is longest; none in the air, which keeps files small.
     depth = 1.1 - 0.3 * np.hypot(body.x / 160, body.y / 112).clip(0, 1)
     noise *= rng.uniform(*settings.noise_sigma_hu) * depth / noise.std()
     noise += rng.normal(0, 1) + 1.5 * body.noise(80.0, rng)  # calibration, and how it drifts across the body
