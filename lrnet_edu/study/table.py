@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +17,9 @@ from lrnet_edu.figures.tables import comparison_figure
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, columns, mean_of_defined, none_if_nan
 from lrnet_edu.study.lesions import by_size
-from lrnet_edu.study.rows import TABLES, Claim, Pair, Row
+from lrnet_edu.study.rows import TABLES, Claim, Row
 from lrnet_edu.study.scoring import set_scores, with_object
-from lrnet_edu.study.statistics import Comparison, cases_needed, compare, correct
+from lrnet_edu.study.statistics import cases_needed, compare, correct
 from lrnet_edu.study.text import as_markdown
 from lrnet_edu.support.files import write_atomically
 
@@ -61,35 +61,49 @@ def build_table(
         criterion, "by_seed", "undefined" (cases of all seeds), "paper" (what it prints), "comparison" with M-Net +
         Dice, "lesions" by size. "claims": each with its "outcome" and the comparisons behind it.
     """
-    runs: dict[str, dict[int, Mapping[str, Any]]] = {}
+    runs: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for record in records:
-        runs.setdefault(record["row"], {})[record["seed"]] = record
-    design = TABLES[table]
+        runs[record["row"]][record["seed"]] = record
+    design, first = TABLES[table], records[0]
     rows = [row_result(row, runs[row.key]) for row in design.rows if row.key in runs]
-    others = [row for row in rows if row["row"] != BASELINE and common_seeds(runs, (row["row"], BASELINE))]
-    comparisons = correct([compare_rows(runs, (row["row"],), (BASELINE,)) for row in others])
-    for row, comparison in zip(others, comparisons, strict=True):
-        row["comparison"] = comparison_result(comparison)
+    pairs = [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE]
+    compared = compare_rows(runs, pairs)
+    for row in rows:
+        row["comparison"] = compared.get(((row["row"],), (BASELINE,)))
+    holding = with_object(first["cases"])
     return {
         "table": table,
         "title": design.title,
         "paper": design.about,
-        "facts": {**facts, **shared_facts(records), "seeds": list(seeds),
-                  "runs": f"{len(records)} of {len(seeds) * len(design.rows)}"},
-        "test": facts_of_the_test(records[0]["cases"], len(others)),
+        "facts": {
+            **facts,
+            "settings": {name: first["config"].get(name) for name in SHARED_SETTINGS},
+            "grid_mm": first["preprocessing"]["spacing"],
+            "window_hu": first["preprocessing"]["window"],
+            "devices": sorted({record["device"] for record in records}),
+            "versions": sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records}),
+            "seconds": round(sum(sum(record["seconds"].values()) for record in records), 1),
+            "seeds": list(seeds),
+            "runs": f"{len(records)} of {len(seeds) * len(design.rows)}",
+        },
+        "test": {  # what the test set can tell at all
+            "cases": len(first["cases"]),
+            "with_object": len(holding),
+            "lesions": sum(len(case["lesions"]) for case in holding),
+            "comparisons": len(compared),
+            "cases_needed": cases_needed(max(1, len(compared))),
+        },
         "rows": rows,
         "claims": judge(design.claims, runs),
-    }  # fmt: skip
-
-
-# ---- rows -------------------------------------------------------------------------------------------------------
+    }
 
 
 def row_result(row: Row, runs: Runs) -> dict[str, Any]:
     """What one row of the table says about itself: the cases that hold an object, and the others apart."""
     seeds = sorted(runs)
     tables = [set_scores(runs[seed]["cases"]) for seed in seeds]
-    values = {name: [table.mean[name] for table in tables] for name in CRITERIA}
+    values = {name: [none_if_nan(table.mean[name]) for table in tables] for name in CRITERIA}
+    defined = {name: [number for number in numbers if number is not None] for name, numbers in values.items()}
     cases = [case for seed in seeds for case in with_object(runs[seed]["cases"])]
     empty = [case for seed in seeds for case in runs[seed]["cases"] if not case["reference_voxels"]]
     return {
@@ -100,9 +114,9 @@ def row_result(row: Row, runs: Runs) -> dict[str, Any]:
         "alpha": row.alpha,
         "schedule": runs[seeds[0]]["schedule"],
         "seeds": seeds,
-        "mean": {name: none_if_nan(mean_of_defined(numbers)) for name, numbers in values.items()},
-        "sd": {name: none_if_nan(deviation(numbers)) for name, numbers in values.items()},
-        "by_seed": {name: [none_if_nan(number) for number in numbers] for name, numbers in values.items()},
+        "mean": {name: none_if_nan(mean_of_defined(numbers)) for name, numbers in defined.items()},
+        "sd": {name: float(np.std(x, ddof=1)) if len(x) > 1 else None for name, x in defined.items()},
+        "by_seed": values,
         "undefined": {name: sum(table.undefined[name] for table in tables) for name in CRITERIA},
         "paper": row.paper,
         "comparison": None,
@@ -115,52 +129,41 @@ def false_lesions(cases: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(len(case["false_lesions"]) for case in cases) / len(cases) if cases else None
 
 
-def deviation(numbers: Sequence[float]) -> float:
-    """Sample deviation over the seeds; NaN for a single one."""
-    defined = [number for number in numbers if not math.isnan(number)]
-    return float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan
-
-
 # ---- comparisons and claims ---------------------------------------------------------------------------------------
 
-
-def common_seeds(runs: Mapping[str, Runs], keys: Sequence[str]) -> list[int]:
-    """The seeds that all of these rows have finished."""
-    return sorted(set.intersection(*(set(runs.get(key, {})) for key in keys)))
+Keys = tuple[str, ...]
 
 
-def compare_rows(runs: Mapping[str, Runs], better: Sequence[str], than: Sequence[str]) -> Comparison:
-    """The Dice of some rows (their mean) against that of others, paired by case and seed."""
-    seeds = common_seeds(runs, (*better, *than))
+def compare_rows(runs: Mapping[str, Runs], pairs: Sequence[tuple[Keys, Keys]]) -> dict[tuple[Keys, Keys], Any]:
+    """The mean Dice of some rows against that of others, by case and seed; the p-values are corrected together.
 
-    def dice(keys: Sequence[str]) -> np.ndarray:
-        cases = [[with_object(runs[key][seed]["cases"]) for seed in seeds] for key in keys]
+    A comparison is left out if there is no seed that all of its rows have finished.
+    """
+    seeds = {pair: sorted(set.intersection(*(set(runs.get(key, {})) for key in pair[0] + pair[1]))) for pair in pairs}
+    done = [pair for pair in pairs if seeds[pair]]
+
+    def dice(pair: tuple[Keys, Keys], keys: Keys) -> np.ndarray:  # (seeds, cases)
+        cases = [[with_object(runs[key][seed]["cases"]) for seed in seeds[pair]] for key in keys]
         return np.mean([[[case["dice"] for case in of_seed] for of_seed in of_row] for of_row in cases], axis=0)
 
-    return compare(dice(better), dice(than))  # (seeds, cases) each
-
-
-def comparison_result(comparison: Comparison) -> dict[str, Any]:
-    return {**asdict(comparison), "by_case": list(comparison.by_case), "verdict": comparison.verdict}
+    comparisons = correct([compare(*(dice(pair, keys) for keys in pair)) for pair in done])
+    return {
+        pair: {**asdict(one), "by_case": list(one.by_case), "verdict": one.verdict}
+        for pair, one in zip(done, comparisons, strict=True)
+    }
 
 
 def judge(claims: Sequence[Claim], runs: Mapping[str, Runs]) -> list[dict[str, Any]]:
-    """Which claims held; the p-values of all their comparisons are corrected together."""
-
-    def can_run(pair: Pair) -> bool:
-        return bool(common_seeds(runs, (*pair.better, *pair.than)))
-
-    pairs = [pair for claim in claims for pair in claim.pairs if can_run(pair)]
-    compared = correct([compare_rows(runs, pair.better, pair.than) for pair in pairs])
-    found = {pair: comparison_result(comparison) for pair, comparison in zip(pairs, compared, strict=True)}
-    return [
-        {
-            "claim": claim.words,
-            "outcome": outcome([found[pair]["verdict"] for pair in claim.pairs if pair in found], len(claim.pairs)),
-            "pairs": [{"pair": pair.words, **found[pair]} for pair in claim.pairs if pair in found],
-        }
-        for claim in claims
-    ]
+    """Which claims held, and the comparisons behind them."""
+    compared = compare_rows(
+        runs, list(dict.fromkeys((pair.better, pair.than) for claim in claims for pair in claim.pairs))
+    )
+    result = []
+    for claim in claims:
+        pairs = [{"pair": pair.words, **compared[pair[:2]]} for pair in claim.pairs if pair[:2] in compared]
+        verdicts = [pair["verdict"] for pair in pairs]
+        result.append({"claim": claim.words, "outcome": outcome(verdicts, len(claim.pairs)), "pairs": pairs})
+    return result
 
 
 def outcome(verdicts: Sequence[str], wanted: int) -> str:
@@ -174,33 +177,6 @@ def outcome(verdicts: Sequence[str], wanted: int) -> str:
     return "held in part" if "better" in verdicts else "not distinguishable with this much data"
 
 
-# ---- facts ------------------------------------------------------------------------------------------------------
-
-
-def facts_of_the_test(cases: Sequence[Mapping[str, Any]], comparisons: int) -> dict[str, Any]:
-    """What the test set can tell at all."""
-    holding = with_object(cases)
-    return {
-        "cases": len(cases),
-        "with_object": len(holding),
-        "lesions": sum(len(case["lesions"]) for case in holding),
-        "comparisons": comparisons,
-        "cases_needed": cases_needed(max(1, comparisons)),
-    }
-
-
-def shared_facts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the runs say about themselves: settings that all share, devices, versions, seconds."""
-    return {
-        "settings": {name: records[0]["config"].get(name) for name in SHARED_SETTINGS},
-        "grid_mm": records[0]["preprocessing"]["spacing"],
-        "window_hu": records[0]["preprocessing"]["window"],
-        "devices": sorted({record["device"] for record in records}),
-        "versions": sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records}),
-        "seconds": round(sum(sum(record["seconds"].values()) for record in records), 1),
-    }
-
-
 def as_csv(result: Mapping[str, Any]) -> str:
     """One line for each row: every criterion with its deviation and the paper's figure, and the comparison."""
     compared = ("difference", "low", "high", "p", "p_corrected", "verdict")
@@ -209,9 +185,8 @@ def as_csv(result: Mapping[str, Any]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["row", "title", "map", "seeds", *names, *compared])
     for row in result["rows"]:
-        numbers = [source.get(name) for name in columns() for source in (row["mean"], row["sd"], row["paper"])]
-        comparison = row["comparison"] or {}
-        cells = [*numbers, *(comparison.get(name) for name in compared)]
+        cells = [source.get(name) for name in columns() for source in (row["mean"], row["sd"], row["paper"])]
+        cells += [(row["comparison"] or {}).get(name) for name in compared]
         written = ["" if cell is None else f"{cell:z.4f}" if isinstance(cell, float) else cell for cell in cells]
         table.writerow([row["row"], row["title"], row["map"], len(row["seeds"]), *written])
     return text.getvalue()

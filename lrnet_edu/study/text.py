@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrnet_edu.figures.tables import paper_difference
+from lrnet_edu.figures.tables import name_of, paper_difference
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, columns
 from lrnet_edu.study.rows import TABLES
@@ -20,7 +20,7 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
         introduction(result),
         "## Ours, and the paper's in parentheses",
         grid(result) if TABLES[result["table"]].maps else rows_by_criteria(result),
-        "\n\n".join(reading_notes(result)),
+        reading_notes(result),
         "## Against M-Net + Dice",
         comparisons(result),
         f"![{alt}]({picture})",
@@ -42,10 +42,9 @@ def introduction(result: Mapping[str, Any]) -> str:
         f"{cases} test case{'s' * (cases != 1)} with {test['lesions']} lesions in all, "
         f"{seeds} seed{'s' * (seeds != 1)}, {result['facts']['runs']} runs finished.{paper}",
     ]
-    if test["cases"] > cases:
-        number = test["cases"] - cases
+    if more := test["cases"] - cases:
         lines.append(
-            f"{number} more test case{'s hold' if number > 1 else ' holds'} no object: Dice would be 0 or 1 there, so "
+            f"{more} more test case{'s hold' if more > 1 else ' holds'} no object: Dice would be 0 or 1 there, so "
             "they are no part of these means, and what was found in them stands in the table by size."
         )
     if test["comparisons"] and cases < test["cases_needed"]:
@@ -61,25 +60,24 @@ def introduction(result: Mapping[str, Any]) -> str:
 
 def grid(result: Mapping[str, Any]) -> str:
     """DC as the paper's Table 1 has it: trainings down, maps across, and above them the rows without such a map."""
-    found, maps = {row["row"]: row for row in result["rows"]}, TABLES[result["table"]].maps
+    found, design = {row["row"]: row for row in result["rows"]}, TABLES[result["table"]]
     above: list[str] = []
     trainings: dict[tuple[str, float | None], dict[str, str]] = {}
-    for row in TABLES[result["table"]].rows:
+    for row in design.rows:
         cell = cell_of(found.get(row.key), "DC") + seeds_of(found.get(row.key), result)
-        if row.map_name in maps:
-            trainings.setdefault((row.title, row.alpha), dict.fromkeys(maps, number(None, "")))[row.map_name] = cell
+        if row.map_name in design.maps:
+            trainings.setdefault((row.title, row.alpha), dict.fromkeys(design.maps, "–"))[row.map_name] = cell
         else:
             above.append(f"- {' '.join(filter(None, (row.title, row.map_name)))}: DC {cell}")
     lines = [[title, *cells.values()] for (title, _), cells in trainings.items()]
-    return "\n".join(above) + "\n\n" + table(["DC", *maps], lines)
+    return "\n".join(above) + "\n\n" + table(["DC", *design.maps], lines)
 
 
 def rows_by_criteria(result: Mapping[str, Any]) -> str:
     """All criteria of every row, mean over the seeds and deviation; the paper's figure behind."""
     heads = ["row", *(f"{name} (mm)" if CRITERIA[name].unit else name for name in columns())]
-    lines = [[row["title"] + seeds_of(row, result), *(cell_of(row, name) for name in columns())]
-             for row in result["rows"]]  # fmt: skip
-    return table(heads, lines)
+    return table(heads, [[row["title"] + seeds_of(row, result), *(cell_of(row, name) for name in columns())]
+                         for row in result["rows"]])  # fmt: skip
 
 
 def seeds_of(row: Mapping[str, Any] | None, result: Mapping[str, Any]) -> str:
@@ -91,7 +89,7 @@ def seeds_of(row: Mapping[str, Any] | None, result: Mapping[str, Any]) -> str:
 def cell_of(row: Mapping[str, Any] | None, name: str) -> str:
     """ "0.431 ± 0.012 (0.742)": mean over the seeds, deviation, the paper's."""
     if row is None:
-        return number(None, "")
+        return "–"
     form = CRITERIA[name].form.replace(".", "z.")
     spread = f" ± {number(row['sd'][name], form.lstrip('+'))}" if row["sd"].get(name) is not None else ""
     return f"{number(row['mean'].get(name), form)}{spread} ({number(row['paper'].get(name), form[:-2] + '3f')})"
@@ -108,21 +106,17 @@ def probability(p: float) -> str:
     return f"{p:.4f}" if 0.0495 <= p < 0.05 else f"{p:.3f}"  # which would round to the level itself
 
 
-def reading_notes(result: Mapping[str, Any]) -> list[str]:
+def reading_notes(result: Mapping[str, Any]) -> str:
     """How to read the numbers, and which means leave cases out: where nothing was predicted there is no distance."""
-    notes = [
+    note = (
         "Distances are long where something is found far from every lesion: one such voxel decides MSD, and the "
         "number of false lesions stands in the table by size. α: the default by kind of map; in Table 1 a row "
         "without α has α = 1."
-    ]
-    missed = [f"{' '.join((row['title'], row['map'])).strip()} {number}"
-              for row in result["rows"] if (number := row["undefined"]["ASSD"])]  # fmt: skip
-    if missed:
-        notes.append(
-            "Nothing was predicted, so that no distance is defined, in this many cases of all seeds: "
-            f"{'; '.join(missed)}."
-        )
-    return notes
+    )
+    if missed := [f"{name_of(row)} {n}" for row in result["rows"] if (n := row["undefined"]["ASSD"])]:
+        note += "\n\nNothing was predicted, so that no distance is defined, in this many cases of all seeds: "
+        note += f"{'; '.join(missed)}."
+    return note
 
 
 def comparisons(result: Mapping[str, Any]) -> str:
@@ -160,10 +154,8 @@ def claim_in_words(claim: Mapping[str, Any]) -> str:
     """One claim, its outcome and the comparisons behind it."""
     lines = [f"- **{claim['claim']}: {claim['outcome']}.**"]
     for pair in claim["pairs"]:
-        lines.append(
-            f"  - {pair['pair']}: {number(pair['difference'], DIFFERENCE)} ({interval(pair)}), corrected p "
-            f"{probability(pair['p_corrected'])}: {pair['verdict']}."
-        )
+        gain, p = number(pair["difference"], DIFFERENCE), probability(pair["p_corrected"])
+        lines.append(f"  - {pair['pair']}: {gain} ({interval(pair)}), corrected p {p}: {pair['verdict']}.")
     return "\n".join(lines)
 
 
@@ -199,7 +191,7 @@ def facts(result: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in known["settings"].items())
     window = known["window_hu"]
     scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
-    lines = [
+    return "\n".join([
         f"- Command: `{known['command']}`",
         f"- Cases: {cases}; grid {known['grid_mm']:g} mm, {scale}",
         f"- Settings of all rows: {settings}",
@@ -207,10 +199,8 @@ def facts(result: Mapping[str, Any]) -> str:
         f"- Device: {'; '.join(known['devices'])}",
         f"- Versions: {'; '.join(known['versions'])}",
         f"- Seconds of all runs together: {known['seconds']:.0f}",
-    ]
-    return "\n".join(lines)
+    ])  # fmt: skip
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [heads, ["---"] * len(heads), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *lines))
