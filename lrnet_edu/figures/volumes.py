@@ -138,8 +138,8 @@ def maps_figure(
         axes.set_title(title)
         drawn = view.show(axes, values, **colours)
         figure.colorbar(drawn, ax=axes, orientation="horizontal", label=bar, shrink=0.85)
-    if image is not None:
-        view.outline(panels.flat[0], mask[plane], REFERENCE_COLOR, 2)
+        if bar == "HU":
+            view.outline(axes, mask[plane], REFERENCE_COLOR, 2)
     for axes in panels[:, 0]:
         axes.set_ylabel(unit)
     for axes in panels[-1]:

@@ -27,8 +27,7 @@ class CaseExplorer:
 
     Args:
         cases: name -> case: any object with ``image`` and ``mask`` (D, H, W), and ``spacing`` in mm (z, y, x).
-        predictions: method -> case's name -> probabilities of the object (D, H, W), or a mask. A method may lack
-            cases.
+        predictions: method -> case's name -> probabilities of the object (D, H, W), or a mask; not of every case.
         label: the object's number in the masks; None: everything but 0.
         **viewer: further arguments of ``SliceViewer``, such as ``window`` and ``levels``.
 
@@ -37,18 +36,11 @@ class CaseExplorer:
     """
 
     def __init__(
-        self,
-        cases: Mapping[str, Any],
-        predictions: Mapping[str, Mapping[str, Any]] | None = None,
-        *,
-        label: int | None = None,
-        **viewer: Any,
+        self, cases: Mapping[str, Any], predictions: Mapping[str, Any] = {}, *, label: int | None = None, **viewer: Any
     ) -> None:
         if not cases:
             raise InputError("There is no case to explore: give at least one, name -> case.")
-        self.cases, self.predictions = dict(cases), dict(predictions or {})
-        self.label = label
-        self._viewer_options = viewer
+        self.cases, self.predictions, self.label, self._options = dict(cases), dict(predictions), label, viewer
         self._name = f"explorer-{next(_numbers)}"
 
     def viewer(
@@ -79,9 +71,9 @@ class CaseExplorer:
             heat = {f"{kind}{unit}, {name}": distance_map(mask, kind) for name, mask in masks.items()}
             if unit and (top := max(float(values.max()) for values in heat.values())) > 0:
                 scale = (0.0, top)  # one for both maps
-        shown = self.cases[case]
-        options = {"title": f"{case}, {method}" if method else case, **self._viewer_options}
-        result = SliceViewer(shown.image, masks, heat, spacing=shown.spacing, heat_range=scale, **options)
+        shown, title = self.cases[case], f"{case}, {method}" if method else case
+        options = {"spacing": shown.spacing, "heat_range": scale, "title": title, **self._options}
+        result = SliceViewer(shown.image, masks, heat, **options)
         result.keep = f"{self._name} {case}"
         if method is not None and probabilities is None:
             result.notes.append(f"There is no prediction of '{method}' for '{case}'.")
@@ -96,11 +88,9 @@ class CaseExplorer:
         return result
 
     def scores(self, case: str | None = None, method: str | None = None, threshold: float = 0.5) -> dict[str, float]:
-        """The seven criteria of this case; DG alone is over every case that the method has predicted.
+        """Criteria of this case, by their names in ``CRITERIA``; DG alone is over every case the method has predicted.
 
-        Returns:
-            Name in ``CRITERIA`` -> value (DC: the case's own Dice), NaN where undefined; empty where the method has no
-            prediction of this case.
+        DC is the case's own Dice. NaN where undefined; empty where the method has no prediction of this case.
 
         Raises:
             InputError: no such case or method, or the prediction has another shape than the case.
@@ -111,18 +101,14 @@ class CaseExplorer:
             return {}
         one = case_scores(probabilities > threshold, self._reference(case), self.cases[case].spacing)
         values = {name: one.value(CRITERIA[name].attribute) for name in columns()}
-        return {**values, "DG": self._global_dice(str(method), threshold)}
-
-    def _global_dice(self, method: str, threshold: float) -> float:
-        """Over the cases with a prediction of the right shape, without the surfaces that a whole score takes."""
-        both = sizes = 0
-        for case in self.cases:
-            probabilities, reference = self._probabilities(case, method), self._reference(case)
+        both = sizes = 0  # of DG: over all predictions of the right shape, without the surfaces of a whole score
+        for other in self.cases:
+            probabilities, reference = self._probabilities(other, method), self._reference(other)
             if probabilities is not None and probabilities.shape == reference.shape:
                 predicted = probabilities > threshold
                 both += int(np.count_nonzero(predicted & reference))
                 sizes += int(np.count_nonzero(predicted)) + int(np.count_nonzero(reference))
-        return dice_of_counts(both, sizes)
+        return {**values, "DG": dice_of_counts(both, sizes)}
 
     def _chosen(self, case: str | None, method: str | None) -> tuple[str, str | None]:
         case = next(iter(self.cases)) if case is None else case
@@ -151,15 +137,12 @@ class CaseExplorer:
 
             display(self.viewer())
             return
-        interact(
-            self.viewer,
-            case=widgets.Dropdown(options=list(self.cases), description="Case"),
-            method=widgets.Dropdown(options=list(self.predictions), description="Method"),
-            kind=widgets.Dropdown(options=self._kinds(), value="NI-DM", description="Map"),
-            threshold=widgets.FloatSlider(
-                value=0.5, min=0.05, max=0.95, step=0.05, description="Threshold", continuous_update=False
-            ),
-        )
+        case = widgets.Dropdown(options=list(self.cases), description="Case")
+        method = widgets.Dropdown(options=list(self.predictions), description="Method")
+        kind = widgets.Dropdown(options=self._kinds(), value="NI-DM", description="Map")
+        threshold = widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="Threshold")
+        threshold.continuous_update = False
+        interact(self.viewer, case=case, method=method, kind=kind, threshold=threshold)
 
 
 def _check(what: str, name: str, known: Iterable[str]) -> None:

@@ -18,18 +18,15 @@ import numpy as np
 from lrnet_edu.figures.picture import data_uri
 
 
-def fragment(script: str, meta: dict[str, Any], *, title: str, alt: str, png: bytes, caption: str) -> str:
+def fragment(script: str, meta: dict[str, Any], title: str, alt: str, png: bytes, caption: str) -> str:
     """The HTML of one viewer; its picture is what is left where scripts do not run.
 
     It carries no identifier, so any number of them can stand on a page, and the same viewer is the same text.
 
     Args:
-        script: "slices" or "painting", the file that draws it.
-        meta: what the script reads; anything JSON can hold.
+        script: "slices" or "painting", the file that draws it, reading ``meta``, which JSON can hold.
         title: text above it, also its name for screen readers.
-        alt: what the picture shows.
-        png: the picture.
-        caption: HTML below it.
+        alt: what the picture, ``png``, shows; ``caption`` is HTML below it.
     """
     # Inside a script element only "<" could end it early.
     data = json.dumps(meta, separators=(",", ":")).replace("<", "\\u003c")
@@ -49,10 +46,10 @@ def _text(name: str) -> str:
     return resources.files(__package__).joinpath("js", name).read_text(encoding="utf-8")
 
 
-def caption(sentences: Sequence[str], notes: Sequence[str], facts: Mapping[str, str] | None = None) -> str:
+def caption(sentences: Sequence[str], notes: Sequence[str], facts: Mapping[str, str]) -> str:
     """HTML of a caption: a table of facts, what is shown, then what was left out or reduced."""
-    heads, values = ("".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
-                     for tag, texts in (("th", facts or {}), ("td", (facts or {}).values())))  # fmt: skip
+    heads = "".join(f"<th>{escape(name)}</th>" for name in facts)
+    values = "".join(f"<td>{escape(value)}</td>" for value in facts.values())
     table = f"<table><tr>{heads}</tr><tr>{values}</tr></table>" if facts else ""
     listed = "".join(f"<li><strong>Note.</strong> {escape(note)}</li>" for note in notes)
     return table + escape(" ".join(sentences)) + (f"<ul>{listed}</ul>" if listed else "")

@@ -18,8 +18,7 @@ from lrnet_edu.figures.volumes import box_around
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.checks import check_whole, checked_range
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.viewers.encoding import OTHER_LABEL, Codes, as_volume, stride_for, times
-from lrnet_edu.viewers.overlays import MapLayer, MaskLayer, image_layer, map_layer, mask_layers
+from lrnet_edu.viewers.encoding import as_volume, image_layer, map_layer, mask_layers, stride_for, times
 from lrnet_edu.viewers.page import base64_of, caption, fragment
 from lrnet_edu.viewers.still import draw_contour, draw_map, grey_panel, png_of
 
@@ -33,27 +32,25 @@ class SliceViewer:
 
     Show it by making it the last line of a cell. Slices: slider, arrow keys, Page Up and Down, Home and End, mouse
     wheel, a finger's sideways drag. Window: sliders, or a mouse drag over a panel. The page starts with the
-    surroundings of the first mask, the reference, whose contour appears in every panel but the first; W switches to
-    the whole slice and back, O takes contours and maps away, and buttons choose the panels, three at a time. What
-    cannot be shown as it is (a mask of another shape, a fourth dimension, NaN, a label without a colour, a volume too
-    big for a page) is left out or reduced; ``notes`` and the caption say so.
+    surroundings of the first mask, the reference, whose contour is in every panel but the first; W switches to the
+    whole slice and back, O takes contours and maps away, and buttons choose the panels, three at a time. What cannot
+    be shown as it is (another shape, a fourth dimension, NaN, a label without a colour, a volume too big for a page)
+    is left out or reduced; ``notes`` and the caption say so.
 
     Args:
         volume: (D, H, W) image, or (H, W) for one slice; NumPy or torch.
         overlays: name -> mask (D, H, W), 0 is background; or one mask, or a list of masks.
-        heat: name -> map (D, H, W), drawn on a colour scale from 0 to 1, or from -1 to 1 where a value is negative;
-            the scale reaches further where the map does. Zeros of an unsigned map are clear. Put the unit into the
-            name ("O-DM (mm)"). Or one map, or a list of maps.
+        heat: name ("O-DM (mm)") -> map (D, H, W), drawn on a colour scale from 0 to 1, or from -1 to 1 where a value
+            is negative, further where the map reaches further; zeros of an unsigned map are clear. Or one, or a list.
         spacing: mm per voxel, (z, y, x).
         window: (low, high) in ``unit``, drawn black and white; the grey levels span twice this width, so that the
             window can be changed on the page. None: soft tissue of a CT, else the volume's own range.
         heat_range: (low, high) of every map's colour scale instead.
         title: shown above the panels.
         unit: of the volume's values; None: "HU" if a window is given or the values look like those of a CT.
-        radiological: the volume's indices grow towards the patient's head, front and right (RAS+, as this package's
-            cases do; of files of your own ``read_image(path).in_ras()`` and ``read_mask(path).in_ras()``), and slices
-            are turned to a radiologist's view, with letters at the sides. False: as the array lies, index 0 at the
-            top and left. A 2-D image is always shown as it lies.
+        radiological: the volume is RAS+ (as this package's cases are, and ``read_image(path).in_ras()``,
+            ``read_mask(path).in_ras()`` of your own files), and slices are turned to a radiologist's view, with letters
+            at the sides. False, and always in 2-D: as the array lies, index 0 at the top and left.
         levels: of the image, 2 to 256; 64 make the output of a noisy volume about half as large.
 
     Raises:
@@ -78,8 +75,7 @@ class SliceViewer:
         if levels > 256:
             raise InputError(f"levels is {levels}: give a number from 2 to 256.")
         scale = None if heat_range is None else checked_range("heat_range", heat_range)
-        self.title = title
-        self.notes: list[str] = []  # what was left out or reduced
+        self.title, self.notes = title, list[str]()  # notes: what was left out or reduced
         self.facts: dict[str, str] = {}  # a table below the panels
         self.keep = ""  # viewers with the same non-empty name share slice and window on a page
         given = plain_array(volume, "volume")
@@ -91,8 +87,9 @@ class SliceViewer:
         self.spacing = (1.0, *checked_spacing(spacing, 2)) if flat else checked_spacing(spacing)
         self.full_shape = array.shape
         self.stride = stride_for(array.shape, self.spacing)
+        self._kept = tuple(slice(None, None, step) for step in self.stride)
         self.shown_spacing = [mm * step for mm, step in zip(self.spacing, self.stride, strict=True)]
-        array = self._thinned(array)
+        array = array[self._kept]
         self.shape = array.shape
         if self.stride != (1, 1, 1):
             self.notes.append(
@@ -101,15 +98,15 @@ class SliceViewer:
             )
         self._image = image_layer(array, window, levels, self.notes)
         self.unit = unit if unit is not None else "HU" if self._image.is_hu else ""
-        self._masks, self._by_label = mask_layers(self._fitting(overlays, "mask"), self.notes)
+        self._masks = mask_layers(self._fitting(overlays, "mask"), self.notes)
         self._maps = [map_layer(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
+        self.panel_names = ["image", *(mask.name for mask in self._masks), *(m.values.name for m in self._maps)]
         inside = self._masks[0].codes > 0 if self._masks else np.zeros(self.shape, bool)
         self.box = box_around(inside, self.shown_spacing, LEAST_VIEW)  # what the page starts with
-        self.first_slices = {axis: self._fullest(inside, i) for i, axis in enumerate(AXES)}
-
-    def _thinned(self, array: np.ndarray) -> np.ndarray:
-        z, y, x = self.stride
-        return array[::z, ::y, ::x]
+        self.first_slices = {}  # with most of the reference; where there is none the middle ones
+        for i, axis in enumerate(AXES):
+            sizes = inside.sum(axis=tuple({0, 1, 2} - {i}))
+            self.first_slices[axis] = int(sizes.argmax()) if sizes.any() else self.shape[i] // 2
 
     def _fitting(self, given: Any, what: str) -> dict[str, np.ndarray]:
         """The masks or maps of the volume's shape, thinned like it; a note for every other one."""
@@ -122,23 +119,13 @@ class SliceViewer:
             array = plain_array(values, what)
             found = as_volume(array, str(name), self.notes)
             if found is not None and found.shape == self.full_shape:
-                kept[str(name)] = self._thinned(found)
+                kept[str(name)] = found[self._kept]
             else:
-                shape = times(array.shape) or "that of a number"
                 self.notes.append(
-                    f"'{name}' is left out: its shape is {shape}, the volume's {times(self.full_shape)}; "
-                    f"resample it to the volume's grid."
+                    f"'{name}' is left out: its shape is {times(array.shape) or 'that of a number'}, the volume's "
+                    f"{times(self.full_shape)}; resample it to the volume's grid."
                 )
         return kept
-
-    def _fullest(self, inside: np.ndarray, axis: int) -> int:
-        """The slice with most of the reference; where there is none the middle one."""
-        sizes = inside.sum(axis=tuple(other for other in range(3) if other != axis))
-        return int(sizes.argmax()) if sizes.any() else self.shape[axis] // 2
-
-    @property
-    def panel_names(self) -> list[str]:
-        return ["image", *(mask.name for mask in self._masks), *(m.values.name for m in self._maps)]
 
     def _panels(self, width: int) -> list[np.ndarray]:
         """The first axial slice as the page shows it, all panels, (height, width, 3) uint8."""
@@ -151,16 +138,17 @@ class SliceViewer:
             part = codes[self.first_slices["axial"], rows, columns]
             return (part[::-1, ::-1] if self.radiological else part)[pick]
 
-        panels = [grey_panel(shown(self._image.values.codes), self._image)]
-        for layer in [*self._masks, *self._maps]:
-            panel, masks = panels[0].copy(), self._masks[:1]
-            if isinstance(layer, MapLayer):
-                draw_map(panel, shown(layer.values.codes), layer)
-            elif isinstance(layer, MaskLayer) and layer is not masks[0]:
-                masks = [*masks, layer]
-            for mask in masks:  # the reference below
-                draw_contour(panel, shown(mask.codes), mask.colours)
-            panels.append(panel)
+        image, reference = grey_panel(shown(self._image.values.codes), self._image), self._masks[:1]
+        panels = [image]
+        for mask in self._masks:
+            panels.append(image.copy())
+            for one in [*reference, mask]:  # the reference below
+                draw_contour(panels[-1], shown(one.codes), one.colours)
+        for layer in self._maps:
+            panels.append(image.copy())
+            draw_map(panels[-1], shown(layer.values.codes), layer)
+            for one in reference:
+                draw_contour(panels[-1], shown(one.codes), one.colours)
         return panels
 
     @cached_property
@@ -171,8 +159,8 @@ class SliceViewer:
 
     @cached_property
     def _html(self) -> str:
-        image, masks, maps = self._image, self._masks, self._maps
-        layers = [image.values.codes, *(m.codes for m in masks), *(m.values.codes for m in maps)]
+        image, maps = self._image, self._maps
+        layers = [image.values.codes, *(m.codes for m in self._masks), *(m.values.codes for m in maps)]
         # Run lengths alone: noise has nothing else to gain, and it is three times as fast as zlib's default.
         packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
         data = packer.compress(b"".join(layer.tobytes() for layer in layers)) + packer.flush()
@@ -188,27 +176,16 @@ class SliceViewer:
             "high": image.high,
             "unit": self.unit,
             "radiological": self.radiological,
-            "image": _described(image.values),
-            "byLabel": self._by_label,
-            "masks": [self._legend(mask) for mask in masks],
-            "maps": [{**_described(m.values), "visible": m.visible, "lut": base64_of(m.colours)} for m in maps],
+            "image": image.values.described(),
+            "byLabel": any(mask.by_label for mask in self._masks),
+            "masks": [mask.described() for mask in self._masks],
+            "maps": [{**m.values.described(), "visible": m.visible, "lut": base64_of(m.colours)} for m in maps],
             "keep": self.keep,
             "data": base64_of(data),
         }
-        index = self.first_slices["axial"]
-        alt = f"Axial slice {index + 1} of {self.shape[0]}, panels: {', '.join(self.panel_names)}"
-        return fragment("slices", meta, title=self.title, alt=alt, png=self._png, caption=self._caption())
-
-    def _legend(self, mask: MaskLayer) -> dict[str, Any]:
-        """What the page writes: beside every contour, and of the voxel under the pointer, by its code."""
-        labels: list[Any] = ["outside", "inside"]
-        names = {1: mask.name}
-        if self._by_label:
-            labels = [*range(OTHER_LABEL), "other"]
-            names = {label: f"{mask.name} {label}" for label in range(OTHER_LABEL)}
-            names[OTHER_LABEL] = f"{mask.name}, other labels"
-        legend = [{"text": names[label], "colour": colour} for label, colour in mask.colours.items()]
-        return {"name": mask.name, "colours": mask.colours, "labels": labels, "legend": legend}
+        number = self.first_slices["axial"] + 1
+        alt = f"Axial slice {number} of {self.shape[0]}, panels: {', '.join(self.panel_names)}"
+        return fragment("slices", meta, self.title, alt, self._png, self._caption())
 
     def _caption(self) -> str:
         image, unit = self._image.values, f" {self.unit}" if self.unit else ""
@@ -230,7 +207,3 @@ class SliceViewer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/html": self._html, "image/png": self._png, "text/plain": repr(self)}
-
-
-def _described(values: Codes) -> dict[str, Any]:
-    return {name: value for name, value in vars(values).items() if name != "codes"}

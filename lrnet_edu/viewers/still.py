@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import maximum_filter
 
-from lrnet_edu.viewers.overlays import ImageLayer, MapLayer
+from lrnet_edu.viewers.encoding import ImageLayer, MapLayer
 
 Scale = tuple[np.ndarray, float, float]  # colours (256, 3), and the values at both ends
 THICK = 2  # pixels of a contour
