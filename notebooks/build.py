@@ -130,7 +130,7 @@ def tidied(output: Any) -> Any:
     return output
 
 
-def process_group(outputs: list[Any]) -> list[Any]:
+def join_streams(outputs: list[Any]) -> list[Any]:
     """The outputs with what was printed in one go in one piece, however the kernel has sent it."""
     pieces: list[Any] = []
     for output in outputs:
@@ -167,7 +167,7 @@ def build(source: Path, out: Path, *, always_run: bool) -> None:
         did = "run"
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = process_group(cell.outputs)
+            cell.outputs = join_streams(cell.outputs)
     nbformat.validate(notebook)
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > MAX_BYTES:

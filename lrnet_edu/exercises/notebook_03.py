@@ -13,7 +13,6 @@ from lrnet_edu.networks import LRNet
 
 SEED = 10
 DEAD_BIAS = -5.0
-LARGEST_SENSIBLE_OUTPUT = 5.0  # phi ends at 1; a last layer that is drawn at random may say more
 
 
 @check("The smaller the lesion, the less copying costs. On a single voxel the photocopier is perfect.")
@@ -42,33 +41,37 @@ def check_3_2(answer: Any) -> str | None:
 
 @check("The resampling of notebook 02 decides what the LR-Net can see: coarse voxels for large lesions.")
 def check_3_3(answer: Any) -> str | None:
-    """The voxel size at which 45 mm are 15 voxels."""
+    """The voxel size at which 45 mm are 14 voxels: the fifteenth, the last one in sight, is background."""
+    if close(answer, 3, 0.01):
+        return "A ball of 15 voxels radius fills all that the middle sees; the first background lies one step beyond."
     if close(answer, 45 / 31, 0.02):
         return "The window's 31 voxels lie to BOTH sides of the middle; the radius needs one side."
-    if close(answer, 15 / 45, 0.01):
-        return "Turn it around: how many mm must one voxel measure so that 15 of them make 45 mm?"
-    return None if close(answer, 3, 0.1) else "The radius is 45 mm and should be 15 voxels."
+    if close(answer, 14 / 45, 0.01) or close(answer, 15 / 45, 0.01):
+        return "Turn it around: how many mm must one voxel measure so that the ball becomes small enough?"
+    hint = "How many voxels may the radius measure, if the next voxel has to be in sight? Then divide 45 mm by that."
+    return None if close(answer, 45 / 14, 0.05) else hint
 
 
-@check("It lives, and what the other layers have learnt is still there. Now it has to train on, with a fairer loss.")
+@check("It lives, and every weight is what it was. Now it has to train on, with a loss that small lesions can win.")
 def check_3_4(answer: Any) -> str | None:
-    """A function that revives a dead LR-Net in place and leaves all but its last layer alone."""
+    """A function that revives a dead LR-Net in place by nothing but the bias of its last layer."""
     torch.manual_seed(SEED)
     lrnet = LRNet("NI-DM")
     last: Any = lrnet.head[-1]
     last.weight.data.abs_().neg_()  # whatever the layers below say, the output is negative
     last.bias.data.fill_(DEAD_BIAS)
-    before = {name: weight.clone() for name, weight in lrnet.state_dict().items() if not name.startswith("head.1.")}
-    answer(lrnet)
+    before = {name: weight.clone() for name, weight in lrnet.state_dict().items() if name != "head.1.bias"}
     lesion = torch.zeros(1, 12, 12, 12)
     lesion[:, 4:8, 4:8, 4:8] = 1
-    output = lrnet(torch.stack((1 - lesion, lesion), dim=1))  # (1, 1, D, H, W)
-    if not output.isfinite().all():
-        return "Its output holds what is no number (NaN or infinite): look at the values that you gave the layer."
-    if output.max() <= 0:
-        return "It is still dead: the output is 0 everywhere. Which layer decides whether the ReLU is on?"
-    if output.max() > LARGEST_SENSIBLE_OUTPUT:
-        return f"It lives, but its output reaches {output.max():.0f} where phi ends at 1. A small push is enough."
+    probabilities = torch.stack((1 - lesion, lesion), dim=1)  # (1, 2, D, H, W)
+    answer(lrnet, probabilities.clone())
+    output = lrnet(probabilities)  # (1, 1, D, H, W)
     if any(not torch.equal(weight, lrnet.state_dict()[name]) for name, weight in before.items()):
-        return "It lives, but you have changed the layers before the last one: what they had learnt is lost."
+        return "Some weights have changed, and what they had learnt is lost. Change the last layer's bias only."
+    if not output.isfinite().all():
+        return "Its output holds what is no number (NaN or infinite): look at the bias that you gave the layer."
+    if output.max() <= 0:
+        return "It is still dead: the output is 0 everywhere. How far below 0 is the largest value before the ReLU?"
+    if output.max() > 1:
+        return f"It lives, but its output reaches {output.max():.1f} where phi ends at 1. A smaller push is enough."
     return None

@@ -76,7 +76,7 @@ def check_8_4(answer: Any) -> str | None:
         return "Both maps are right, their order is not: class 1 comes first."
     if torch.equal(yours > 0, right > 0):
         return (
-            "The objects are right, the values are not. Is it the NI-DM, and of volumes? Without a channel axis four "
-            "axes are slices, (B, C, H, W)."
+            "The objects are right, the values are not. Is it the NI-DM, and of volumes? Four axes are read as a batch "
+            "of slices, (B, C, H, W): give distance_map (B, C, D, H, W)."
         )
     return "Take the map of (labels == 1), then of (labels == 2)."

@@ -201,16 +201,17 @@ if device.type == "cpu":
     print("There is no GPU at work: everything still runs, the trainings on a smaller scale.")
 
 # %% [markdown]
-# Surprised that it is so much? Weights are not work: the LR-Net has few channels, but it works on full-size volumes,
-# where convolutions are dear. Most of the M-Net's weights sit at its lowest level, where a patch has shrunk to a few
-# voxels.
+# Surprised that it takes so much? The number of weights says little about the computing time. The LR-Net has few
+# channels, but most of its convolutions run at full resolution. Most of the M-Net's weights sit at its lowest level,
+# where a patch has shrunk to a few voxels.
 
 # %% [markdown]
 # ## 5 · What you will work with
 #
 # A phantom CT, its lesions, and their NI-DM, the paper's favourite map: once computed exactly, once by the LR-Net
-# that ships with the course, which saw nothing but the mask. Scroll (slider, arrow keys, wheel). **Question.** Where
-# is the map bright, where is it dark? And where does the network's map differ from the exact one?
+# that ships with the course, which saw nothing but the mask. The contours run just outside the lesions, so you can see
+# the rims themselves. Scroll (slider, arrow keys, wheel). **Question.** Where is the map bright, and where is it dark?
+# Can you find a place where the two maps differ?
 
 # %%
 from lrnet_edu import load_pretrained_lrnet
@@ -239,15 +240,35 @@ SliceViewer(
 # %% tags=["nbval-check-output"]
 from scipy import ndimage
 
-count = ndimage.label(lesions, np.ones((3, 3, 3)))[1]
+components, count = ndimage.label(lesions, np.ones((3, 3, 3)))  # (D, H, W): 0, and 1 to count
 print(f"{count} lesions, {100 * lesions.mean():.2f} % of the voxels")
-at_rim = (phi[lesions] == 1).mean()
-print(f"NI-DM is 1 at {100 * at_rim:.0f} % of the lesion voxels, and {phi[lesions].min():.2f} at the deepest")
+at_rim = lesions & (phi == 1)  # (D, H, W)
+print(f"NI-DM is 1 at {100 * at_rim.sum() / lesions.sum():.0f} % of the lesion voxels")
+print(
+    f"and {phi[lesions].min():.2f} at the deepest, where the LR-Net says {by_network[phi == phi[lesions].min()][0]:.2f}"
+)
+
+error = np.abs(by_network - phi)
+for where, there in (("at the rims", at_rim), ("deep inside, NI-DM below 0.5", lesions & (phi < 0.5))):
+    print(f"mean error of the LR-Net's map {where}: {error[there].mean():.2f}")
 
 # %% [markdown]
-# Every lesion is bright at its border and darker inside; small ones are all border. That is the ground truth the
-# paper trains with. The network's map agrees at the borders and stays too bright deep inside the large lesions. How
-# well it does, and where it must fail, is the matter of notebook 03.
+# Every lesion is bright at its border and darker inside. A small lesion is nearly all border. This is the ground truth
+# that the paper trains with. The network's map is exact at the borders and close to it inside. How well it does, how to
+# test it, and where it has to fail are the subject of notebook 03.
+#
+# **Question.** Some slices show two blobs side by side. Are they two lesions?
+
+# %% tags=["nbval-check-output"]
+blobs = np.array([ndimage.label(plane, np.ones((3, 3)))[1] for plane in lesions])  # (D,), counted slice by slice
+belong_to = np.array([len(np.unique(plane[plane > 0])) for plane in components])  # (D,), lesions in each slice
+k = max(np.flatnonzero(blobs > belong_to), key=lambda k: lesions[k].sum())
+print(f"axial slice {k + 1} shows {blobs[k]} blobs and cuts {belong_to[k]} lesion{'s' if belong_to[k] > 1 else ''}")
+
+# %% [markdown]
+# Not always. Lesions are counted in 3-D, and voxels that touch at a face, an edge or a corner belong together. Scroll
+# through the neighbouring slices and watch the blobs meet. The map follows the whole lesion, too: how dark it is in a
+# blob depends on how deep the lesion is in all three dimensions.
 #
 # ## Summary
 #

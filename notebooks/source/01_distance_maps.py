@@ -452,8 +452,8 @@ exercises.check_1_4(answer)
 
 # %%
 from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.figures import maps_figure
 from lrnet_edu.data.samples import sample_folder
+from lrnet_edu.figures import maps_figure
 
 ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)

@@ -92,7 +92,10 @@ print(f"slices with a lesion: {lesion_slices.sum()} of {len(lesion_slices)}")
 print(f"voxels that are lesion: {100 * (labels.data == 2).mean():.2f} %, liver: {100 * (labels.data > 0).mean():.1f} %")
 
 # %% [markdown]
-# ## 3 · The window: 2500 HU are too many
+# ## 3 · The window
+#
+# A CT spans 2500 HU from air to dense bone. The window is the part of that range that is mapped to [0, 1]; what lies
+# beyond its ends is clipped.
 #
 # **Question.** A screen shows 256 grey levels. If they span −1000 to 1500 HU, how many of them lie between liver and
 # lesion?
@@ -105,7 +108,8 @@ contrast = liver_hu.mean() - lesion_hu.mean()
 print(
     f"liver {liver_hu.mean():.0f} HU, lesion {lesion_hu.mean():.0f} HU, spread inside the liver {liver_hu.std():.0f} HU"
 )
-for low, high in ((-1000, 1500), (-200, 250), (0, 160)):
+WINDOWS = ((-1000, 1500), (-200, 250), (0, 160))  # HU
+for low, high in WINDOWS:
     print(f"window {low:5} to {high:4} HU: {256 * contrast / (high - low):4.1f} grey levels between liver and lesion")
 
 # %%
@@ -114,7 +118,7 @@ from lrnet_edu.figures.palette import CT_COLORMAP
 
 k = telling_slices(labels.data == 2, 1)[0]
 figure = Picture(4.1)
-for axes, (low, high) in zip(figure.subplots(1, 3, sharey=True), ((-1000, 1500), (-200, 250), (0, 160)), strict=True):
+for axes, (low, high) in zip(figure.subplots(1, 3, sharey=True), WINDOWS, strict=True):
     plane = scan.data[k, ::-1, ::-1]  # (H, W), as a radiologist sees it: the front on top, the right at the left
     size = (0, plane.shape[1] * scan.spacing[2], plane.shape[0] * scan.spacing[1], 0)  # mm
     shown = axes.imshow(plane, cmap=CT_COLORMAP, vmin=low, vmax=high, extent=size)
@@ -127,8 +131,24 @@ figure.finish(
 )
 
 # %% [markdown]
-# Contrast and noise grow together: a window adds no information. But the input of a network is a few digits between 0
-# and 1, and the window spends them where they matter. Ours maps −200 to 250 HU to [0, 1] and clips the rest.
+# That was the screen. A network has no grey levels: its input is 32-bit floats, and they resolve 2500 HU without any
+# window. What does a window do for a network, then?
+#
+# **Question.** It scales, and it clips. Which of the two can a network do without?
+
+# %% tags=["nbval-check-output"]
+print("window (HU)      contrast   / noise in the liver   / spread of the whole image")
+for low, high in WINDOWS:
+    image = np.clip((scan.data - low) / (high - low), 0, 1)  # (D, H, W)
+    difference = image[labels.data == 1].mean() - image[labels.data == 2].mean()
+    noise, spread = image[labels.data == 1].std(), image.std()
+    print(f"{low:5} to {high:4} {difference:13.3f} {difference / noise:16.2f} {difference / spread:27.2f}")
+
+# %% [markdown]
+# It can do without the scaling. Contrast and noise grow together (second column), so no information is gained, and the
+# network's first layer could multiply just as well. What helps is the **clipping**. Without it air and bone set the
+# spread of the image, and the difference between liver and lesion is a small fraction of that spread (third column).
+# Normalisation layers divide by it. The price: whatever is clipped is lost. Ours maps −200 to 250 HU to [0, 1].
 #
 # ### Exercise 2.1 · The window transform
 # Write it: a function of an array of HU. `def answer(hu): ...`.
@@ -236,8 +256,8 @@ print(f"lesion: {100 * lesion.mean():.2f} % of the scan, {100 * body.mean():.2f}
 # mask again: what would you do?
 
 # %% tags=["nbval-check-output"]
-from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.support.labels import parse_labels
 
 at_3_mm = Preprocessing(spacing=3.0, window=(-200, 250))
 prepared = prepare(scan, at_3_mm, labels, parse_labels("1,2"))  # class 1 the liver, class 2 the lesions

@@ -42,18 +42,8 @@ def bone_black(hu: np.ndarray) -> np.ndarray:
     return np.where((hu < -200) | (hu > 250), 0, (hu + 200) / 450)
 
 
-def no_numbers(lrnet: torch.nn.Module) -> None:
-    torch.nn.init.constant_(lrnet.head[-1].weight, torch.nan)
-
-
-def overdose(lrnet: torch.nn.Module) -> None:
-    torch.nn.init.constant_(lrnet.head[-1].bias, 100)
-
-
-def all_anew(lrnet: torch.nn.Module) -> None:
-    """Alive, but nothing is left of what it had learnt."""
-    torch.manual_seed(11)
-    lrnet.load_state_dict(type(lrnet)().state_dict())
+def with_bias(bias: float) -> Callable[[Any, Any], None]:
+    return lambda lrnet, probabilities: lrnet.head[-1].bias.data.fill_(bias)
 
 
 def minus_slope_of_dice(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -141,8 +131,8 @@ WRONG: dict[str, list[Any]] = {
     "check_6_3": [0.292, 0.522, 0.647],
     "check_3_1": [0.925, 0.0128, 0.333, 1],
     "check_3_2": [31, 33, 35, 8],
-    "check_3_3": [45 / 31, 1 / 3, 1.5],
-    "check_3_4": [lambda lrnet: lrnet.train(), overdose, all_anew, no_numbers],
+    "check_3_3": [3, 45 / 31, 14 / 45, 1.5],
+    "check_3_4": [with_bias(0), with_bias(100), with_bias(torch.nan), lambda lrnet, _: lrnet.wake_output()],
     "check_4_1": [0.88, 0.12, 0.94],
     "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
     "check_4_3": [minus_slope_of_dice, lambda p, g: -2 * g / (p.sum() + g.sum()), lambda p, g: p - g, lambda p: p],
@@ -153,7 +143,10 @@ WRONG: dict[str, list[Any]] = {
     "check_8_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
     "check_8_2": [268, 89.4, 79.4, 3],
     "check_8_3": [torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.sigmoid(torch.cat((z, -z), dim=1))],
-    "check_8_4": [maps_of(2, 1), maps_of(1, 2, kind="O-DM"), lambda labels: distance_map((labels > 0)[:, None])],
+    "check_8_4": [
+        *(maps_of(2, 1), maps_of(1, 2, kind="O-DM"), lambda labels: distance_map((labels > 0)[:, None])),
+        lambda labels: torch.stack([distance_map(labels == c) for c in (1, 2)], dim=1),  # of slices
+    ],
 }
 
 
@@ -196,6 +189,19 @@ def test_a_solution_is_right_a_wrong_answer_gets_a_hint_and_none_or_nonsense_is_
         assert check(wrong).text
     assert check(None).right is None
     assert "answer" in check(None).text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        maps_of(1, 2),
+        lambda labels: distance_map(torch.stack([labels == c for c in (1, 2)], dim=1)),
+        lambda labels: [[distance_map(case == c) for c in (1, 2)] for case in labels],
+        lambda labels: np.stack([[distance_map((case == c).numpy()) for c in (1, 2)] for case in labels]),
+    ],
+)
+def test_maps_of_classes_may_be_stacked_in_any_way(answer: Any) -> None:
+    assert exercises.check_8_4(answer).right is True
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from lrnet_edu.study import text as tables_text
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = runpy.run_path(str(ROOT / "notebooks" / "build.py"))
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -272,7 +272,7 @@ def test_what_changes_from_run_to_run_is_not_committed() -> None:
 def test_what_a_cell_prints_stays_in_one_piece() -> None:
     new_output = nbformat.v4.new_output
     printed = [new_output("stream", name="stdout", text=text) for text in ("a table's\n", "second row\n", "later\n")]
-    pieces = BUILD["joined"]([*printed[:2], new_output("display_data", {"text/plain": "Picture"}), printed[2]])
+    pieces = BUILD["join_streams"]([*printed[:2], new_output("display_data", {"text/plain": "Picture"}), printed[2]])
     assert [piece.get("text", "picture") for piece in pieces] == ["a table's\nsecond row\n", "picture", "later\n"]
     for name in NOTEBOOKS:
-        assert all(BUILD["joined"](list(cell.outputs)) == cell.outputs for cell in code_cells(name)), name
+        assert all(BUILD["join_streams"](list(cell.outputs)) == cell.outputs for cell in code_cells(name)), name
