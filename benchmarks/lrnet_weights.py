@@ -132,10 +132,14 @@ def write_table(records: list[dict[str, Any]]) -> None:
         "",
         "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
         f"{RECIPE['steps']} steps, learning rate up to {RECIPE['learning_rate']:g} (one cycle), batches of cubes in "
-        f"turn (number x edge in voxels: {recipe}; in 2-D more squares of the same edges), {RECIPE['soft']:.0%} of "
-        "them blurred and scaled as an M-Net's uncertain output is. "
-        f"Device: {first['device']}; versions: {', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
+        f"turn (number x edge in voxels: {recipe}; in 2-D more squares), {RECIPE['soft']:.0%} of them blurred and "
+        f"scaled as an M-Net's uncertain output is. Device: {first['device']}; versions: "
+        f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",
+    ]
+    if earlier := [record["name"] for record in records if isinstance(record["recipe"], list)]:
+        lines += [f"Still from the stages of an earlier recipe, which their JSON states: {', '.join(earlier)}.", ""]
+    lines += [
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
         "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum). NI-DM's "
         f"error if the mask is merely copied, as it is the mean of (D - 1) / M_C: {copied}.",
@@ -154,8 +158,8 @@ def write_table(records: list[dict[str, Any]]) -> None:
         "## By depth",
         "",
         "Balls (discs in 2-D) of a radius in voxels. Above, the largest mean error of any layer of depth, by share of "
-        "M for O-DM and I-DM; below, what the LR-Net says in the middle and, behind it, what is right. It sees 15 voxels "
-        "to either side: from radius 8 on a voxel on the border does not see the whole ball.",
+        "M for O-DM and I-DM; below, what the LR-Net says in the middle and, behind it, what is right. It sees 15 "
+        "voxels to either side: from radius 8 on a voxel on the border does not see the whole ball.",
         "",
         "| LR-Net | " + " | ".join(f"r = {radius}" for radius in RADII) + " |",
         "|---|" + "---|" * len(RADII),
