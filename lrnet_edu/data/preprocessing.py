@@ -3,14 +3,13 @@
 The paper lists "spacing interpolation, window transform, effective range extraction, and sub-image
 generation" without figures. Here, in this order:
 
-1. the volume is reordered to RAS+ (x to the right, y to the front, z to the head), so that neither axis order
-   nor flips of the file matter;
+1. the volume is reordered to RAS+ (x to the right, y to the front, z to the head), however its file stores it;
 2. effective range: it is cropped to a box around the body, found from the image alone, for at test time there
    is no mask (the paper names this step third; first, it is cheaper);
 3. it is interpolated to an isotropic grid whose spacing comes from the training set;
 4. CT: the HU window is mapped to [0, 1]. MR, where intensities have no scale: mean 0 and deviation 1.
 
-Sub-images are cut later, at random places. Arrays are (D, H, W) = (z, y, x), spacing in mm.
+Sub-images are cut later (``patches``). Arrays are (D, H, W) = (z, y, x), spacing in mm.
 """
 
 from __future__ import annotations
@@ -39,15 +38,10 @@ _TIE = 1e-3  # probabilities closer than this count as equal
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is chosen once, from the training set, and stored with the run.
+    """What is chosen once, from the training set, and stored with the run."""
 
-    Attributes:
-        spacing: voxel size of the isotropic grid in mm.
-        window: the HU range that is mapped to [0, 1]; None standardises instead (MR).
-    """
-
-    spacing: float
-    window: tuple[float, float] | None
+    spacing: float  # voxel size of the isotropic grid in mm
+    window: tuple[float, float] | None  # the HU range that is mapped to [0, 1]; None standardises instead (MR)
 
     def __post_init__(self) -> None:
         if not 0 < self.spacing < 1e4:
@@ -58,19 +52,12 @@ class Preprocessing:
 
 @dataclass
 class Prepared:
-    """A case on the grid of the network.
+    """A case on the grid of the network."""
 
-    Attributes:
-        image: float32 (D, H, W), in [0, 1] (CT) or with mean 0 and deviation 1 (MR).
-        classes: uint8 (D, H, W), 0..K, or None without a mask.
-        affine: (4, 4), from indices (x, y, z) of this grid to RAS+ mm.
-        beyond: voxels of the given mask's objects that lie beyond the body's box, and are left out.
-    """
-
-    image: np.ndarray
-    classes: np.ndarray | None
-    affine: np.ndarray
-    beyond: int = 0
+    image: np.ndarray  # float32 (D, H, W), in [0, 1] (CT) or with mean 0 and deviation 1 (MR)
+    classes: np.ndarray | None  # uint8 (D, H, W), 0..K; None without a mask
+    affine: np.ndarray  # (4, 4), from indices (x, y, z) of this grid to RAS+ mm
+    beyond: int = 0  # voxels of the mask's objects that lie beyond the body's box, and are left out
 
 
 def choose_preprocessing(
@@ -107,9 +94,9 @@ def prepare(
     """Bring a scan, and its mask if there is one, onto the grid of the network.
 
     The image is interpolated linearly, after the Gaussian smoothing that sampling on a coarser grid asks for
-    (TorchIO's ``antialias``). The mask is interpolated linearly as well, class by class, and each voxel takes
-    the class with the largest share, an object before the background where both have a half: surfaces move
-    less than with the nearest neighbour. A lesion that the new grid is too coarse for keeps one voxel.
+    (TorchIO's ``antialias``). So is the mask, class by class, and each voxel takes the class with the largest share
+    (an object before the background): surfaces move less than with the nearest neighbour. A lesion that the new grid
+    is too coarse for keeps one voxel.
 
     Args:
         image: as read from a file.
@@ -265,18 +252,14 @@ def back_to_original(
 
 
 class _Interpolation:
-    """Linear interpolation at real-valued indices of an axis of n voxels.
-
-    Half a voxel beyond the first and last centre the border value goes on; further out everything is 0.
-    """
+    """Linear interpolation at real-valued indices of an axis of n voxels; half a voxel further out everything is 0."""
 
     def __init__(self, positions: np.ndarray, n: int) -> None:
-        within = (positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3)
         clamped = positions.clip(0, n - 1)
         self.lower = np.floor(clamped).astype(int).clip(0, max(0, n - 2))
         self.upper = np.minimum(self.lower + 1, n - 1)
         share = (clamped - self.lower).astype(np.float32)  # of the upper neighbour
-        self.inside = within.astype(np.float32)
+        self.inside = ((positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3)).astype(np.float32)
         self.weights = (1 - share) * self.inside, share * self.inside
 
     def at(self, values: np.ndarray, axis: int, part: slice = slice(None)) -> np.ndarray:

@@ -116,10 +116,8 @@ class Study:
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
-            listed = ", ".join(
-                f"{'no case holds it' if np.isnan(score) else f'{score:.3f}'} (label {format_labels((group,))})"
-                for score, group in zip(scores, self.labels, strict=True)
-            )
+            shown = ["no case holds it" if np.isnan(score) else f"{score:.3f}" for score in scores]
+            listed = ", ".join(f"{a} (label {format_labels((b,))})" for a, b in zip(shown, self.labels, strict=True))
             lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {listed}")
         return "\n".join(lines)
 

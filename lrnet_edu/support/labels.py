@@ -20,10 +20,7 @@ _GRAMMAR = re.compile(r"[1-9][0-9]{0,2}([+,][1-9][0-9]{0,2})*")
 
 
 def parse_labels(text: str) -> Labels:
-    """Read the ``--label`` option: "2", "1+2" (a union, one object), "1,2" (two objects), also mixed: "1+2,3".
-
-    Returns:
-        One tuple of label numbers per object: ((2,),), ((1, 2),), ((1,), (2,)), ((1, 2), (3,)).
+    """Read the ``--label`` option: "2" is ((2,),), "1+2" is ((1, 2),), "1,2" is ((1,), (2,)).
 
     Raises:
         InputError: for any other text, for numbers outside 1..255 and for a number given twice.
@@ -44,7 +41,7 @@ def parse_labels(text: str) -> Labels:
 
 
 def format_labels(labels: Labels) -> str:
-    """Write labels as :func:`parse_labels` reads them: ``((1, 2), (3,))`` becomes ``"1+2,3"``."""
+    """Write labels as :func:`parse_labels` reads them."""
     return ",".join("+".join(str(number) for number in group) for group in labels)
 
 

@@ -45,7 +45,8 @@ def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
     Returns:
         A slice for each axis. Without any voxel != 0 the box is the first voxel.
     """
-    numbers = [_nonnegative(volume) for volume in volumes]
+    masks = [volume if volume.dtype == bool or volume.dtype.kind == "u" else volume != 0 for volume in volumes]
+    numbers = [mask.view(np.uint8) if mask.dtype == bool else mask for mask in masks]
     others = tuple(range(1, volumes[0].ndim))
     first = np.flatnonzero(np.any([volume.max(axis=others, initial=0) for volume in numbers], axis=0))
     if len(first) == 0:
@@ -67,10 +68,3 @@ def cut(volume: np.ndarray, corner: np.ndarray, size: Sequence[int] | np.ndarray
     box = np.array(volume[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
     missing = np.stack((start - corner, corner + size - stop), axis=1)
     return np.pad(box, missing, mode=mode) if missing.any() else box
-
-
-def _nonnegative(volume: np.ndarray) -> np.ndarray:
-    """Numbers that are above 0 where the volume is not 0; no copy of a mask."""
-    if volume.dtype == bool:
-        return volume.view(np.uint8)
-    return volume if volume.dtype.kind == "u" else (volume != 0).view(np.uint8)

@@ -58,18 +58,11 @@ def itk_place(path: Path) -> np.ndarray:
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
-def test_reads_nifti_2_and_foreign_byte_order_and_drops_a_fourth_axis_of_length_one(tmp_path: Path) -> None:
-    header = nib.Nifti1Header(endianness=">")
-    header.set_data_dtype(np.int16)
-    nib.save(nib.Nifti2Image(noise(), AFFINE), tmp_path / "two.nii.gz")
-    nib.save(nib.Nifti1Image(noise(), AFFINE, header), tmp_path / "big.nii")
-    store(tmp_path / "four.nii", noise()[..., None])
-    (tmp_path / "packed.nii").write_bytes((tmp_path / "two.nii.gz").read_bytes())  # a name that is not true
-    for path in sorted(tmp_path.iterdir()):
-        volume = nifti.read_image(path)
-        assert volume.data.dtype == np.float32
-        np.testing.assert_array_equal(volume.data, noise().T)
-        np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-6)
+def test_a_fourth_axis_of_length_one_and_a_name_that_is_not_true(tmp_path: Path) -> None:
+    store(tmp_path / "four.nii.gz", noise()[..., None])
+    (tmp_path / "packed.nii").write_bytes((tmp_path / "four.nii.gz").read_bytes())
+    for path in tmp_path.iterdir():
+        np.testing.assert_array_equal(nifti.read_image(path).data, noise().T)
         np.testing.assert_allclose(nifti.read_grid(path).spacing, (2.5, 0.9, 0.8), atol=1e-6)
 
 
@@ -80,8 +73,7 @@ def test_labels_that_a_scale_factor_brings_back_as_fractions_are_rounded(
 ) -> None:
     """nibabel chooses a factor when it stores floats as whole numbers; a file of floats may be rounded otherwise."""
     data = np.zeros(SHAPE_XYZ)
-    for i, label in enumerate(labels):
-        data[i] = label
+    data[: len(labels)] = np.reshape(labels, (-1, 1, 1))
     image = nib.Nifti1Image(data * (1 - 1e-9 if stored == "float64" else 1), AFFINE)
     image.set_data_dtype(stored)
     nib.save(image, tmp_path / "a.nii.gz")
@@ -106,7 +98,6 @@ def test_lengths_are_converted_to_mm(tmp_path: Path, unit: str, factor: float, c
     forms = {"sform": (None, 0), "qform": (None, 0), code: (affine, 1)}
     volume = nifti.read_mask(placed(tmp_path / "a.nii", **forms, unit=unit))
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-4)
-    np.testing.assert_allclose(volume.moved(volume.data, (1, 2, 3)).affine[:3, 3], AFFINE[:3] @ [3, 2, 1, 1], atol=1e-4)
 
 
 def test_a_reader_of_another_format_is_an_entry_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +111,6 @@ def test_a_reader_of_another_format_is_an_entry_in_a_table(tmp_path: Path, monke
 
 FORMS = {
     "MNI beside the scanner's": ((turned(0.2), 4), (AFFINE, 1)),
-    "aligned": ((turned(0.2), 2), (AFFINE, 1)),
     "both the scanner's, differing": ((turned(0.2), 1), (AFFINE, 1)),
     "qform only": ((None, 0), (AFFINE, 1)),
     "sform only": ((turned(0.2), 1), (None, 0)),
@@ -160,7 +150,7 @@ def test_a_part_of_a_file_lies_where_it_lay(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(nifti.read_grid(tmp_path / "part.nii").affine, part.affine, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["MNI beside the scanner's", "aligned", "qform only", "sform only"])
+@pytest.mark.parametrize("name", ["MNI beside the scanner's", "qform only", "sform only"])
 def test_a_mask_that_itk_wrote_for_an_image_lies_on_it(tmp_path: Path, name: str) -> None:
     sform, qform = FORMS[name]
     image = placed(tmp_path / "in.nii", sform=sform, qform=qform)
@@ -184,7 +174,7 @@ def test_what_differs_by_more_than_rounding_is_told_with_advice_that_helps(tmp_p
     for other, words in [
         (nifti.Volume(data, turned(0.01)), ["elsewhere", "resample", "copy the image's affine"]),
         (nifti.Volume(data, AFFINE @ np.diag([1.001, 1, 1, 1])), ["elsewhere"]),
-        (nifti.Volume(data, AFFINE + np.eye(4)[:, [3] * 4] * 0 + 0.5 * np.eye(4, k=3)), ["elsewhere", "resample"]),
+        (nifti.Volume(data, AFFINE + 0.5 * np.eye(4, k=3)), ["elsewhere", "resample"]),
         (nifti.Volume(data, np.diag([-1, 1, 1, 1]) @ AFFINE), ["elsewhere"]),
         (nifti.Volume(data[1:], AFFINE), ["(6, 6, 5)", "(7, 6, 5)", "resample", "pair"]),
         (nifti.Volume(data, far), ["copy the image's affine"]),
@@ -211,11 +201,8 @@ def test_writes_what_others_read(tmp_path: Path, dtype: str, name: str) -> None:
     for form, code in (theirs.get_sform(coded=True), theirs.get_qform(coded=True)):
         np.testing.assert_allclose(form, oblique, atol=1e-5)
         assert code == 1
-    itk = SimpleITK.ReadImage(str(path))
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(itk), data)
-    np.testing.assert_allclose(
-        itk.TransformIndexToPhysicalPoint((4, 5, 6)), LPS @ (oblique @ [4, 5, 6, 1])[:3], atol=1e-4
-    )
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))), data)
+    np.testing.assert_allclose(itk_place(path)[1], LPS @ (oblique @ [4, 0, 0, 1])[:3], atol=1e-4)
     np.testing.assert_array_equal(nifti.read_image(path).data, data)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -260,10 +247,7 @@ def with_header(**fields: object) -> bytes:
     return header.binaryblock + GOOD[348:]
 
 
-def flipped(content: bytes, position: int) -> bytes:
-    return content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
-
-
+PACKED = gzip.compress(GOOD)
 HUGE = with_header(dim=[3, 30_000, 30_000, 30_000, 1, 1, 1, 1])
 NAN = np.where(noise() == noise()[0, 0, 0], np.nan, noise())
 Q = {"sform_code": 0, "qform_code": 1}
@@ -275,8 +259,8 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "text": (b"hello", ["no NIfTI", "dcm2niix"]),
     "empty": (b"", ["empty", "again"]),
     "truncated": (GOOD[:-1], ["truncated", "again"]),
-    "truncated gzip": (gzip.compress(GOOD)[:-20], ["truncated", "again"]),
-    "wrong checksum": (flipped(gzip.compress(GOOD), -8), ["truncated or corrupt", "again"]),
+    "truncated gzip": (PACKED[:-20], ["truncated", "again"]),
+    "wrong checksum": (PACKED[:-8] + bytes([PACKED[-8] ^ 0xFF]) + PACKED[-7:], ["truncated or corrupt", "again"]),
     "promises 54 TB, gzip": (gzip.compress(HUGE), ["truncated"]),
     "2-D": (bytes_of(noise(shape=(5, 6))), ["2-D", "(5, 6)", "3-D volume"]),
     "4-D": (bytes_of(noise(shape=(5, 6, 7, 2))), ["4-D", "3-D volume"]),
@@ -330,6 +314,5 @@ def test_headers_are_mended_in_silence(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_missing_file_and_dicom_folder(tmp_path: Path) -> None:
-    assert_one_sentence(nifti.read_image, tmp_path / "none.nii.gz", ["does not exist"])
     assert_one_sentence(nifti.read_grid, tmp_path / "none.nii.gz", ["does not exist"])
     assert_one_sentence(nifti.read_image, tmp_path, ["is a folder", "dcm2niix"])

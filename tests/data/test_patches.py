@@ -20,15 +20,9 @@ from lrnet_edu.kinds import KINDS
 
 SIZE = (8, 10, 12)
 SETTINGS: dict[str, Any] = {
-    "kinds": ["NI-DM", "SNI-DM"],
-    "classes": 2,
-    "patch_size": SIZE,
-    "batch_size": 2,
-    "object_share": 0.5,
-    "augment": True,
-    "seed": [0, 0],
-    "length": 6,
-}
+    "kinds": ["NI-DM", "SNI-DM"], "classes": 2, "patch_size": SIZE, "batch_size": 2, "object_share": 0.5,
+    "augment": True, "seed": [0, 0], "length": 6,
+}  # fmt: skip
 
 
 def make_case(folder: Path, classes: np.ndarray, image: np.ndarray | None = None) -> CachedCase:
@@ -46,9 +40,8 @@ def blobs(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     classes = np.zeros(shape, np.uint8)
     for c in (1, 1, 2):
-        corner = [rng.integers(0, n - 6) for n in shape]
-        edges = rng.integers(2, 7, 3)
-        classes[tuple(slice(a, a + e) for a, e in zip(corner, edges, strict=True))] = c
+        z, y, x = rng.integers(0, np.array(shape) - 6)
+        classes[z : z + 3, y : y + 5, x : x + 6] = c
     classes[0, 0, 1] = 1
     return classes
 
@@ -63,10 +56,7 @@ def cases(tmp_path: Path) -> list[CachedCase]:
 
 def assert_equal_batches(a: Batch, b: Batch) -> None:
     assert a.cases == b.cases
-    assert torch.equal(a.image, b.image)
-    assert torch.equal(a.classes, b.classes)
-    assert a.maps.keys() == b.maps.keys()
-    assert all(torch.equal(a.maps[kind], b.maps[kind]) for kind in a.maps)
+    torch.testing.assert_close(a[:3], b[:3], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -127,10 +117,9 @@ def test_image_and_classes_are_turned_together(cases: list[CachedCase]) -> None:
         batch = batches[i]
         for image, classes in zip(batch.image[:, 0], batch.classes, strict=True):
             offset = image[classes == 0].mean()
-            gain = (image[classes > 0] - offset) / classes[classes > 0]
-            assert float(gain.std(unbiased=False)) < 1e-5
-            assert 0.5 < float(gain.mean()) < 2
-            assert float(image[classes == 0].std(unbiased=False)) < 1e-6
+            gain = ((image[classes > 0] - offset) / classes[classes > 0]).mean()
+            assert 0.5 < float(gain) < 2
+            torch.testing.assert_close(image, gain * classes + offset, rtol=0, atol=1e-5)
     plain = PatchBatches(cases[:1], **{**SETTINGS, "object_share": 1.0, "augment": False})
     turned = [not torch.equal(plain[i].classes[0], batches[i].classes[0]) for i in range(len(plain))]
     assert sum(turned) > 0
@@ -143,9 +132,7 @@ def test_object_centred_patches_hold_an_object_of_either_class(tmp_path: Path) -
     case = make_case(tmp_path / "rare", classes)
     counts = {}
     for share in (0.0, 0.5, 1.0):
-        batches = PatchBatches(
-            [case], **{**SETTINGS, "kinds": [], "object_share": share, "length": 60, "batch_size": 2}
-        )
+        batches = PatchBatches([case], **{**SETTINGS, "kinds": [], "object_share": share, "length": 60})
         patches = torch.cat([batches[i].classes for i in range(60)])
         counts[share] = [int((patches == c).flatten(1).any(1).sum()) for c in (1, 2)]
     assert sum(counts[0.0]) < 10

@@ -49,10 +49,9 @@ def test_every_case_belongs_to_exactly_one_part(number: int) -> None:
         assert split["test"] != names[-len(split["test"]) :]  # drawn, not cut off
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
-def test_two_cases_are_too_few(number: int) -> None:
-    with pytest.raises(InputError, match=rf"three cases.* (is|are) {number};"):
-        split_cases(["a", "b"][:number])
+def test_two_cases_are_too_few() -> None:
+    with pytest.raises(InputError, match=r"three cases.* are 2;"):
+        split_cases(["a", "b"])
 
 
 def test_a_split_of_one_s_own(tmp_path: Path) -> None:
@@ -68,13 +67,11 @@ def test_a_split_of_one_s_own(tmp_path: Path) -> None:
     [
         (None, "does not exist"),
         ("{broken", "is not a split"),
-        ('["a", "b"]', "is not a split"),
         ('{"train": ["a"], "validation": ["b"]}', "is not a split"),
         ('{"train": ["a"], "validation": ["b"], "test": 3}', "is not a split"),
         ('{"train": "ab", "validation": ["b"], "test": []}', "is not a split"),
         ('{"train": ["a"], "validation": ["z", "y"], "test": []}', r"does not hold \(y, z\)"),
         ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "in more than one part"),
-        ('{"train": ["a"], "validation": [], "test": ["b"]}', "leaves train or validation empty"),
         ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
     ],
 )
@@ -88,14 +85,11 @@ def test_a_split_that_cannot_be_used(tmp_path: Path, content: str | None, match:
 
 def split_file(folder: Path, train: int, validation: int, number: int = 5) -> Path:
     """A split of volume-0, volume-1, ... in this order."""
-    names = [f"volume-{i}" for i in range(number)]
-    parts = {
-        "train": names[:train],
-        "validation": names[train : train + validation],
-        "test": names[train + validation :],
-    }
+    names, end = [f"volume-{i}" for i in range(number)], train + validation
     path = folder / "split.json"
-    path.write_text(json.dumps(parts), encoding="utf-8")
+    path.write_text(
+        json.dumps({"train": names[:train], "validation": names[train:end], "test": names[end:]}), encoding="utf-8"
+    )
     return path
 
 
@@ -105,13 +99,11 @@ def split_file(folder: Path, train: int, validation: int, number: int = 5) -> Pa
 def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(lits(tmp_path, range(5)), SETTINGS)
     said = study.describe()
-    counts = [len(study.split[part]) for part in PARTS]
-    assert f"{counts[0]} train, {counts[1]} validation, {counts[2]} test" in said
+    assert "3 train, 1 validation, 1 test" in said
     assert "window -200 to 250 HU" in said
-    for part in ("validation", "test"):
-        found = re.search(rf"{part} DC: ([0-9.]+) \(label 1\)", said)
-        assert found is not None
-        assert float(found[1]) > 0.9  # the ball is at the same place in every case
+    scores = re.findall(r"(?:validation|test) DC: ([0-9.]+) \(label 1\)", said)
+    assert len(scores) == 2
+    assert min(map(float, scores)) > 0.9  # the ball is at the same place in every case
     assert "mask" not in said
     assert {name: case.name for name, case in study.cases.items()} == {f"volume-{i}": f"volume-{i}" for i in range(5)}
     _, height, width = np.max([case.image.shape for case in study.cached["train"]], axis=0)
@@ -163,7 +155,7 @@ def test_a_label_that_no_training_case_holds(tmp_path: Path) -> None:
 
 def test_what_takes_no_part_or_is_odd_is_told(tmp_path: Path) -> None:
     data = lits(tmp_path, range(6))
-    store(data / "volume-0.nii.gz", (scan().astype(np.int32) + 1100).clip(0).astype(np.uint16))
+    store(data / "volume-0.nii.gz", (scan() + 1100).clip(0))
     store(data / "volume-a.nii.gz", scan())
     for number in (4, 5):
         (data / f"segmentation-{number}.nii.gz").unlink()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from generated import shapes, symmetries
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.spatial.transform import Rotation
 
 from lrnet_edu.data import nifti
 from lrnet_edu.support.labels import decode, encode, format_labels, parse_labels
@@ -23,9 +22,8 @@ STORED = ["u1", "i1", "<i2", ">i2", "<u2", "<i4", ">i4", "<f4", ">f4", "<f8"]
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
 
 
 @st.composite
@@ -33,19 +31,16 @@ def affines(draw: st.DrawFn) -> np.ndarray:
     """Any order and direction of the axes, turned a little, any spacing of a scan, any place."""
     steps = draw(st.tuples(*[st.floats(0.05, 9)] * 3))
     signs = draw(st.tuples(*[st.sampled_from([-1, 1])] * 3))
-    a, b = draw(st.tuples(*[st.floats(-0.7, 0.7)] * 2))
-    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    turn = Rotation.from_euler("zx", draw(st.tuples(*[st.floats(-0.7, 0.7)] * 2))).as_matrix()
     affine = np.eye(4)
-    affine[:3, :3] = (about_z @ about_x)[draw(st.permutations(range(3)))] * np.array(steps) * signs
+    affine[:3, :3] = turn[draw(st.permutations(range(3)))] * np.array(steps) * signs
     affine[:3, 3] = draw(st.tuples(*[st.floats(-500, 500)] * 3))
     return affine
 
 
-@st.composite
-def volumes(draw: st.DrawFn, dtype: str) -> np.ndarray:
+def volumes(dtype: str) -> st.SearchStrategy[np.ndarray]:
     """(x, y, z) numbers of a type, whole and not below 0 in case they are a mask."""
-    return draw(arrays.arrays(dtype, draw(shapes()), elements=st.integers(0, 100)))
+    return arrays.arrays(dtype, shapes(), elements=st.integers(0, 100))
 
 
 def store(folder: Path, data: np.ndarray, affine: np.ndarray, *, version: int = 1, name: str = "a.nii") -> Path:
@@ -57,12 +52,7 @@ def store(folder: Path, data: np.ndarray, affine: np.ndarray, *, version: int = 
     return folder / name
 
 
-@given(
-    data=st.sampled_from(STORED).flatmap(volumes),
-    affine=affines(),
-    version=st.integers(1, 2),
-    name=st.sampled_from(["a.nii", "a.nii.gz"]),
-)
+@given(st.sampled_from(STORED).flatmap(volumes), affines(), st.integers(1, 2), st.sampled_from(["a.nii", "a.nii.gz"]))
 def test_image_and_mask_are_what_nibabel_reads(
     folder: Path, data: np.ndarray, affine: np.ndarray, version: int, name: str
 ) -> None:
@@ -74,7 +64,6 @@ def test_image_and_mask_are_what_nibabel_reads(
         np.testing.assert_array_equal(volume.data, np.asanyarray(theirs.dataobj).T)
         np.testing.assert_array_equal(volume.affine, theirs.affine)
         np.testing.assert_allclose(volume.spacing, theirs.header.get_zooms()[::-1], rtol=1e-4)
-    assert nifti.same_grid(image, mask)
     grid = nifti.read_grid(path)
     assert grid.data.shape == image.data.shape
     np.testing.assert_array_equal(grid.affine, image.affine)
@@ -108,9 +97,6 @@ def test_the_stored_scale_is_applied(
     (folder / "c.nii").write_bytes(content)
     expected = np.float64(np.float32(slope)) * data.T + np.float64(np.float32(offset))
     np.testing.assert_allclose(nifti.read_image(folder / "c.nii").data, expected, rtol=1e-5, atol=1e-4)
-
-
-# ---- labels
 
 
 @st.composite
