@@ -2,101 +2,94 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from interruptions import COMMANDS, Commands, Outcome, content, fresh, left_behind
 from scans import checkpoint, lits
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and fork")
+from lrnet_edu.support.checkpoints import load_checkpoint
 
-KILLS = {
-    "preprocessing": 8,
-    "preprocessing by two processes": 3,
-    "pretraining": 9,
-    "training": 12,
-    "reproduce": 8,
-    "reproduce by two processes": 2,
-    "predict": 8,
-}  # 50 in all
-SAMPLE = {name: 1 for name in KILLS if "two" not in name}
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    work = tmp_path_factory.mktemp("interruption")
-    run = work / "run"
-    checkpoint(run / "best.safetensors")
-    found = Commands(work, lits(work / "scans", range(5)), run)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(commands: Commands) -> Callable[[str], tuple[Outcome, dict[str, Any]]]:
-    """How a command ends when it is left alone, and what it leaves; each is run once."""
-    known: dict[str, tuple[Outcome, dict[str, Any]]] = {}
-
-    def find(name: str) -> tuple[Outcome, dict[str, Any]]:
-        if name not in known:
-            out = fresh(commands.work / "out")
-            outcome = commands.do(name, out)
-            assert outcome.code == 0, outcome.text
-            known[name] = outcome, content(out)
-            assert known[name][1]
-            assert not left_behind(out)
-        return known[name]
-
-    return find
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills itself by a signal of Linux"),
+]
+# Counts what changes a file below two places, and dies of its own hand at a certain change.
+RUN = """
+import os, sys
+deadly, *places = sys.argv[1].split(":")
+count = 0
+def hook(event, arguments):
+    global count
+    changes = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
+    if event in changes and str(arguments[0]).startswith(tuple(places)):
+        if event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            count += 1
+            if count == int(deadly):
+                os.kill(os.getpid(), 9)
+sys.addaudithook(hook)
+sys.argv = ["lrnet-edu", *sys.argv[2:]]
+from lrnet_edu.cli import main
+try:
+    main()
+finally:
+    print("changes", count)
+"""
+KILLS = {"train": 5, "pretrain": 2, "predict": 3}
 
 
-def interrupt(
-    commands: Commands, name: str, whole: tuple[Outcome, dict[str, Any]], rng: random.Random
-) -> tuple[str, str]:
-    """Kill a command once at random, repeat it, compare; returns the moment and what lay there then."""
-    alone, expected = whole
-    while True:  # the command may be faster this time and end before its moment comes
-        out = fresh(commands.work / "out")
-        if rng.random() < 0.5:
-            moment = rng.uniform(0, alone.seconds)
-            killed, words = commands.do(name, out, seconds=moment), f"{moment:.2f} of {alone.seconds:.2f} s"
+def words(command: str, work: Path, out: Path) -> list[object]:
+    scans = work / "scans"
+    return {
+        "train": ["train", "--data", scans, "--label", 1, "--method", "unfrozen-lrnet", "--out", out, "--resume"],
+        "pretrain": ["pretrain", "--synthetic", "--out", out, "--steps", 4, "--resume"],
+        "predict": ["predict", work / "best.safetensors", scans, out, "--probabilities"],
+    }[command]
+
+
+def run(command: str, work: Path, out: Path, cache: Path, deadly: int = 0) -> tuple[int, int]:
+    """Exit code, and how many changes there were."""
+    environment = {**os.environ, "LRNET_EDU_FAST": "1", "LRNET_EDU_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", RUN, f"{deadly}:{out}:{cache}", *map(str, words(command, work, out))]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode, int(done.stdout.split()[-1]) if done.returncode == 0 else 0
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """What a run leaves, without the seconds that it took."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            tensors, facts = load_checkpoint(path)
+            facts = json.loads(json.dumps(facts), object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"})
+            found[path.name] = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, facts
+        elif path.name == "log.csv":
+            found[path.name] = [row.split(",")[0:1] + row.split(",")[2:] for row in path.read_text().splitlines()]
         else:
-            change = rng.randint(1, alone.changes)
-            killed, words = commands.do(name, out, changes=change), f"change {change} of {alone.changes}"
-        if killed.code == -9:
-            break
-    left = ", ".join(sorted(left_behind(out))) if out.exists() else ""
-    again = commands.do(name, out)
-    assert again.code == 0, (words, left, again.text)
-    found = content(out)
-    assert found.keys() == expected.keys(), (words, left)
-    assert [path for path in expected if found[path] != expected[path]] == [], (words, left)
-    assert not left_behind(out), (words, left)
-    assert not left_behind(commands.work / "cache"), (words, left)
-    return words, left
+            found[path.name] = path.read_bytes()
+    return found
 
 
-@pytest.mark.parametrize("name", SAMPLE)
-def test_one_kill(commands: Commands, uninterrupted: Callable[[str], Any], name: str) -> None:
-    interrupt(commands, name, uninterrupted(name), random.Random(f"sample of {name}"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", KILLS)
-def test_many_kills(
-    commands: Commands, uninterrupted: Callable[[str], Any], name: str, record_property: Callable[[str, object], None]
-) -> None:
-    rng, leftovers = random.Random(name), 0
-    for _ in range(KILLS[name]):
-        leftovers += bool(interrupt(commands, name, uninterrupted(name), rng)[1])
-    record_property(
-        f"{name}, killed {KILLS[name]} times", f"always the same result in the end ({leftovers} left unfinished files)"
-    )
-
-
-def test_the_kills_are_fifty() -> None:
-    assert sum(KILLS.values()) == 50
-    assert KILLS.keys() == COMMANDS.keys()
+@pytest.mark.parametrize("command", KILLS)
+def test_killed_work_ends_alike(command: str, tmp_path: Path) -> None:
+    rng, out, cache = random.Random(command), tmp_path / "out", tmp_path / "cache"
+    lits(tmp_path / "scans", range(4))
+    checkpoint(tmp_path / "best.safetensors")
+    _, changes = run(command, tmp_path, out, cache)
+    whole = content(out)
+    for _ in range(KILLS[command]):
+        shutil.rmtree(out)
+        shutil.rmtree(cache, ignore_errors=True)
+        deadly = rng.randint(1, changes)
+        code, _ = run(command, tmp_path, out, cache, deadly)
+        assert code == -9, deadly
+        assert run(command, tmp_path, out, cache)[0] == 0
+        assert content(out) == whole, deadly
+        assert not list(cache.rglob("*.part")), deadly
