@@ -31,6 +31,7 @@ from lrnet_edu.metrics import dice_of_counts
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.progress import progress
 from lrnet_edu.support.run_folder import open_run
 from lrnet_edu.support.voxels import connected_components
 from lrnet_edu.trained import load_lrnet, lrnet_facts
@@ -167,7 +168,7 @@ class LRNetQuality:
 def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
     """Evaluate an LR-Net on whole masks (D, H, W), or (H, W) in 2-D, not cropped around the lesions."""
     kind, intersection, size, lesions = kind_of_map(lrnet.kind), 0, 0, []
-    for mask in masks:
+    for mask in progress(masks, "Evaluating", unit="mask"):
         mask = np.asarray(mask) != 0
         truth, output = distance_map(mask, lrnet.kind), output_for(lrnet, mask)
         hard = output > kind.threshold
