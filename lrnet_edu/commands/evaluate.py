@@ -19,22 +19,16 @@ from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, sc
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import check_writable, folder_lock, read_json, shortened, write_atomically
-from lrnet_edu.support.labels import Labels, encode, format_labels, parse_labels
+from lrnet_edu.support.labels import encode, format_labels, parse_labels
 from lrnet_edu.support.progress import progress
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+$")  # what `predict --probabilities` writes, without the ending
 
-Pairs = list[tuple[Path, Path]]  # of a prediction and its reference
-
 
 def evaluate_folders(
-    predictions: str | Path,
-    references: str | Path,
-    *,
-    label: str,
-    json_file: str | Path | None = None,
+    predictions: str | Path, references: str | Path, *, label: str, json_file: str | Path | None = None,
     challenge: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Score every segmentation of a folder by the seven criteria.
 
     Args:
@@ -56,19 +50,20 @@ def evaluate_folders(
         InputError: if references are missing or on other grids, a file cannot be used, or an object occurs
             in no reference.
     """
-    objects = parse_labels(label)
+    scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in parse_labels(label)}
     known = _find_references(Path(references))
     pairs = _find_pairs(Path(predictions), known, Path(references))
     if json_file is not None:
         _check_json(Path(json_file))
     check_each(_check_same_grid, pairs)
-    scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in objects}
     volumes = _scored(progress(pairs, "Scoring"), scores)
     board = challenge_scores(volumes) if challenge else None
     for _ in volumes:  # what the board did not ask for
         pass
-    unseen = tuple(g for g, cases in scores.items() if not any(case.reference_voxels for case in cases))
-    _check_occur(unseen, known.values(), Path(references))
+    if unseen := [group for group, cases in scores.items() if not any(case.reference_voxels for case in cases)]:
+        seen = {number for path in known.values() for number in np.unique(nifti.read_mask(path).data).tolist()}
+        if absent := tuple(group for group in unseen if seen.isdisjoint(group)):  # also of cases nobody predicted
+            raise absent_label(absent, seen, f"any segmentation of {references}")
 
     names = [stem(prediction) for prediction, _ in pairs]
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
@@ -87,9 +82,8 @@ def without_prediction(predictions: str | Path, references: str | Path) -> str |
     known = _find_references(Path(references))
     scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
     missing = [path.name for path in known.values() if path not in scored]
-    if not missing:
-        return None
-    return f"Scored {len(scored)} of {len(known)} references; without a prediction: {shortened(missing)}."
+    told = f"Scored {len(scored)} of {len(known)} references; without a prediction: {shortened(missing)}."
+    return told if missing else None
 
 
 def _find_references(folder: Path) -> dict[str, Path]:
@@ -107,7 +101,7 @@ def _name(path: Path) -> str:
     return unicodedata.normalize("NFC", stem(path))
 
 
-def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> Pairs:
+def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> list[tuple[Path, Path]]:
     """Every prediction with its reference, in natural order."""
     if not predictions.is_dir():
         raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
@@ -125,15 +119,11 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
 
 def _check_same_grid(pair: tuple[Path, Path]) -> None:
     if not nifti.same_grid(*map(nifti.read_grid, pair)):
-        raise InputError(
-            f"{pair[0]} and {pair[1]} lie on different grids (shape or affine): resample the prediction onto the "
-            "reference."
-        )
+        told = f"{pair[0]} and {pair[1]} lie on different grids (shape or affine)"
+        raise InputError(f"{told}: resample the prediction onto the reference.")
 
 
-def _scored(
-    pairs: Iterable[tuple[Path, Path]], scores: dict[tuple[int, ...], list[CaseScores]]
-) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[float, float, float]]]:
+def _scored(pairs: Iterable[tuple[Path, Path]], scores: dict[tuple[int, ...], list[CaseScores]]) -> Iterator[Any]:
     """Read one case after the other, add each object's scores to its list, and hand the volumes on."""
     for pair in pairs:
         predicted, wanted = map(nifti.read_mask, pair)
@@ -141,18 +131,6 @@ def _scored(
             p, r = (encode(volume.data, (group,)) for volume in (predicted, wanted))
             cases.append(case_scores(p, r, wanted.spacing))
         yield predicted.data, wanted.data, wanted.spacing
-
-
-def _check_occur(objects: Labels, references: Iterable[Path], folder: Path) -> None:
-    """Raise InputError if an object is in none of the references, also of cases that nobody predicted."""
-    seen: set[int] = set()
-    for path in references if objects else ():
-        seen.update(np.unique(nifti.read_mask(path).data).tolist())
-    if absent := tuple(group for group in objects if seen.isdisjoint(group)):
-        raise absent_label(absent, seen, f"any segmentation of {folder}")
-
-
-# ---- JSON -----------------------------------------------------------------------------------------------
 
 
 def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any]:
@@ -166,12 +144,10 @@ def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any
 
 def _board_as_json(board: ChallengeScores) -> dict[str, Any]:
     """The board's fields; thresholds as "0" and "0.5", with precision and recall beside the counts."""
-    detection = {
-        f"{threshold:g}": {
-            **asdict(found), "precision": none_if_nan(found.precision), "recall": none_if_nan(found.recall)
-        }
-        for threshold, found in board.detection.items()
-    }  # fmt: skip
+    rates = {
+        t: {"precision": none_if_nan(d.precision), "recall": none_if_nan(d.recall)} for t, d in board.detection.items()
+    }
+    detection = {f"{t:g}": asdict(found) | rates[t] for t, found in board.detection.items()}
     return {**asdict(board), "detection": detection}
 
 
@@ -198,23 +174,23 @@ def scores_as_text(scores: dict[str, Any], label: str) -> str:
     objects = {label: scores} if "cases" in scores else {k: v for k, v in scores.items() if k != "challenge"}
     own = {c.attribute: name for name, c in CRITERIA.items() if c.of_counts or c.of_distances}
     parts = [f"A case's DC is its Dice. In mm: {', '.join(key for key, c in CRITERIA.items() if c.unit)}."]
+    means, notes, undefined = [_row("", [c.symbol or key for key, c in CRITERIA.items()], 15, 7)], [], False
     for name, table in objects.items():
         rows = [_row(case["case"], [CRITERIA[own[a]].text(case[a]) for a in own], 24, 8) for case in table["cases"]]
         parts.append("\n".join([_row(f"Label {name}", list(own.values()), 24, 8), *rows]))
-    lines = [_row("", [c.symbol or key for key, c in CRITERIA.items()], 15, 7)]
-    for name, table in objects.items():
-        means = [c.text(table["mean"][key]) for key, c in CRITERIA.items()]
-        lines.append(_row(f"Label {name}" if len(objects) > 1 else "Mean", means, 15, 7))
+        mean = [c.text(table["mean"][key]) for key, c in CRITERIA.items()]
+        means.append(_row(f"Label {name}" if len(objects) > 1 else "Mean", mean, 15, 7))
         if any(table["undefined"].values()):
-            lines.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA], 15, 7))
-    parts.append("\n".join(lines))
-    parts += [note for name, table in objects.items() for note in _notes(name, table)]
-    if any(any(table["undefined"].values()) for table in objects.values()):
-        parts.append(
+            means.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA], 15, 7))
+            undefined = True
+        notes += _notes(name, table["cases"])
+    if undefined:
+        notes.append(
             "Undefined, because a mask is empty, and so no part of the mean: a missed object\n"
             "costs no distance at all, so compare these counts first."
         )
-    return "\n\n".join([*parts, *([_board(scores["challenge"])] if "challenge" in scores else [])])
+    board = [_board(scores["challenge"])] if "challenge" in scores else []
+    return "\n\n".join([*parts, "\n".join(means), *notes, *board])
 
 
 def _row(name: str, cells: Sequence[str], name_width: int, width: int) -> str:
@@ -222,9 +198,9 @@ def _row(name: str, cells: Sequence[str], name_width: int, width: int) -> str:
     return f"{short:<{name_width}}" + "".join(f" {cell:>{width}}" for cell in cells)
 
 
-def _notes(label: str, scores: dict[str, Any]) -> list[str]:
+def _notes(label: str, cases: list[dict[str, Any]]) -> list[str]:
     """What to know about the masks before the means are believed."""
-    notes, cases = [], scores["cases"]
+    notes = []
     if empty := sum(case["rvd"] is None or (case["dice"], case["assd"]) == (1, None) for case in cases):
         notes.append(
             f"Without label {label}: {empty} of the {len(cases)} references. Dice there is 1 if nothing was found,\n"
@@ -239,6 +215,8 @@ def _board(board: dict[str, Any]) -> str:
     """The LiTS board's numbers in 80 columns."""
     columns = {"dice_per_case": "per case", "dice_global": "global", "dice": "Dice", "voe": "VOE", "rvd": "RVD",
                "assd": "ASSD", "rmsd": "RMSD", "msd": "MSD"}  # fmt: skip
+    counts = {"true_positives": "true", "false_negatives": "missed", "false_positives": "false", "recall": "recall",
+              "precision": "precision", "found": "found", "missed": "missed", "false_lesions": "false"}  # fmt: skip
     lines = [
         "As the LiTS board scores: the liver is every label, its lesions are the",
         "6-connected parts of label 2. Dice and what stands right of it are means over",
@@ -248,18 +226,12 @@ def _board(board: dict[str, Any]) -> str:
         _row("", list(columns.values()), 7, 8),
     ]
     for what in ("lesion", "liver"):
-        cells = [f"{board[what][name]:.{2 if name.endswith('sd') else 3}f}" for name in columns]
-        lines.append(_row(what, cells, 7, 8))
-    lines += [
-        "",
-        f"{'':12}{'as the board counts':^41}{'lesions by themselves':>26}",
-        _row("overlap", ["true", "missed", "false", "recall", "precision", "found", "missed", "false"], 11, 7),
-    ]
+        lines.append(_row(what, [f"{board[what][k]:.{2 if k.endswith('sd') else 3}f}" for k in columns], 7, 8))
+    lines += ["", f"{'':12}{'as the board counts':^41}{'lesions by themselves':>26}"]
+    lines += [_row("overlap", list(counts.values()), 11, 7)]
     for threshold, found in board["detection"].items():
-        counts = [str(found[name]) for name in ("true_positives", "false_negatives", "false_positives")]
-        shares = ["–" if found[name] is None else f"{found[name]:.3f}" for name in ("recall", "precision")]
-        plain = [str(found[name]) for name in ("found", "missed", "false_lesions")]
-        lines.append(_row(f"above {threshold}", [*counts, *shares, *plain], 11, 7))
+        cells = ["–" if (n := found[key]) is None else f"{n:.3f}" if isinstance(n, float) else str(n) for key in counts]
+        lines.append(_row(f"above {threshold}", cells, 11, 7))
     burden = board["tumour_burden"]
     lines += [
         "",

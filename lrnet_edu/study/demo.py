@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -38,7 +36,6 @@ from lrnet_edu.trained import load_lrnet, load_mnet
 DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 LABEL = "2"  # the lesions; label 1 is the liver around them
 LABELS = parse_labels(LABEL)
-
 WINDOW = (-30.0, 180.0)  # HU, the liver and what lies in it
 
 
@@ -63,11 +60,8 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
 
     Returns:
         The report, ``out/report.html``; beside it are ``results.csv`` and a run folder for the LR-Net and for each
-        method, with its predictions of the test cases.
-
-    Raises:
-        InputError: if ``out`` holds a ``results.csv`` or a ``report.html`` but no run of the demo, or one with another
-            seed.
+        method, with its predictions of the test cases. InputError if ``out`` holds files of those names but no run of
+        the demo, or one with another seed.
     """
     for name in ("results.csv", "report.html"):
         if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
@@ -92,10 +86,10 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
             results[method] = tested(title, state, study, out / method)
         seconds[title] = max(seconds[title], state.seconds)  # of a run that was finished before
     write_atomically(out / "results.csv", results_as_csv(results).encode())
-    typer.echo(results_as_text(list(results.values())))
+    found = list(results.values())
+    typer.echo(results_as_text(found))
     with timed(seconds, "Report"):
-        facts = demo_results(list(results.values()), study, lrnet, quality, out, seed, seconds)
-        write_report(out / "report.html", facts)
+        write_report(out / "report.html", demo_results(found, study, lrnet, quality, out, seed, seconds))
     typer.echo(f"{out / 'results.csv'} holds the table; open {out / 'report.html'} in a browser.")
     return out / "report.html"
 
@@ -157,21 +151,19 @@ def demo_results(
 
 def results_as_csv(results: dict[str, MethodResult]) -> str:
     """``results.csv``: one row for each method, undefined values left empty."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["method", *columns()])
+    lines = [["method", *columns()]]
     for method, result in results.items():
         values = [result.table.mean[name] for name in columns()]
-        table.writerow([method, *("" if math.isnan(value) else f"{value:.4f}" for value in values)])
-    return text.getvalue()
+        lines.append([method, *("" if math.isnan(value) else f"{value:.4f}" for value in values)])
+    return "".join(f"{','.join(line)}\n" for line in lines)
 
 
 def results_as_text(results: Sequence[MethodResult]) -> str:
     """The table for the terminal, with what was found where nothing is."""
-    lines = ["", f"{'Test cases with a lesion':<28}" + "".join(f"{name:>8}" for name in columns())]
+    rows = {"Test cases with a lesion": columns()}
     for result in results:
-        cells = (f"{CRITERIA[name].text(result.table.mean[name]):>8}" for name in columns())
-        lines.append(f"{result.title:<28}" + "".join(cells))
+        rows[result.title] = [CRITERIA[name].text(result.table.mean[name]) for name in columns()]
+    lines = ["", *(f"{title:<28}" + "".join(f"{cell:>8}" for cell in cells) for title, cells in rows.items())]
     lines.append("DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0.")
     for name in results[0].false_voxels:
         found = ", ".join(f"{result.title} {result.false_voxels[name]}" for result in results)

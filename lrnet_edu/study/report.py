@@ -12,21 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lrnet_edu.figures import (
-    Picture,
-    architecture_figure,
-    learning_curves_figure,
-    lrnet_quality_figure,
-    maps_figure,
-    results_figure,
-    telling_slices,
-)
+from lrnet_edu import figures
 from lrnet_edu.lrnet_training import LRNetQuality
 from lrnet_edu.metrics import CRITERIA, ScoreTable
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.files import write_atomically
 
-SLICES = 3  # rows of Fig. 3
 BEST = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
 
 
@@ -56,13 +47,14 @@ def write_report(path: str | Path, results: DemoResults) -> None:
 def report_html(results: DemoResults) -> str:
     """The page as text: its sections follow the paper."""
     image, mask, spacing = results.sample
-    found = results_figure(image, mask, results.predictions, spacing, telling_slices(mask, SLICES))
+    slices = figures.telling_slices(mask, 3)
     sections = {
-        "Two networks": ARCHITECTURE + _figure(architecture_figure(results.mnet, results.lrnet, results.patch)),
-        "Distance maps": MAPS + _figure(maps_figure(mask, image, spacing)),
-        "The LR-Net": LRNET + _figure(lrnet_quality_figure(results.quality, results.pretraining)),
-        "Learning curves": CURVES + _figure(learning_curves_figure(results.curves)),
-        "What the methods find": PANEL + _figure(found),
+        "Two networks": ARCHITECTURE + _figure(figures.architecture_figure(results.mnet, results.lrnet, results.patch)),
+        "Distance maps": MAPS + _figure(figures.maps_figure(mask, image, spacing)),
+        "The LR-Net": LRNET + _figure(figures.lrnet_quality_figure(results.quality, results.pretraining)),
+        "Learning curves": CURVES + _figure(figures.learning_curves_figure(results.curves)),
+        "What the methods find": PANEL
+        + _figure(figures.results_figure(image, mask, results.predictions, spacing, slices)),
         "Seven criteria": SCORES + _scores(results.table, results.no_lesion) + _caution(results.table),
         "What was run": RUN + _run(results.facts, results.seconds),
     }
@@ -75,12 +67,9 @@ def report_html(results: DemoResults) -> str:
     return f"{HEAD}<style>{STYLE}</style></head><body>{body}</body></html>\n"
 
 
-def _figure(picture: Picture) -> str:
+def _figure(picture: figures.Picture) -> str:
     """A figure on a white card, in both themes; on a narrow screen it scrolls sideways and stays legible."""
     return f'<figure class="card" tabindex="0">{picture.to_html()}</figure>'
-
-
-# ---- tables ------------------------------------------------------------------------------------------
 
 
 def _table(name: str, caption: str, heads: Iterable[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
@@ -97,21 +86,19 @@ def _table(name: str, caption: str, heads: Iterable[str], rows: Iterable[Sequenc
 
 
 def _scores(table: Mapping[str, ScoreTable], no_lesion: Mapping[str, int]) -> str:
-    heads = ["Method"]
-    for name, c in CRITERIA.items():
-        heads.append(
-            f'<abbr title="{c.title}">{c.symbol or name}</abbr> {BEST[c.best]}<small>{c.unit or "no unit"}</small>'
-        )
+    heads = [
+        f'<abbr title="{c.title}">{c.symbol or name}</abbr> {BEST[c.best]}<small>{c.unit or "no unit"}</small>'
+        for name, c in CRITERIA.items()
+    ]
     rows = []
     for title, scores in table.items():
-        rows.append([escape(title)])
-        for name, c in CRITERIA.items():
-            undefined = f"<small>{scores.undefined[name]} undefined</small>" if scores.undefined[name] else ""
-            rows[-1].append(c.text(scores.mean[name]).replace("-", "−") + undefined)
-        rows[-1].append(str(no_lesion[title]))
+        cells = [c.text(scores.mean[name]).replace("-", "−") for name, c in CRITERIA.items()]
+        told = [f"<small>{n} undefined</small>" if (n := scores.undefined[name]) else "" for name in CRITERIA]
+        rows.append([escape(title), *map("".join, zip(cells, told, strict=True)), str(no_lesion[title])])
     cases = " or ".join(str(n) for n in sorted({scores.cases for scores in table.values()}))
     caption = f"Means over {cases} test cases with a lesion. ↑ more is better, ↓ less, → 0 nearer to zero."
-    return _table("The seven criteria", caption, [*heads, "Healthy cases ↓<small>false voxels</small>"], rows)
+    heads = ["Method", *heads, "Healthy cases ↓<small>false voxels</small>"]
+    return _table("The seven criteria", caption, heads, rows)
 
 
 def _caution(table: Mapping[str, ScoreTable]) -> str:
@@ -120,10 +107,9 @@ def _caution(table: Mapping[str, ScoreTable]) -> str:
         return ""
     best = max(known, key=known.__getitem__)
     return (
-        f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest "
-        f"{min(known.values()):.3f}. It is one seed and a few minutes of training: another seed alone can move "
-        "DC by a tenth and more, so a smaller gap between two rows says nothing about the methods. The "
-        "paper's Table 2 compares long trainings, and even they deserve more than one seed.</p>"
+        f"<p>The highest DC of this run is {known[best]:.3f} ({escape(best)}), the lowest {min(known.values()):.3f}. "
+        "It is one seed and a few minutes of training: another seed alone can move DC by a tenth and more, so a "
+        "smaller gap between two rows says nothing about the methods.</p>"
     )
 
 
@@ -131,8 +117,9 @@ def _run(facts: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
     stages = {**seconds, "Total": sum(seconds.values())}
     what = [(escape(name), escape(str(value))) for name, value in facts.items()]
     when = [(escape(stage), f"{number:.1f}") for stage, number in stages.items()]
-    return _table("Settings and versions", "Settings and versions", ("What", "Value"), what, "pairs") + _table(
-        "Time of each stage", "Time of each stage", ("Stage", "Seconds"), when, "pairs"
+    names = "Settings and versions", "Time of each stage"
+    return _table(names[0], names[0], ("What", "Value"), what, "pairs") + _table(
+        names[1], names[1], ("Stage", "Seconds"), when, "pairs"
     )
 
 
@@ -140,61 +127,53 @@ def _run(facts: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
 
 LEAD = """\
 <header><h1>Small lesions, distance maps, two networks</h1>
-<p class="lead">A small tumour is some hundred voxels among a million, and a network that overlooks it is
-wrong almost nowhere. The paper's answer: let a second, small network turn the first one's output into a
-<em>distance map</em>, where every voxel knows how far it is from the lesion's border, and learn from that
-map's error as well. This page shows the whole method once, on phantom CTs, in the order of the
-paper.</p></header>"""
+<p class="lead">A small tumour is some hundred voxels among a million, and a network that overlooks it is wrong almost
+nowhere. The paper's answer: a second, small network turns the first one's output into a <em>distance map</em>, where
+every voxel knows how far it is from the lesion's border, and the first learns from that map's error as well. This page
+shows the whole method once, on phantom CTs, in the order of the paper.</p></header>"""
 
 ARCHITECTURE = """\
 <p class="where">Section 2.2, Fig. 1</p>
-<p>The <b>M-Net</b> segments: for every voxel it gives the probability p of being lesion. The
-<b>LR-Net</b> translates p into a distance map. It learned that beforehand, from masks alone, and is then
-frozen: no weight of it moves, yet the error of its map flows back through it and teaches the M-Net. At
-test time it has done its duty and is thrown away. The numbers in the boxes were measured on the networks
-of this run.</p>"""
+<p>The <b>M-Net</b> gives for every voxel the probability p of being lesion. The <b>LR-Net</b> translates p into a
+distance map. It learned that beforehand, from masks alone, and is then frozen: the error of its map flows back through
+it and teaches the M-Net. At test time it is thrown away. The numbers in the boxes were measured on the networks of this
+run.</p>"""
 
 MAPS = """\
 <p class="where">Section 2.1, Eq. 1, Fig. 2</p>
-<p>D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border
-gets the most weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM), each rim voxel counts the
-same, whatever the lesion's size:</p>
-<p class="formula">φ(x) = (M<sub>C</sub> + 1 − D(x)) / M<sub>C</sub> &nbsp; inside, &nbsp; φ(x) = 0 &nbsp;
-outside</p>
-<p>In millimetres the 1, which is the distance of the border layer in voxels, becomes m<sub>C</sub>, the
-smallest D of the lesion. SNI-DM adds negative values outside.</p>"""
+<p>D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border gets the most
+weight; divided by the lesion's own maximum M<sub>C</sub> (NI-DM), each rim voxel counts the same, whatever the lesion's
+size:</p>
+<p class="formula">φ(x) = (M<sub>C</sub> + 1 − D(x)) / M<sub>C</sub> &nbsp; inside, &nbsp; φ(x) = 0 &nbsp; outside</p>
+<p>In millimetres the 1 becomes m<sub>C</sub>, the smallest D of the lesion. SNI-DM adds negative values outside.</p>"""
 
 LRNET = """\
 <p class="where">Section 2.2, training pipeline</p>
-<p>How well does the LR-Net compute the map of masks it never saw? The paper names a Dice around 0.99.
-That alone proves little: the mask it is compared with was its input, so copying would do. The error of φ
-says whether the map is right. The LR-Net sees 31 voxels across: in lesions so large that their border is out of its
-sight it can only guess M<sub>C</sub>. Left, the lesions of the test cases; right, random shapes that were held
-out of its training, larger and harder ones.</p>"""
+<p>How well does the LR-Net compute the map of masks it never saw? The paper names a Dice around 0.99. That alone proves
+little, as the mask was its input; the error of φ says whether the map is right. The LR-Net sees 31 voxels across: of
+lesions whose border is out of its sight it can only guess M<sub>C</sub>. Left, the lesions of the test cases; right,
+random shapes that were held out of its training, larger and harder ones.</p>"""
 
 CURVES = """\
 <p class="where">Section 2.3, Eq. 2; section 3, implementation details</p>
-<p>All methods start from the same M-Net and train for the same number of steps. Each loss is a function
-of its own, so compare the shapes of the upper curves, not their heights. Where an LR-Net takes part,
-training begins with Dice alone and its loss joins later, which may show as a jump. The training loss is a mean over
-the steps before, on augmented patches, so it may lie above the validation loss. The lower curves mean the
-same for all; the weights of each best point are kept.</p>"""
+<p>All methods start from the same M-Net and train for the same number of steps. Each loss is a function of its own, so
+compare the shapes of the upper curves, not their heights. Where an LR-Net takes part, its loss joins Dice later, which
+may show as a jump. The training loss is a mean over the steps before, on augmented patches, so it may lie above the
+validation loss. The lower curves mean the same for all; the weights of each best point are kept.</p>"""
 
 PANEL = """\
 <p class="where">Section 3.1, Fig. 3</p>
-<p>One case that no training saw, in slices that show its lesions large and small, seen as a radiologist
-sees them. A contour of the ground truth with nothing in it is a lesion that a method missed; a tint outside every
-contour is a lesion that is none. What a method marks outside of the view is counted in its corner.</p>"""
+<p>One case that no training saw, in slices with large and small lesions. A contour of the ground truth with nothing in
+it is a lesion that a method missed; a tint outside every contour is a lesion that is none. What a method marks outside
+of the view is counted in its corner.</p>"""
 
 SCORES = """\
 <p class="where">Section 3, evaluation criteria; columns of Table 2</p>
-<p>DC weighs every case alike, DG every voxel. VOE is DC's error in another scale. RVD has a sign, so too
-much in one case hides too little in another, hence |RVD| beside it. The last three are distances between
-the surfaces, and a lesion that was missed altogether has none: those cases are left out of the mean and
-counted as undefined. Read the count before the mean.</p>"""
+<p>DC weighs every case alike, DG every voxel. VOE is DC's error in another scale. RVD has a sign, so too much in one
+case hides too little in another, hence |RVD| beside it. The last three are distances between the surfaces, and a lesion
+that was missed altogether has none: those cases are counted as undefined. Read the count before the mean.</p>"""
 
-RUN = """<p>What it takes to get these numbers again. On the CPU the same seed and number of threads give the same
-weights.</p>"""
+RUN = "<p>On the CPU the same seed and number of threads give the same weights.</p>"
 
 HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -204,15 +183,14 @@ HEAD = """<!DOCTYPE html>
 <title>lrnet_edu: report of the demo</title><link rel="icon" href="data:,">"""
 
 STYLE = """
-:root { color-scheme: light dark;
-  --paper: #fdfdfc; --ink: #1b1b1b; --soft: #555; --line: #d4d4d0; --link: #00588a; }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfc; --soft: #555; --line: #d4d4d0; --link: #00588a; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #16181b; --ink: #ececec; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; } }
+  :root { --ink: #ececec; --paper: #16181b; --soft: #b0b0b0; --line: #44474c; --link: #7cc4f0; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }
 main { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: clamp(1.6rem, 5vw, 2.4rem); line-height: 1.2; }
 h2 { margin: 0; }
-p, ul, nav ol { max-width: 46rem; }
+p, nav ol { max-width: 46rem; }
 .where { color: var(--soft); font-size: 0.95rem; margin: 0.1rem 0 0.6rem; }
 .lead, .formula { font-size: 1.15rem; }
 sub { line-height: 0; }
@@ -220,16 +198,14 @@ a { color: var(--link); }
 nav ol { display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; padding: 0; list-style-position: inside; }
 section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 1.6rem; }
 .card, .wide { overflow-x: auto; margin: 1rem 0; }
-.card { background: #fff; border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.8rem; }
+.card { background: #fff; border: 1px solid var(--line); padding: 0.8rem; }
 .card img { display: block; width: 100%; min-width: 44rem; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: 0.4rem; }
 th, td { padding: 0.35rem 0.9rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; white-space: nowrap; }
-th:first-child { text-align: left; }
-.pairs th, .pairs td { text-align: left; }
+th:first-child, .pairs th, .pairs td { text-align: left; }
 .pairs td { white-space: normal; overflow-wrap: anywhere; }
-thead th { border-bottom-width: 2px; }
 tbody th { font-weight: 500; }
 small { display: block; color: var(--soft); font-weight: 400; font-size: 0.8rem; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }

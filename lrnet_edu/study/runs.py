@@ -5,8 +5,8 @@ so the command may be stopped at any moment: a finished run is never repeated, a
 last checkpoint in ``runs/``. All tables share one folder, and the rows that they have in common.
 
 Every row has the same backbone and first weights, the same patches in the same order and the same number of steps,
-its warm-up included. No run ends early; of each the weights with the best validation DC are kept, and with those it
-is tested, once. Frozen LR-Nets are the ones that ship: no scan taught them.
+its warm-up included. The weights with the best validation DC are tested, once. Frozen LR-Nets are the ones that ship:
+no scan taught them.
 """
 
 from __future__ import annotations
@@ -45,22 +45,23 @@ from lrnet_edu.trained import load_mnet
 
 @dataclass(frozen=True)
 class Run:
-    """One row of a table with one seed."""
+    """One row of a table with one seed: trained in ``folder``, and finished once there is a file ``scores``."""
 
     row: Row
     config: Config
+    out: Path
 
     @property
     def title(self) -> str:
         return f"{self.row.title}{f' ({self.row.map_name})' if self.row.map_name else ''}, seed {self.config.seed}"
 
-    def folder(self, out: Path) -> Path:
-        """Where it is trained."""
-        return out / "runs" / self.row.key / f"seed-{self.config.seed}"
+    @property
+    def folder(self) -> Path:
+        return self.out / "runs" / self.row.key / f"seed-{self.config.seed}"
 
-    def scores(self, out: Path) -> Path:
-        """What it leaves when it is finished."""
-        return out / "scores" / f"{self.row.key}_seed-{self.config.seed}.json"
+    @property
+    def scores(self) -> Path:
+        return self.out / "scores" / f"{self.row.key}_seed-{self.config.seed}.json"
 
 
 def reproduce(
@@ -94,28 +95,25 @@ def reproduce(
     choose_device(device)
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
-    data, out, runs = Path(data), Path(out), planned_runs(table, config, seeds)
+    data, out = Path(data), Path(out)
+    # Seed by seed all rows, so that what is finished early can be compared.
+    runs = [Run(row, run_config(config, row, seed), out) for seed in range(seeds) for row in TABLES[table].rows]
     study = open_study(data, config)
     say(study.describe())
     voxels = object_voxels(study)
 
     with folder_lock(out), folder_lock(out / "scores"):
         pin_split(out, study)
-        todo = [run for run in runs if read_record(out, run, study, voxels) is None]
+        todo = [run for run in runs if read_record(run, study, voxels) is None]
         try:
-            failed = do_runs(study, todo, out, workers=workers, device=device, done=len(runs) - len(todo), say=say)
+            failed = do_runs(study, todo, workers=workers, device=device, total=len(runs), say=say)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
-            records = [record for run in runs if (record := read_record(out, run, study, voxels))]
+            records = [record for run in runs if (record := read_record(run, study, voxels))]
             result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed, the first with: {failed[0]}")
     return result
-
-
-def planned_runs(table: str, config: Config, seeds: int) -> list[Run]:
-    """Seed by seed all rows, so that what is finished early can be compared."""
-    return [Run(row, run_config(config, row, seed)) for seed in range(seeds) for row in TABLES[table].rows]
 
 
 def run_config(config: Config, row: Row, seed: int) -> Config:
@@ -142,20 +140,18 @@ def object_voxels(study: Study) -> dict[str, int]:
         assert mask is not None
         voxels[name] = int(np.count_nonzero(encode(read_mask(mask).data, study.labels)))
     if not any(voxels.values()):
-        raise InputError(
-            f"No test case ({shortened(list(voxels))}) holds label {format_labels(study.labels)}, so there is nothing "
-            "to compare; add cases that hold it."
-        )
+        without = f"No test case ({shortened(list(voxels))}) holds label {format_labels(study.labels)}"
+        raise InputError(f"{without}, so there is nothing to compare; add cases that hold it.")
     return voxels
 
 
-def read_record(out: Path, run: Run, study: Study, voxels: Mapping[str, int]) -> dict[str, Any] | None:
+def read_record(run: Run, study: Study, voxels: Mapping[str, int]) -> dict[str, Any] | None:
     """What a finished run wrote about the test cases, None if it is not finished.
 
     Raises:
         InputError: if it was run with other settings or on other scans, or its file is damaged.
     """
-    path = run.scores(out)
+    path = run.scores
     if not path.exists():
         return None
     try:
@@ -166,47 +162,40 @@ def read_record(out: Path, run: Run, study: Study, voxels: Mapping[str, int]) ->
             raise ValueError("another run")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} is damaged; remove it, and the run is done again.") from None
-    now = as_json(run.config)
+    now, grid_now = (json.loads(json.dumps(asdict(settings))) for settings in (run.config, study.preprocessing))
     if changed := [name for name, value in before.items() if now.get(name) != value]:
-        raise InputError(
-            f"{path} was run with other settings ({changed_settings(changed, before, now)}); name another folder."
-        )
-    if seen != voxels or grid != as_json(study.preprocessing):
-        raise InputError(f"{out} holds runs on other scans; name another folder.")
+        what = changed_settings(changed, before, now)
+        raise InputError(f"{path} was run with other settings ({what}); name another folder.")
+    if seen != voxels or grid != grid_now:
+        raise InputError(f"{run.out} holds runs on other scans; name another folder.")
     return record
-
-
-def as_json(settings: Any) -> dict[str, Any]:
-    """A dataclass as JSON gives it back."""
-    return json.loads(json.dumps(asdict(settings)))
 
 
 # ---- running ----------------------------------------------------------------------------------------------------
 
 
 def do_runs(
-    study: Study, todo: Sequence[Run], out: Path, *, workers: int, device: str | None, done: int,
-    say: Callable[[str], None],
-) -> list[str]:  # fmt: skip
+    study: Study, todo: Sequence[Run], *, workers: int, device: str | None, total: int, say: Callable[[str], None]
+) -> list[str]:
     """Do the runs, here or in other processes; returns what the failed ones said."""
-    started, failed, total = time.perf_counter(), [], done + len(todo)
-    jobs = [(study, run, out, device) for run in todo]
+    started, failed = time.perf_counter(), []
+    jobs = [(study, run, device) for run in todo]
     for i, (title, seconds, error) in enumerate(in_processes(do_run, jobs, workers), start=1):
         failed += [error] if error else []
         left = (time.perf_counter() - started) / i * (len(todo) - i)
         outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
-        say(f"{done + i} of {total} runs: {title}, {outcome}; about {duration(left)} left.")
+        say(f"{total - len(todo) + i} of {total} runs: {title}, {outcome}; about {duration(left)} left.")
     return failed
 
 
-def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, float, str]:
+def do_run(study: Study, run: Run, device: str | None) -> tuple[str, float, str]:
     """Train and test one run; returns its title, seconds, and what went wrong, for a run that failed."""
-    folder, place = run.folder(out), choose_device(device)
+    place = choose_device(device)
     try:
         with one_thread(place):
-            state = train_run(study, run.config, folder, device=device, resume=True)
+            state = train_run(study, run.config, run.folder, device=device, resume=True)
             started = time.perf_counter()
-            cases = [case.record() for case in predicted_cases(study, load_mnet(folder), place)]
+            cases = [case.record() for case in predicted_cases(study, load_mnet(run.folder), place)]
     except InputError as error:
         return run.title, 0.0, str(error)
     seconds = {"training": round(state.seconds, 1), "test": round(time.perf_counter() - started, 1)}
@@ -224,20 +213,16 @@ def do_run(study: Study, run: Run, out: Path, device: str | None) -> tuple[str, 
         "preprocessing": asdict(study.preprocessing),
         "cases": cases,
     }
-    content = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    write_atomically(run.scores(out), content.encode())
+    write_atomically(run.scores, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     with suppress(OSError):  # of a finished run it is not needed, and is three times as large as the weights
-        (folder / "last.safetensors").unlink()
+        (run.folder / "last.safetensors").unlink()
     return run.title, sum(seconds.values()), ""
 
 
 def schedule(config: Config) -> str:
     """How a run is trained, in words: the same number of steps in every row."""
-    phases = [(steps, what) for steps, what in METHODS[config.method].schedule(config) if steps]
-    return ", then ".join(f"{steps} steps of {what}" for steps, what in phases)
-
-
-# ---- machines ---------------------------------------------------------------------------------------------------
+    phases = METHODS[config.method].schedule(config)
+    return ", then ".join(f"{steps} steps of {what}" for steps, what in phases if steps)
 
 
 def duration(seconds: float) -> str:
