@@ -17,28 +17,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 from toys import CPU, change_loss
 
-from lrnet_edu import lrnet_training
+from lrnet_edu import lrnet_training as training
 from lrnet_edu.config import PretrainConfig
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.data.study import split_cases
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
-from lrnet_edu.lrnet_training import (
-    LesionCrops,
-    LesionError,
-    LRNetQuality,
-    MaskBatches,
-    depth_weights,
-    error_by_depth,
-    held_out_shapes,
-    lrnet_quality,
-    pretrain_on,
-    pretrain_run,
-    pretraining_task,
-    soft_response,
-    soften,
-)
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.errors import InputError
@@ -64,7 +49,7 @@ def two_lesions() -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_holds_masks_as_pairs_and_their_maps(kind: str, dims: int) -> None:
     config = PretrainConfig(steps=6, kind=kind, cubes=CUBES, spatial_dims=dims)
-    batches = MaskBatches(partial(random_shapes, dims=dims), config)
+    batches = training.MaskBatches(partial(random_shapes, dims=dims), config)
     assert len(batches) == 6
     for i in range(4):
         batch = batches[i]
@@ -79,16 +64,16 @@ def test_a_batch_holds_masks_as_pairs_and_their_maps(kind: str, dims: int) -> No
 
 
 def test_a_batch_depends_on_seed_and_number_alone() -> None:
-    batches, again = (MaskBatches(random_shapes, TINY) for _ in range(2))
+    batches, again = (training.MaskBatches(random_shapes, TINY) for _ in range(2))
     later = {i: again[i] for i in (3, 0, 5, 1)}
     for i in sorted(later):
         assert torch.equal(batches[i].probabilities, later[i].probabilities)
         assert torch.equal(batches[i].maps, later[i].maps)
-    other_seed = MaskBatches(random_shapes, replace(TINY, seed=1))
+    other_seed = training.MaskBatches(random_shapes, replace(TINY, seed=1))
     assert not torch.equal(batches[0].probabilities, other_seed[0].probabilities)
     assert not torch.equal(batches[0].probabilities, batches[2].probabilities)
-    held_out = [torch.from_numpy(shape) for shape in held_out_shapes(4, 12)]
-    assert all(np.array_equal(a, b) for a, b in zip(held_out, held_out_shapes(4, 12), strict=True))
+    held_out = [torch.from_numpy(shape) for shape in training.held_out_shapes(4, 12)]
+    assert all(np.array_equal(a, b) for a, b in zip(held_out, training.held_out_shapes(4, 12), strict=True))
     seen = torch.cat([batches[i].probabilities[:, 1] for i in (0, 2, 4)]) > 0
     assert not any(torch.equal(a, b) for a in held_out for b in seen)
 
@@ -98,7 +83,7 @@ def test_soft_masks_are_probabilities_with_their_map_scaled_alike(kind: str) -> 
     lesions = two_lesions().astype(np.float32)
     phi, scales = distance_map(lesions, kind), []
     for seed in range(20):
-        blurred, scaled = soften(lesions, phi, np.random.default_rng(seed))
+        blurred, scaled = training.soften(lesions, phi, np.random.default_rng(seed))
         scale = scaled.max() / phi.max()
         assert np.allclose(scaled[lesions > 0], scale * phi[lesions > 0], atol=1e-6)
         assert np.array_equal(scaled[lesions == 0], phi[lesions == 0])  # the outside of a signed map stays
@@ -113,7 +98,7 @@ def test_soft_masks_are_probabilities_with_their_map_scaled_alike(kind: str) -> 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.5, 0.5), (1.0, 1)])
 def test_the_share_of_soft_masks(share: float, expected: float) -> None:
-    batches = MaskBatches(random_shapes, PretrainConfig(steps=40, cubes=((8, 4),), soft=share))
+    batches = training.MaskBatches(random_shapes, PretrainConfig(steps=40, cubes=((8, 4),), soft=share))
     inputs = torch.cat([batches[i].probabilities[:, 1] for i in range(40)])
     soft = ((inputs > 0) & (inputs < 1)).flatten(1).any(1)
     assert abs(float(soft.float().mean()) - expected) < (0.15 if share == 0.5 else 1e-9)
@@ -121,14 +106,14 @@ def test_the_share_of_soft_masks(share: float, expected: float) -> None:
 
 def test_every_depth_of_the_lesions_counts_nearly_alike() -> None:
     lesions = two_lesions()
-    weights, depths = depth_weights(lesions, "NI-DM"), distance_map(lesions, "O-DM")
+    weights, depths = training.depth_weights(lesions, "NI-DM"), distance_map(lesions, "O-DM")
     assert weights.dtype == np.float32
     assert weights[lesions].sum() == pytest.approx(1, rel=1e-5)
-    assert weights[~lesions].sum() == pytest.approx(lrnet_training.BACKGROUND_WEIGHT, rel=1e-5)
+    assert weights[~lesions].sum() == pytest.approx(training.BACKGROUND_WEIGHT, rel=1e-5)
     assert np.ptp(weights[~lesions]) == 0
     layers = {layer: weights[depths == layer].sum() for layer in (1, 2, 3)}  # of 99, 26 and 1 voxels
     for layer, voxels in ((1, 99), (2, 26)):
-        assert layers[layer] / layers[3] == pytest.approx(voxels ** (1 - lrnet_training.DEPTH_POWER), rel=1e-4)
+        assert layers[layer] / layers[3] == pytest.approx(voxels ** (1 - training.DEPTH_POWER), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["O-DM", "I-DM"])
@@ -136,15 +121,15 @@ def test_errors_of_maps_in_voxels_count_by_share_of_each_lesions_own_depth(kind:
     lesions = two_lesions()
     components, number = ndimage.label(lesions, np.ones((3, 3, 3)))
     assert number == 2
-    weights = depth_weights(lesions, kind)
+    weights = training.depth_weights(lesions, kind)
     own_depths = np.select([components == 1, components == 2], [1, 3], default=3)
     alike = {
-        "O-DM": depth_weights(lesions, "NI-DM"),
+        "O-DM": training.depth_weights(lesions, "NI-DM"),
         "I-DM": np.where(lesions, 1 / lesions.sum(), 1 / (~lesions).sum()),
     }
     assert np.allclose(weights * own_depths, alike[kind], rtol=1e-5)  # I-DM: every voxel, whatever its depth
     for cube in (np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)):  # cubes inside an organ, or beside it
-        assert np.isfinite(depth_weights(cube, kind)).all()
+        assert np.isfinite(training.depth_weights(cube, kind)).all()
 
 
 @pytest.fixture
@@ -164,7 +149,7 @@ def cached(tmp_path: Path) -> list[CachedCase]:
 
 
 def test_crops_lie_around_the_lesions_of_every_class(cached: list[CachedCase]) -> None:
-    draw, single = LesionCrops(cached), 0
+    draw, single = training.LesionCrops(cached), 0
     for seed in range(30):
         cube = draw(np.random.default_rng(seed), 20)
         assert cube.shape == (20, 20, 20)
@@ -178,7 +163,7 @@ def test_crops_lie_around_the_lesions_of_every_class(cached: list[CachedCase]) -
     assert 64 in sizes  # cubes that lie wholly inside
     assert min(sizes) >= 1
     with pytest.raises(InputError, match="No training case holds the object"):
-        LesionCrops(cached[1:])
+        training.LesionCrops(cached[1:])
 
 
 # ---- a dead output layer ----------------------------------------------------------------------------------------
@@ -209,7 +194,7 @@ def at_step(task: Task, number: int, act: Callable[[Task], Any]) -> Task:
 
 
 def test_a_dead_output_layer_is_found_and_woken_and_the_training_goes_on(tmp_path: Path) -> None:
-    task = at_step(pretraining_task(TINY, random_shapes, [two_lesions()]), 2, kill)
+    task = at_step(training.pretraining_task(TINY, random_shapes, [two_lesions()]), 2, kill)
     fit(task, TINY, tmp_path, CPU)
     assert lrnet_of(task)(task.batches[0].probabilities).max() > 0
 
@@ -219,7 +204,7 @@ def test_it_gives_up_when_the_output_layer_keeps_dying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waking_helps: bool
 ) -> None:
     config = replace(TINY, steps=20, validate_every=20)
-    task, calls = pretraining_task(config, random_shapes, [two_lesions()]), []
+    task, calls = training.pretraining_task(config, random_shapes, [two_lesions()]), []
     if not waking_helps:
         monkeypatch.setattr(LRNet, "wake_output", lambda self: None)
 
@@ -234,7 +219,7 @@ def test_it_gives_up_when_the_output_layer_keeps_dying(
 
 @pytest.mark.parametrize(("kind", "activation"), [("SNI-DM", None), ("NI-DM", "sigmoid")])
 def test_other_output_layers_are_left_alone(kind: str, activation: str | None) -> None:
-    task = pretraining_task(replace(TINY, kind=kind, activation=activation), random_shapes, [two_lesions()])
+    task = training.pretraining_task(replace(TINY, kind=kind, activation=activation), random_shapes, [two_lesions()])
     lrnet = kill(task)
     task.phases[0].loss(task.batches[0]).backward()
     task.after_backward(0)
@@ -257,9 +242,9 @@ class Computed(nn.Module):
         return self.change(distance_map(mask, self.kind), mask)
 
 
-def quality_of(kind: str, masks: list[np.ndarray], change: Any = lambda maps, mask: maps) -> LRNetQuality:
+def quality_of(kind: str, masks: list[np.ndarray], change: Any = lambda maps, mask: maps) -> training.LRNetQuality:
     lrnet: Any = Computed(kind, change)
-    return lrnet_quality(lrnet, masks)
+    return training.lrnet_quality(lrnet, masks)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -275,7 +260,7 @@ def test_a_perfect_network_scores_one_and_no_error(kind: str) -> None:
     assert (flat.dice, flat.error) == (1, 0)
     assert [lesion.radius for lesion in flat.lesions] == pytest.approx([(25 / np.pi) ** 0.5])
     perfect: Any = Computed(kind)
-    assert error_by_depth(perfect, 4) == [0] * 4
+    assert training.error_by_depth(perfect, 4) == [0] * 4
 
 
 def large_lesion_off(maps: Tensor, mask: Tensor) -> Tensor:
@@ -316,18 +301,18 @@ def test_dice_counts_voxels_beyond_the_threshold(kind: str) -> None:
 
 
 def test_errors_by_size_and_by_depth() -> None:
-    quality = LRNetQuality(1.0, [LesionError(r, e) for r, e in ((1, 0.1), (2, 0.3), (5, 0.8))])
+    quality = training.LRNetQuality(1.0, [training.LesionError(r, e) for r, e in ((1, 0.1), (2, 0.3), (5, 0.8))])
     assert quality.error == pytest.approx(0.4)
     assert quality.error_between(1, 5) == pytest.approx((0.3 + 0.8) / 2)  # more than 1, at most 5
     assert quality.error_between(0, 1) == pytest.approx(0.1)
     assert np.isnan(quality.error_between(5, 9))
     depth: Any = Computed("O-DM", lambda maps, mask: maps + 0.5 * (maps > 2.5))  # wrong from the third layer on
-    assert error_by_depth(depth, 5) == pytest.approx([0, 0, *[0.5 / 5.0990195] * 3], rel=1e-4)  # M = sqrt(26)
+    assert training.error_by_depth(depth, 5) == pytest.approx([0, 0, *[0.5 / 5.0990195] * 3], rel=1e-4)  # M = sqrt(26)
 
 
 def test_a_lesion_that_is_less_and_less_probable() -> None:
     """As much of the map as of the probability is what the shipped networks were taught; and gradients pass."""
-    responses = soft_response(load_pretrained_lrnet(), [two_lesions()], (1.0, 0.5))
+    responses = training.soft_response(load_pretrained_lrnet(), [two_lesions()], (1.0, 0.5))
     assert [response.probability for response in responses] == [1.0, 0.5]
     assert responses[0].truth == responses[1].truth == pytest.approx(distance_map(two_lesions())[two_lesions()].mean())
     assert responses[0].output > responses[1].output > 0
@@ -343,15 +328,15 @@ def test_a_short_pretraining_lowers_the_error(tmp_path: Path, dims: int) -> None
     held_out = [draw(np.random.default_rng([5, i]), 16) for i in range(4)]
     cubes = ((12, 4),) if dims == 3 else ((16, 16),)
     config = PretrainConfig(steps=60, validate_every=30, cubes=cubes, seed=1, spatial_dims=dims)
-    start = lrnet_quality(lrnet_of(pretraining_task(config, draw, held_out)), held_out)
-    quality = pretrain_on(draw, held_out, tmp_path, config, device="cpu")
+    start = training.lrnet_quality(lrnet_of(training.pretraining_task(config, draw, held_out)), held_out)
+    quality = training.pretrain_on(draw, held_out, tmp_path, config, device="cpu")
     assert quality.error < 0.6 * start.error
     assert quality.dice > 0.7 > start.dice
     best, facts = load_checkpoint(tmp_path / "best.safetensors")
     flat = {"spatial_dims": 2} if dims == 2 else {}
     assert facts == {"network": "LRNet", "kind": "NI-DM", "activation": "relu", "norm": None, **flat}
     lrnet = load_lrnet(tmp_path / "best.safetensors", kind="NI-DM")
-    assert lrnet_quality(lrnet, held_out) == quality
+    assert training.lrnet_quality(lrnet, held_out) == quality
     assert set(best) == {f"lrnet.{name}" for name in lrnet.state_dict()}
 
 
@@ -359,34 +344,34 @@ def test_a_short_pretraining_lowers_the_error(tmp_path: Path, dims: int) -> None
 def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LRNET_EDU_FAST", "1")
-    monkeypatch.setattr(lrnet_training, "held_out_shapes", lambda dims=3: [two_lesions()])
+    monkeypatch.setattr(training, "held_out_shapes", lambda dims=3: [two_lesions()])
 
 
 @pytest.mark.usefixtures("small_world")
 def test_a_run_without_data(tmp_path: Path) -> None:
-    quality = pretrain_run(tmp_path / "run", config=TINY, device="cpu")
+    quality = training.pretrain_run(tmp_path / "run", config=TINY, device="cpu")
     names = {file.name for file in (tmp_path / "run").iterdir() if not file.name.startswith(".")}
     assert names == {"config.json", "log.csv", "best.safetensors", "last.safetensors"}
     assert len(quality.lesions) == 2
     with pytest.raises(InputError, match="holds a run already"):
-        pretrain_run(tmp_path / "run", config=TINY, device="cpu")
-    assert pretrain_run(tmp_path / "run", config=TINY, device="cpu", resume=True) == quality
+        training.pretrain_run(tmp_path / "run", config=TINY, device="cpu")
+    assert training.pretrain_run(tmp_path / "run", config=TINY, device="cpu", resume=True) == quality
 
 
 @pytest.mark.usefixtures("small_world")
 def test_a_run_on_the_masks_of_a_folder(tmp_path: Path) -> None:
     data = lits(tmp_path / "data", range(4), label=2)
-    quality = pretrain_run(tmp_path / "run", data=data, label="2", config=TINY, device="cpu")
+    quality = training.pretrain_run(tmp_path / "run", data=data, label="2", config=TINY, device="cpu")
     assert len(quality.lesions) == 1  # one validation case, one ball
     assert load_lrnet(tmp_path / "run" / "best.safetensors").kind == "NI-DM"
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
     with pytest.raises(InputError, match=r"other settings \(data .*, now None; label 2, now None\)"):
-        pretrain_run(tmp_path / "run", config=TINY, device="cpu", resume=True)
+        training.pretrain_run(tmp_path / "run", config=TINY, device="cpu", resume=True)
     for name in split_cases([f"volume-{n}" for n in range(4)])["validation"]:
         store(data / f"segmentation-{name.split('-')[1]}.nii.gz", 0 * mask())
     with pytest.raises(InputError, match=r"No validation case .* holds the object"):
-        pretrain_run(tmp_path / "other", data=data, label="2", config=TINY, device="cpu")
+        training.pretrain_run(tmp_path / "other", data=data, label="2", config=TINY, device="cpu")
     assert not (tmp_path / "other").exists()
 
 
@@ -396,7 +381,7 @@ def test_a_resumed_pretraining_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     def interrupt(task: Task) -> None:
         raise KeyboardInterrupt
 
-    whole, killed, again = (pretraining_task(TINY, random_shapes, [two_lesions()]) for _ in range(3))
+    whole, killed, again = (training.pretraining_task(TINY, random_shapes, [two_lesions()]) for _ in range(3))
     fit(at_step(whole, 4, kill), TINY, tmp_path / "whole", CPU)
     with pytest.raises(KeyboardInterrupt):
         fit(at_step(at_step(killed, 4, kill), 5, interrupt), TINY, tmp_path / "killed", CPU)
