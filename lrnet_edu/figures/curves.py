@@ -73,8 +73,7 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
 
     Args:
         quality: of an LR-Net on masks it was not trained on.
-        rows: of its pretraining with their step, val_error (error of phi) and val_dice; both errors are then
-            drawn over the steps, in a second panel.
+        rows: of its pretraining with their step, val_error (of phi) and val_dice, drawn in a second panel.
     """
     figure, purple = Picture(4.8), METHOD_COLORS["lrnet"]
     panels = figure.subplots(1, 2, width_ratios=[1.9, 1]) if rows else [figure.subplots()]

@@ -49,8 +49,7 @@ class CaseExplorer:
         """One choice: image, ground truth, the thresholded prediction, both masks' maps, and the criteria below.
 
         Args:
-            case: its name; None: the first.
-            method: its name; None: the first.
+            case, method: their names; None: the first.
             kind: a kind of map, "probability" or "none".
             threshold: the prediction is where the probability is above it.
 
@@ -78,13 +77,11 @@ class CaseExplorer:
         if method is not None and probabilities is None:
             result.notes.append(f"There is no prediction of '{method}' for '{case}'.")
         try:
-            scores = self.scores(case, method, threshold)
+            for name, value in self.scores(case, method, threshold).items():
+                whose = {"DC": " (this case)", "DG": " (all cases)"}.get(name, "")
+                result.facts[name + whose] = f"{CRITERIA[name].text(value)} {CRITERIA[name].unit}".strip()
         except InputError as problem:  # the viewer says what it left out; the picture stays
-            scores = {}
             result.notes.append(f"No criteria: {problem}")
-        for name, value in scores.items():
-            whose = {"DC": " (this case)", "DG": " (all cases)"}.get(name, "")
-            result.facts[name + whose] = f"{CRITERIA[name].text(value)} {CRITERIA[name].unit}".strip()
         return result
 
     def scores(self, case: str | None = None, method: str | None = None, threshold: float = 0.5) -> dict[str, float]:

@@ -7,11 +7,9 @@ function make(tag, properties, parent) {
     if (/^(data-|aria-|role$|tabindex$)/.test(name)) element.setAttribute(name, value);
     else element[name] = value;
   }
-  // JupyterLab would take the keys for itself: the attribute has to stand on the focused element.
-  if (tag === "button" || tag === "input" || "tabindex" in properties) {
-    element.setAttribute("data-lm-suppress-shortcuts", "true");
-  }
-  if (parent) parent.append(element);
+  // On what takes the focus, or JupyterLab would take its keys.
+  if (element.tabIndex >= 0) element.setAttribute("data-lm-suppress-shortcuts", "true");
+  parent?.append(element);
   return element;
 }
 
@@ -50,27 +48,23 @@ function chooserOf(parent, names, panels, chosen, most, changed) {
 
 // Give canvases a size on the page, in whole device pixels.
 function resize(box, canvases, width, height) {
-  const scale = globalThis.devicePixelRatio || 1;
   box.style.setProperty("--lrnet-wide", `${width}px`);
   for (const canvas of canvases) {
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-    canvas.width = Math.max(1, Math.round(width * scale));
-    canvas.height = Math.max(1, Math.round(height * scale));
+    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+    canvas.width = Math.max(1, Math.round(width * pixel()));
+    canvas.height = Math.max(1, Math.round(height * pixel()));
   }
 }
 
 // A function that runs another one before the browser paints next, however often it is called.
 function once(draw) {
-  let waiting = false;
-  return () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => { waiting = false; draw(); });
-  };
+  let waiting = 0;
+  return () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); };
 }
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+const pixel = () => globalThis.devicePixelRatio || 1; // of the page, in pixels of the screen
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 
 // {row, col} of the cell under the pointer.
 function cellAt(event, rows, cols) {
@@ -78,10 +72,6 @@ function cellAt(event, rows, cols) {
   return {
     row: clamp(Math.floor(((event.clientY - area.top) / area.height) * rows), 0, rows - 1),
     col: clamp(Math.floor(((event.clientX - area.left) / area.width) * cols), 0, cols - 1) };
-}
-
-function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 // The colour scale of one map: a gradient with its ends and its middle written below; returns the three labels.
@@ -104,7 +94,7 @@ function written(value, step) {
 
 // Start the viewer that holds this script; where the script was moved (VS Code), every viewer not yet started.
 function startAll(className, start) {
-  const own = document.currentScript && document.currentScript.closest(`.${className}`);
+  const own = document.currentScript?.closest(`.${className}`);
   const found = own ? [own] : document.querySelectorAll(`.${className}:not([data-started])`);
   for (const root of found) {
     if (root.dataset.started) continue;

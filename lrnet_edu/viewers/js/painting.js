@@ -35,14 +35,13 @@ function components(mask, height, width) {
 }
 
 function mapsOf(mask, height, width) {
-  const cells = [...mask.keys()];
+  const cells = [...mask.keys()], labels = components(mask, height, width);
   const inside = cells.filter((i) => mask[i]), outside = cells.filter((i) => !mask[i]);
-  const maps = Object.fromEntries(["O-DM", "I-DM", "NI-DM", "SNI-DM"].map((kind) => [kind, new Float32Array(mask.length)]));
-  const labels = components(mask, height, width);
+  const maps = {};
+  for (const kind of ["O-DM", "I-DM", "NI-DM", "SNI-DM"]) maps[kind] = new Float32Array(mask.length);
   // A full grid has no background: one layer around it stands in.
   const toEdge = (row, col) => Math.min(row + 1, col + 1, height - row, width - col);
-  const distance = outside.length
-    ? nearest(inside, outside, width)
+  const distance = outside.length ? nearest(inside, outside, width)
     : inside.map((i) => toEdge(Math.floor(i / width), i % width));
   const largest = [], smallest = []; // of each component
   inside.forEach((i, k) => {
@@ -100,8 +99,7 @@ async function startPainting(root, meta) {
 
   // ---- drawing
   function draw() {
-    const scale = globalThis.devicePixelRatio || 1;
-    const room = grid.box.clientWidth;
+    const scale = pixel(), room = grid.box.clientWidth;
     if (!room) return;
     const cell = Math.max(1, Math.floor((Math.min(room, 480) * scale) / Math.max(width, height))); // whole pixels
     resize(box, [grid, ...shown].map(({ canvas }) => canvas), (cell * width) / scale, (cell * height) / scale);
@@ -166,22 +164,18 @@ async function startPainting(root, meta) {
     grid.canvas.focus({ preventScroll: true });
     grid.canvas.setPointerCapture(event.pointerId);
     painting = true;
-    cursor = cellAt(event, height, width);
-    set(cursor.row, cursor.col, erasing ? 0 : 1);
-    changed();
+    stroke(event, cellAt(event, height, width));
   });
-  grid.canvas.addEventListener("pointermove", (event) => {
-    if (!painting) { pointAt(event); return; }
-    const from = cursor;
+  grid.canvas.addEventListener("pointermove", (event) => (painting ? stroke(event, cursor) : pointAt(event)));
+  function stroke(event, from) { // a quick one leaves no gap
     cursor = cellAt(event, height, width);
-    // A quick stroke leaves no gap.
     const down = cursor.row - from.row, right = cursor.col - from.col;
     const steps = Math.max(1, Math.abs(down), Math.abs(right));
     for (let k = 0; k <= steps; k++) {
       set(from.row + Math.round((down * k) / steps), from.col + Math.round((right * k) / steps), erasing ? 0 : 1);
     }
     changed();
-  });
+  }
   for (const end of ["pointerup", "pointercancel"]) grid.canvas.addEventListener(end, () => { painting = false; });
   for (const { canvas } of shown) canvas.addEventListener("pointermove", pointAt);
   grid.canvas.addEventListener("keydown", (event) => {

@@ -24,13 +24,8 @@ function layoutOf(axis, meta, box) {
     ...view, rows: box[down][1] - box[down][0], cols: box[along][1] - box[along][0], count: meta.shape[through],
     first: (index) => index * strides[through] + start(down) * strides[down] + start(along) * strides[along],
     rowStep: sign * strides[down], colStep: sign * strides[along],
-    place: (index, row, col) => { // (z, y, x)
-      const place = [];
-      place[through] = index;
-      place[down] = start(down) + sign * row;
-      place[along] = start(along) + sign * col;
-      return place;
-    },
+    place: (index, row, col) => Object.values( // (z, y, x)
+      { [through]: index, [down]: start(down) + sign * row, [along]: start(along) + sign * col }),
   };
 }
 
@@ -77,18 +72,17 @@ async function startSlices(root, meta) {
   const volumes = [meta.image, ...meta.masks, ...meta.maps]; // in the order of the payload
   volumes.forEach((volume, i) => { volume.codes = bytes.subarray(i * size, (i + 1) * size); });
   for (const map of meta.maps) {
-    map.rgb = bytesOf(map.lut);
+    const rgb = map.rgb = bytesOf(map.lut);
     map.words = Uint32Array.from({ length: 256 }, (_, i) => // what an ImageData holds: little-endian ABGR
-      ((255 << 24) | (map.rgb[3 * i + 2] << 16) | (map.rgb[3 * i + 1] << 8) | map.rgb[3 * i]) >>> 0);
+      (0xff000000 | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]) >>> 0);
   }
 
   const kept = (globalThis.lrnetEduKept ??= {}); // a viewer drawn anew by the kernel goes on where it was
   const like = String([meta.shape, meta.low, meta.high]); // another kernel's viewer may have the same name
   let state = meta.keep && kept[meta.keep];
   if (!state || state.like !== like) {
-    state = {
-      like, axis: "axial", index: { ...meta.index }, low: meta.low, high: meta.high, overlay: true, whole: false,
-      chosen: meta.panels };
+    const { low, high, panels: chosen } = meta;
+    state = { like, axis: "axial", index: { ...meta.index }, low, high, chosen, overlay: true, whole: false };
   }
   state.chosen = state.chosen.filter((i) => i < volumes.length);
   if (!state.chosen.length) state.chosen = meta.panels;
@@ -110,11 +104,10 @@ async function startSlices(root, meta) {
   const overlayButton = buttonOf(tools, "overlay", () => { state.overlay = !state.overlay; changed(); },
     "contours and maps on or off (key O on the slice slider)");
   overlayButton.hidden = volumes.length === 1;
-  const slider = (name, className, low, high, step) => {
+  const slider = (name, className, min, max, step) => {
     const label = make("label", { className: "lrnet-slider" }, tools);
     const text = make("span", { className: "lrnet-value" }, label);
-    const input = make("input", { type: "range", min: low, max: high, step, className, "aria-label": name }, label);
-    return { input, text };
+    return { text, input: make("input", { type: "range", min, max, step, className, "aria-label": name }, label) };
   };
   const slice = slider("slice", "lrnet-slice", 0, 0, 1);
   const grey = (meta.image.high - meta.image.low) / (meta.image.levels - 1);
@@ -156,7 +149,7 @@ async function startSlices(root, meta) {
   root.querySelector("img").replaceWith(stage);
 
   // ---- drawing
-  const small = document.createElement("canvas"); // one pixel a voxel, scaled up into the panels
+  const small = make("canvas", {}); // one pixel a voxel, scaled up into the panels
   const smallContext = small.getContext("2d");
 
   function draw() {
@@ -191,14 +184,12 @@ async function startSlices(root, meta) {
     read(at, shown);
   }
 
-  const scale = () => globalThis.devicePixelRatio || 1;
-
   // A line with a dark edge on either side, which keeps it readable on bright ground and bright maps.
   function outline(context, codes, at, colours, thick, dashed) {
     const { width, height } = context.canvas;
     const layers = dashed ? [[thick, false]] : [[thick + 2, true], [thick + 1, false], [1, true]];
     for (const [reach, dark] of layers) {
-      const paths = contours(codes, at, width, height, reach * scale(), dashed);
+      const paths = contours(codes, at, width, height, reach * pixel(), dashed);
       for (const [label, path] of Object.entries(paths)) {
         context.fillStyle = dark ? "rgba(0, 0, 0, 0.6)" : colours[label];
         context.fill(path);
@@ -207,13 +198,10 @@ async function startSlices(root, meta) {
   }
 
   function mark(context, letters) { // which side of the patient is which: top, left, bottom, right
-    const { width, height } = context.canvas, inset = 10 * scale();
-    context.font = `600 ${13 * scale()}px system-ui, sans-serif`;
-    context.lineWidth = 3 * scale();
-    context.strokeStyle = "rgba(0, 0, 0, 0.7)";
-    context.fillStyle = "#fff";
-    context.textAlign = "center";
-    context.textBaseline = "middle";
+    const { width, height } = context.canvas, inset = 10 * pixel();
+    Object.assign(context, {
+      font: `600 ${13 * pixel()}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle",
+      lineWidth: 3 * pixel(), strokeStyle: "rgba(0, 0, 0, 0.7)", fillStyle: "#fff" });
     const sides = [[width / 2, inset], [inset, height / 2], [width / 2, height - inset], [width - inset, height / 2]];
     sides.forEach(([x, y], i) => {
       context.strokeText(letters[i], x, y);
@@ -223,14 +211,14 @@ async function startSlices(root, meta) {
 
   function cross(context, right, down) { // the same voxel in every panel
     const x = right * context.canvas.width, y = down * context.canvas.height;
-    context.lineWidth = scale();
+    context.lineWidth = pixel();
     context.strokeStyle = "rgba(255, 255, 255, 0.6)";
     context.beginPath();
-    for (const [near, far] of [[6, 14], [-6, -14]].map((ends) => ends.map((end) => end * scale()))) {
-      context.moveTo(x + near, y);
-      context.lineTo(x + far, y);
-      context.moveTo(x, y + near);
-      context.lineTo(x, y + far);
+    for (const side of [-pixel(), pixel()]) {
+      context.moveTo(x + 6 * side, y);
+      context.lineTo(x + 14 * side, y);
+      context.moveTo(x, y + 6 * side);
+      context.lineTo(x, y + 14 * side);
     }
     context.stroke();
   }
@@ -274,8 +262,7 @@ async function startSlices(root, meta) {
     const at = view();
     const index = state.index[state.axis] = clamp(state.index[state.axis], 0, at.count - 1);
     const place = `${"zyx"[at.through]} = ${index * meta.stride[at.through]}`;
-    slice.input.max = at.count - 1;
-    slice.input.value = index;
+    Object.assign(slice.input, { max: at.count - 1, value: index });
     slice.input.setAttribute("aria-label", `${state.axis} slice`);
     slice.input.setAttribute("aria-valuetext", `${place}, slice ${index + 1} of ${at.count}`);
     const mm = written(index * meta.spacing[at.through], 0.1);
@@ -288,8 +275,8 @@ async function startSlices(root, meta) {
     wholeButton.setAttribute("aria-pressed", state.whole);
     overlayButton.setAttribute("aria-pressed", state.overlay);
     reset.disabled = state.low === meta.low && state.high === meta.high;
-    for (const { outlined } of panels) {
-      for (const { mask, notes } of outlined) notes.forEach((note) => { note.textContent = beyond(mask); });
+    for (const { mask, notes } of panels.flatMap(({ outlined }) => outlined)) {
+      notes.forEach((note) => { note.textContent = beyond(mask); });
     }
     showChosen();
     const layout = String([state.axis, state.whole, state.chosen]);
