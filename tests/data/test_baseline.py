@@ -1,4 +1,4 @@
-"""Guessing by location: perfect where every case looks alike, worse the more objects wander."""
+"""Guessing by location: perfect where every case looks alike, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -30,18 +30,6 @@ def test_an_object_that_never_moves_scores_one_at_any_resolution(tmp_path: Path)
     assert location_baseline(train, finer, 1)[0] > 0.6  # at the same voxel indices they would not even touch
     elsewhere = [case(tmp_path / "elsewhere", box(12, (1, 1, 1), 4))]
     assert location_baseline(train, elsewhere, 1) == [0.0]
-
-
-def test_the_further_objects_move_the_less_they_score(tmp_path: Path) -> None:
-    scores = []
-    for reach in (0, 1, 3, 8):
-        rng = np.random.default_rng(0)
-        corners = [tuple(8 + rng.integers(-reach, reach + 1, 3)) for _ in range(12)]
-        cases = [case(tmp_path / f"{reach}-{i}", box(24, corner, 8)) for i, corner in enumerate(corners)]
-        scores += location_baseline(cases[:8], cases[8:], 1)
-    assert scores[0] == 1
-    assert scores == sorted(scores, reverse=True)
-    assert scores[-1] < 0.6
 
 
 def test_one_score_per_class_over_the_cases_that_hold_it(tmp_path: Path) -> None:

@@ -57,10 +57,8 @@ def test_what_has_one_meaning_is_taken(volume: Any) -> None:
         (TENSOR.to_sparse(), "to_dense"),
         (TENSOR.float().to_mkldnn(), "to_dense"),
         (TENSOR.to(torch.complex64), r"mask.abs\(\)"),
-        (MASK.astype(complex), "real numbers"),
         (MASK.astype(object), "type object"),
         (MASK.astype(str), "real numbers"),
-        (np.zeros(4, [("r", "u1")]), "real numbers"),
         ([[1, 2], [3]], "is a list"),
         ({"image": MASK}, "is a dict"),
         ("mask.nii.gz", "is a str"),
@@ -68,10 +66,8 @@ def test_what_has_one_meaning_is_taken(volume: Any) -> None:
     ],
 )
 def test_the_rest_is_answered_with_what_to_pass(volume: Any, advice: str) -> None:
-    with pytest.raises(InputError, match=advice) as caught:
+    with pytest.raises(InputError, match=rf"^The mask.*{advice}.*\.$"):
         plain_array(volume, "mask")
-    assert str(caught.value).startswith("The mask is")
-    assert str(caught.value).endswith(".")
 
 
 @pytest.mark.parametrize("spacing", [(1, 2.0, 3), np.array([1.0, 2, 3]), torch.tensor([1.0, 2, 3])])
