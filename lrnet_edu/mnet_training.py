@@ -25,7 +25,7 @@ from lrnet_edu.metrics import dice
 from lrnet_edu.networks import channels_last
 from lrnet_edu.support.devices import choose_device, enough_memory, reduced_precision
 from lrnet_edu.support.progress import print_above_bar, progress
-from lrnet_edu.support.run_folder import State, TensorBoardLog, open_run, settings_of_run
+from lrnet_edu.support.run_folder import State, open_run, settings_of_run
 from lrnet_edu.support.symptoms import Unfound, died
 from lrnet_edu.training import Row, Schedule, Task, fit
 
@@ -33,13 +33,9 @@ VALIDATION_BATCHES = 8  # fixed batches of the validation cases, for the validat
 
 
 def mnet_task(
-    config: Config,
-    train: Sequence[CachedCase],
-    validation: Sequence[CachedCase],
-    facts: dict[str, Any],
-    classes: int,
+    config: Config, train: Sequence[CachedCase], validation: Sequence[CachedCase], facts: dict[str, Any], classes: int,
     batches: type[PatchBatches] = PatchBatches,
-) -> Task:
+) -> Task:  # fmt: skip
     """What `lrnet_edu.training.fit` needs to train one row.
 
     Args:
@@ -93,7 +89,7 @@ def case_dice(mnet: nn.Module, case: CachedCase, patch_size: Sequence[int], clas
 
 def train_run(
     study: Study, config: Config, folder: Path, *, device: str | None = None, resume: bool = False,
-    log: Callable[[Row], None] | None = None, tensorboard: bool = False, rate: Callable[[float], float] | None = None,
+    log: Callable[[Row], None] | None = None, rate: Callable[[float], float] | None = None,
     batches: type[PatchBatches] = PatchBatches, say: Callable[[str], None] | None = None,
 ) -> State:  # fmt: skip
     """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts.
@@ -104,8 +100,7 @@ def train_run(
         folder: the run folder: a new one, or with ``resume`` the one to continue.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA GPU if there is one.
         resume: continue from the last validation.
-        log: called with the row of each validation, as in ``log.csv``.
-        tensorboard: also write TensorBoard events into the folder.
+        log: called with the row of each validation, as in ``log.csv``; `TensorBoardLog` is one.
         rate: function from the share of steps done to the factor on the learning rate; None uses the configuration.
         batches: what draws the patches.
         say: called with a sentence that says how long it will take.
@@ -119,15 +114,12 @@ def train_run(
     if resume and (folder / "config.json").exists():
         config = extended(config, settings_of_run(folder))
     method, grid = METHODS[config.method], asdict(study.preprocessing)
-    sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks}
+    sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks,
+             "stride": config.stride}  # fmt: skip
     facts = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
              "patch_size": config.patch_size, "preprocessing": grid}  # fmt: skip
     about = {"data": str(study.data.resolve()), "preprocessing": grid, "split": study.split}
     task = mnet_task(config, study.cached["train"], study.cached["validation"], facts, classes, batches)
-    logs: list[Callable[[Row], None]] = [
-        *([log] if log else []),
-        *([TensorBoardLog(folder)] if tensorboard else []),
-    ]
     with open_run(folder, config, resume=resume, more=about, split=study.split):
         if say:
             with enough_memory(place, f"lower {task.remedy}"):
@@ -135,12 +127,7 @@ def train_run(
             minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
             steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"
             say(f"On {place}: {minutes} and {max(memory / 1e9, 0.1):.1f} GB for {steps} at most, validations included.")
-
-        def report(row: Row) -> None:
-            for one in logs:
-                one(row)
-
-        return fit(task, config, folder, place, resume=resume, rate=rate, log=report, title=method.title)
+        return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=method.title)
 
 
 def extended(config: Config, before: Mapping[str, Any]) -> Config:
