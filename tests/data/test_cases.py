@@ -164,6 +164,11 @@ def test_malformed_listings(tmp_path: Path, content: str) -> None:
     fails(decathlon(tmp_path, content, *files("a")), "dataset.json is malformed", '"training"')
 
 
+def test_listings_that_are_not_text(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_bytes(b"\xff\xfe\x00")
+    fails(tmp_path, "malformed")
+
+
 def test_listed_files_must_be_there_once_and_inside(tmp_path: Path) -> None:
     content = {"training": [entry("a"), entry("b")]}
     fails(decathlon(tmp_path, content, "imagesTr/a.nii.gz"), "labelsTr/a", "imagesTr/b", "missing", "download")
