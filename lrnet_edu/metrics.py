@@ -176,8 +176,7 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
         reference: Mask of the same shape.
         spacing: Voxel size (z, y, x) in mm.
 
-    Raises:
-        InputError: If these are not volumes of whole numbers >= 0 of one shape, and three positive numbers.
+    Raises InputError if these are not volumes of whole numbers >= 0 of one shape, and three positive numbers.
 
     >>> reference = np.zeros((9, 9, 9))
     >>> reference[2:6, 2:6, 2:6] = 1
@@ -210,8 +209,7 @@ def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | No
         penalties: Values by name ("RVD", "ASSD", "MSD", "RMSD") that replace undefined ones where exactly one of the
             masks is empty. They change no count.
 
-    Raises:
-        InputError: If the cases are not CaseScores, or a penalty has another name or is not a finite number.
+    Raises InputError if the cases are not CaseScores, or a penalty has another name or is not a finite number.
 
     >>> lesion, nothing = np.ones((2, 2, 2)), np.zeros((2, 2, 2))
     >>> table = score_table([case_scores(found, lesion, (1, 1, 1)) for found in (lesion, nothing)])

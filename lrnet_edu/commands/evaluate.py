@@ -47,8 +47,7 @@ def evaluate_folders(
         :class:`lrnet_edu.study.challenge.ChallengeScores`.
 
     Raises:
-        InputError: if references are missing or on other grids, a file cannot be used, or an object occurs
-            in no reference.
+        InputError: if references are missing or on other grids, a file cannot be used, or an object is in none.
     """
     scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in parse_labels(label)}
     known = _find_references(Path(references))

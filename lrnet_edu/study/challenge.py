@@ -71,29 +71,19 @@ class Detection:
 
 @dataclass(frozen=True)
 class ChallengeScores:
-    """What a set of cases scores on the LiTS board.
+    """What a set of cases scores on the LiTS board; distances in mm.
 
-    Attributes:
-        cases: Number of cases.
-        without_liver: Cases whose prediction has no voxel equal to 1; for the liver they score ``WORST``.
-        pairs: Detected pairs of lesions (above 0.5) in the whole set.
-        detection: For each of ``THRESHOLDS`` the lesions found.
-        lesion: "dice_per_case" and "dice_global" of all lesion voxels, which are DC and DG of the paper's
-            criteria; then the keys of ``WORST``, each the mean over the detected pairs of the whole SET, so that
-            a case with many lesions counts for more. Distances in mm. Without any pair ``WORST``.
-        liver: The same of the liver, all of them means over the cases but "dice_global".
-        tumour_burden: Lesion voxels / liver voxels, reference minus prediction: its root mean square over the
-            cases ("rms"), its largest value as the board takes it, with its sign ("max"), and the largest
-            without sign ("max_abs"). A case of ``without_liver`` counts as 9001.
+    "dice_per_case" and "dice_global" are of all voxels, the keys of ``WORST`` are means: those of ``lesion`` over the
+    detected pairs of the whole SET, so a case with many lesions counts for more, those of ``liver`` over the cases.
     """
 
     cases: int
-    without_liver: int
-    pairs: int
-    detection: dict[float, Detection]
+    without_liver: int  # cases whose prediction has no voxel equal to 1: WORST for the liver, 9001 for the burden
+    pairs: int  # detected pairs of lesions (above 0.5) in the whole set
+    detection: dict[float, Detection]  # for each of THRESHOLDS
     lesion: dict[str, float]
     liver: dict[str, float]
-    tumour_burden: dict[str, float]
+    tumour_burden: dict[str, float]  # lesion / liver voxels, reference minus prediction: "rms", "max", "max_abs"
 
 
 class _Case(NamedTuple):
@@ -118,36 +108,27 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
         cases: (prediction, reference, spacing) of every case: label volumes (D, H, W) of whole numbers, and the voxel
             size (z, y, x) in mm. They are taken one after the other, so a generator needs the memory of one case only.
 
-    Raises:
-        InputError: If there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
+    Raises InputError if there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
     """
     scored = [_score_case(case) for case in (cases if isinstance(cases, Iterable) else [cases])]
     if not scored:
         raise InputError("There are no cases to score; give at least one.")
     pairs = [pair for case in scored for pair in case.pairs]
     burden = np.array([case.burden for case in scored])
-    liver_dice = [0.0 if case.liver_scores is None else _dice(case.liver) for case in scored]
     return ChallengeScores(
         cases=len(scored),
         without_liver=sum(case.liver_scores is None for case in scored),
         pairs=len(pairs),
         detection={t: Detection(*np.sum([case.detection[t] for case in scored], axis=0).tolist()) for t in THRESHOLDS},
-        lesion={
-            "dice_per_case": float(np.mean([_dice(case.lesion) for case in scored])),
-            "dice_global": _dice(np.sum([case.lesion for case in scored], axis=0)),
-            **_mean(pairs or [WORST]),
-        },
-        liver={
-            "dice_per_case": float(np.mean(liver_dice)),
-            "dice_global": _dice(np.sum([case.liver for case in scored], axis=0)),
-            **_mean([case.liver_scores or WORST for case in scored]),
-        },
-        tumour_burden={
-            "rms": float(np.sqrt(np.square(burden).mean())),
-            "max": float(burden.max()),
-            "max_abs": float(np.abs(burden).max()),
-        },
-    )
+        lesion=_whole([case.lesion for case in scored], [_dice(case.lesion) for case in scored], pairs or [WORST]),
+        liver=_whole(
+            [case.liver for case in scored],
+            [0.0 if case.liver_scores is None else _dice(case.liver) for case in scored],
+            [case.liver_scores or WORST for case in scored],
+        ),
+        tumour_burden={"rms": np.sqrt(np.square(burden).mean()).item(), "max": burden.max().item(),
+                       "max_abs": np.abs(burden).max().item()},
+    )  # fmt: skip
 
 
 def _score_case(case: tuple[Any, Any, Sequence[float]]) -> _Case:
@@ -167,20 +148,15 @@ def _score_case(case: tuple[Any, Any, Sequence[float]]) -> _Case:
     return _Case(detection, pairs, lesion, liver, liver_scores, burden)
 
 
-def _lesions(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-) -> tuple[dict[float, list[int]], list[dict[str, float]]]:
+def _lesions(p: np.ndarray, r: np.ndarray, spacing: Any) -> tuple[dict[float, list[int]], list[dict[str, float]]]:
     """Which lesions of the masks (D, H, W) are detected, and what the pairs above the last threshold score."""
-    predicted, number_predicted = connected_components(prediction, connectivity=6)
-    wanted, number_wanted = connected_components(reference, connectivity=6)
+    predicted, number_predicted = connected_components(p, connectivity=6)
+    wanted, number_wanted = connected_components(r, connectivity=6)
     sizes_p, sizes_r = np.bincount(predicted.ravel()), np.bincount(wanted.ravel())  # by the component's number
     pairs, counts, detected = _match(predicted, wanted), {}, []
     for threshold in THRESHOLDS:
-        detected = [
-            (ps, rs)
-            for ps, rs, common in pairs
-            if common > threshold * (sizes_p[ps].sum() + sizes_r[rs].sum() - common)
-        ]
+        detected = [(ps, rs) for ps, rs, common in pairs
+                    if common > threshold * (sizes_p[ps].sum() + sizes_r[rs].sum() - common)]  # fmt: skip
         found, real = sum(len(rs) for _, rs in detected), sum(len(rs) for _, rs, _ in pairs)
         hits = len(pairs) - (real - found)
         false = number_predicted - sum(len(ps) for ps, _ in detected)
@@ -231,5 +207,7 @@ def _dice(voxels: Sequence[int] | np.ndarray) -> float:
     return dice_of_counts(int(voxels[0]), int(voxels[1] + voxels[2]))
 
 
-def _mean(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: math.fsum(one[name] for one in scores) / len(scores) for name in WORST}
+def _whole(voxels: list[list[int]], dice: list[float], scores: list[dict[str, float]]) -> dict[str, float]:
+    """The lesions or the livers of a set: Dice of all their voxels, by case and together, and the means of scores."""
+    means = {name: math.fsum(one[name] for one in scores) / len(scores) for name in WORST}
+    return {"dice_per_case": float(np.mean(dice)), "dice_global": _dice(np.sum(voxels, axis=0)), **means}

@@ -65,18 +65,13 @@ def by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
         For each bin of ``SIZES`` that holds a lesion, by its name ("1 to 5 ml"): "lesions" (their number), "found"
         (their share), "dice" (their mean; 0 for one that was missed).
     """
-    between = (f"{low:g} to {high:g} ml" for low, high in pairwise(SIZES))
-    dice: dict[str, list[float]] = {
-        name: [] for name in (f"under {SIZES[0]:g} ml", *between, f"{SIZES[-1]:g} ml and more")
-    }
+    names = [
+        f"under {SIZES[0]:g} ml",
+        *(f"{a:g} to {b:g} ml" for a, b in pairwise(SIZES)),
+        f"{SIZES[-1]:g} ml and more",
+    ]
+    dice: dict[str, list[float]] = {name: [] for name in names}
     for lesion in (lesion for case in cases for lesion in case["lesions"]):
-        list(dice.values())[np.digitize(lesion["ml"], SIZES)].append(lesion["dice"])
-    return {
-        name: {
-            "lesions": len(of_size),
-            "found": np.count_nonzero(of_size) / len(of_size),
-            "dice": float(np.mean(of_size)),
-        }
-        for name, of_size in dice.items()
-        if of_size
-    }
+        dice[names[np.digitize(lesion["ml"], SIZES)]].append(lesion["dice"])
+    return {name: {"lesions": len(d), "found": np.count_nonzero(d) / len(d), "dice": float(np.mean(d))}
+            for name, d in dice.items() if d}  # fmt: skip

@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -85,8 +85,8 @@ def reproduce(
         What ``TABLE.json`` holds (:func:`lrnet_edu.study.table.build_table`).
 
     Raises:
-        InputError: if there is no such table, the label names several objects, the folder holds runs of other
-            settings, cases or scans, no test case holds the object, or a run failed; the other runs are finished first.
+        InputError: if there is nothing to compare, the folder holds runs of other settings or scans, or a run failed;
+            the other runs are finished first.
     """
     if table not in TABLES:
         raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
@@ -106,7 +106,13 @@ def reproduce(
         pin_split(out, study)
         todo = [run for run in runs if read_record(run, study, voxels) is None]
         try:
-            failed = do_runs(study, todo, workers=workers, device=device, total=len(runs), say=say)
+            started, failed, done = time.perf_counter(), [], len(runs) - len(todo)
+            jobs = [(study, run, device) for run in todo]
+            for i, (title, seconds, error) in enumerate(in_processes(do_run, jobs, workers), start=1):
+                failed += [error] if error else []
+                left = duration((time.perf_counter() - started) / i * (len(todo) - i))
+                outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
+                say(f"{done + i} of {len(runs)} runs: {title}, {outcome}; about {left} left.")
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
             records = [record for run in runs if (record := read_record(run, study, voxels))]
@@ -146,11 +152,7 @@ def object_voxels(study: Study) -> dict[str, int]:
 
 
 def read_record(run: Run, study: Study, voxels: Mapping[str, int]) -> dict[str, Any] | None:
-    """What a finished run wrote about the test cases, None if it is not finished.
-
-    Raises:
-        InputError: if it was run with other settings or on other scans, or its file is damaged.
-    """
+    """What a finished run wrote, None if it is not finished; InputError for other settings or scans, or damage."""
     path = run.scores
     if not path.exists():
         return None
@@ -169,23 +171,6 @@ def read_record(run: Run, study: Study, voxels: Mapping[str, int]) -> dict[str, 
     if seen != voxels or grid != grid_now:
         raise InputError(f"{run.out} holds runs on other scans; name another folder.")
     return record
-
-
-# ---- running ----------------------------------------------------------------------------------------------------
-
-
-def do_runs(
-    study: Study, todo: Sequence[Run], *, workers: int, device: str | None, total: int, say: Callable[[str], None]
-) -> list[str]:
-    """Do the runs, here or in other processes; returns what the failed ones said."""
-    started, failed = time.perf_counter(), []
-    jobs = [(study, run, device) for run in todo]
-    for i, (title, seconds, error) in enumerate(in_processes(do_run, jobs, workers), start=1):
-        failed += [error] if error else []
-        left = (time.perf_counter() - started) / i * (len(todo) - i)
-        outcome = f"failed: {error}" if error else f"{seconds:.0f} s"
-        say(f"{total - len(todo) + i} of {total} runs: {title}, {outcome}; about {duration(left)} left.")
-    return failed
 
 
 def do_run(study: Study, run: Run, device: str | None) -> tuple[str, float, str]:

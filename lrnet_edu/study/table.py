@@ -66,8 +66,7 @@ def build_table(
         runs[record["row"]][record["seed"]] = record
     design, first = TABLES[table], records[0]
     rows = [row_result(row, runs[row.key]) for row in design.rows if row.key in runs]
-    pairs = [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE]
-    compared = compare_rows(runs, pairs)
+    compared = compare_rows(runs, [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE])
     for row in rows:
         row["comparison"] = compared.get(((row["row"],), (BASELINE,)))
     holding = with_object(first["cases"])

@@ -11,6 +11,11 @@ from lrnet_edu.metrics import CRITERIA, columns
 from lrnet_edu.study.rows import TABLES
 
 DIFFERENCE = "+z.4f"  # print format of one in DC
+CLAIMS = (
+    "## What the paper claims, and what held here\n\n"
+    'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
+    "These comparisons are corrected together, apart from those above, so a p may differ between the two lists."
+)
 
 
 def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
@@ -24,7 +29,7 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
         "## Against M-Net + Dice",
         comparisons(result),
         f"![{alt}]({picture})",
-        claims(result),
+        "\n\n".join([CLAIMS, "\n".join(map(claim_in_words, result["claims"]))]) if result["claims"] else "",
         "## By size of the lesion",
         lesions(result),
         "## How every row was trained",
@@ -138,16 +143,6 @@ def comparisons(result: Mapping[str, Any]) -> str:
 
 def interval(comparison: Mapping[str, Any]) -> str:
     return f"{number(comparison['low'], DIFFERENCE)} to {number(comparison['high'], DIFFERENCE)}"
-
-
-def claims(result: Mapping[str, Any]) -> str:
-    """The section about the paper's claims; empty for a table without any."""
-    how = (
-        "## What the paper claims, and what held here\n\n"
-        'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
-        "These comparisons are corrected together, apart from those above, so a p may differ between the two lists."
-    )
-    return "\n\n".join([how, "\n".join(map(claim_in_words, result["claims"]))]) if result["claims"] else ""
 
 
 def claim_in_words(claim: Mapping[str, Any]) -> str:

@@ -136,12 +136,6 @@ def test_precision_and_recall_of_a_set_are_those_of_the_sums() -> None:
     assert (at_0.found, at_half.found, at_0.false_lesions) == (24, 17, 1)
 
 
-def test_precision_and_recall_of_nothing_are_undefined() -> None:
-    empty = board(line(), line()).detection[0.5]
-    assert math.isnan(empty.precision)
-    assert math.isnan(empty.recall)
-
-
 # ---- what is measured
 
 

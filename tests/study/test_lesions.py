@@ -10,7 +10,6 @@ import pytest
 from scipy import ndimage
 
 from lrnet_edu.study.lesions import SIZES, by_size, lesion_scores
-from lrnet_edu.support.errors import InputError
 
 EVERYWHERE = np.ones((3, 3, 3), int)
 
@@ -80,16 +79,3 @@ def test_every_size_has_one_bin() -> None:
     assert bins["20 ml and more"]["dice"] == pytest.approx((0.75 + 1) / 2)
     assert bins["under 1 ml"]["found"] == 0
     assert by_size([]) == {}
-
-
-@pytest.mark.parametrize(
-    ("masks", "spacing", "words"),
-    [
-        ((np.zeros((2, 2, 2)), np.zeros((2, 2, 3))), (1, 1, 1), "one grid"),
-        ((np.ma.masked_equal(np.zeros((2, 2, 2)), 0), np.zeros((2, 2, 2))), (1, 1, 1), "masked array"),
-        ((np.zeros((2, 2, 2)), np.zeros((2, 2, 2))), (1, 1), "3 positive numbers"),
-    ],
-)
-def test_what_cannot_be_scored(masks: Any, spacing: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        lesion_scores(*masks, spacing)
