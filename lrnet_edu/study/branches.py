@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,9 +178,8 @@ def do_branch(scans: Scans, branch: Branch, out: Path, device: str | None) -> tu
     folder, place, started = out / "runs" / branch.name, choose_device(device), time.process_time()
     try:
         with one_thread(place):
-            if branch.moved:
-                move_weights(branch, folder.with_name(f"{folder.name}.safetensors"))
-            state = train_run(scans.study, branch.config, folder, device=device, resume=True, rate=falling_rate)
+            config = with_moved_weights(branch, folder) if branch.moved else branch.config
+            state = train_run(scans.study, config, folder, device=device, resume=True, rate=falling_rate)
             trained = load_mnet(folder / "last.safetensors")
             trained.mnet.to(place)
             cells = {"/".join(cell): score_cell(trained, scans.tests[cell]) for cell in branch.cells}
@@ -202,14 +201,15 @@ def do_branch(scans: Scans, branch: Branch, out: Path, device: str | None) -> tu
     return branch.name, seconds, ""
 
 
-def move_weights(branch: Branch, path: Path) -> None:
-    """Write the weights that the branch starts from, moved by a millionth."""
+def with_moved_weights(branch: Branch, folder: Path) -> Config:
+    """The branch's training from its first weights moved by a millionth: what rounding does elsewhere."""
     assert branch.config.start is not None
+    path, generator = folder.with_suffix(".safetensors"), torch.Generator().manual_seed(branch.moved)
     tensors, facts = load_checkpoint(Path(branch.config.start))
-    generator = torch.Generator().manual_seed(branch.moved)
     moved = {name: tensor * (1 + ROUNDING * torch.randn(tensor.shape, generator=generator))
              for name, tensor in tensors.items() if name.startswith("mnet.")}  # fmt: skip
     save_checkpoint(path, moved, facts)
+    return replace(branch.config, start=str(path))
 
 
 def score_cell(trained: TrainedMNet, cases: Sequence[TestCase]) -> dict[str, Any]:
@@ -269,8 +269,8 @@ def gradient_norms(scans: Scans, config: Config, batches: int = 16) -> dict[str,
     terms: dict[str, tuple[Method, Config]] = {
         "Dice": (Method("", DiceLoss), config),
         "MapDice": (Method("", MapDiceLoss, target="NI-DM"), config),
-        "SmoothL1(p, mask)": (VoxelwiseMethod(""), Config(**{**asdict(config), "alpha": 1.0})),
-        **{f"LR-Net {kind}": (TandemMethod(""), Config(**{**asdict(config), "kind": kind, "alpha": 1.0}))
+        "SmoothL1(p, mask)": (VoxelwiseMethod(""), replace(config, alpha=1.0)),
+        **{f"LR-Net {kind}": (TandemMethod(""), replace(config, kind=kind, alpha=1.0))
            for kind in KINDS},
     }  # fmt: skip
     patches = PatchBatches(

@@ -136,10 +136,10 @@ class Plan:
         """The numbers of a set's cases whose lesions count: validation and test."""
         return range(self.cases[0], sum(self.cases)) if which == SETS[0] else range(self.cases[-1])
 
-    def base(self, seed: int) -> Config:
+    def base(self, seed: int, steps: int | None = None) -> Config:
         """The M-Net of a seed, trained by Dice."""
-        every = self.base_steps // (3 * self.validations)
-        return self._config("dice", seed, steps=self.base_steps, validate_every=every)
+        steps = steps or self.base_steps
+        return self._config("dice", seed, steps=steps, validate_every=steps // (3 * self.validations))
 
     def branch(self, arm: str, seed: int, *, start: str, alpha: float | None = None) -> Config:
         """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""

@@ -1,0 +1,139 @@
+"""The study's page, ``study.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lrnet_edu.study.text import table
+
+VERDICTS = {
+    "ahead": "{ours} is ahead of {theirs}",
+    "behind": "{ours} is behind {theirs}",
+    "equal": "{ours} and {theirs} are equal within {margin:g}",
+    "undecided": "between {ours} and {theirs} nothing is decided",
+}
+COLUMNS = {  # of the endpoints' table: how each is printed
+    "mean lesion Dice": ".3f", "sensitivity": ".3f", "mean lesion Dice, 0.25 to 1 ml": ".3f",
+    "mean lesion Dice, 1 to 5 ml": ".3f", "mean lesion Dice, 5 ml and more": ".3f", "DC": ".3f",
+    "false lesions": ".2f", "lesion Dice at 0.5": ".3f", "ASSD of found lesions": ".2f", "calibration error": ".4f",
+}  # fmt: skip
+
+
+def as_markdown(result: Mapping[str, Any], alts: Mapping[str, str]) -> str:
+    """The page; ``alts`` holds each picture's words."""
+    primary = result["primary_cell"]
+    parts = [
+        "# Does the LR-Net help, once the M-Net has converged?",
+        "Written by `lrnet-edu reproduce study`; what was decided beforehand stands in docs/study_protocol.md. "
+        f"Primary endpoint: mean Dice of the visible lesions of 0.25 to 5 ml, missed ones 0, averaged over at most "
+        f"1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case, on {cell_in_words(primary)}.",
+        *verdicts(result),
+        f"![{alts['forest']}](study_forest.png)",
+        f"![{alts['curves']}](study_curves.png)",
+        *(part for cell in result["cells"] for part in (f"## {cell_in_words(cell).capitalize()}",
+          endpoints_table(result, cell), gains_table(result["cells"][cell]))),
+        "## Trainings",
+        convergence(result),
+        f"![{alts['learning']}](study_learning.png)",
+        "## How alpha was chosen",
+        weights_table(result),
+        gradients_table(result),
+        "## Facts",
+        facts(result),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def cell_in_words(cell: str) -> str:
+    """ "study-b, whole body"."""
+    which, view = cell.split("/")
+    return f"{which}, {'whole body' if view == 'whole' else 'cut to the box of the liver'}"
+
+
+def verdicts(result: Mapping[str, Any]) -> list[str]:
+    """A sentence for each comparison of the primary family."""
+    return [f"**{gain_in_words(row, result)}**" for row in result["cells"][result["primary_cell"]]["gains"]]
+
+
+def gain_in_words(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """ "C (LR-Net alone) is ahead of A (Dice): +0.041 (0.020 to 0.062; 10 seeds)."."""
+    names = {side: f"{row[side]} ({result['arms'][row[side]]})" for side in ("ours", "theirs")}
+    words = VERDICTS[row["verdict"]].format(margin=result["margin"], **names)
+    return f"{words[0].upper()}{words[1:]}: {row['mean']:+.3f} ({interval(row)}; {len(row['seeds'])} seeds)."
+
+
+def interval(row: Mapping[str, Any], kind: str = "") -> str:
+    return f"{row[f'{kind}low']:+.3f} to {row[f'{kind}high']:+.3f}"
+
+
+def endpoints_table(result: Mapping[str, Any], cell: str) -> str:
+    """All endpoints of all arms: mean over the seeds and their standard deviation."""
+    lines = []
+    for arm, values in result["cells"][cell]["endpoints"].items():
+        cells = [mean_and_deviation(values.get(name, ()), form) for name, form in COLUMNS.items()]
+        lines.append([arm, result["arms"][arm], str(len(values["DC"])), *cells])
+    return table(["Arm", "", "Seeds", *(name[0].upper() + name[1:] for name in COLUMNS)], lines) if lines else ""
+
+
+def mean_and_deviation(values: Sequence[float | None], form: str) -> str:
+    if not values or None in values:
+        return ""
+    spread = f" \u00b1 {np.std(values, ddof=1):{form}}" if len(values) > 1 else ""
+    return f"{np.mean(values):{form}}{spread}"
+
+
+def gains_table(content: Mapping[str, Any]) -> str:
+    """Every comparison: the primary family, then the others, whose p stands alone."""
+    lines = [
+        [f"{row['ours']} \u2212 {row['theirs']}", f"{row['mean']:+.3f}", interval(row), interval(row, "boot_"),
+         f"{row['p']:.2g}", f"{row['p_holm']:.2g}" if row in content["gains"] else "", row["verdict"],
+         str(len(row["seeds"]))]
+        for row in (*content["gains"], *content["further"])
+    ]  # fmt: skip
+    heads = ["Difference", "Mean", "t over seeds, 95 %", "Bootstrap over seeds and cases", "p", "p by Holm", "Verdict",
+             "Seeds"]  # fmt: skip
+    return table(heads, lines) if lines else ""
+
+
+def convergence(result: Mapping[str, Any]) -> str:
+    """What twice the steps gain, and what rounding does."""
+    ends = {(one["arm"], one["seed"]): one["log"][-1] for one in result["learning"]["bases"]}
+    sentences = []
+    for (arm, seed), end in ends.items():
+        if arm == "base-twice":
+            once = ends["base", seed]
+            sentences.append(
+                f"M-Net + Dice, seed {seed}: validation DC {once['score']:.3f} after {once['step']:g} steps, "
+                f"{end['score']:.3f} after {end['step']:g}."
+            )
+    if result["rounding"]:
+        listed = ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items())
+        sentences.append(
+            "Seed 0 again with its first weights moved by a millionth: standard deviation of the primary endpoint "
+            f"{listed}."
+        )
+    return " ".join(sentences)
+
+
+def weights_table(result: Mapping[str, Any]) -> str:
+    """The primary endpoint on validation by alpha."""
+    rows = result["chosen"].items()
+    weights = list(next(iter(result["chosen"].values()))["validation"]) if rows else []
+    lines = [[arm, *(f"{row['validation'][weight]:.3f}" for weight in weights), f"{row['chosen']:g}"]
+             for arm, row in rows]  # fmt: skip
+    return table(["Arm", *weights, "Chosen"], lines) if lines else ""
+
+
+def gradients_table(result: Mapping[str, Any]) -> str:
+    """How large each term's gradient is on the converged M-Net's weights, at alpha 1."""
+    norms = result["gradients"]
+    lines = [[term, f"{norm:.3g}", f"{norms['Dice'] / norm:.3g}"] for term, norm in norms.items()]
+    return table(["Term at alpha 1", "Length of its gradient", "Dice's is so many times as long"], lines)
+
+
+def facts(result: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return f"- Versions: {versions}\n- CPU hours of all trainings and tests: {result['cpu_hours']:.1f}"

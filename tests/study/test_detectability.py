@@ -1,0 +1,56 @@
+"""d' of phantoms' lesions."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from lrnet_edu.data.phantoms.phantom import phantom
+from lrnet_edu.data.phantoms.settings import SETS
+from lrnet_edu.study.detectability import detectability
+
+SHAPE = (40, 60, 60)
+
+
+def lesions_in_noise(contrast: float, sigma: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes of 27 and 216 voxels in white noise that fills the volume: image, healthy, mask."""
+    mask = np.ones(SHAPE, np.uint8)
+    mask[10:13, 20:23, 20:23] = 2
+    mask[22:28, 30:36, 30:36] = 2
+    healthy = 100 + sigma * np.random.default_rng(seed).standard_normal(SHAPE)
+    return healthy - contrast * (mask == 2), healthy, mask
+
+
+def test_in_white_noise_it_is_the_contrast_over_the_deviation_of_the_difference_of_two_means() -> None:
+    found = detectability(*lesions_in_noise(contrast=5.0, sigma=10.0))
+    for d, (inside, box) in zip(found, [(27, 5 * 7 * 7), (216, 8 * 10 * 10)], strict=True):
+        assert d == pytest.approx(5.0 / (10.0 * np.sqrt(1 / inside + 1 / (box - inside))), rel=0.12)  # 400 places
+
+
+def test_twice_the_contrast_or_half_the_noise_is_twice_as_visible() -> None:
+    once = detectability(*lesions_in_noise(5.0, 10.0))
+    assert detectability(*lesions_in_noise(10.0, 10.0)) == pytest.approx(2 * once)
+    assert detectability(*lesions_in_noise(5.0, 5.0)) == pytest.approx(2 * once)
+
+
+def test_texture_as_large_as_the_lesion_hides_it_and_coarser_texture_does_not() -> None:
+    image, healthy, mask = lesions_in_noise(5.0, 1.0)
+    rng = np.random.default_rng(1)
+    found = []
+    for size in (1.5, 12.0):
+        texture = ndimage.gaussian_filter(rng.standard_normal(SHAPE), size, mode="wrap")
+        texture *= 4 / texture.std()
+        found.append(detectability(image + texture, healthy + texture, mask))
+    assert (found[0] < 0.5 * found[1]).all()
+
+
+def test_phantoms_hold_lesions_of_both_kinds_and_large_ones_are_seen() -> None:
+    settings = {"shape": (32, 70, 94), "spacing": (6.0, 3.6, 3.6), "settings": SETS["study"]}
+    found, sizes = [], []
+    for seed in (0, 1):
+        case, healthy = phantom(seed, **settings), phantom(seed, **settings, lesions=False)
+        parts, _ = ndimage.label(case.mask == 2, np.ones((3, 3, 3)))
+        sizes += np.bincount(parts.ravel())[1:].tolist()
+        found += detectability(case.image, healthy.image, case.mask, seed=seed).tolist()
+    assert len(found) == len(sizes)
+    assert min(found) < 3 < max(found)
+    assert np.corrcoef(np.log(sizes), np.log(found))[0, 1] > 0.5
