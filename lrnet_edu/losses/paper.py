@@ -142,7 +142,9 @@ def check_knows_a_ball(lrnet: nn.Module) -> None:
     weight = next(lrnet.parameters())
     found = lrnet(torch.cat((1 - ball, ball), dim=1).to(weight)).cpu().float()
     right = distance_map(ball, lrnet.kind)
-    if (found - right).abs().mean() > 0.5 * (right - right.mean()).abs().mean():  # over half a constant's error
+    errors, spread = (found - right).abs(), (right - right.mean()).abs()  # of the map, and of one value for all
+    inside = ball > 0
+    if errors.mean() > 0.5 * spread.mean() or errors[inside].mean() > 0.4 * right[inside].mean():
         raise InputError(
             f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach; take "
             f"load_pretrained_lrnet({lrnet.kind!r}) or pretrain it."
