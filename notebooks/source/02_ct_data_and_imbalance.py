@@ -72,8 +72,8 @@ for name in ("volume-0", "volume-3", "volume-8"):
 # ## 2 · Look at it
 #
 # **Question.** Before you scroll: in how many of the 40 slices do you expect a lesion? And could you see the small
-# ones without their contours? Find out. (Arrow keys or wheel scroll, dragging on a panel changes the window; the
-# contours can be switched off.)
+# ones without their contours? Find out. (Arrow keys or wheel scroll, dragging on a panel changes the window, O
+# takes the contours away, W shows the whole slice.)
 
 # %%
 from lrnet_edu.viewers.slices import SliceViewer

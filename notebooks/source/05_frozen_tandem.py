@@ -275,6 +275,29 @@ for name, values in push_on_p.items():
     amount = ["1 value" if number == 1 else "hundreds of values" for number in different]
     print(f"{name:4}  lesions: {amount[0]}, {up[0]:.0f} % up;   outside: {amount[1]}, {up[1]:.0f} % up")
 
+# %% [markdown]
+# ### The last step: from p to the M-Net
+#
+# So far this is a push on $p$. But the M-Net does not put out $p$. It puts out a logit $z$, and $p = 1 / (1 + e^{-z})$
+# with $z$ the lesion's logit minus the background's. One more factor of the chain rule:
+#
+# $$-\frac{\partial L}{\partial z} = p\,(1 - p) \cdot \left(-\frac{\partial L}{\partial p}\right)$$
+#
+# Let us see that this holds, for the whole tandem at once.
+
+# %% tags=["nbval-check-output"]
+push_on_z = {name: p * (1 - p) * values for name, values in push_on_p.items()}  # (D, H, W) each
+
+with torch.no_grad():
+    logits = mnet(image[None, None])  # (1, 2, D, H, W)
+logits.requires_grad_()
+map_regression_loss(lrnet(torch.softmax(logits, dim=1)), true_map).backward()
+difference = (push_on_z["map"] + logits.grad[0, 1]).abs().max() / push_on_z["map"].abs().max()
+print(f"formula against autograd, largest difference: {difference:.4f} of the largest push")
+
+# %% [markdown]
+# **Question.** Where is $p\,(1 - p)$ large, and where is it nearly 0? What will be left of the push of Dice on the logits?
+
 # %%
 from lrnet_edu.figures import Picture
 from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
@@ -289,31 +312,45 @@ def draw(axes, plane, title, colours, low, high, ticks=None, label="no unit"):
     bar.ax.tick_params(labelsize=11)
 
 
+def draw_push(axes, plane, title):
+    top = strongest(plane)
+    draw(axes, plane, title, SIGNED_MAP_COLORMAP, -top, top, [0], "less lesion ← 0 → more lesion")
+
+
+def strongest(plane):
+    return float(np.quantile(np.abs(plane), 0.998))
+
+
 local, here = ndimage.label(lesion, np.ones((3, 3, 3)))  # the patch's lesions: (D, H, W), 0, 1 .. here
 sizes = np.bincount(local.ravel())[1:]
 found = 1 + int(np.argmax(sizes))  # the largest, which the M-Net finds, but not in its true shape
 missed = 1 + min((i for i in range(here) if sizes[i] >= 10), key=lambda i: float(p[local == i + 1].mean()))
 k = int(np.argmax((local == missed).sum(axis=(1, 2))))  # a slice with both
 
-strongest = {name: float(np.quantile(values[k].abs(), 0.998)) for name, values in push_on_p.items()}
-figure = Picture(7.2)
-upper, lower = figure.subplots(2, 3, sharex=True, sharey=True)
-draw(upper[0], image[k].numpy(), "CT", CT_COLORMAP, 0, 1)
-draw(upper[1], p[k].numpy(), "M-Net: $p$", MAP_COLORMAP, 0, 1)
-draw(upper[2], map_of_p[k].numpy(), r"LR-Net of $p$: $\hat\varphi$", MAP_COLORMAP, 0, 1)
-draw(lower[0], phi[k].numpy(), r"target: $\varphi$ of the mask", MAP_COLORMAP, 0, 1)
-for axes, (name, title) in zip(
-    lower[1:], {"Dice": "push of Dice", "map": "push of the map's error"}.items(), strict=True
-):
-    top = strongest[name]
-    draw(axes, push_on_p[name][k].numpy(), title, SIGNED_MAP_COLORMAP, -top, top, [0], "less lesion ← 0 → more lesion")
-for axes in (*upper, *lower):
-    axes.set(ylabel="y (voxels)" if axes in (upper[0], lower[0]) else "", xlabel="x (voxels)" if axes in lower else "")
+figure = Picture(10.6)
+grid = figure.subplots(3, 3, sharex=True, sharey=True)
+draw(grid[0, 0], image[k].numpy(), "CT", CT_COLORMAP, 0, 1)
+draw(grid[1, 0], p[k].numpy(), "M-Net: $p$", MAP_COLORMAP, 0, 1)
+draw(grid[2, 0], (p * (1 - p))[k].numpy(), "$p\\,(1 - p)$", MAP_COLORMAP, 0, 0.25)
+draw(grid[0, 1], phi[k].numpy(), r"target: $\varphi$ of the mask", MAP_COLORMAP, 0, 1)
+draw(grid[0, 2], map_of_p[k].numpy(), r"LR-Net of $p$: $\hat\varphi$", MAP_COLORMAP, 0, 1)
+for row, level, push_there in ((1, "$p$", push_on_p), (2, "the logits", push_on_z)):
+    draw_push(grid[row, 1], push_there["Dice"][k].numpy(), f"Dice, push on {level}")
+    draw_push(grid[row, 2], push_there["map"][k].numpy(), f"map's error, push on {level}")
+for axes in grid.flat:
+    axes.set(ylabel="y (voxels)" if axes in grid[:, 0] else "", xlabel="x (voxels)" if axes in grid[2] else "")
 figure.finish(
-    f"Slice {k} of the patch with the contours of its lesions. p is near 1 in most of the large lesion and near 0 in the "
-    "small one. The LR-Net's map of it lacks the small lesion. The push of Dice is one colour in all lesions and another "
-    "outside; that of the map's error is strong along the borders of the lesions and of the prediction, of both signs."
+    f"Slice {k} of the patch with the contours of its lesions. Above, the CT, the target and the LR-Net's map. In the "
+    "middle, p and the push on it: Dice has one colour in all lesions and another outside, the map's error has both "
+    "signs, along the borders of the lesions and of the prediction. Below, p (1 - p), which is bright along the borders "
+    "of the prediction alone, and the push on the logits: there both losses push along those borders."
 )
+
+
+# %% [markdown]
+# Two questions can be asked of a push: is it **beside a border**, of the lesions or of what the M-Net takes for them? And
+# has it the **right sign**, up in the lesions and down outside? **Question.** Guess four numbers for each loss: both
+# shares, of the push on $p$ and of the push on the logits.
 
 
 # %% tags=["nbval-check-output"]
@@ -322,22 +359,37 @@ def beside_the_border(mask):
     return ndimage.binary_dilation(mask) & ~ndimage.binary_erosion(mask)
 
 
-borders = beside_the_border(lesion) | beside_the_border(p.numpy() > 0.5)  # (D, H, W)
-print(f"voxels beside a border, of the lesions or of the prediction: {100 * borders.mean():.0f} % of the patch")
-for name, values in push_on_p.items():
-    print(
-        f"their share of all push, {name:4}: {100 * values.abs()[torch.from_numpy(borders)].sum() / values.abs().sum():.0f} %"
-    )
+borders = torch.from_numpy(beside_the_border(lesion) | beside_the_border(p.numpy() > 0.5))  # (D, H, W)
+print(f"{100 * borders.float().mean():.0f} % of the patch's voxels lie beside a border")
+print("share of all push:     beside a border   of the right sign")
+for level, push_there in (("p", push_on_p), ("the logits", push_on_z)):
+    for name, values in push_there.items():
+        amount = values.abs()
+        right = (values > 0) == inside  # up in the lesions, down elsewhere
+        shares = [100 * amount[part].sum() / amount.sum() for part in (borders, right)]
+        print(f"  {name:4} on {level:10} {shares[0]:17.0f} % {shares[1]:17.0f} %")
 
 # %% [markdown]
-# (The contours are those of the true lesions.) Dice says the same to every voxel of a lesion, even to those that are
-# right, and the same to every voxel outside. It is a vote. The push of the map's error has a **place**: more
-# than half of it lies beside the borders, of the lesions and of what the M-Net takes for them, with both signs side by side.
-# There "a minor mismatch ... can exert large penalty", as the paper has it.
+# On $p$ the two losses are opposites. Dice pushes all voxels of a class alike, so hardly any of its push is beside a
+# border, and all of it has the right sign. Most of the map's push is beside the borders, and nearly half of it points the
+# wrong way. From this picture one would say that the map's error tells the M-Net *where* it is wrong and that Dice does
+# not: "a minor mismatch ... can exert large penalty", as the paper has it.
 #
-# Scroll through it. **Question.** Find a voxel outside all lesions that the map's error pushes *up*. Why might it?
-# (Both are scaled to fit between −1 and 1: the push of Dice by its largest value, the map's by its 99.8 % quantile in the
-# slice above, so that its few strongest values are clipped.)
+# But the M-Net learns on the logits, and there the picture changes. $p\,(1 - p)$ is nearly 0 wherever the M-Net is sure,
+# and it is least sure along the borders of what it found. So **every loss on a softmax pushes along the borders**, Dice
+# included, and the push of Dice still has the right sign everywhere. What is left of the difference: the map's
+# error is even more concentrated there, and it pays with a part of its push that has the wrong sign.
+#
+# Is a wrong sign a mistake? Not always. The LR-Net sees 31 voxels, so each voxel has a say in the map around it, and a
+# push is advice about a neighbourhood. But some of it is plain error: the LR-Net's own map is not exact.
+#
+# What follows? That the map's push lies at the borders is no proof that it helps, since that of Dice does, too. Pictures
+# of gradients show what a loss asks for. Whether asking for it gives better segmentations, only trainings can show, side
+# by side and from the same weights (notebook 07).
+#
+# Scroll through the pushes on the logits. **Question.** Find a voxel outside all lesions that the map's error pushes *up*.
+# What is beside it? (Each push is divided by its 99.8 % quantile in the slice above, and the few larger values are
+# clipped.)
 
 # %%
 from lrnet_edu.viewers.slices import SliceViewer
@@ -350,35 +402,14 @@ SliceViewer(
     overlays={"lesions": lesion, "M-Net: p > 0.5": p > 0.5},
     heat={
         "LR-Net of p": map_of_p,
-        "push of Dice": push_on_p["Dice"] / push_on_p["Dice"].abs().max(),
-        "push of the map's error": (push_on_p["map"] / strongest["map"]).clamp(-1, 1),
+        **{
+            f"push of {who} on the logits": (push_on_z[name] / strongest(push_on_z[name][k].numpy())).clamp(-1, 1)
+            for name, who in (("Dice", "Dice"), ("map", "the map's error"))
+        },
     },
     levels=64,
     title="A patch of volume-2: what the M-Net says, what the LR-Net reads, and who pushes where",
 )
-
-# %% [markdown]
-# The LR-Net sees 31 voxels, so a voxel outside has a say in the map inside: if the rim is in the wrong place, moving it
-# from either side helps a little. A push on one voxel is advice about the *neighbourhood*.
-#
-# ### The last step: from p to the M-Net
-#
-# The M-Net puts out a logit $z$, and $p = 1 / (1 + e^{-z})$ with $z$ the lesion's logit minus the background's. One more
-# factor of the chain rule:
-#
-# $$-\frac{\partial L}{\partial z} = p\,(1 - p) \cdot \left(-\frac{\partial L}{\partial p}\right)$$
-#
-# Let us see that this holds, for the whole tandem at once.
-
-# %% tags=["nbval-check-output"]
-with torch.no_grad():
-    logits = mnet(image[None, None])  # (1, 2, D, H, W)
-logits.requires_grad_()
-map_regression_loss(lrnet(torch.softmax(logits, dim=1)), true_map).backward()
-
-by_formula = p * (1 - p) * push_on_p["map"]  # (D, H, W)
-difference = (by_formula + logits.grad[0, 1]).abs().max() / by_formula.abs().max()
-print(f"formula against autograd, largest difference: {difference:.4f} of the largest push")
 
 # %% [markdown]
 # **Question.** The large lesion of our patch is found, but not in its true shape. The small one is missed: its $p$ is
@@ -389,13 +420,13 @@ print("                      mean of          push on the logits, mean per voxel
 print("lesion     voxels    p   map   phi       Dice   10 * map's error")
 for name, number in (("found", found), ("missed", missed)):
     part = torch.from_numpy(local == number)  # (D, H, W)
-    on_z = {key: 1e6 * (p * (1 - p) * values)[part].mean() for key, values in push_on_p.items()}
+    on_z = {key: 1e6 * values[part].mean() for key, values in push_on_z.items()}
     means = f"{p[part].mean():5.2f} {map_of_p[part].mean():5.2f} {phi[part].mean():5.2f}"
     print(f"{name:8} {part.sum():8} {means} {on_z['Dice']:10.1f} {ALPHA * on_z['map']:18.1f}")
 
 # %% [markdown]
-# For the lesion that is *there*, the map's error at $\alpha = 10$ is a word in the discussion. To the missed lesion
-# Dice whispers, for $p (1 - p)$ is small, and the map's error says nothing: there the LR-Net puts out 0.
+# In the lesion that is *found* the map's error, times 10, adds a fraction to the push of Dice. In the missed lesion Dice
+# pushes weakly, for $p\,(1 - p)$ is small, and the map's error hardly at all: the LR-Net sees next to nothing there.
 #
 # ### Exercise 5.2 · The price of being sure
 # A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times stronger is the push on the
@@ -491,8 +522,8 @@ for kind in KINDS:
 # 0.3 % of a Dice term of 1: behind a *trained* M-Net, Table 1's rows without $\alpha$, that is with $\alpha = 1$, should
 # hardly differ from their segmentation loss alone. Behind a fresh one, and the paper trains from scratch, this value says
 # little: there Dice + LR-Net without $\alpha$ has 0.717, and Dice alone 0.658. And between the kinds of map the cost
-# differs by a factor of fifty, so one $\alpha$ for all columns compares loudness, not maps. The package's `DEFAULT_ALPHA`
-# gives every kind the same say on this ball.
+# differs by a factor of fifty, so one $\alpha$ for all columns compares strengths, not maps. The package's default for each
+# kind (`KINDS[kind].alpha`) makes missing this ball cost about the same with all of them.
 #
 # Values are one thing, gradients are what moves weights. **Question.** At which $\alpha$ do both losses pull equally
 # hard on the M-Net's weights: near 1, 10 or 1000? Is it the same for a trained and for a fresh M-Net?
@@ -570,17 +601,18 @@ figure.finish(
 # For a fresh M-Net nothing of this holds. There the map's error pulls *harder* than Dice already at $\alpha = 1$, and
 # dozens of times as hard at 10. Why? We shall see in section 7. **What is the right $\alpha$ depends on the moment.**
 #
-# Try it on the patch: **move α** and watch the sum of both pushes on the logits. **Question.** From where on does the shape
-# of the large lesion matter more than the vote of Dice? (The slider needs a running kernel.)
+# Try it on the patch: **move α** and watch the sum of both pushes on the logits. **Question.** From which α on does the
+# map's error change the picture in the large lesion? (The slider needs a running kernel.)
 
 # %%
 import ipywidgets as widgets
-from IPython.display import HTML, display
+
+from lrnet_edu.viewers.controls import interact
 
 
 def at_alpha(alpha):
     """Both pushes on the logits of slice k, and their sum, on one scale."""
-    on_z = {name: (p * (1 - p) * values)[k].numpy() for name, values in push_on_p.items()}  # (H, W)
+    on_z = {name: values[k].numpy() for name, values in push_on_z.items()}  # (H, W)
     planes = {"Dice": on_z["Dice"], f"{alpha:.3g} × map's error": alpha * on_z["map"]}
     planes["sum"] = sum(planes.values())
     top = float(np.abs(on_z["Dice"]).max())
@@ -596,22 +628,14 @@ def at_alpha(alpha):
     )
 
 
-alpha = widgets.FloatLogSlider(10, base=10, min=-1, max=2, step=0.25, description="α", continuous_update=False)
-view = {"version_major": 2, "version_minor": 0, "model_id": alpha.model_id}
-text = "A slider for α from 0.1 to 100: it needs a running kernel."
-display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
-shown = display(HTML(at_alpha(alpha.value).to_html()), display_id=True)
-
-
-def follow(change):
-    shown.update(HTML(at_alpha(alpha.value).to_html()))
-
-
-alpha.observe(follow, names="value")
+interact(
+    at_alpha,
+    alpha=widgets.FloatLogSlider(10, base=10, min=-1, max=2, step=0.25, description="α", continuous_update=False),
+)
 
 # %% tags=["nbval-check-output"]
 there = torch.from_numpy(local == found)  # (D, H, W), the large lesion
-sizes_of_push = {name: (p * (1 - p) * values)[there].abs().sum() for name, values in push_on_p.items()}
+sizes_of_push = {name: values[there].abs().sum() for name, values in push_on_z.items()}
 print(f"in the large lesion both push equally hard at alpha = {sizes_of_push['Dice'] / sizes_of_push['map']:.0f}")
 
 # %% [markdown]
@@ -833,8 +857,8 @@ figure.finish(
 #
 # - Frozen means: no gradients *for* the LR-Net's weights, all gradients *through* it. `no_grad` beside a Dice term is a
 #   silent mistake.
-# - Dice pushes every voxel of a class alike; the map's error pushes where the shape is wrong. On the way to the logits
-#   both are multiplied by $p (1 - p)$.
+# - On $p$ Dice pushes all voxels of a class alike, and the map's error along the borders. On the logits, where the M-Net
+#   learns, both push along the borders, the map's error more so, and with a part of its push in the wrong direction.
 # - The map's error helps a lesion that is half seen, and hardly ever one that is missed. Alone from scratch it first asks
 #   for less lesion, everywhere. Hence the warm-up with Dice.
 # - $\alpha$: compare what an empty output costs, then the gradients. Near 10 for NI-DM, less for I-DM and SNI-DM, more for

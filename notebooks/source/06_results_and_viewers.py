@@ -27,8 +27,8 @@ TEST_CASES = 3 if FAST else 5  # of the five that no training has seen
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import LRNet
-from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.data.samples import sample_mnet
+from lrnet_edu.support.checkpoints import load_checkpoint
 
 tensors, facts = load_checkpoint(sample_mnet("mapdice+lrnet"))
 networks = {name.split(".")[0] for name in tensors}

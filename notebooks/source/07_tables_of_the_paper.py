@@ -48,32 +48,14 @@ for method, figures in zip(methods, table2, strict=True):
 # three distances (in mm) measure errors. Notebook 06 takes them apart.
 #
 # **Question.** Which method would you buy? Choose a criterion and see whom it puts first. Then compare "RVD, smallest"
-# with "|RVD|": one of them is the paper's reading.
-#
-# The first lines are only plumbing for menus and sliders, skip them.
+# with "|RVD|": one of them is the paper's reading. (Menus and sliders need a running kernel.)
 
 # %%
 import ipywidgets as widgets
-from IPython.display import display
 
 from lrnet_edu.figures import Picture
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, ORANGE
-
-
-def follow(draw, **controls):
-    """Show the picture draw(**values) and, where a kernel runs, draw it again whenever a control moves."""
-    box = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
-    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-    text = "Menus and sliders: they need a running kernel."
-    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
-
-    def picture():
-        drawn = draw(**{name: control.value for name, control in controls.items()})
-        return {"text/html": drawn.to_html(), "text/plain": drawn.alt}
-
-    handle = display(picture(), raw=True, display_id=True)
-    for control in controls.values():
-        control.observe(lambda change: handle.update(picture(), raw=True), names="value")
+from lrnet_edu.viewers.controls import interact
 
 
 def ranking(criterion):
@@ -98,7 +80,7 @@ def ranking(criterion):
 
 
 choices = ["DC", "DG", "VOE", "RVD, smallest", "|RVD|", "ASSD", "MSD", "RMSD"]
-follow(ranking, criterion=widgets.Dropdown(options=choices, description="criterion"))
+interact(ranking, criterion=widgets.Dropdown(options=choices, description="criterion"))
 
 # %% [markdown]
 # "For the last five evaluation metrics, the smaller the value, the better", says section 3, and Table 2 prints the
@@ -267,7 +249,7 @@ def against_the_rest(cases, spread, correlation):
     )
 
 
-follow(
+interact(
     against_the_rest,
     cases=widgets.IntSlider(137, min=5, max=500, description="cases", continuous_update=False),
     spread=widgets.FloatSlider(0.25, min=0.05, max=0.4, step=0.05, description="spread s", continuous_update=False),
@@ -294,10 +276,10 @@ for cases in (13, 137):  # the patients of Table 1, and those of Table 2
 from lrnet_edu import case_scores, find_cases
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.preprocessing import back_to_original, prepare
-from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.data.samples import sample_folder, sample_mnet
-from lrnet_edu.trained import load_mnet
 from lrnet_edu.data.study import split_cases
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.trained import load_mnet
 
 OUR_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
 titles = [METHODS[method].title for method in OUR_METHODS]
@@ -523,9 +505,9 @@ from pathlib import Path
 
 from IPython.utils.capture import capture_output
 
-from lrnet_edu.study.demo import demo_config
 from lrnet_edu.data.study import open_study
 from lrnet_edu.mnet_training import train_run
+from lrnet_edu.study.demo import demo_config
 
 PAIR = ("dice", "dice+lrnet")
 study = open_study(sample_folder(), demo_config("dice", seed=0))
@@ -765,7 +747,7 @@ print(f"{len(outcomes)} verdicts: " + ", ".join(f"{outcomes.count(one)} {one}" f
 # method have to shine?
 
 # %%
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from lrnet_edu.figures.tables import comparison_figure
 

@@ -136,8 +136,9 @@ exercises.check_8_1(answer)
 # Scans are resampled to cubes before training. How large the cubes are is your most important choice, for two things
 # pull in opposite directions:
 # - on a **coarse** grid a small lesion is less than a voxel,
-# - on a **fine** grid a large lesion outgrows the LR-Net, which sees 15 voxels to either side. Deeper inside there is
-#   no border in sight, and $M_C$ of Eq. 1 can only be guessed (notebook 03).
+# - on a **fine** grid a large lesion outgrows the LR-Net, which sees 15 voxels to either side. The middle of a ball with
+#   a radius of more than 14 voxels sees no background along the axes, and $M_C$ of Eq. 1 can only be guessed
+#   (notebook 03).
 #
 # And a grid twice as fine has eight times as many voxels. **Question.** Which grid would you choose for these lesions?
 # Move the slider.
@@ -162,12 +163,12 @@ radii = np.array(radii)
 
 # %%
 import ipywidgets as widgets
-from IPython.display import display
 
 from lrnet_edu.figures import Picture
 from lrnet_edu.figures.palette import BLUE, ORANGE, VERMILION
+from lrnet_edu.viewers.controls import interact
 
-SIGHT = 15  # voxels: what the LR-Net sees to either side
+SIGHT = 14  # voxels: the largest ball from whose middle the LR-Net sees background along the axes
 
 
 def on_a_grid(spacing):
@@ -176,7 +177,9 @@ def on_a_grid(spacing):
     figure = Picture(3.9)
     axes = figure.subplots()
     axes.axvspan(0.1, 1, color=VERMILION, alpha=0.2, label="less than two voxels across")
-    axes.axvspan(SIGHT, 200, color=ORANGE, alpha=0.3, label="the LR-Net sees no border from its middle")
+    axes.axvspan(
+        SIGHT, 200, color=ORANGE, alpha=0.3, label="too large for the LR-Net to see background from the middle"
+    )
     axes.plot(in_voxels, of_case, "o", color=BLUE, ms=9, mec="white", alpha=0.8)
     axes.set_xscale("log")
     ticks = (0.3, 1, 3, 10, 30, 100)
@@ -191,24 +194,15 @@ def on_a_grid(spacing):
     )  # fmt: skip
     figure.legend(loc="outside lower center", ncols=2)
     return figure.finish(
-        f"Radii of {len(radii)} lesions in voxels of {spacing:.1f} mm: {small} are below one voxel, {large} above 15, where "
-        f"the LR-Net sees no border from the middle; a case has {million:.2f} million voxels."
+        f"Radii of {len(radii)} lesions in voxels of {spacing:.1f} mm: {small} are below one voxel, {large} above {SIGHT}, "
+        f"too large for the LR-Net to see background from the middle; a case has {million:.2f} million voxels."
     )
 
 
-slider = widgets.FloatSlider(3.0, min=0.4, max=12, step=0.2, description="grid (mm)", continuous_update=False)
-view = {"version_major": 2, "version_minor": 0, "model_id": slider.model_id}
-text = "A slider for the grid's spacing: it needs a running kernel."
-display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
-
-
-def shown(spacing):
-    picture = on_a_grid(spacing)
-    return {"text/html": picture.to_html(), "text/plain": picture.alt}
-
-
-handle = display(shown(slider.value), raw=True, display_id=True)
-slider.observe(lambda change: handle.update(shown(change.new), raw=True), names="value")
+interact(
+    on_a_grid,
+    spacing=widgets.FloatSlider(3.0, min=0.4, max=12, step=0.2, description="grid (mm)", continuous_update=False),
+)
 
 # %% [markdown]
 # At 3 mm one lesion is too small and none too large. Finer cubes would gain that one and cost time, and before it is large
@@ -227,8 +221,8 @@ for name, settings in PRESETS.items():
 
 # %% [markdown]
 # ### Exercise 8.2 · The price of a coarse grid
-# The largest tumours of your data have a radius of 45 mm, so you take cubes of 3 mm: now the LR-Net's 15 voxels reach a
-# border even from their middle (exercise 3.3). The smallest ones are balls of 4 mm radius. How many voxels has such a
+# The largest tumours of your data have a radius of 42 mm, so you take cubes of 3 mm: that makes 14 voxels, and the LR-Net
+# still sees background from their middle (exercise 3.3). The smallest ones are balls of 4 mm radius. How many voxels has such a
 # ball on that grid, about?
 
 # %% tags=["exercise"]
@@ -280,8 +274,8 @@ command("lrnet-edu evaluate runs/liver/predictions my_scans --label 1+2")
 # A Dice of three quarters sounds like something. But location alone, the image unseen, scores more: this network has
 # not shown yet that it looked at the image. (Sixty steps are few; a larger `--steps` may mend it.) On scans that are all
 # cut alike, a network may never get beyond *where* the object usually is, and then it fails on the first scan that is
-# cut differently. Collections cropped around the tumour are full of this trap; `--random-boxes` takes it away by
-# cutting each case at random.
+# cut differently. Collections cropped around the tumour are full of this trap. `lrnet-edu crop --random-boxes LABEL` writes
+# a copy of a data set in which every case is cut at random, and takes the trap away.
 #
 # And the commands fail with a sentence, too:
 
@@ -497,13 +491,14 @@ exercises.check_8_4(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# `distance_map` takes tensors (B, 1, D, H, W), one object at a time.
+# One mask per channel, (B, 2, D, H, W). `torch.stack([distance_map(labels == c) for c in (1, 2)], dim=1)` looks natural
+# but computes maps of slices: `distance_map` reads four axes as (B, C, H, W).
 #
 # ```python
 # from lrnet_edu import distance_map
 #
 # def answer(labels):
-#     return torch.cat([distance_map((labels == c)[:, None]) for c in (1, 2)], dim=1)
+#     return distance_map(torch.stack([labels == c for c in (1, 2)], dim=1))
 # ```
 # </details>
 
@@ -552,7 +547,8 @@ else:
 #
 # - A folder in LiTS or Decathlon layout, a label, a method: `train`, `predict`, `evaluate`. Mistakes are one
 #   sentence.
-# - The grid decides what can be found: lesions of at least two voxels across, and at most 15 in radius for the LR-Net.
+# - The grid decides what can be found: lesions of at least two voxels across, and of at most 14 in
+#   radius for the LR-Net.
 # - Behind another network: `DistanceRegressionLoss`, probabilities, maps, and an $\alpha$ that makes finding nothing cost
 #   about 0.03.
 #
