@@ -51,18 +51,31 @@ COUNTS = ("intersection", "prediction_voxels", "reference_voxels")
 
 @dataclass(frozen=True)
 class CaseScores:
-    """What one case scores; undefined values are NaN."""
+    """What one case scores; undefined values are NaN.
 
-    dice: float  # one wrong layer of voxels costs a small object far more of it than a large one
-    voe: float  # 1 - dice / (2 - dice): it ranks as Dice does
-    rvd: float  # 0 says that the volumes agree, not that the objects meet
-    assd: float  # mm; the larger of the two surfaces counts more
-    msd: float  # mm; one wrong voxel far away decides it alone
-    rmsd: float  # mm, between ASSD and MSD
-    intersection: int  # voxels in both objects; with the two sizes, all that DG needs
+    Attributes:
+        dice: one wrong layer of voxels costs a small object far more of it than a large one.
+        voe: 1 - dice / (2 - dice): it ranks as Dice does.
+        rvd: 0 says that the volumes agree, not that the objects meet.
+        assd: in mm; the larger of the two surfaces counts more.
+        msd: in mm; one wrong voxel far away decides it alone.
+        rmsd: in mm, between ASSD and MSD.
+        intersection: voxels in both objects; with the two sizes, all that DG needs.
+        prediction_voxels: size of the predicted object.
+        reference_voxels: size of the reference object.
+        more: values of the criteria added to ``CRITERIA``, by their attribute.
+    """
+
+    dice: float
+    voe: float
+    rvd: float
+    assd: float
+    msd: float
+    rmsd: float
+    intersection: int
     prediction_voxels: int
     reference_voxels: int
-    more: Mapping[str, float] = field(default_factory=dict, repr=False)  # of criteria added to CRITERIA, by attribute
+    more: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> CaseScores:
@@ -82,11 +95,17 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a set of cases scores: one row of the paper's Table 2."""
+    """What a set of cases scores: one row of the paper's Table 2.
+
+    Attributes:
+        cases: how many.
+        mean: the set's value of every criterion in ``CRITERIA``; NaN where no case has a value.
+        undefined: for the same names, in how many cases the value is undefined.
+    """
 
     cases: int
-    mean: dict[str, float]  # the set's value of every criterion in CRITERIA; NaN where no case has a value
-    undefined: dict[str, int]  # in how many cases the value is undefined
+    mean: dict[str, float]
+    undefined: dict[str, int]
 
 
 # ---- the table of the criteria ---------------------------------------------------------------------------------

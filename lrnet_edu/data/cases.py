@@ -23,12 +23,19 @@ _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json wit
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan."""
+    """One patient's scan.
 
-    name: str  # the image file's without its ending, such as "volume-3" or "hippocampus_001"
+    Attributes:
+        name: the image file's without its ending, such as "volume-3" or "hippocampus_001".
+        image: the scan's file.
+        mask: the segmentation's file, None without one.
+        modality: "CT" or "MR" where the data set says so.
+    """
+
+    name: str
     image: Path
     mask: Path | None
-    modality: str | None  # "CT" or "MR" where the data set says so
+    modality: str | None
 
 
 def find_cases(folder: str | Path) -> list[Case]:
@@ -36,6 +43,9 @@ def find_cases(folder: str | Path) -> list[Case]:
 
     Files of every ending in ``nifti.READERS`` count, none in subfolders that ``dataset.json`` does not name; of its
     lists ``training`` is read.
+
+    Args:
+        folder: with ``volume-N`` and ``segmentation-N``, or with ``dataset.json``.
 
     Raises:
         InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two

@@ -75,15 +75,24 @@ class ChallengeScores:
 
     "dice_per_case" and "dice_global" are of all voxels, the keys of ``WORST`` are means: those of ``lesion`` over the
     detected pairs of the whole SET, so a case with many lesions counts for more, those of ``liver`` over the cases.
+
+    Attributes:
+        cases: how many.
+        without_liver: cases whose prediction has no voxel equal to 1: ``WORST`` for the liver, 9001 for the burden.
+        pairs: detected pairs of lesions (above 0.5) in the whole set.
+        detection: for each of ``THRESHOLDS``.
+        lesion: scores of the lesions, by name.
+        liver: scores of the liver, by name.
+        tumour_burden: lesion / liver voxels, reference minus prediction: "rms", "max", "max_abs".
     """
 
     cases: int
-    without_liver: int  # cases whose prediction has no voxel equal to 1: WORST for the liver, 9001 for the burden
-    pairs: int  # detected pairs of lesions (above 0.5) in the whole set
-    detection: dict[float, Detection]  # for each of THRESHOLDS
+    without_liver: int
+    pairs: int
+    detection: dict[float, Detection]
     lesion: dict[str, float]
     liver: dict[str, float]
-    tumour_burden: dict[str, float]  # lesion / liver voxels, reference minus prediction: "rms", "max", "max_abs"
+    tumour_burden: dict[str, float]
 
 
 class _Case(NamedTuple):
@@ -91,7 +100,7 @@ class _Case(NamedTuple):
 
     detection: dict[float, list[int]]  # the fields of Detection
     pairs: list[dict[str, float]]
-    lesion: list[int]  # voxels: intersection, prediction, reference
+    lesion: list[int]
     liver: list[int]
     liver_scores: dict[str, float] | None  # None: no voxel of the prediction equals 1
     burden: float
