@@ -118,10 +118,7 @@ def plain_challenge_scores(cases: Any) -> dict[str, Any]:
         "cases": len(burdens),
         "without_liver": missing,
         "pairs": len(pairs),
-        "detection": {
-            threshold: dict(zip(COUNTS, total.tolist(), strict=True))
-            for threshold, total in counts.items()
-        },
+        "detection": {threshold: dict(zip(COUNTS, total.tolist(), strict=True)) for threshold, total in counts.items()},
         "lesion": {
             "dice_per_case": np.mean(lesion_dice),
             "dice_global": dice_global["lesion"],

@@ -78,8 +78,9 @@ def endpoints_table(result: Mapping[str, Any], cell: str) -> str:
     return table(["Arm", "", "Seeds", *(name[0].upper() + name[1:] for name in COLUMNS)], lines) if lines else ""
 
 
-def mean_and_deviation(values: Sequence[float | None], form: str) -> str:
-    if not values or None in values:
+def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
+    values = [value for value in given if value is not None]
+    if not values:
         return ""
     spread = f" \u00b1 {np.std(values, ddof=1):{form}}" if len(values) > 1 else ""
     return f"{np.mean(values):{form}}{spread}"
