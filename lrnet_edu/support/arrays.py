@@ -52,6 +52,8 @@ def _array_of_tensor(tensor: Any, name: str) -> np.ndarray:
 
     if tensor.layout != torch.strided:
         raise InputError(f"The {name} is a sparse tensor; give {name}.to_dense().")
+    if tensor.is_meta:
+        raise InputError(f"The {name} is on torch's meta device, which holds no values; make it on the CPU.")
     if tensor.is_complex():
         raise InputError(f"The {name} is a complex tensor; give {name}.real or {name}.abs().")
     tensor = tensor.as_subclass(torch.Tensor)

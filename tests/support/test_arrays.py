@@ -55,6 +55,7 @@ def test_what_has_one_meaning_is_taken(volume: Any) -> None:
         (nib.Nifti1Image(MASK, np.eye(4)), r"np.asarray\(mask.dataobj\).transpose\(\)"),
         (tio.LabelMap(tensor=TENSOR[None]), r"mask.numpy\(\)\[0\].transpose\(2, 1, 0\)"),
         (TENSOR.to_sparse(), "to_dense"),
+        (TENSOR.to("meta"), "holds no values"),
         (TENSOR.float().to_mkldnn(), "to_dense"),
         (TENSOR.to(torch.complex64), r"mask.abs\(\)"),
         (MASK.astype(object), "type object"),
