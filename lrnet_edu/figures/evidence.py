@@ -78,11 +78,11 @@ def learning_figure(result: Mapping[str, Any]) -> Picture:
     figure = Picture(4.4)
     left, right = figure.subplots(1, 2, sharey=True)
     longest = 0.0
-    for base in result["learning"]["bases"]:
+    for base in result["bases"]:
         twice = base["arm"] != "base"
         longest = max(longest, base["log"][-1]["step"])
         _line(left, base["log"], VERMILION if twice else BLUE, label="twice the steps" if twice else "one seed")
-    for arm, logs in result["learning"]["branches"].items():
+    for arm, logs in result["logs"].items():
         if arm in COLORS:
             for log in logs:
                 _line(right, log, COLORS[arm], label=arm)
@@ -92,7 +92,7 @@ def learning_figure(result: Mapping[str, Any]) -> Picture:
         axes.grid(color=GREY, alpha=0.3)
         named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         axes.legend(named.values(), named.keys(), loc="lower right", ncols=2)
-    ends = [base["log"][-1]["score"] for base in result["learning"]["bases"] if base["arm"] == "base"]
+    ends = [base["log"][-1]["score"] for base in result["bases"] if base["arm"] == "base"]
     mean = f"{np.mean(ends):.3f}" if ends else "not there"
     return figure.finish(f"Learning curves over {longest:g} steps. Validation DC of M-Net + Dice at its end: {mean}.")
 

@@ -183,21 +183,24 @@ def do_branch(scans: Scans, branch: Branch, out: Path, device: str | None) -> tu
             trained = load_mnet(folder / "last.safetensors")
             trained.mnet.to(place)
             cells = {"/".join(cell): score_cell(trained, scans.tests[cell]) for cell in branch.cells}
+            last = replace(config, start=str(folder / "last.safetensors"))
+            gradients = gradient_norms(scans, last) if branch.arm == "base" else {}
     except InputError as error:
         return branch.name, 0.0, str(error)
     seconds = time.process_time() - started
     record = {
         "arm": branch.arm, "seed": branch.seed, "config": settings_of(branch.config), "log": state.rows,
         "cpu_seconds": round(seconds, 1), "device": device_name(place), "versions": versions(), "cells": cells,
+        "gradients": gradients,
     }  # fmt: skip
-    if branch.arm != "base":  # the others start from its last weights
-        if branch.seed == 0 and branch.cells == CELLS:
-            tensors, facts = load_checkpoint(folder / "last.safetensors")
-            mnet = {name: tensor for name, tensor in tensors.items() if name.startswith("mnet.")}
-            facts = {name: fact for name, fact in facts.items() if name not in ("state", "plateau", "lr")}
-            save_checkpoint(out / "mnets" / f"{branch.arm}.safetensors", mnet, facts)
-        shutil.rmtree(folder, ignore_errors=True)
     write_gzip(out / "branches" / f"{branch.name}.json.gz", json.dumps(record, allow_nan=False))
+    if branch.seed == 0 and branch.cells == CELLS:
+        tensors, facts = load_checkpoint(folder / "last.safetensors")
+        mnet = {name: tensor for name, tensor in tensors.items() if name.startswith("mnet.")}
+        facts = {name: facts[name] for name in facts if name not in ("state", "plateau", "lr")}
+        save_checkpoint(out / "mnets" / f"{branch.arm}.safetensors", mnet, facts)
+    if branch.arm != "base":  # the others start from its last weights
+        shutil.rmtree(folder, ignore_errors=True)
     return branch.name, seconds, ""
 
 
@@ -258,7 +261,7 @@ def distances(predicted: np.ndarray, wanted: np.ndarray, spacing: Sequence[float
 # ---- how large the terms of the losses are ----------------------------------------------------------------------
 
 
-def gradient_norms(scans: Scans, config: Config, batches: int = 16) -> dict[str, float]:
+def gradient_norms(scans: Scans, config: Config, batches: int = 8) -> dict[str, float]:
     """The gradient that each term of a loss gives the M-Net's weights, at alpha = 1: its length, mean over batches.
 
     Args:

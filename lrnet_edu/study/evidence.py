@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +74,14 @@ class Sums:
         false = times @ self.false_lesions / times.sum(axis=-1)[..., None]
         return at_most(rates, false, times @ values / np.maximum(times @ self.lesions, 1)[..., None])
 
+    def endpoint(self, times: np.ndarray | None = None) -> np.ndarray:
+        """The mean lesion Dice, missed ones 0, averaged at LUNA16's seven rates: (...,)."""
+        return self.at(RATES, self.dice, times).mean(axis=-1)
+
 
 def endpoint(cell: Mapping[str, Any]) -> float:
-    """The primary endpoint: mean lesion Dice of 0.25 to 5 ml, missed ones 0, averaged at LUNA16's seven rates."""
-    sums = Sums(cell)
-    return float(sums.at(RATES, sums.dice).mean())
+    """The primary endpoint of a branch: that of the lesions of 0.25 to 5 ml."""
+    return float(Sums(cell).endpoint())
 
 
 def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
@@ -93,7 +95,7 @@ def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
     for low, high in BINS_ML:
         own = Sums(cell, (low, high))
         if own.lesions.any():
-            found[f"mean lesion Dice, {size_in_words(low, high)}"] = float(own.at(RATES, own.dice).mean())
+            found[f"mean lesion Dice, {size_in_words(low, high)}"] = float(own.endpoint())
     cases = [case for case in cell["cases"] if case["ml"]]
     return found | {
         "DC": none_if_nan(mean_of_defined(case["DC"] for case in cases)),
@@ -114,65 +116,36 @@ def size_in_words(low: float, high: float) -> str:
 # ---- comparisons ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Gain:
-    """What the primary endpoint gains from one arm over another, seed by seed.
+def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, family: bool) -> list[dict[str, Any]]:
+    """What the primary endpoint gains from the first arm of each pair over the second, where two seeds are finished.
 
-    Attributes:
-        ours: the first arm.
-        theirs: the other one.
-        seeds: those that both have finished.
-        by_seed: the differences.
-        mean: theirs.
-        low: lower end of the 95 % t interval over seeds.
-        high: its upper end.
-        boot_low: lower end of the 95 % bootstrap interval over seeds and cases.
-        boot_high: its upper end.
-        p: of the t test over seeds.
-        p_holm: by Holm's correction in its family; p outside of one.
-        verdict: in words.
+    Each holds "ours", "theirs", "seeds", the differences "by_seed" and their "mean", its 95 % t interval over seeds
+    "low" and "high", its 95 % bootstrap interval over seeds and cases "boot_low" and "boot_high", "p" of the t test,
+    "p_holm" corrected in this family (p itself outside of one), and the "verdict".
     """
-
-    ours: str
-    theirs: str
-    seeds: tuple[int, ...]
-    by_seed: tuple[float, ...]
-    mean: float
-    low: float
-    high: float
-    boot_low: float
-    boot_high: float
-    p: float
-    p_holm: float
-    verdict: str
-
-
-def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, family: bool) -> list[Gain]:
-    """The comparisons of these pairs of arms on one set and view, as far as two seeds are finished."""
     found = [one for pair in pairs if (one := gain(records, *pair, cell))]
     corrected = holm([one["p"] for one in found]) if family else [one["p"] for one in found]
-    return [Gain(**one, p_holm=p, verdict=verdict(one, p)) for one, p in zip(found, corrected, strict=True)]
+    return [one | {"p_holm": p, "verdict": verdict(one, p)} for one, p in zip(found, corrected, strict=True)]
 
 
 def gain(records: Records, ours: str, theirs: str, cell: str) -> dict[str, Any] | None:
-    """A `Gain` without its corrected p and verdict."""
-    seeds = sorted({seed for arm, seed in records if arm == ours} & {seed for arm, seed in records if arm == theirs})
+    """One of `gains`, without its corrected p and verdict."""
+    seeds = sorted(seed for arm, seed in records if arm == ours and (theirs, seed) in records)
     if len(seeds) < 2:
         return None
     pairs = [[Sums(records[arm, seed]["cells"][cell]) for arm in (ours, theirs)] for seed in seeds]
-    by_seed = np.array([np.subtract(*[sums.at(RATES, sums.dice).mean() for sums in pair]) for pair in pairs])
-    error, freedom = stats.sem(by_seed), len(seeds) - 1
+    by_seed = np.array([np.subtract(*(sums.endpoint() for sums in pair)) for pair in pairs])
+    mean, error, freedom = by_seed.mean(), stats.sem(by_seed), len(seeds) - 1
     reach = error * stats.t.ppf(1 - LEVEL / 2, freedom)
-    p = 2 * stats.t.sf(abs(by_seed.mean()) / error, freedom) if error else 1.0
     times_seed, times_case = resamples(len(seeds), len(pairs[0][0].lesions), DRAWS, 0)
-    drawn = np.stack([np.subtract(*[sums.at(RATES, sums.dice, times_case).mean(axis=-1) for sums in pair])
-                      for pair in pairs], axis=-1)  # (draws, seeds)  # fmt: skip
-    boot = np.quantile((drawn * times_seed).mean(axis=-1), [LEVEL / 2, 1 - LEVEL / 2])
-    return {
-        "ours": ours, "theirs": theirs, "seeds": tuple(seeds), "by_seed": tuple(by_seed.tolist()),
-        "mean": float(by_seed.mean()), "low": float(by_seed.mean() - reach), "high": float(by_seed.mean() + reach),
-        "boot_low": float(boot[0]), "boot_high": float(boot[1]), "p": float(p),
+    drawn = np.stack([np.subtract(*(sums.endpoint(times_case) for sums in pair)) for pair in pairs], axis=-1)
+    boot = np.quantile((drawn * times_seed).mean(axis=-1), [LEVEL / 2, 1 - LEVEL / 2])  # of (draws, seeds)
+    numbers = {
+        "mean": mean, "low": mean - reach, "high": mean + reach, "boot_low": boot[0], "boot_high": boot[1],
+        "p": 2 * stats.t.sf(abs(mean) / error, freedom) if error else 1.0,
     }  # fmt: skip
+    return {"ours": ours, "theirs": theirs, "seeds": seeds, "by_seed": by_seed.tolist(),
+            **{name: float(number) for name, number in numbers.items()}}  # fmt: skip
 
 
 def verdict(one: Mapping[str, Any], p: float) -> str:
@@ -191,11 +164,38 @@ def verdict(one: Mapping[str, Any], p: float) -> str:
 # ---- all of it --------------------------------------------------------------------------------------------------
 
 
-def write_evidence(out: Path, branches: Sequence[Record], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the two tables, ``study.json``, ``study.md`` and its pictures; returns what ``study.json`` holds."""
+def write_evidence(
+    out: Path, branches: Sequence[Record], bases: Sequence[Record], chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the two tables, ``study.json``, ``study.md`` and its pictures.
+
+    Args:
+        out: where.
+        branches: records of those that were tested.
+        bases: those of the M-Nets trained by Dice.
+        chosen: for each arm with an alpha the one that was "chosen", and the "validation" of all.
+
+    Returns:
+        What ``study.json`` holds: every number that the page shows.
+    """
     records = {(branch["arm"], branch["seed"]): branch for branch in branches}
     write_tables(out, records)
-    result = summary(records, facts)
+    arms = list(dict.fromkeys(arm for arm, _ in records))
+    gradients = [base["gradients"] for base in bases if base["gradients"]]
+    result = {
+        "arms": {arm: ", ".join([ARMS[arm.split("-")[0]].title, *arm.split("-")[1:]]) for arm in arms},
+        "primary_cell": "/".join(PRIMARY_CELL),
+        "margin": MARGIN,
+        "rates": list(DENSE),
+        "cells": {cell: cell_summary(records, arms, cell) for cell in map("/".join, CELLS)},
+        "rounding": scatter_of_rounding(records),
+        "chosen": json.loads(json.dumps(chosen)),
+        "gradients": {term: float(np.mean([one[term] for one in gradients])) for term in gradients[0]},
+        "bases": [{name: base[name] for name in ("arm", "seed", "log")} for base in bases],
+        "logs": {arm: [record["log"] for (one, _), record in records.items() if one == arm] for arm in arms},
+        "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600,
+        "versions": branches[0]["versions"],
+    }
     write_atomically(out / "study.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     pictures = {"curves": curves_figure(result), "forest": forest_figure(result), "learning": learning_figure(result)}
     for name, picture in pictures.items():
@@ -205,62 +205,41 @@ def write_evidence(out: Path, branches: Sequence[Record], facts: Mapping[str, An
     return result
 
 
-def write_tables(out: Path, records: Records) -> None:
-    """``lesions.csv.gz``, a row for each lesion and threshold, and ``cases.csv``, one for each case and threshold."""
-    lesions, cases = [], []
-    for (arm, seed), record in records.items():
-        for cell, content in record["cells"].items():
-            which, view = cell.split("/")
-            for case in content["cases"]:
-                place = (arm, seed, which, view, case["case"])
-                for t, threshold in enumerate(THRESHOLDS):
-                    cases.append((*place, threshold, case["false_lesions"][t]))
-                    lesions += [(*place, threshold, ml, dice, int(dice > 0))
-                                for ml, dice in zip(case["ml"], case["dice"][t], strict=True)]  # fmt: skip
-    heads = ("arm", "seed", "set", "view", "case", "threshold")
-    write_csv(out / "lesions.csv.gz", (*heads, "ml", "dice", "found"), lesions)
-    write_csv(out / "cases.csv", (*heads, "false_lesions"), cases)
+def cell_summary(records: Records, arms: Sequence[str], cell: str) -> dict[str, Any]:
+    """Of a set and view: "endpoints" and "curves" of every arm by seed, and what is compared."""
+    found: dict[str, Any] = {"endpoints": {}, "curves": {}}
+    for arm in arms:
+        contents = [
+            record["cells"][cell] for (one, _), record in records.items() if one == arm and cell in record["cells"]
+        ]
+        if contents:
+            rows = [endpoints(content) for content in contents]
+            found["endpoints"][arm] = {name: [row[name] for row in rows] for name in rows[0]}
+            sums = [Sums(content) for content in contents]
+            found["curves"][arm] = [one.at(DENSE, one.dice).round(4).tolist() for one in sums]
+    more = gains(records, (*SECONDARY, *MORE), cell, family=False)
+    return found | {"gains": gains(records, PRIMARY, cell, family=True), "further": more}
 
 
-def summary(records: Records, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Every number that the page shows, as JSON holds it."""
-    arms = sorted({arm for arm, _ in records}, key=lambda arm: (len(arm), arm))
-    tested = {arm: [seed for one, seed in sorted(records) if one == arm] for arm in arms}
-    cells = ["/".join(cell) for cell in CELLS]
-    by_cell: dict[str, Any] = {}
-    for cell in cells:
-        by_cell[cell] = {"endpoints": {}, "curves": {}}
-        for arm, seeds in tested.items():
-            contents = [content for seed in seeds if (content := records[arm, seed]["cells"].get(cell))]
-            if contents:
-                rows = [endpoints(content) for content in contents]
-                by_cell[cell]["endpoints"][arm] = {name: [row[name] for row in rows] for name in rows[0]}
-                sums = [Sums(content) for content in contents]
-                by_cell[cell]["curves"][arm] = [one.at(DENSE, one.dice).round(4).tolist() for one in sums]
-        by_cell[cell]["gains"] = [asdict(one) for one in gains(records, PRIMARY, cell, family=True)]
-        by_cell[cell]["further"] = [asdict(one) for one in gains(records, (*SECONDARY, *MORE), cell, family=False)]
-    rounding = [record["cells"]["/".join(PRIMARY_CELL)] for (arm, _), record in records.items() if "rounding" in arm]
-    return {
-        "arms": {arm: ARMS[arm.split("-")[0]].title + (f", {arm.split('-')[1]}" if "-" in arm else "") for arm in arms},
-        "seeds": tested,
-        "primary_cell": "/".join(PRIMARY_CELL),
-        "margin": MARGIN,
-        "cells": by_cell,
-        "rates": list(DENSE),
-        "rounding": deviation_of_rounding(records) if rounding else None,
-        "chosen": {arm: row | {"validation": {f"{alpha:g}": value for alpha, value in row["validation"].items()}}
-                   for arm, row in facts["chosen"].items()},
-        "gradients": facts["gradients"],
-        "learning": {"bases": [{"arm": one["arm"], "seed": one["seed"], "log": one["log"]} for one in facts["bases"]],
-                     "branches": {arm: [records[arm, seed]["log"] for seed in seeds] for arm, seeds in tested.items()}},
-        "cpu_hours": sum(one["cpu_seconds"] for one in [*records.values(), *facts["bases"]]) / 3600,
-        "versions": next(iter(records.values()))["versions"],
-    }  # fmt: skip
-
-
-def deviation_of_rounding(records: Records) -> dict[str, float]:
+def scatter_of_rounding(records: Records) -> dict[str, float]:
     """How far the primary endpoint of seed 0 scatters when its first weights are moved by a millionth."""
     cell = "/".join(PRIMARY_CELL)
     values = {arm: [endpoint(record["cells"][cell]) for (name, seed), record in records.items()
                     if name == f"{arm}-rounding" or (name, seed) == (arm, 0)] for arm in ("A", "C")}  # fmt: skip
     return {arm: float(np.std(numbers, ddof=1)) for arm, numbers in values.items() if len(numbers) > 1}
+
+
+def write_tables(out: Path, records: Records) -> None:
+    """``lesions.csv.gz``, a row for each lesion and threshold, and ``cases.csv``, one for each case and threshold."""
+    lesions, cases = [], []
+    for (arm, seed), record in records.items():
+        for cell, content in record["cells"].items():
+            for case in content["cases"]:
+                for t, threshold in enumerate(THRESHOLDS):
+                    place = (arm, seed, *cell.split("/"), case["case"], threshold)
+                    cases.append((*place, case["false_lesions"][t]))
+                    lesions += [(*place, ml, dice, int(dice > 0))
+                                for ml, dice in zip(case["ml"], case["dice"][t], strict=True)]  # fmt: skip
+    heads = ("arm", "seed", "set", "view", "case", "threshold")
+    write_csv(out / "lesions.csv.gz", (*heads, "ml", "dice", "found"), lesions)
+    write_csv(out / "cases.csv", (*heads, "false_lesions"), cases)

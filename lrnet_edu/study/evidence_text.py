@@ -39,7 +39,7 @@ def as_markdown(result: Mapping[str, Any], alts: Mapping[str, str]) -> str:
         convergence(result),
         f"![{alts['learning']}](study_learning.png)",
         "## How alpha was chosen",
-        weights_table(result),
+        alphas_table(result),
         gradients_table(result),
         "## Facts",
         facts(result),
@@ -101,7 +101,7 @@ def gains_table(content: Mapping[str, Any]) -> str:
 
 def convergence(result: Mapping[str, Any]) -> str:
     """What twice the steps gain, and what rounding does."""
-    ends = {(one["arm"], one["seed"]): one["log"][-1] for one in result["learning"]["bases"]}
+    ends = {(one["arm"], one["seed"]): one["log"][-1] for one in result["bases"]}
     sentences = []
     for (arm, seed), end in ends.items():
         if arm == "base-twice":
@@ -119,13 +119,13 @@ def convergence(result: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def weights_table(result: Mapping[str, Any]) -> str:
+def alphas_table(result: Mapping[str, Any]) -> str:
     """The primary endpoint on validation by alpha."""
-    rows = result["chosen"].items()
-    weights = list(next(iter(result["chosen"].values()))["validation"]) if rows else []
-    lines = [[arm, *(f"{row['validation'][weight]:.3f}" for weight in weights), f"{row['chosen']:g}"]
-             for arm, row in rows]  # fmt: skip
-    return table(["Arm", *weights, "Chosen"], lines) if lines else ""
+    rows = result["chosen"]
+    alphas = list(next(iter(rows.values()))["validation"])
+    lines = [[arm, *(f"{row['validation'][alpha]:.3f}" for alpha in alphas), f"{row['chosen']:g}"]
+             for arm, row in rows.items()]  # fmt: skip
+    return table(["Arm", *(f"{float(alpha):g}" for alpha in alphas), "Chosen"], lines)
 
 
 def gradients_table(result: Mapping[str, Any]) -> str:

@@ -5,29 +5,28 @@ It may be stopped at any moment and called again; docs/study_protocol.md is what
 
 from __future__ import annotations
 
-import json
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.study.branches import VALIDATION, Branch, Scans, do_branch, gradient_norms, prepare_scans, read_branch
+from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans, read_branch
 from lrnet_edu.study.evidence import endpoint, write_evidence
 from lrnet_edu.study.protocol import ARMS, PRIMARY_CELL, REPEATS, SCRATCH, SETS, VIEWS, Plan, plan
 from lrnet_edu.study.runs import duration
 from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import folder_lock, write_atomically
+from lrnet_edu.support.files import folder_lock
 from lrnet_edu.support.jobs import in_processes
 
 
 def reproduce_study(
-    out: Path, *, seeds: int = 10, workers: int = 1, device: str | None = None, say: Callable[[str], None] = print
-) -> dict[str, Any]:
+    out: str | Path, *, seeds: int = 10, workers: int = 1, device: str | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:  # fmt: skip
     """Do what is missing of the study, and write its tables from what is there.
 
     Args:
@@ -47,7 +46,7 @@ def reproduce_study(
     check_whole("seeds", seeds, least=1)
     check_whole("workers", workers, least=1)
     choose_device(device)
-    size = plan()
+    out, size = Path(out), plan()
     with folder_lock(out):
         scans = prepare_scans(out, size, workers=workers, say=say)
 
@@ -62,20 +61,22 @@ def reproduce_study(
                 errors += [error] if error else []
             if errors:
                 raise InputError(f"{len(errors)} of {len(branches)} branches failed, the first with: {errors[0]}")
-            return [record for branch in branches if (record := read_branch(out, branch))]
+            return finished(out, branches)
 
-        bases = do([*base_branches(size, size.selection_seeds), *base_branches(size, range(seeds)), twice(size)])
-        chosen = choose_weights(do(selection_branches(size, out)))
-        write_gradients(scans, size, out)
+        bases = do(base_branches(size, seeds))
+        chosen = choose_alphas(do(selection_branches(size, out)))
         branches = test_branches(size, out, seeds, {arm: row["chosen"] for arm, row in chosen.items()})
         try:
             do(branches)
         finally:  # also when it is stopped
-            records = [record for branch in branches if (record := read_branch(out, branch))]
-            gradients = json.loads((out / "gradients.json").read_text("utf-8"))
-            facts = {"chosen": chosen, "gradients": gradients, "bases": bases}
-            result = write_evidence(out, records, facts) if records else {}
+            records = finished(out, branches)
+            result = write_evidence(out, records, bases, chosen) if records else {}
     return result
+
+
+def finished(out: Path, branches: Sequence[Branch]) -> list[dict[str, Any]]:
+    """The records of those branches that are finished."""
+    return [record for branch in branches if (record := read_branch(out, branch))]
 
 
 def checkpoint(out: Path, seed: int) -> str:
@@ -83,62 +84,48 @@ def checkpoint(out: Path, seed: int) -> str:
     return str(out / "runs" / f"base_seed-{seed}" / "last.safetensors")
 
 
-def base_branches(size: Plan, seeds: Sequence[int]) -> list[Branch]:
-    """The M-Nets trained by Dice."""
-    return [Branch("base", seed, size.base(seed), (VALIDATION,)) for seed in seeds]
-
-
-def twice(size: Plan) -> Branch:
-    """The first of them once more with twice the steps: does it gain anything?"""
-    seed = size.selection_seeds[0]
-    return Branch("base-twice", seed, size.base(seed, 2 * size.base_steps), (VALIDATION,))
+def base_branches(size: Plan, seeds: int) -> list[Branch]:
+    """The M-Nets trained by Dice, and one once more with twice the steps: does it gain anything?"""
+    first = size.selection_seeds[0]
+    bases = [Branch("base", seed, size.base(seed), (VALIDATION,)) for seed in (*size.selection_seeds, *range(seeds))]
+    return [*bases, Branch("base-twice", first, size.base(first, 2 * size.base_steps), (VALIDATION,))]
 
 
 def selection_branches(size: Plan, out: Path) -> list[Branch]:
     """Every arm that has an alpha with each of them, tested on the validation cases alone."""
-    weighted = [arm for arm, row in ARMS.items() if row.weighted]
+    arms = [arm for arm, row in ARMS.items() if row.weighted]
     return [
-        Branch(f"{arm}-alpha-{alpha:g}", seed, size.branch(arm, seed, start=checkpoint(out, seed), alpha=alpha),
-               (VALIDATION,))
-        for arm in weighted for seed in size.selection_seeds for alpha in size.weights
+        Branch(f"{arm}-alpha-{a:g}", seed, size.branch(arm, seed, checkpoint(out, seed), alpha=a), (VALIDATION,))
+        for arm in arms for seed in size.selection_seeds for a in size.alphas
     ]  # fmt: skip
 
 
-def choose_weights(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def choose_alphas(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """For each arm its alpha with the best primary endpoint on validation, mean over the seeds; the least of equals."""
-    scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    scores: dict[str, dict[float, list[float]]] = {}
     for record in records:
-        alpha = float(record["config"]["alpha"])
-        scores[record["arm"].split("-")[0]][alpha].append(endpoint(record["cells"]["/".join(VALIDATION)]))
-    means = {arm: {alpha: float(np.mean(values)) for alpha, values in sorted(by_alpha.items())}
+        by_alpha = scores.setdefault(record["arm"].split("-")[0], {})
+        by_alpha.setdefault(record["config"]["alpha"], []).append(endpoint(record["cells"]["/".join(VALIDATION)]))
+    means = {arm: {alpha: float(np.mean(by_alpha[alpha])) for alpha in sorted(by_alpha)}
              for arm, by_alpha in scores.items()}  # fmt: skip
-    return {arm: {"chosen": max(by_alpha, key=lambda alpha: by_alpha[alpha]), "validation": by_alpha}
-            for arm, by_alpha in means.items()}  # fmt: skip
-
-
-def write_gradients(scans: Scans, size: Plan, out: Path) -> None:
-    """How large each term's gradient is where the branches start: a candidate for a rule by which alpha is found."""
-    path = out / "gradients.json"
-    if not path.exists():
-        found = [gradient_norms(scans, size.branch("C", seed, start=checkpoint(out, seed))) for seed in
-                 size.selection_seeds]  # fmt: skip
-        means = {term: float(np.mean([one[term] for one in found])) for term in found[0]}
-        write_atomically(path, json.dumps(means, indent=1).encode())
+    return {arm: {"chosen": max(row, key=lambda alpha: row[alpha]), "validation": row} for arm, row in means.items()}
 
 
 def test_branches(size: Plan, out: Path, seeds: int, alphas: Mapping[str, float]) -> list[Branch]:
     """What is tested, in the order of importance: arms are cut before seeds."""
 
-    def start(arm: str, seed: int) -> Branch:
-        config = size.branch(arm, seed, start=checkpoint(out, seed), alpha=alphas.get(arm))
-        return Branch(arm, seed, config)
+    def branches(arms: Sequence[str], seed: int) -> list[Branch]:
+        return [Branch(arm, seed, size.branch(arm, seed, checkpoint(out, seed), alpha=alphas.get(arm)))
+                for arm in arms if seed < ARMS[arm].seeds]  # fmt: skip
 
     most = max(arm.seeds for arm in ARMS.values())
-    main = [start(arm, seed) for seed in range(seeds) for arm, row in ARMS.items() if row.seeds == most > seed]
-    few = [start(arm, seed) for arm, row in ARMS.items() if row.seeds < most for seed in range(min(seeds, row.seeds))]
+    main = [arm for arm, row in ARMS.items() if row.seeds == most]
     first = tuple((SETS[0], view) for view in VIEWS)
-    scratch = [Branch(f"{arm}-scratch", seed, size.scratch(arm, seed, alphas.get(arm)), first)
-               for arm, number in SCRATCH.items() for seed in range(min(seeds, number))]  # fmt: skip
-    rounding = [Branch(f"{arm}-rounding", k, size.branch(arm, 0, start=checkpoint(out, 0)), (PRIMARY_CELL,), moved=k)
+    rounding = [Branch(f"{arm}-rounding", k, size.branch(arm, 0, checkpoint(out, 0)), (PRIMARY_CELL,), moved=k)
                 for arm in ("A", "C") for k in range(1, REPEATS + 1)]  # fmt: skip
-    return [*main, *rounding, *scratch, *few]
+    scratch = [Branch(f"{arm}-scratch", seed, size.scratch(arm, seed, alphas.get(arm)), first)
+               for seed in range(min(seeds, SCRATCH)) for arm in ("A", "B", "C")]  # fmt: skip
+    return [
+        *(branch for seed in range(seeds) for branch in branches(main, seed)), *rounding, *scratch,
+        *(branch for arm in ARMS if arm not in main for seed in range(seeds) for branch in branches([arm], seed)),
+    ]  # fmt: skip

@@ -31,7 +31,7 @@ SECONDARY = (("C", "J"), ("B", "J"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("H", "C"), ("I", "F"))
 MARGIN = 0.02  # differences within it are called equal
 
-WEIGHTS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # of alpha and beta
+ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these
 SELECTION_SEEDS = (100, 101)  # by which they are chosen; these seeds take no other part
 ROUNDING = 1e-6  # by how much the first weights are moved, to see what rounding does
 REPEATS = 3
@@ -106,7 +106,7 @@ ARMS = {
     "I": Arm("mended MapDice", "mended-mapdice", seeds=5),
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
 }
-SCRATCH = {"A": 5, "B": 5, "C": 5}  # arms that are trained from fresh weights as well, and their seeds
+SCRATCH = 5  # seeds of A, B and C from fresh weights
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Plan:
         ("max_voxels", 1_048_000),  # 2.5 mm
         ("patch_size", (32, 48, 48)),
     )
-    weights: tuple[float, ...] = WEIGHTS
+    alphas: tuple[float, ...] = ALPHAS
     selection_seeds: tuple[int, ...] = SELECTION_SEEDS
 
     @property
@@ -141,7 +141,7 @@ class Plan:
         steps = steps or self.base_steps
         return self._config("dice", seed, steps=steps, validate_every=steps // (3 * self.validations))
 
-    def branch(self, arm: str, seed: int, *, start: str, alpha: float | None = None) -> Config:
+    def branch(self, arm: str, seed: int, start: str, *, alpha: float | None = None) -> Config:
         """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""
         settings = {"warmup_steps": 0} if METHODS[ARMS[arm].method].uses_lrnet else {}
         return self._config(ARMS[arm].method, 1000 + seed, steps=self.steps, start=start, alpha=alpha,

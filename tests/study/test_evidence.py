@@ -40,7 +40,7 @@ def made_up(arm: str, seed: int) -> dict[str, Any]:
         cells[cell] = {"cases": cases, "calibration": [[10.0] * BINS, [5.0] * BINS, [4.0] * BINS]}
     log = [{"step": step, "score": 0.5, "val_loss": 0.4} for step in (300, 600)]
     return {"arm": arm, "seed": seed, "config": {}, "log": log, "cpu_seconds": 300.0, "cells": cells,
-            "versions": {"torch": "2"}}  # fmt: skip
+            "versions": {"torch": "2"}, "gradients": {"Dice": 0.1, "LR-Net NI-DM": 1e-3}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     branches += [made_up(arm, seed) for arm in ("A-rounding", "C-rounding") for seed in (1, 2, 3)]
     bases = [made_up("A", seed) | {"arm": arm} for arm, seed in (("base", 0), ("base", 100), ("base-twice", 100))]
     chosen = {arm: {"chosen": 100.0, "validation": {10.0: 0.4, 100.0: 0.5}} for arm in ("B", "D")}
-    facts = {"chosen": chosen, "gradients": {"Dice": 0.1, "LR-Net NI-DM": 1e-3}, "bases": bases}
-    return out, write_evidence(out, branches, facts)
+    return out, write_evidence(out, branches, bases, chosen)
 
 
 def test_the_primary_endpoint_can_be_computed_from_the_two_tables_alone(written: tuple[Path, dict]) -> None:
@@ -99,7 +98,7 @@ def test_the_bootstrap_draws_seeds_and_cases(monkeypatch: pytest.MonkeyPatch) ->
         cells = [{"cases": [case for case, times in zip(records[arm, seed]["cells"][CELL]["cases"], times_case[0],
                  strict=True) for _ in range(int(times))]} for arm in ("C", "A")]  # fmt: skip
         expected.append(np.subtract(*map(endpoint, cells)))
-    assert row.boot_low == pytest.approx(np.mean(expected))
+    assert row["boot_low"] == pytest.approx(np.mean(expected))
 
 
 @pytest.mark.parametrize(
