@@ -371,7 +371,7 @@ for level, push_there in (("p", push_on_p), ("the logits", push_on_z)):
 
 # %% [markdown]
 # On $p$ the two losses are opposites. Dice pushes all voxels of a class alike, so hardly any of its push is beside a
-# border, and all of it has the right sign. Most of the map's push is beside the borders, and nearly half of it points the
+# border, and all of it has the right sign. Most of the map's push is beside the borders, and a good part of it points the
 # wrong way. From this picture one would say that the map's error tells the M-Net *where* it is wrong and that Dice does
 # not: "a minor mismatch ... can exert large penalty", as the paper has it.
 #
@@ -462,7 +462,7 @@ for q in Q:
         curves[name].append(1e6 * factor * q * (1 - q) * values[part].mean().item())
 
 # %% tags=["nbval-check-output"]
-speaks = [q for q, push in zip(Q, curves["map"], strict=True) if push > 1]  # of the 150 that Dice reaches
+speaks = [q for q, push in zip(Q, curves["map"], strict=True) if push > 1]  # in 1e-6, as in the figure below
 loudest = {name: Q[int(np.argmax(values))] for name, values in curves.items()}
 print(f"the map's error pushes from q = {speaks[0]} to {speaks[-1]} and is loudest at {loudest['map']}")
 print(f"Dice pushes at every q and is loudest at {loudest['Dice']}")
@@ -488,15 +488,11 @@ figure.finish(
 )
 
 # %% [markdown]
-# On this lesion the map's error says nothing at 0.05 (notebook 03 counted voxels of many shapes, some of which still
-# heard), is loudest soon after it begins, and falls silent again where the LR-Net reads a finished lesion. Dice
-# speaks at every $q$, with the arch of $q\,(1 - q)$. So the map's error has a window: a lesion must be seen a little
-# to be helped.
-#
-# Section 6 of notebook 03 has the darker half of the story: an LR-Net that has seen masks of 0 and 1 only, as in the
-# paper, passes hardly any gradient on to a lesion below $p = 0.2$. The one that ships has seen softened masks, too. The
-# conclusion is the same for both: **the map's error polishes what is half seen; a lesion that is lost, something else has
-# to find.**
+# Dice pushes at every $q$, with the arch of $q\,(1 - q)$. The map's error has a window. Below it the LR-Net puts out 0 and
+# passes no gradient on; above it the LR-Net reads a finished lesion, and there is little left to correct. It is strongest
+# soon after the window opens. So a lesion must be seen a little to be helped. An LR-Net that was trained on masks of 0 and 1
+# only, as in the paper, passes even less on at low $p$ (notebook 03, section 6). **The map's error improves what is half
+# seen. A lesion that is lost, something else has to find.**
 
 # %% [markdown]
 # ## 6 · How loud? Choosing α
@@ -599,7 +595,8 @@ figure.finish(
 # than Dice, which has to find the lesions.
 #
 # For a fresh M-Net nothing of this holds. There the map's error pulls *harder* than Dice already at $\alpha = 1$, and
-# dozens of times as hard at 10. Why? We shall see in section 7. **What is the right $\alpha$ depends on the moment.**
+# dozens of times as hard at 10. Partly it is Dice that is weak: it divides by the sum of $p$, which is about half of the
+# patch. **The right $\alpha$ depends on the moment.** And a strong pull need not lead anywhere, as section 7 shows.
 #
 # Try it on the patch: **move α** and watch the sum of both pushes on the logits. **Question.** From which α on does the
 # map's error change the picture in the large lesion? (The slider needs a running kernel.)
@@ -709,7 +706,15 @@ for optimizer_class in (torch.optim.SGD, torch.optim.Adam):
 # ## 7 · Alone, and from scratch
 #
 # A fresh M-Net and the map's error alone: no Dice, no warm-up. **Question.** A fresh M-Net says $p \approx 0.5$
-# everywhere. What does the LR-Net read there, what does the map's error ask for first, and who asks for the lesions?
+# everywhere. A map of what does the LR-Net see there? What does the map's error ask for, and who asks for the lesions?
+
+# %% tags=["nbval-check-output"]
+with torch.no_grad():
+    undecided = lrnet(torch.full((1, 2, 24, 40, 40), 0.5))  # (1, 1, D, H, W)
+print(
+    f"the LR-Net reads p = 0.5 everywhere as {undecided[..., 8:-8, 12:-12, 12:-12].mean():.2f} in the middle of a patch"
+)
+print(f"inside a lesion NI-DM is {phi[inside].mean():.2f} on average, outside 0")
 
 # %%
 MAP_ERROR = "map's error"
@@ -773,19 +778,16 @@ figure.finish(
 )
 
 # %% [markdown]
-# Dice tells lesions from the rest within a few steps. (Each step has other patches, hence the zigzag.) Then $p$ in
-# the lesions sinks again, and yet the Dice loss goes on falling: for each voxel of a lesion there are many outside,
-# so clearing the outside gains more than is lost with those lesion voxels that this young network cannot tell from
-# it.
+# (Each step has other patches, hence the zigzag.) Dice tells the lesions from the rest within these steps: first it clears
+# the outside, where most of the voxels are. On the way $p$ sinks in the lesions, too, and yet the Dice loss goes on falling.
 #
-# The map's error first wants to be rid of one enormous map, and the cheapest way is **less lesion, everywhere**: $p$
-# sinks in the lesions as it does outside. That was the hard pull of section 6, and it is a detour that leads towards
-# "all background", an answer that costs little where lesions fill little of a patch.
+# The map's error gets almost nowhere in the same number of steps, though it pulled so hard in section 6. The printed map
+# says why. With $p = 0.5$ everywhere the LR-Net sees the inside of one enormous lesion, far from any border, and deep
+# inside NI-DM is small. Outside the lesions the right answer is 0, so the error is small already. And there is no border yet
+# along which to push. NI-DM tells a border from the rest; it hardly tells deep inside from outside.
 #
-# Here it turns round: while $p$ is still at some tenths the LR-Net answers, and its error calls the lesions back, long
-# after Dice had them. Nothing guarantees that. A lesion that sinks below some hundredths on the way is called back by
-# nobody (section 5), and an LR-Net that was taught by masks of 0 and 1 alone, as the paper's was, falls silent much
-# earlier (notebook 03, section 6).
+# Nor is this safe when it goes on for longer. Where $p$ sinks below some hundredths in a lesion, nobody calls it back
+# (section 5), and "all background" is an answer that costs little where lesions fill little of a patch.
 #
 # The paper says "trained from scratch" and no more. Our reading, a **deviation**: the M-Net warms up, with Dice alone for
 # the first quarter of the steps (`Config.warmup`), in every row that has an LR-Net. Table 1's first row, "LR-Net alone",
@@ -859,8 +861,8 @@ figure.finish(
 #   silent mistake.
 # - On $p$ Dice pushes all voxels of a class alike, and the map's error along the borders. On the logits, where the M-Net
 #   learns, both push along the borders, the map's error more so, and with a part of its push in the wrong direction.
-# - The map's error helps a lesion that is half seen, and hardly ever one that is missed. Alone from scratch it first asks
-#   for less lesion, everywhere. Hence the warm-up with Dice.
+# - The map's error helps a lesion that is half seen, and hardly ever one that is missed. Alone from scratch it gets almost
+#   nowhere: where $p$ is 0.5 everywhere the LR-Net sees no border. Hence the warm-up with Dice.
 # - $\alpha$: compare what an empty output costs, then the gradients. Near 10 for NI-DM, less for I-DM and SNI-DM, more for
 #   smaller lesions; none where the term stands alone.
 # - Unfrozen, the loss falls because the LR-Net gives way.

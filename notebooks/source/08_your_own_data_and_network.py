@@ -411,7 +411,7 @@ figure.finish(
 
 # %% [markdown]
 # Two lines: one makes the loss, one adds it. (What so few steps teach is another matter: the term with the map falls
-# first, and Dice waits, as in section 7 of notebook 05. More on that below.)
+# first, and Dice waits. More on that below.)
 #
 # Did the gradient arrive, and did the LR-Net stay as it was? And is this the same as the package's own `Tandem` of
 # notebook 05?
