@@ -334,10 +334,10 @@ def evaluate(
 @app.command()
 def reproduce(
     table: Annotated[str, Argument(metavar="TABLE", help="table1, table2 or study.")],
-    data: Data,
-    label: Label,
     out: Annotated[Path, Option(help="Folder for runs, scores and tables; several tables may share it.")],
-    seeds: Annotated[int, Option(min=1, help="Runs of every row, with the seeds 0, 1, ...")] = 3,
+    data: Annotated[Path | None, Option(help="Folder of scans, as in train; the study makes its own.")] = None,
+    label: Annotated[str | None, Option(help="The object, as in train; the study's is its lesions.")] = None,
+    seeds: Annotated[int | None, Option(min=1, help="Seeds 0, 1, ... of every row; 3, in the study 10.")] = None,
     preset: Preset = "cpu",
     steps: Steps = None,
     warmup_steps: WarmUp = None,
@@ -345,20 +345,35 @@ def reproduce(
     workers: Annotated[int, Option(min=1, help="Processes that share the runs, on a CPU one core each.")] = 1,
     device: Device = None,
 ) -> None:
-    """Reproduce a table of the paper. Call it again after a stop: finished runs are kept."""
+    """Reproduce a table of the paper, or the study. Call it again after a stop: finished runs are kept."""
     from lrnet_edu.config import short_preset
     from lrnet_edu.study.runs import reproduce as reproduce_table
     from lrnet_edu.study.text import claim_in_words
     from lrnet_edu.support.devices import choose_device
 
+    if table == "study":
+        return _reproduce_study(out, data or label, seeds or 10, workers, device)
+    if data is None or label is None:
+        raise InputError("A table needs --data and --label: the folder of scans, and the object in their masks.")
     config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
     _check_place(out)
     choose_device(device)  # refuses what is not there
     command = _as_typed(["lrnet-edu", *sys.argv[1:]])
     result = reproduce_table(
-        table, data, out, config, seeds=seeds, workers=workers, device=device, command=command, say=typer.echo
+        table, data, out, config, seeds=seeds or 3, workers=workers, device=device, command=command, say=typer.echo
     )
     typer.echo("\n".join(["", *map(claim_in_words, result["claims"]), "", f"The table is {out / table}.md."]))
+
+
+def _reproduce_study(out: Path, own: Any, seeds: int, workers: int, device: str | None) -> None:
+    from lrnet_edu.study.evidence_text import verdicts
+    from lrnet_edu.study.experiment import reproduce_study
+
+    if own:
+        raise InputError("The study makes its own phantoms; leave --data and --label out.")
+    _check_place(out)
+    result = reproduce_study(out, seeds=seeds, workers=workers, device=device, say=typer.echo)
+    typer.echo("\n\n".join(["", *verdicts(result), f"The page is {out / 'study.md'}."]))
 
 
 @app.command()
