@@ -450,7 +450,7 @@ exercises.check_5_2(answer)
 # ## 5 · How visible must a lesion be?
 #
 # Suppose that the M-Net gave the missed lesion some other probability $q$, the same in all its voxels. **Question.** From
-# which $q$ on does the map's error speak up, and at which $q$ is it strongest?
+# which $q$ on does the map's error push, and where does it stop?
 
 # %%
 Q = (0.01, 0.02, 0.05, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -462,10 +462,12 @@ for q in Q:
         curves[name].append(1e6 * factor * q * (1 - q) * values[part].mean().item())
 
 # %% tags=["nbval-check-output"]
-speaks = [q for q, push in zip(Q, curves["map"], strict=True) if push > 1]  # in 1e-6, as in the figure below
-loudest = {name: Q[int(np.argmax(values))] for name, values in curves.items()}
-print(f"the map's error pushes from q = {speaks[0]} to {speaks[-1]} and is loudest at {loudest['map']}")
-print(f"Dice pushes at every q and is loudest at {loudest['Dice']}")
+speaks = [q for q, push in zip(Q, curves["map"], strict=True) if push > 2]  # in 1e-6, as in the figure below
+strongest_of = {name: max(values) for name, values in curves.items()}
+print(f"the map's error, times 10, pushes from q = {speaks[0]} to {speaks[-1]}, Dice at every q")
+print(
+    f"at its strongest it pushes {strongest_of['map'] / strongest_of['Dice']:.1f} times as hard as Dice at its strongest"
+)
 
 # %%
 from lrnet_edu.figures.palette import BLACK, METHOD_COLORS
@@ -489,8 +491,8 @@ figure.finish(
 
 # %% [markdown]
 # Dice pushes at every $q$, with the arch of $q\,(1 - q)$. The map's error has a window. Below it the LR-Net puts out 0 and
-# passes no gradient on; above it the LR-Net reads a finished lesion, and there is little left to correct. It is strongest
-# soon after the window opens. So a lesion must be seen a little to be helped. An LR-Net that was trained on masks of 0 and 1
+# passes no gradient on; above it the LR-Net reads a finished lesion, and there is little left to correct. So a lesion must
+# be seen a little to be helped. An LR-Net that was trained on masks of 0 and 1
 # only, as in the paper, passes even less on at low $p$ (notebook 03, section 6). **The map's error improves what is half
 # seen. A lesion that is lost, something else has to find.**
 
