@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import shutil
@@ -34,7 +35,7 @@ from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
-from lrnet_edu.methods import Method, TandemMethod
+from lrnet_edu.methods import METHODS, Method, TandemMethod, lrnet_of
 from lrnet_edu.metrics import case_scores, dice
 from lrnet_edu.mnet_training import train_run
 from lrnet_edu.study.detectability import VISIBLE, detectability
@@ -169,8 +170,10 @@ def read_branch(out: Path, branch: Branch) -> dict[str, Any] | None:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """A configuration as JSON gives it back, without the path of the weights it starts from."""
-    return json.loads(json.dumps({**asdict(config), "start": config.start is not None}))
+    """A configuration as JSON gives it back: without the path of the weights it starts from, the LR-Net by its hash."""
+    weights = lrnet_of(config).state_dict().values() if METHODS[config.method].uses_lrnet else ()
+    digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in weights)).hexdigest() if weights else None
+    return json.loads(json.dumps({**asdict(config), "start": config.start is not None, "lrnet": digest}))
 
 
 def do_branch(scans: Scans, branch: Branch, out: Path, device: str | None) -> tuple[str, float, str]:

@@ -114,18 +114,16 @@ def choose_alphas(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
 def test_branches(size: Plan, out: Path, seeds: int, alphas: Mapping[str, float]) -> list[Branch]:
     """What is tested, in the order of importance: arms are cut before seeds."""
 
-    def branches(arms: Sequence[str], seed: int) -> list[Branch]:
-        return [Branch(arm, seed, size.branch(arm, seed, checkpoint(out, seed), alpha=alphas.get(arm)))
-                for arm in arms if seed < ARMS[arm].seeds]  # fmt: skip
+    def branch(arm: str, seed: int) -> Branch:
+        lrnet = str(out / name) if (name := ARMS[arm].lrnet) else None
+        return Branch(arm, seed, size.branch(arm, seed, checkpoint(out, seed), alpha=alphas.get(arm), lrnet=lrnet))
 
-    most = max(arm.seeds for arm in ARMS.values())
-    main = [arm for arm, row in ARMS.items() if row.seeds == most]
-    first = tuple((SETS[0], view) for view in VIEWS)
+    there = {arm: row for arm, row in ARMS.items() if not row.lrnet or (out / row.lrnet).exists()}
+    most, first = max(row.seeds for row in there.values()), tuple((SETS[0], view) for view in VIEWS)
+    main = [branch(arm, seed) for seed in range(seeds) for arm, row in there.items() if seed < row.seeds == most]
+    others = [branch(arm, seed) for arm, row in there.items() for seed in range(seeds) if seed < row.seeds < most]
     rounding = [Branch(f"{arm}-rounding", k, size.branch(arm, 0, checkpoint(out, 0)), (PRIMARY_CELL,), moved=k)
                 for arm in ("A", "C") for k in range(1, REPEATS + 1)]  # fmt: skip
     scratch = [Branch(f"{arm}-scratch", seed, size.scratch(arm, seed, alphas.get(arm)), first)
                for seed in range(min(seeds, SCRATCH)) for arm in ("A", "B", "C")]  # fmt: skip
-    return [
-        *(branch for seed in range(seeds) for branch in branches(main, seed)), *rounding, *scratch,
-        *(branch for arm in ARMS if arm not in main for seed in range(seeds) for branch in branches([arm], seed)),
-    ]  # fmt: skip
+    return [*main, *rounding, *scratch, *others]

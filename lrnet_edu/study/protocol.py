@@ -28,7 +28,7 @@ PRIMARY_CELL = ("study", "box")
 SIZES_ML = (0.25, 5.0)  # of the lesions that the primary endpoint asks for
 PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Holm's correction
 SECONDARY = (("C", "J"), ("B", "J"))
-MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("H", "C"), ("I", "F"))
+MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"))
 MARGIN = 0.02  # differences within it are called equal
 
 ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these
@@ -86,12 +86,14 @@ class Arm:
         method: a key of ``METHODS``.
         seeds: how many, from 0 on.
         weighted: whether its alpha is chosen on the validation cases.
+        lrnet: another LR-Net than the one that ships, a file in the study's folder; without it the arm is left out.
     """
 
     title: str
     method: str
     seeds: int = 10
     weighted: bool = False
+    lrnet: str | None = None
 
 
 ARMS = {
@@ -104,6 +106,7 @@ ARMS = {
     "G": Arm("MapDice + alpha LR-Net", "mapdice+lrnet", seeds=5, weighted=True),
     "F": Arm("MapDice", "mapdice", seeds=5),
     "I": Arm("mended MapDice", "mended-mapdice", seeds=5),
+    "K": Arm("LR-Net alone, one that knows rims only", "lrnet", seeds=5, lrnet="lrnet_rims.safetensors"),
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
 }
 SCRATCH = 5  # seeds of A, B and C from fresh weights
@@ -141,10 +144,12 @@ class Plan:
         steps = steps or self.base_steps
         return self._config("dice", seed, steps=steps, validate_every=steps // (3 * self.validations))
 
-    def branch(self, arm: str, seed: int, start: str, *, alpha: float | None = None) -> Config:
+    def branch(
+        self, arm: str, seed: int, start: str, *, alpha: float | None = None, lrnet: str | None = None
+    ) -> Config:
         """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""
         settings = {"warmup_steps": 0} if METHODS[ARMS[arm].method].uses_lrnet else {}
-        return self._config(ARMS[arm].method, 1000 + seed, steps=self.steps, start=start, alpha=alpha,
+        return self._config(ARMS[arm].method, 1000 + seed, steps=self.steps, start=start, alpha=alpha, lrnet=lrnet,
                             validate_every=self.steps // self.validations, **settings)  # fmt: skip
 
     def scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
