@@ -184,6 +184,7 @@ def write_evidence(
     gradients = [base["gradients"] for base in bases if base["gradients"]]
     result = {
         "arms": {arm: ", ".join([ARMS[arm.split("-")[0]].title, *arm.split("-")[1:]]) for arm in arms},
+        "lrnets": {arm: record["config"].get("lrnet") for (arm, _), record in records.items()},
         "primary_cell": "/".join(PRIMARY_CELL),
         "margin": MARGIN,
         "rates": list(DENSE),

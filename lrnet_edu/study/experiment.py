@@ -93,7 +93,7 @@ def base_branches(size: Plan, seeds: int) -> list[Branch]:
 
 def selection_branches(size: Plan, out: Path) -> list[Branch]:
     """Every arm that has an alpha with each of them, tested on the validation cases alone."""
-    arms = [arm for arm, row in ARMS.items() if row.weighted]
+    arms = [arm for arm, row in ARMS.items() if row.alpha_of == arm]
     return [
         Branch(f"{arm}-alpha-{a:g}", seed, size.branch(arm, seed, checkpoint(out, seed), alpha=a), (VALIDATION,))
         for arm in arms for seed in size.selection_seeds for a in size.alphas
@@ -116,7 +116,8 @@ def test_branches(size: Plan, out: Path, seeds: int, alphas: Mapping[str, float]
 
     def branch(arm: str, seed: int) -> Branch:
         lrnet = str(out / name) if (name := ARMS[arm].lrnet) else None
-        return Branch(arm, seed, size.branch(arm, seed, checkpoint(out, seed), alpha=alphas.get(arm), lrnet=lrnet))
+        alpha = alphas.get(ARMS[arm].alpha_of or "")
+        return Branch(arm, seed, size.branch(arm, seed, checkpoint(out, seed), alpha=alpha, lrnet=lrnet))
 
     there = {arm: row for arm, row in ARMS.items() if not row.lrnet or (out / row.lrnet).exists()}
     most, first = max(row.seeds for row in there.values()), tuple((SETS[0], view) for view in VIEWS)

@@ -85,25 +85,25 @@ class Arm:
         title: in words.
         method: a key of ``METHODS``.
         seeds: how many, from 0 on.
-        weighted: whether its alpha is chosen on the validation cases.
+        alpha_of: the arm whose alpha it takes, which is chosen on the validation cases.
         lrnet: another LR-Net than the one that ships, a file in the study's folder; without it the arm is left out.
     """
 
     title: str
     method: str
     seeds: int = 10
-    weighted: bool = False
+    alpha_of: str | None = None
     lrnet: str | None = None
 
 
 ARMS = {
     "A": Arm("Dice", "dice"),
-    "B": Arm("Dice + alpha LR-Net", "dice+lrnet", weighted=True),
+    "B": Arm("Dice + alpha LR-Net", "dice+lrnet", alpha_of="B"),
     "C": Arm("LR-Net alone", "lrnet"),
-    "D": Arm("Dice + beta SmoothL1(p, mask)", "dice+voxelwise", weighted=True),
+    "D": Arm("Dice + beta SmoothL1(p, mask)", "dice+voxelwise", alpha_of="D"),
     "E": Arm("SmoothL1(p, mask) alone", "voxelwise"),
     "J": Arm("Dice + cross-entropy", "dice+ce"),
-    "G": Arm("MapDice + alpha LR-Net", "mapdice+lrnet", seeds=5, weighted=True),
+    "G": Arm("MapDice + alpha LR-Net", "mapdice+lrnet", seeds=5, alpha_of="B"),
     "F": Arm("MapDice", "mapdice", seeds=5),
     "I": Arm("mended MapDice", "mended-mapdice", seeds=5),
     "K": Arm("LR-Net alone, one that knows rims only", "lrnet", seeds=5, lrnet="lrnet_rims.safetensors"),
@@ -119,10 +119,12 @@ class Plan:
     cases: tuple[int, int, int] = (60, 15, 80)  # train, validation, test; the second set has the test's number
     steps: int = 600  # of a branch
     base_steps: int = 1200  # of the M-Net that all branches of a seed begin with
+    base_rate: float = 4e-3  # at its start, and at that of a training from fresh weights; a branch's is 1e-3
     validations: int = 2  # of a branch
     settings: tuple[tuple[str, Any], ...] = (
         ("max_voxels", 1_048_000),  # 2.5 mm
         ("patch_size", (32, 48, 48)),
+        ("window", (-30.0, 180.0)),  # HU
     )
     alphas: tuple[float, ...] = ALPHAS
     selection_seeds: tuple[int, ...] = SELECTION_SEEDS
@@ -142,7 +144,8 @@ class Plan:
     def base(self, seed: int, steps: int | None = None) -> Config:
         """The M-Net of a seed, trained by Dice."""
         steps = steps or self.base_steps
-        return self._config("dice", seed, steps=steps, validate_every=steps // (3 * self.validations))
+        return self._config("dice", seed, steps=steps, validate_every=steps // (3 * self.validations),
+                            learning_rate=self.base_rate)  # fmt: skip
 
     def branch(
         self, arm: str, seed: int, start: str, *, alpha: float | None = None, lrnet: str | None = None
@@ -156,7 +159,8 @@ class Plan:
         """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included."""
         steps = self.base_steps + self.steps
         every = steps // (3 * self.validations)
-        return self._config(ARMS[arm].method, 2000 + seed, steps=steps, validate_every=every, alpha=alpha)
+        return self._config(ARMS[arm].method, 2000 + seed, steps=steps, validate_every=every, alpha=alpha,
+                            learning_rate=self.base_rate)  # fmt: skip
 
     def _config(self, method: str, seed: int, **changes: Any) -> Config:
         return replace(Config(label=LABEL, method=method, seed=seed, **dict(self.settings)), **changes)
@@ -167,7 +171,9 @@ def plan() -> Plan:
     if not fast():
         return Plan()
     small = ("features", "blocks", "max_voxels", "patch_size")
-    return Plan((4, 2, 3), 2, 6, 1, tuple((name, FAST[name]) for name in small), (1.0, 1000.0), (100,))
+    settings = tuple((name, FAST[name]) for name in small)
+    return Plan((4, 2, 3), steps=2, base_steps=6, validations=1, settings=settings, alphas=(1.0, 1000.0),
+                selection_seeds=(100,))  # fmt: skip
 
 
 def falling_rate(share: float) -> float:

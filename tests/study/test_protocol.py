@@ -47,7 +47,9 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
     }
     assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
     scratch = [size.scratch(arm, 3) for arm in ("A", "B", "C")]
-    assert {(c.seed, c.steps, c.start) for c in scratch} == {(2003, size.base_steps + size.steps, None)}
+    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
+        (2003, size.base_steps + size.steps, None, size.base_rate)
+    }
 
 
 def test_parts_share_no_case_and_comparisons_name_arms() -> None:
