@@ -5,6 +5,9 @@ told apart by either number. The curve over all thresholds can (Bunch et al., 19
 "Validation, comparison, and combination of algorithms for automatic detection of pulmonary nodules", Medical Image
 Analysis 42, 2017). One threshold holds for all cases. Lesions, what finds them and what is false are those of
 :func:`lrnet_edu.study.lesions.lesion_scores`.
+
+A threshold so low that everything predicted hangs together finds all lesions and nothing false. The sensitivity does
+not see that, the lesions' mean Dice does.
 """
 
 from __future__ import annotations
