@@ -30,6 +30,7 @@ _WHERE = {
     "lrnet_edu.tandem_loss": ["TandemLoss"],
     "lrnet_edu.metrics": ["CaseScores", "ScoreTable", "case_scores", "score_table"],
     "lrnet_edu.study.challenge": ["ChallengeScores", "challenge_scores"],
+    "lrnet_edu.study.froc": ["Froc", "froc"],
     "lrnet_edu.data.cases": ["Case", "find_cases"],
     "lrnet_edu.data.study": ["open_study"],
     "lrnet_edu.config": ["preset"],
@@ -69,6 +70,8 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from lrnet_edu.networks import Tandem as Tandem
     from lrnet_edu.study.challenge import ChallengeScores as ChallengeScores
     from lrnet_edu.study.challenge import challenge_scores as challenge_scores
+    from lrnet_edu.study.froc import Froc as Froc
+    from lrnet_edu.study.froc import froc as froc
     from lrnet_edu.support.errors import InputError as InputError
     from lrnet_edu.tandem_loss import TandemLoss as TandemLoss
     from lrnet_edu.trained import load_pretrained_lrnet as load_pretrained_lrnet
