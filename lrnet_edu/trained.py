@@ -15,7 +15,7 @@ from lrnet_edu.networks import LRNet, MNet, channels_last, output_activation
 from lrnet_edu.rivals import CascadedMNet
 from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import shortened
+from lrnet_edu.support.files import abbreviated
 from lrnet_edu.support.labels import Labels, parse_labels
 
 
@@ -53,12 +53,12 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     tensors, facts = load_checkpoint(path)
     if facts.get("network") != "LRNet":
         raise InputError(
-            f"{path} holds no LR-Net but {shortened([facts.get('network')])}; name an LR-Net's checkpoint."
+            f"{path} holds no LR-Net but {abbreviated([facts.get('network')])}; name an LR-Net's checkpoint."
         )
     for wanted, what in ((kind, "kind"), (activation, "activation")):
         if wanted is not None and facts.get(what) != wanted:
             raise InputError(
-                f"{path} is an LR-Net of {what} {shortened([facts.get(what)])}, not {wanted}; pretrain one of that "
+                f"{path} is an LR-Net of {what} {abbreviated([facts.get(what)])}, not {wanted}; pretrain one of that "
                 f"{what} or choose another."
             )
     with malformed_facts(path):
@@ -134,7 +134,7 @@ def load_mnet(run: str | Path) -> TrainedMNet:
     tensors, facts = load_checkpoint(path)
     if (network := str(facts.get("network"))) not in MNETS:
         raise InputError(
-            f"{path} holds no M-Net but a network of kind {shortened([network])}; name a run of `lrnet-edu train`."
+            f"{path} holds no M-Net but a network of kind {abbreviated([network])}; name a run of `lrnet-edu train`."
         )
     with malformed_facts(path), torch.device("meta"):  # takes no memory, whatever sizes the file claims
         settings = {name: value for name, value in facts["preprocessing"].items() if name in PREPROCESSING}

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import check_holds_only, folder_lock, hidden, write_atomically
+from lrnet_edu.support.files import check_holds_only, folder_lock, is_hidden, write_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parent
 NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
@@ -41,7 +41,7 @@ def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Pa
     out, notebooks = Path(out), Path(notebooks)
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise InputError(f'{" and ".join(missing)} cannot be found: python -m pip install "lrnet_edu[course]".')
-    sources = sorted(path for path in notebooks.glob("*.ipynb") if not hidden(path.name))
+    sources = sorted(path for path in notebooks.glob("*.ipynb") if not is_hidden(path.name))
     if not sources:
         raise InputError(f"There are no notebooks in {notebooks}: give a folder that holds some.")
     _check_own(out)

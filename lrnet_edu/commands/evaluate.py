@@ -18,7 +18,7 @@ from lrnet_edu.data.cases import find_cases, segmentation_name
 from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, score_table
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError, check_each
-from lrnet_edu.support.files import check_writable, folder_lock, read_json, shortened, write_atomically
+from lrnet_edu.support.files import abbreviated, check_writable, folder_lock, read_json, write_atomically
 from lrnet_edu.support.labels import encode, format_labels, parse_labels
 from lrnet_edu.support.progress import progress
 
@@ -81,7 +81,7 @@ def without_prediction(predictions: str | Path, references: str | Path) -> str |
     known = _find_references(Path(references))
     scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
     missing = [path.name for path in known.values() if path not in scored]
-    told = f"Scored {len(scored)} of {len(known)} references; without a prediction: {shortened(missing)}."
+    told = f"Scored {len(scored)} of {len(known)} references; without a prediction: {abbreviated(missing)}."
     return told if missing else None
 
 
@@ -109,7 +109,7 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
         raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
     if missing := [path.name for path in files if _name(path) not in known]:
         raise InputError(
-            f"{shortened(missing)} of {predictions} {'have' if len(missing) > 1 else 'has'} no reference in "
+            f"{abbreviated(missing)} of {predictions} {'have' if len(missing) > 1 else 'has'} no reference in "
             f"{references}: name first the folder of predictions, which are named like their references, then that of "
             "the references; a prediction of a scan without a mask cannot be scored, so move it elsewhere."
         )

@@ -15,17 +15,19 @@ import numpy as np
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import natural_order
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import check_writable, hidden, shortened
+from lrnet_edu.support.files import abbreviated, check_writable, is_hidden
 from lrnet_edu.support.labels import Labels, format_labels
 from lrnet_edu.support.progress import progress
 
 
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder in natural order, without hidden ones (macOS leaves ``._name`` copies)."""
-    found = [path for path in folder.iterdir() if nifti.ending(path.name) and not hidden(path.name) and path.is_file()]
+    found = [
+        path for path in folder.iterdir() if nifti.ending(path.name) and not is_hidden(path.name) and path.is_file()
+    ]
     stems = [stem(path) for path in found]
     if twice := sorted({name for name in stems if stems.count(name) > 1}):
-        raise InputError(f"{folder} holds {shortened(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
+        raise InputError(f"{folder} holds {abbreviated(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
     return sorted(found, key=lambda path: natural_order(path.name))
 
 

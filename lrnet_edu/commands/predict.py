@@ -18,7 +18,7 @@ from lrnet_edu.data.study import PARTS, case_names
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.support.devices import choose_device, enough_memory
 from lrnet_edu.support.errors import InputError, check_each
-from lrnet_edu.support.files import folder_lock, read_json, shortened
+from lrnet_edu.support.files import abbreviated, folder_lock, read_json
 from lrnet_edu.support.labels import decode, format_labels
 from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.trained import TrainedMNet, load_mnet
@@ -124,7 +124,7 @@ def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) 
     by_name = {stem(image): image for image in images}
     if lacking := [name for name in names if name not in by_name]:
         raise InputError(
-            f"{source} lacks {shortened(lacking)} of the run's {part} cases: name the folder that it was trained on."
+            f"{source} lacks {abbreviated(lacking)} of the run's {part} cases: name the folder that it was trained on."
         )
     if not names:
         raise InputError(f"The split of {run} has no {part} cases: choose another part.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from lrnet_edu.data.nifti import ending
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import read_json, shortened
+from lrnet_edu.support.files import abbreviated, read_json
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\..+)")
 _MEANT_AS_CASE = re.compile(r"(volume|segmentation)-\w+\.nii(\.gz)?", re.IGNORECASE)
@@ -105,10 +105,12 @@ def _lits(folder: Path) -> list[Case]:
         twice += [f"{kind}-{number}"] if number in files[kind] else []
         files[kind][number] = path
     if twice:
-        raise InputError(f"{folder} holds {shortened(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
+        raise InputError(f"{folder} holds {abbreviated(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
     images, masks = files["volume"], files["segmentation"]
     if alone := [path.name for number, path in masks.items() if number not in images]:
-        raise InputError(f"{folder} holds {shortened(alone)} without a volume of that number: add it, or take it away.")
+        raise InputError(
+            f"{folder} holds {abbreviated(alone)} without a volume of that number: add it, or take it away."
+        )
     return [Case(f"volume-{number}", image, masks.get(number), None) for number, image in images.items()]
 
 
@@ -126,8 +128,8 @@ def _listed(folder: Path) -> list[Case]:
         ) from error
     if len(names) > 1 or any(isinstance(file, list) for pair in pairs for file in pair):
         raise InputError(
-            f"{listing} is of scans with {len(names) if len(names) > 1 else 'several'} channels ({shortened(names)}), "
-            "and the networks here see one: make a data set of the files of one channel."
+            f"{listing} is of scans with {len(names) if len(names) > 1 else 'several'} channels ({abbreviated(names)})"
+            ", and the networks here see one: make a data set of the files of one channel."
         )
     modality = (names or [""])[0].upper()
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
@@ -138,11 +140,11 @@ def _listed(folder: Path) -> list[Case]:
         missing += [name for name, path in zip(pair, paths, strict=True) if not os.path.isfile(path)]
         name = image.name.removesuffix(ending(image.name))
         if name in cases:
-            raise InputError(f"{listing} lists {shortened([name])} twice: keep one entry per case.")
+            raise InputError(f"{listing} lists {abbreviated([name])} twice: keep one entry per case.")
         cases[name] = Case(name, image, mask[0] if mask else None, kind)
     if missing:
         raise InputError(
-            f"{listing} lists files that are missing ({shortened(missing)}): download them, or remove their entries."
+            f"{listing} lists files that are missing ({abbreviated(missing)}): download them, or remove their entries."
         )
     return list(cases.values())
 

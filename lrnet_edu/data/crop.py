@@ -143,7 +143,7 @@ def _crop(
             new = old | {"numTraining": len(entries), "numTest": 0, "training": entries, "validation": [], "test": []}
             files.write_atomically(out / "dataset.json", json.dumps(new, indent=2).encode())
     if without := [case.name for case in found if case.mask is None]:
-        say(f"Left out, as they have no mask: {files.shortened(without)}.")
+        say(f"Left out, as they have no mask: {files.abbreviated(without)}.")
     if whole := [case.name for case, _ in pairs if case.name not in boxes]:
-        say(f"Kept whole, as they do not hold label {label}: {files.shortened(whole)}.")
+        say(f"Kept whole, as they do not hold label {label}: {files.abbreviated(whole)}.")
     return written

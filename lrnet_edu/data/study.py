@@ -16,7 +16,7 @@ from lrnet_edu.data.checks import check_pairs
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.support.checks import check_whole, checked_range
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import read_json, shortened
+from lrnet_edu.support.files import abbreviated, read_json
 from lrnet_edu.support.labels import Labels, format_labels, parse_labels
 
 PARTS = ("train", "validation", "test")
@@ -74,7 +74,7 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         ) from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
-        raise InputError(f"{path} names cases that the data does not hold ({shortened(unknown)}); remove them.")
+        raise InputError(f"{path} names cases that the data does not hold ({abbreviated(unknown)}); remove them.")
     if len(listed) != len(set(listed)):
         raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
     if not all(split[part] for part in ("train", "validation")):
@@ -109,9 +109,9 @@ class Study:
         scale = f"window {window[0]:g} to {window[1]:g} HU" if window else "intensities standardised"
         lines = [f"Cases: {counts}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
         if self.without_mask:
-            lines.append(f"Left out, as they have no mask: {shortened(self.without_mask)}.")
+            lines.append(f"Left out, as they have no mask: {abbreviated(self.without_mask)}.")
         if self.misnamed:
-            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {shortened(self.misnamed)}.")
+            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {abbreviated(self.misnamed)}.")
         remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
         for part in ("validation", "test"):
@@ -146,7 +146,7 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     for k, group in enumerate(labels):
         holders = [name for name, case in cached.items() if len(case.foreground[k])]
         if not set(holders) & set(parts["train"]):
-            elsewhere = f"it is in {shortened(holders)}" if holders else "nor does another, within the body"
+            elsewhere = f"it is in {abbreviated(holders)}" if holders else "nor does another, within the body"
             raise InputError(
                 f"No training case holds label {format_labels((group,))} ({elsewhere}): choose the training cases "
                 "with --split, or look at the masks."

@@ -37,7 +37,7 @@ from lrnet_edu.study.table import write_table
 from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import changed_settings, folder_lock, read_json, shortened, write_atomically
+from lrnet_edu.support.files import abbreviated, changed_settings, folder_lock, read_json, write_atomically
 from lrnet_edu.support.jobs import in_processes, one_thread
 from lrnet_edu.support.labels import encode, format_labels
 from lrnet_edu.trained import load_mnet
@@ -146,7 +146,7 @@ def object_voxels(study: Study) -> dict[str, int]:
         assert mask is not None
         voxels[name] = int(np.count_nonzero(encode(read_mask(mask).data, study.labels)))
     if not any(voxels.values()):
-        without = f"No test case ({shortened(list(voxels))}) holds label {format_labels(study.labels)}"
+        without = f"No test case ({abbreviated(list(voxels))}) holds label {format_labels(study.labels)}"
         raise InputError(f"{without}, so there is nothing to compare; add cases that hold it.")
     return voxels
 

@@ -22,12 +22,12 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """True for what a system leaves in folders and does not show: ``.DS_Store``, ``._copy``, ``desktop.ini``."""
     return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
 
 
-def shortened(names: Sequence[Any], most: int = 5, length: int = 60) -> str:
+def abbreviated(names: Sequence[Any], most: int = 5, length: int = 60) -> str:
     """The first names, fit for a sentence: in one line, none too long, and how many more there are."""
     texts = [str(name)[:length] for name in names[:most]]
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -42,7 +42,7 @@ def first_line(error: Exception) -> str:
 
 def changed_settings(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Settings that differ, with both values: "seed 0, now 1; steps 5, now 8"."""
-    old, new = ([shortened([values.get(name, "not recorded")]) for name in names] for values in (before, now))
+    old, new = ([abbreviated([values.get(name, "not recorded")]) for name in names] for values in (before, now))
     return "; ".join(f"{name} {one}, now {other}" for name, one, other in zip(names, old, new, strict=True))
 
 
@@ -60,9 +60,9 @@ def check_writable(folder: Path) -> None:
 
 def check_holds_only(folder: Path, names: Collection[str] = ()) -> None:
     """InputError if a folder holds files of other names than these; what systems leave there does not count."""
-    others = [path.name for path in folder.iterdir() if not hidden(path.name)] if folder.is_dir() else []
+    others = [path.name for path in folder.iterdir() if not is_hidden(path.name)] if folder.is_dir() else []
     if others := sorted(set(others).difference(names)):
-        raise InputError(f"{folder} holds other files ({shortened(others)}); name a new or an empty folder.")
+        raise InputError(f"{folder} holds other files ({abbreviated(others)}); name a new or an empty folder.")
 
 
 @contextmanager

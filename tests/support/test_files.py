@@ -24,11 +24,11 @@ from lrnet_edu.support import files
 from lrnet_edu.support.checkpoints import save_checkpoint
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import (
+    abbreviated,
     check_holds_only,
     check_writable,
     folder_lock,
     read_json,
-    shortened,
     write_atomically,
 )
 
@@ -50,9 +50,9 @@ def test_json_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
 
 
 def test_names_in_a_sentence_are_few_short_and_in_one_line() -> None:
-    assert shortened(["a", 3, None]) == "a, 3, None"
-    assert shortened([f"case-{n}" for n in range(7)]) == "case-0, case-1, case-2, case-3, case-4 and 2 more"
-    assert shortened(["a\nb", "x" * 500]) == f"'a\\nb', {'x' * 60}"
+    assert abbreviated(["a", 3, None]) == "a, 3, None"
+    assert abbreviated([f"case-{n}" for n in range(7)]) == "case-0, case-1, case-2, case-3, case-4 and 2 more"
+    assert abbreviated(["a\nb", "x" * 500]) == f"'a\\nb', {'x' * 60}"
 
 
 def test_all_bad_files_are_told_together() -> None:

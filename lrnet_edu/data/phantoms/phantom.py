@@ -24,7 +24,7 @@ from lrnet_edu.data.phantoms.organs import Anatomy, paint_anatomy
 from lrnet_edu.data.phantoms.settings import GRIDS as GRIDS
 from lrnet_edu.data.phantoms.settings import SETS, PhantomSettings
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import shortened
+from lrnet_edu.support.files import abbreviated
 from lrnet_edu.support.progress import progress
 
 COMMITTED = 20  # cases in data_samples/
@@ -135,7 +135,7 @@ def _check_no_others(folder: Path, which: str, description: str) -> None:
             ours = False
         others += [] if ours else [path.name]
     if others:
-        raise InputError(f"{folder} holds scans that are no phantoms ({shortened(others)}); name another folder.")
+        raise InputError(f"{folder} holds scans that are no phantoms ({abbreviated(others)}); name another folder.")
 
 
 def _stored_along(axes: str, data: Array, affine: Array) -> nifti.Volume:
