@@ -284,7 +284,7 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
                 "learning rate or take another seed."
             )
         torch.manual_seed(config.seed + step)  # the same after a resume
-        lrnet.wake_output()
+        lrnet.reset_output()
 
     def validate(step: int) -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
@@ -293,8 +293,8 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
 
     return Task(
         nn.ModuleDict({"lrnet": lrnet}), MaskBatches(draw, config), [Phase("pretraining", config.steps, loss)],
-        validate, lrnet_facts(lrnet), kept="lrnet.", after_backward=wake_if_dead,
-        remedy="the number or the edge of the cubes, or pretrain on --device cpu",
+        validate, lrnet_facts(lrnet), best_prefix="lrnet.", after_backward=wake_if_dead,
+        memory_advice="the number or the edge of the cubes, or pretrain on --device cpu",
     )  # fmt: skip
 
 

@@ -76,8 +76,8 @@ def mnet_task(
         return {"val_loss": float(np.mean(losses)), "score": float(means.mean()), **per_class}
 
     return Task(
-        model, drawn, phases, validate, facts, kept="mnet.",
-        remedy="patch_size or batch_size (preset cpu has the smallest patches), or train on --device cpu",
+        model, drawn, phases, validate, facts, best_prefix="mnet.",
+        memory_advice="patch_size or batch_size (preset cpu has the smallest patches), or train on --device cpu",
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def train_run(
     task = mnet_task(config, study.cached["train"], study.cached["validation"], facts, classes, batches)
     with open_run(folder, config, resume=resume, more=about, split=study.split):
         if say:
-            with enough_memory(place, f"lower {task.remedy}"):
+            with enough_memory(place, f"lower {task.memory_advice}"):
                 seconds, memory = estimate(task, config, place)
             minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
             steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"

@@ -193,9 +193,9 @@ class LRNet(nn.Module):
         self.head = nn.Sequential(convolution(8, 4, norm, dims, size=1), CONVOLUTION[dims](4, 1, 1))
         self.output = ACTIVATIONS[activation]()
         kaiming_uniform(self)
-        self.wake_output()
+        self.reset_output()
 
-    def wake_output(self) -> None:
+    def reset_output(self) -> None:
         """Draw the last layer anew, with a small positive bias: a ReLU that is below zero everywhere never learns."""
         last = self.head[-1]
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]

@@ -13,10 +13,10 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss
-from lrnet_edu.losses.paper import check_knows_a_ball
+from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import readable, setting
+from lrnet_edu.support.loss_inputs import checked_setting, values_are_readable
 from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.trained import load_pretrained_lrnet
 
@@ -62,7 +62,7 @@ class TandemLoss(Loss):
     ) -> None:
         super().__init__()
         if isinstance(lrnet, LRNet):
-            check_knows_a_ball(lrnet)
+            check_pretrained(lrnet)
             self.kind, lrnets = lrnet.kind, {lrnet.spatial_dims: lrnet}
         elif isinstance(lrnet, str):
             self.kind = lrnet
@@ -75,7 +75,7 @@ class TandemLoss(Loss):
         if ignore_label is not None and not isinstance(ignore_label, int):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
         self.segmentation, self.ignore_label = segmentation, ignore_label
-        self.alpha = setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
+        self.alpha = checked_setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
 
     def train(self, mode: bool = True) -> Self:
@@ -99,7 +99,7 @@ class TandemLoss(Loss):
             classes = torch.where(counts, classes, 0)
             background = F.one_hot(torch.zeros_like(classes), p.shape[1]).movedim(-1, 1)
             p = torch.where(counts[:, None], p, background.to(p.dtype))  # certain background, like the labels now
-        if readable(classes) and (int(classes.min()) < 0 or int(classes.max()) >= p.shape[1]):
+        if values_are_readable(classes) and (int(classes.min()) < 0 or int(classes.max()) >= p.shape[1]):
             raise InputError(
                 f"The labels run from {int(classes.min())} to {int(classes.max())} and the logits have {p.shape[1]} "
                 "classes; renumber them, or name the label to leave out as ignore_label."
@@ -131,7 +131,9 @@ class TandemLoss(Loss):
         if labels.device != logits.device:
             raise InputError(f"The labels are on {labels.device}, the logits on {logits.device}; move one of them.")
         if labels.shape == logits.shape:
-            if readable(labels) and not bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+            if values_are_readable(labels) and not bool(
+                ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
+            ):
                 raise InputError("The labels have the logits' shape and are not one-hot; give each voxel one class.")
             return labels.argmax(1)
         if tuple(labels.shape) not in ((shape[0], *shape[2:]), (shape[0], 1, *shape[2:])):
@@ -139,7 +141,7 @@ class TandemLoss(Loss):
                 f"The logits are {shape} and the labels {tuple(labels.shape)}; give whole numbers "
                 f"{(shape[0], *shape[2:])} or {(shape[0], 1, *shape[2:])}, or one-hot {shape}."
             )
-        if labels.is_floating_point() and readable(labels) and not bool((labels == labels.round()).all()):
+        if labels.is_floating_point() and values_are_readable(labels) and not bool((labels == labels.round()).all()):
             raise InputError("The labels hold fractions; give whole numbers, one class for each voxel.")
         return labels.reshape(shape[0], *shape[2:]).as_subclass(Tensor).long()
 

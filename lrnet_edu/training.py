@@ -71,20 +71,20 @@ class Task:
             the last one only; until its first validation the best weights so far are kept.
         validate: step -> figures of the model as it is now. ``val_loss`` steers the learning rate and the end,
             ``score`` (higher is better) chooses ``best.safetensors``.
-        facts: what is needed to rebuild the network; stored in both checkpoints.
-        kept: prefix of the weights that ``best.safetensors`` holds.
+        metadata: what is needed to rebuild the network; stored in both checkpoints.
+        best_prefix: prefix of the weights that ``best.safetensors`` holds.
         after_backward: called with the step's number, between the backward pass and the optimiser's step.
-        remedy: what to reduce if memory runs out.
+        memory_advice: what to reduce if memory runs out.
     """
 
     model: nn.Module
     batches: Dataset[Any]
     phases: Sequence[Phase]
     validate: Callable[[int], Row]
-    facts: dict[str, Any]
-    kept: str
+    metadata: dict[str, Any]
+    best_prefix: str
     after_backward: Callable[[int], None] = lambda step: None
-    remedy: str = "the size of a batch"
+    memory_advice: str = "the size of a batch"
 
     def phase(self, step: int) -> tuple[Phase, int]:
         """The phase of a step, and the step at which that phase begins."""
@@ -130,7 +130,7 @@ def fit(
     csv = CsvLog(folder / "log.csv")
     _, last_phase = task.phase(schedule.steps)
     started, train_losses = time.perf_counter() - state.seconds, []
-    with enough_memory(device, f"lower {task.remedy}"), tqdm(
+    with enough_memory(device, f"lower {task.memory_advice}"), tqdm(
         total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True
     ) as bar:  # fmt: skip
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
@@ -166,17 +166,17 @@ def fit(
             train_losses = []
             if rate is None and state.step > last_phase:
                 plateau.step(figures["val_loss"])
-            if judge(row, state, last_phase, schedule.convergence_patience if rate is None else None):
-                save_best(folder, task.model, task.kept, task.facts)
+            if record_validation(row, state, last_phase, schedule.convergence_patience if rate is None else None):
+                save_best(folder, task.model, task.best_prefix, task.metadata)
             csv(state.rows)
             if log is not None:
                 log(row)
-            save_state(folder, task.model, task.facts, optimizer, plateau, state)
+            save_state(folder, task.model, task.metadata, optimizer, plateau, state)
             bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
     return state
 
 
-def judge(row: Row, state: State, last_phase: int, patience: int | None) -> bool:
+def record_validation(row: Row, state: State, last_phase: int, patience: int | None) -> bool:
     """Record a validation in the state, decide whether the training has converged, and return whether it is the best.
 
     Both look only at validations after step ``last_phase``; the first of these replaces whatever was best before.

@@ -206,7 +206,7 @@ def test_it_gives_up_when_the_output_layer_keeps_dying(
     config = replace(TINY, steps=20, validate_every=20)
     task, calls = training.pretraining_task(config, random_shapes, [two_lesions()]), []
     if not waking_helps:
-        monkeypatch.setattr(LRNet, "wake_output", lambda self: None)
+        monkeypatch.setattr(LRNet, "reset_output", lambda self: None)
 
     def dying(loss: Tensor, batch: Any) -> Tensor:
         calls.append(1)

@@ -87,7 +87,7 @@ def test_a_fresh_relu_output_is_awake_and_waking_brings_a_dead_one_back() -> Non
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
             lrnet.head[-1].bias.data.fill_(-1e3)
             assert not lrnet(p).any()
-            lrnet.wake_output()
+            lrnet.reset_output()
             lrnet(p).sum().backward()
         assert all(tensor.grad.any() for tensor in lrnet.head[-1].parameters())
     assert all(torch.equal(lrnet.state_dict()[name], tensor) for name, tensor in others.items())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
-from lrnet_edu.losses.paper import check_knows_a_ball
+from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.lrnet_training import held_out_shapes, lrnet_quality
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
@@ -33,7 +33,7 @@ def test_the_shipped_networks_know_their_map(kind: str, activation: str | None, 
     lrnet = load_pretrained_lrnet(kind, activation=activation, spatial_dims=dims)
     assert (lrnet.kind, lrnet.activation, lrnet.spatial_dims) == (kind, activation or KINDS[kind].activation, dims)
     check_alive(lrnet, "It")
-    check_knows_a_ball(lrnet)
+    check_pretrained(lrnet)
     place = torch.stack(torch.meshgrid(*[torch.arange(32.0)] * dims, indexing="ij"))
     for radius in (4, 6):
         ball = ((place - 15) ** 2).sum(0) <= radius**2  # (D, H, W)

@@ -65,7 +65,7 @@ def toy_task(validation: Callable[[int], dict[str, float]] | None = None, warm_u
 
     phases = [Phase("line", SCHEDULE.steps - warm_up, loss, **settings)]
     phases = [Phase("warm-up", warm_up, loss), *phases] if warm_up else phases
-    return Task(model, PointBatches(), phases, validate, {"network": "line"}, kept="line.")
+    return Task(model, PointBatches(), phases, validate, {"network": "line"}, best_prefix="line.")
 
 
 def line(task: Task) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lrnet_edu.losses.inputs import MaskLoss, class_sums, ratio
-from lrnet_edu.support.loss_inputs import setting
+from lrnet_edu.support.loss_inputs import checked_setting
 
 
 class WeightedCrossEntropyLoss(MaskLoss):
@@ -25,7 +25,7 @@ class WeightedCrossEntropyLoss(MaskLoss):
 
     def __init__(self, max_weight: float = 1000.0) -> None:
         super().__init__()
-        self.max_weight = setting("max_weight", max_weight, least=1, most=float("inf"))
+        self.max_weight = checked_setting("max_weight", max_weight, least=1, most=float("inf"))
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         surprise, voxels = class_sums(g * _minus_log(p), g)  # (C,) each
@@ -65,8 +65,8 @@ class TverskyLoss(MaskLoss):
 
     def __init__(self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7) -> None:
         super().__init__()
-        self.false_positive_weight = setting("false_positive_weight", false_positive_weight)
-        self.false_negative_weight = setting("false_negative_weight", false_negative_weight)
+        self.false_positive_weight = checked_setting("false_positive_weight", false_positive_weight)
+        self.false_negative_weight = checked_setting("false_negative_weight", false_negative_weight)
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         return (1 - self.index(p, g)).mean()
@@ -97,10 +97,10 @@ class FocalTverskyLoss(TverskyLoss):
         self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7, gamma: float = 4 / 3
     ) -> None:
         super().__init__(false_positive_weight, false_negative_weight)
-        self.gamma = setting("gamma", gamma, least=1e-3)
+        self.gamma = checked_setting("gamma", gamma, least=1e-3)
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
-        return _bend(1 - self.index(p, g), 1 / self.gamma).mean()
+        return _clamped_power(1 - self.index(p, g), 1 / self.gamma).mean()
 
 
 class ExpLogLoss(MaskLoss):
@@ -124,16 +124,16 @@ class ExpLogLoss(MaskLoss):
 
     def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
         super().__init__()
-        self.dice_weight = setting("dice_weight", dice_weight)
-        self.cross_entropy_weight = setting("cross_entropy_weight", cross_entropy_weight)
-        self.exponent = setting("exponent", exponent, least=1e-3)
+        self.dice_weight = checked_setting("dice_weight", dice_weight)
+        self.cross_entropy_weight = checked_setting("cross_entropy_weight", cross_entropy_weight)
+        self.exponent = checked_setting("exponent", exponent, least=1e-3)
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
-        surprise = g * _bend(_minus_log(p), self.exponent)
+        surprise = g * _clamped_power(_minus_log(p), self.exponent)
         overlap, predicted, voxels, surprise = class_sums(p * g, p, g, surprise)  # (C,) each
         dice = ratio(2 * overlap, predicted + voxels, eps=1.0)
         weights = (voxels.sum() / voxels.clamp_min(1)).sqrt()
-        dice_term = _bend(_minus_log(dice), self.exponent).mean()
+        dice_term = _clamped_power(_minus_log(dice), self.exponent).mean()
         cross_entropy_term = (weights * surprise).sum() / voxels.sum()
         return self.dice_weight * dice_term + self.cross_entropy_weight * cross_entropy_term
 
@@ -143,6 +143,6 @@ def _minus_log(p: Tensor) -> Tensor:
     return -p.clamp_min(1e-30).log()
 
 
-def _bend(x: Tensor, exponent: float) -> Tensor:
+def _clamped_power(x: Tensor, exponent: float) -> Tensor:
     """x to a power below 1, whose slope at 0 is infinite: flat below 1e-7."""
     return x.clamp_min(1e-7) ** exponent

@@ -10,7 +10,12 @@ from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import check_keywords, foreground_and_maps, probabilities_and_one_hot, readable
+from lrnet_edu.support.loss_inputs import (
+    check_keywords,
+    foreground_and_maps,
+    probabilities_and_one_hot,
+    values_are_readable,
+)
 from lrnet_edu.support.parallel import sum_over_processes
 
 EPS = 1e-5  # of Eq. 2, in voxels: avoids 0 / 0
@@ -67,7 +72,7 @@ def check_map(phi: Tensor, kind: str, who: str) -> None:
     with all its neighbours in the lesion, a map that falls to the core has a larger neighbour, and one that rises a
     smaller one. A mask has neither. Thin lesions have no such voxel: all kinds but SNI-DM are then alike.
     """
-    if not readable(phi) or phi.numel() == 0:
+    if not values_are_readable(phi) or phi.numel() == 0:
         return
     row, low, high = kind_of_map(kind), float(phi.min()), float(phi.max())
     advice = f"compute it with distance_map(mask, {kind!r})"

@@ -17,7 +17,7 @@ from lrnet_edu.kinds import KINDS, kind_of_map
 from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, check_map, class_sums, ratio
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import at_least_float32, foreground_and_maps, setting
+from lrnet_edu.support.loss_inputs import at_least_float32, checked_setting, foreground_and_maps
 from lrnet_edu.support.parallel import mean_over_processes
 
 
@@ -107,8 +107,8 @@ class DistanceRegressionLoss(Loss):
             if kind not in KINDS:
                 raise InputError(f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number.")
             alpha = KINDS[kind].alpha
-        self.alpha = setting("alpha", alpha)
-        check_knows_a_ball(lrnet)
+        self.alpha = checked_setting("alpha", alpha)
+        check_pretrained(lrnet)
         self.lrnet = lrnet.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
@@ -132,7 +132,7 @@ class DistanceRegressionLoss(Loss):
 
 
 @torch.no_grad()
-def check_knows_a_ball(lrnet: nn.Module) -> None:
+def check_pretrained(lrnet: nn.Module) -> None:
     """Raise InputError for an LR-Net that has not learned the map of a ball of radius 5."""
     if not isinstance(lrnet, LRNet):
         return

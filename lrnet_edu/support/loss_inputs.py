@@ -47,9 +47,9 @@ def probabilities_and_one_hot(probabilities: Tensor, target: Tensor) -> tuple[Te
     if target.shape not in ((batch, *space), (batch, 1, *space)):
         raise InputError(
             f"The probabilities are {tuple(p.shape)} and the labels {tuple(target.shape)}; give labels "
-            f"{(batch, *space)} or {(batch, 1, *space)}{or_batch_axis(p)}."
+            f"{(batch, *space)} or {(batch, 1, *space)}{batch_axis_hint(p)}."
         )
-    if readable(target) and (int(target.min()) < 0 or int(target.max()) >= classes):
+    if values_are_readable(target) and (int(target.min()) < 0 or int(target.max()) >= classes):
         raise InputError(
             f"The labels run from {int(target.min())} to {int(target.max())} and the network knows {classes} "
             f"classes; renumber them to 0 .. {classes - 1} or build it with more classes."
@@ -65,15 +65,15 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor) -> tuple[Tensor, 
     if target.shape != p.shape:
         raise InputError(
             f"The probabilities are {tuple(probabilities.shape)} and the maps {tuple(target.shape)}; give "
-            f"one map for each foreground class, {tuple(p.shape)}{or_batch_axis(p)}."
+            f"one map for each foreground class, {tuple(p.shape)}{batch_axis_hint(p)}."
         )
-    if readable(target) and not target.max() < float("inf"):  # a maximum hands NaN on
+    if values_are_readable(target) and not target.max() < float("inf"):  # a maximum hands NaN on
         raise InputError("The maps hold NaN or infinity; compute them with distance_map.")
     return p, target.to(p.dtype)
 
 
 def checked_probabilities(probabilities: Tensor) -> Tensor:
-    """The probabilities in at least float32. Values are checked where they are ``readable``."""
+    """The probabilities in at least float32. Values are checked where they can be."""
     _check_tensor(probabilities, "probabilities")
     shape = tuple(probabilities.shape)
     if len(shape) not in (4, 5) or shape[1] < 2 or 0 in shape:
@@ -83,22 +83,22 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
         )
     if not probabilities.is_floating_point():
         raise InputError(f"The probabilities are {probabilities.dtype}; give a softmax, not labels.")
-    if readable(probabilities) and (probabilities.min() < 0 or probabilities.max() > 1.001):
+    if values_are_readable(probabilities) and (probabilities.min() < 0 or probabilities.max() > 1.001):
         raise InputError("The probabilities leave [0, 1], as logits do; apply torch.softmax(logits, dim=1).")
     return at_least_float32(probabilities)
 
 
-def or_batch_axis(p: Tensor) -> str:
+def batch_axis_hint(p: Tensor) -> str:
     """Four axes are a batch of images, or one volume whose batch axis was forgotten."""
     return "; of one volume, give both with a batch axis, tensor[None]" if p.ndim == 4 else ""
 
 
-def readable(x: Tensor) -> bool:
+def values_are_readable(x: Tensor) -> bool:
     """True where values can be checked: on a CPU, where nothing has to wait for them, and not while compiling."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
+def checked_setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
     """A number that a loss is built with, a Python or NumPy one; InputError unless it lies between these."""
     if not isinstance(value, Real) or not least <= float(value) <= most:
         raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}.")

@@ -650,7 +650,7 @@ print(f"weights that get a gradient: {with_gradient} of {sum(w.numel() for w in 
 # | a small positive bias in the last layer, so that it starts alive | `LRNet` starts with 0.1 |
 # | let every lesion weigh as much as the background, and each of its depths | `depth_weights` |
 # | cubes around lesions instead of whole volumes | `MaskBatches` |
-# | look at every step, and draw the last layer anew if it is dead | `wake_output` |
+# | look at every step, and draw the last layer anew if it is dead | `reset_output` |
 #
 # Does our patient live again? And does it learn the map, or does it only show a sign of life?
 
@@ -674,13 +674,13 @@ print("a photocopier            ", errors_of(Photocopier()))
 print("dead                     ", errors_of(dying))
 
 torch.manual_seed(1)
-dying.wake_output()
+dying.reset_output()
 optimizer = torch.optim.Adam(dying.parameters(), lr=3e-3)
 for step in range(1, WAKING_STEPS + 1):
     inputs, target = batch_of_small_lesions(step)
     output = dying(inputs)
     if output.max() == 0:  # dead once more; with other seeds that happens
-        dying.wake_output()
+        dying.reset_output()
         continue
     weights = np.stack([depth_weights(phi > 0, "NI-DM") for phi in target[:, 0].numpy()])  # (B, D, H, W)
     loss = (torch.from_numpy(weights)[:, None] * (output - target).abs()).sum() / len(target)
@@ -698,7 +698,7 @@ for step in range(1, WAKING_STEPS + 1):
 # cured.)
 #
 # ### Exercise 3.4 · Resuscitation
-# `wake_output` draws the whole last layer anew, and what that layer had learnt is gone. Save all of it: write a function
+# `reset_output` draws the whole last layer anew, and what that layer had learnt is gone. Save all of it: write a function
 # that revives a dead LR-Net by changing **nothing but the bias** of its last layer, `lrnet.head[-1].bias`, in place.
 # `def answer(lrnet, probabilities): ...`. Afterwards the output for these probabilities, (1, 2, D, H, W), must not be 0
 # everywhere, and must not exceed 1. (The output of a dead network hides how far below 0 it is. How can you find out?)

@@ -132,7 +132,7 @@ WRONG: dict[str, list[Any]] = {
     "check_3_1": [0.925, 0.0128, 0.333, 1],
     "check_3_2": [31, 33, 35, 8],
     "check_3_3": [3, 45 / 31, 14 / 45, 1.5],
-    "check_3_4": [with_bias(0), with_bias(100), with_bias(torch.nan), lambda lrnet, _: lrnet.wake_output()],
+    "check_3_4": [with_bias(0), with_bias(100), with_bias(torch.nan), lambda lrnet, _: lrnet.reset_output()],
     "check_4_1": [0.88, 0.12, 0.94],
     "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
     "check_4_3": [minus_slope_of_dice, lambda p, g: -2 * g / (p.sum() + g.sum()), lambda p, g: p - g, lambda p: p],
