@@ -23,7 +23,7 @@ from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
 from lrnet_edu.networks import channels_last
-from lrnet_edu.support.devices import choose_device, enough_memory, reduced_precision
+from lrnet_edu.support.devices import choose_device, explain_out_of_memory, reduced_precision
 from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, open_run, settings_of_run
 from lrnet_edu.support.symptoms import Unfound, died
@@ -122,7 +122,7 @@ def train_run(
     task = mnet_task(config, study.cached["train"], study.cached["validation"], facts, classes, batches)
     with open_run(folder, config, resume=resume, more=about, split=study.split):
         if say:
-            with enough_memory(place, f"lower {task.memory_advice}"):
+            with explain_out_of_memory(place, f"lower {task.memory_advice}"):
                 seconds, memory = estimate(task, config, place)
             minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
             steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"

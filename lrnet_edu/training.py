@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lrnet_edu.networks import channels_last
 from lrnet_edu.support.checks import check_number, check_whole
-from lrnet_edu.support.devices import enough_memory, ordered_batches, reduced_precision
+from lrnet_edu.support.devices import explain_out_of_memory, ordered_batches, reduced_precision
 from lrnet_edu.support.progress import print_above_bar
 from lrnet_edu.support.run_folder import CsvLog, State, load_state, save_best, save_state
 from lrnet_edu.support.symptoms import check_finite, never_moved
@@ -130,7 +130,7 @@ def fit(
     csv = CsvLog(folder / "log.csv")
     _, last_phase = task.phase(schedule.steps)
     started, train_losses = time.perf_counter() - state.seconds, []
-    with enough_memory(device, f"lower {task.memory_advice}"), tqdm(
+    with explain_out_of_memory(device, f"lower {task.memory_advice}"), tqdm(
         total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True
     ) as bar:  # fmt: skip
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):

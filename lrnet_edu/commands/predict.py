@@ -16,7 +16,7 @@ from lrnet_edu.data.checks import check_growth, check_scan, doubtful_scale
 from lrnet_edu.data.preprocessing import back_to_original, prepare
 from lrnet_edu.data.study import PARTS, case_names
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.support.devices import choose_device, enough_memory
+from lrnet_edu.support.devices import choose_device, explain_out_of_memory
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import abbreviated, folder_lock, read_json
 from lrnet_edu.support.labels import decode, format_labels
@@ -66,7 +66,7 @@ def predict_files(
         check_each(lambda image: _read_scan(image, trained), progress(images, "Checking scans", unit="scan"))
     with folder_lock(written[0].parent, "" if input.is_dir() else out.name):
         for job in progress(list(zip(images, written, beside, strict=True)), "Segmenting", unit="scan"):
-            with enough_memory(place, "segment on --device cpu"):
+            with explain_out_of_memory(place, "segment on --device cpu"):
                 _segment(trained, *job)
     return written
 

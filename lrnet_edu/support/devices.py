@@ -19,18 +19,20 @@ FULL = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_A
 
 
 @contextmanager
-def enough_memory(device: torch.device, cure: str) -> Iterator[None]:
+def explain_out_of_memory(device: torch.device, advice: str) -> Iterator[None]:
     """While tensors are computed: memory that runs out becomes an InputError that says what to lower."""
     try:
         yield
     except RuntimeError as error:  # CUDA's OutOfMemoryError is one, the others raise nothing more special
         if "DataLoader worker" in str(error) and "shared memory" in str(error):
-            cure = "give this container more of it (Docker: --shm-size 2g), or train on --device cpu"
-            raise InputError(f"The shared memory that prepared batches pass through is full; {cure}.") from None
+            raise InputError(
+                "The shared memory that prepared batches pass through is full; give this container more of it (Docker: "
+                "--shm-size 2g), or train on --device cpu."
+            ) from None
         if not any(words in str(error) for words in FULL):
             raise
         clear_frames(error.__traceback__)  # a notebook keeps the last error, and its frames keep every tensor
-        raise InputError(f"The memory of {device} is full ({first_line(error)}); {cure}.") from None
+        raise InputError(f"The memory of {device} is full ({first_line(error)}); {advice}.") from None
 
 
 def choose_device(name: str | None = None) -> torch.device:

@@ -16,19 +16,20 @@ from filelock import FileLock, Timeout
 
 from lrnet_edu.support.errors import InputError
 
+# Seconds; on Windows a virus scanner or a synchronised folder has a new file open for a moment.
+_PAUSES = (0.1, 0.4, 1.6, 3.0) if sys.platform == "win32" else ()
+
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds, in UTF-8 or, as PowerShell writes it, UTF-16; ValueError if it is none."""
     return json.loads(path.read_bytes())
 
 
-def is_hidden(name: str) -> bool:
-    """True for what a system leaves in folders and does not show: ``.DS_Store``, ``._copy``, ``desktop.ini``."""
-    return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
+# ---- words in a sentence ----------------------------------------------------------------------------------------
 
 
 def abbreviated(names: Sequence[Any], most: int = 5, length: int = 60) -> str:
-    """The first names, fit for a sentence: in one line, none too long, and how many more there are."""
+    """The first names in one line, none too long, and how many more there are."""
     texts = [str(name)[:length] for name in names[:most]]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(text if text.isprintable() else repr(text) for text in texts) + more
@@ -47,6 +48,11 @@ def changed_settings(names: Sequence[str], before: Mapping[str, Any], now: Mappi
 
 
 # ---- folders ----------------------------------------------------------------------------------------------------
+
+
+def is_hidden(name: str) -> bool:
+    """True for what a system leaves in folders and does not show: ``.DS_Store``, ``._copy``, ``desktop.ini``."""
+    return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
 
 
 def check_writable(folder: Path) -> None:
@@ -69,39 +75,28 @@ def check_holds_only(folder: Path, names: Collection[str] = ()) -> None:
 def folder_lock(folder: Path, name: str = "", *, wait: bool = False) -> Iterator[None]:
     """Work in a folder, made if it is missing, or on the file ``name`` in it, while no other process of ours does.
 
-    The operating system holds the lock and frees it when the process ends, however it ends.
-
     Raises:
         InputError: if another process is at work there (``wait`` waits for its end), or the folder cannot be made.
     """
-    lock = FileLock(folder / (f".{name}.lock" if name else ".lock"))
+    path = folder / (f".{name}.lock" if name else ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if wait else 0)
+        lock = FileLock(path).acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise InputError(
             f"Another process is writing to {folder / name}; wait until it has ended, or name another output."
         ) from None
     except OSError as error:
-        if not folder.is_dir():
-            raise InputError(
-                f"{folder} cannot be written ({first_line(error)}); choose another output folder."
-            ) from error
-        # Some network folders know no locks; if nothing at all can be written there, the first file will tell.
-    try:
-        yield
-    finally:
-        if lock.is_locked:
+        raise InputError(f"{folder} cannot be written ({first_line(error)}); choose another output folder.") from error
+    with lock:
+        try:
+            yield
+        finally:
             with suppress(OSError):  # before another process can take it; Windows keeps a file that is open
-                Path(lock.lock_file).unlink()
-            lock.release()
+                path.unlink()
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
-
-
-# Seconds; on Windows a virus scanner or a synchronised folder has a new file open for a moment.
-_PAUSES = (0.1, 0.4, 1.6, 3.0) if sys.platform == "win32" else ()
 
 
 @contextmanager
@@ -120,7 +115,7 @@ def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
             os.fsync(file.fileno())
         replace(partial, path)
     except OSError as error:
-        held = "close it where it is open, or " if _PAUSES and isinstance(error, PermissionError) else ""
+        held = "close it where it is open, or " if isinstance(error, PermissionError) else ""
         raise InputError(
             f"{path} cannot be written ({first_line(error)}); {held}choose another output folder."
         ) from error

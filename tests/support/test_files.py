@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 
 from lrnet_edu.data import nifti
 from lrnet_edu.support import files
@@ -159,16 +158,6 @@ def test_waiting_and_another_file_of_the_folder(tmp_path: Path) -> None:
         order.append("this")
     thread.join()
     assert order == ["other", "this"]
-
-
-def test_a_network_folder_that_knows_no_locks_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*arguments: Any, **options: Any) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(FileLock, "acquire", unknown)
-    with folder_lock(tmp_path / "new"):
-        write_atomically(tmp_path / "new" / "b.json", b"{}")
-    assert contents(tmp_path / "new") == {"b.json": b"{}"}
 
 
 # ---- files ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from lrnet_edu.config import Config
 from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.mnet_training import mnet_task, train_run
 from lrnet_edu.networks import LRNet, MNet
-from lrnet_edu.support.devices import enough_memory
+from lrnet_edu.support.devices import explain_out_of_memory
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.symptoms import Unfound, check_alive, never_moved
 from lrnet_edu.trained import load_pretrained_lrnet
@@ -153,13 +153,13 @@ SAID_BY = {
 @pytest.mark.parametrize("error", SAID_BY.values(), ids=SAID_BY)
 def test_a_full_memory_says_what_to_do(error: RuntimeError) -> None:
     full = pytest.raises(InputError, match=r"The memory of cpu is full .*; lower it\.$")
-    with full as raised, enough_memory(CPU, "lower it"):
+    with full as raised, explain_out_of_memory(CPU, "lower it"):
         raise error
     assert one_sentence(str(raised.value))
 
 
 def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match="mat1") as error, enough_memory(CPU, "lower it"):
+    with pytest.raises(RuntimeError, match="mat1") as error, explain_out_of_memory(CPU, "lower it"):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert not isinstance(error.value, InputError)
 
@@ -173,7 +173,7 @@ def test_a_full_memory_is_let_go_though_the_error_is_kept() -> None:
         seen.append(weakref.ref(activations))
         raise FULL
 
-    with pytest.raises(InputError) as kept, enough_memory(CPU, "lower it"):
+    with pytest.raises(InputError) as kept, explain_out_of_memory(CPU, "lower it"):
         step()
     assert kept.value.__context__ is not None
     assert seen[0]() is None
@@ -181,7 +181,7 @@ def test_a_full_memory_is_let_go_though_the_error_is_kept() -> None:
 
 def test_full_shared_memory_says_where_to_get_more() -> None:
     """What PyTorch says of it in a container."""
-    with pytest.raises(InputError, match="--shm-size") as error, enough_memory(CPU, "lower it"):
+    with pytest.raises(InputError, match="--shm-size") as error, explain_out_of_memory(CPU, "lower it"):
         raise RuntimeError(
             "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
             "out of shared memory. Please try to raise your shared memory limit."
