@@ -16,11 +16,7 @@ from lrnet_edu.support.devices import choose_device
 def set_up(seed: int = 0) -> torch.device:
     """Set every seed, give matplotlib the course's letters and colours, and print versions, device and size.
 
-    Args:
-        seed: of Python's, NumPy's and torch's random numbers.
-
-    Returns:
-        CUDA where there is a GPU for it, else the CPU (``training.choose_device``).
+    Returns CUDA where there is a GPU for it, else the CPU.
     """
     import matplotlib
 

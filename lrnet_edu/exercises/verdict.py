@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE
+from lrnet_edu.support.arrays import plain_array
 
 COLORS = {None: BLUE, True: GREEN, False: ORANGE}
 HEADS = {None: "Your turn.", True: "✓ Right.", False: "Not yet."}
+
+
+class ShapeError(Exception):
+    """A learner's function gave an array of another shape; its text is the hint."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
                 return Verdict(None, "Replace None above by your answer, then run both cells again.")
             try:
                 hint = hint_for(answer)
+            except ShapeError as problem:
+                hint = str(problem)
             except Exception as problem:  # whatever a learner's own function raises
                 hint = f"Your answer cannot be checked, it ends in {type(problem).__name__}: {problem}"
             return Verdict(True, praise) if hint is None else Verdict(False, hint)
@@ -61,7 +70,36 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
     return decorate
 
 
+def number(
+    right: float, wrong: Mapping[Any, str], *, hint: str, praise: str, within: float = 0.03
+) -> Callable[[Any], Verdict]:
+    """A check of a number; the arguments are those of ``compared`` and ``check``."""
+    return check(praise)(lambda answer: compared(answer, right, wrong, hint, within))
+
+
+def compared(answer: Any, right: float, wrong: Mapping[Any, str], hint: str, within: float = 0.03) -> str | None:
+    """None for the right number, else the hint for it.
+
+    Args:
+        wrong: number that learners take for the right one, or several in a tuple -> their hint.
+        hint: for any other number.
+        within: relative error that is rounding.
+    """
+    for numbers, its_hint in {right: None, **wrong}.items():
+        if any(close(answer, value, within * abs(value)) for value in np.atleast_1d(numbers)):
+            return its_hint
+    return hint
+
+
 def close(answer: Any, value: float, tolerance: float) -> bool:
     """Whether a number, an array of one or a text such as "3/4" is right but for rounding."""
     number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
     return abs(float(number) - value) <= tolerance
+
+
+def shaped(given: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """What a learner's function gave, a tensor or nested lists too, as an array of this shape."""
+    array = plain_array(given, "result").astype(float)
+    if array.shape != tuple(shape):
+        raise ShapeError(f"The result should have the shape {tuple(shape)}; yours has {array.shape}.")
+    return array
