@@ -36,8 +36,6 @@ SELECTION_SEEDS = (100, 101)  # by which they are chosen; these seeds take no ot
 ROUNDING = 1e-6  # by how much the first weights are moved, to see what rounding does
 REPEATS = 3
 
-# Thresholds of p: those of Dice's networks lie close to 0 and 1.
-THRESHOLDS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-5, 1 - 1e-4, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3)
 
 
 class DiceCrossEntropyLoss(nn.Module):
@@ -118,13 +116,16 @@ class Plan:
 
     cases: tuple[int, int, int] = (60, 15, 80)  # train, validation, test; the second set has the test's number
     steps: int = 600  # of a branch
-    base_steps: int = 1200  # of the M-Net that all branches of a seed begin with
+    base_steps: int = 2400  # of the M-Net that all branches of a seed begin with
     base_rate: float = 4e-3  # at its start, and at that of a training from fresh weights; a branch's is 1e-3
     validations: int = 2  # of a branch
     settings: tuple[tuple[str, Any], ...] = (
         ("max_voxels", 1_048_000),  # 2.5 mm
         ("patch_size", (32, 48, 48)),
         ("window", (-30.0, 180.0)),  # HU
+        ("features", (16, 24, 32, 64)),  # preset cpu's M-Net
+        ("blocks", (1, 1, 1)),
+        ("stride", 2),
     )
     alphas: tuple[float, ...] = ALPHAS
     selection_seeds: tuple[int, ...] = SELECTION_SEEDS
@@ -137,7 +138,7 @@ class Plan:
                 "test": (train + validation, train + validation + test)}  # fmt: skip
         return {part: [f"volume-{number}" for number in range(*end)] for part, end in ends.items()}
 
-    def tested(self, which: str) -> range:
+    def test_cases(self, which: str) -> range:
         """The numbers of a set's cases whose lesions count: validation and test."""
         return range(self.cases[0], sum(self.cases)) if which == SETS[0] else range(self.cases[-1])
 
@@ -155,18 +156,16 @@ class Plan:
         return self._config(ARMS[arm].method, 1000 + seed, steps=self.steps, start=start, alpha=alpha, lrnet=lrnet,
                             validate_every=self.steps // self.validations, **settings)  # fmt: skip
 
-    def scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
+    def config_from_scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
         """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included."""
-        steps = self.base_steps + self.steps
-        every = steps // (3 * self.validations)
-        return self._config(ARMS[arm].method, 2000 + seed, steps=steps, validate_every=every, alpha=alpha,
-                            learning_rate=self.base_rate)  # fmt: skip
+        base = self.base(2000 + seed, self.base_steps + self.steps)
+        return replace(base, method=ARMS[arm].method, alpha=alpha)
 
     def _config(self, method: str, seed: int, **changes: Any) -> Config:
         return replace(Config(label=LABEL, method=method, seed=seed, **dict(self.settings)), **changes)
 
 
-def plan() -> Plan:
+def study_plan() -> Plan:
     """The study's size; under ``LRNET_EDU_FAST=1`` only so much that everything is run once."""
     if not fast():
         return Plan()
