@@ -48,6 +48,13 @@ def test_an_lrnet_in_plain_pytorch_is_ours(kind: str, activation: str) -> None:
     torch.testing.assert_close(found, load_pretrained_lrnet(kind, activation=activation)(pairs))
 
 
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+@pytest.mark.parametrize(("kind", "dims"), [("NI-DM", 3), ("SNI-DM", 3), ("O-DM", 2)])
+def test_an_onnx_runtime_computes_our_maps(kind: str, dims: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="ONNX is not installed; it is one of the examples' extras")
+    assert example("lrnet_onnx").export(kind, tmp_path / "lrnet.onnx", dims) < 1e-4
+
+
 def test_distance_maps_in_monais_loader() -> None:
     pytest.importorskip("monai", reason="MONAI is not installed; it is one of the examples' extras")
     phi = example("monai_transform").main()
