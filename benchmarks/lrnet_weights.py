@@ -49,6 +49,7 @@ CUBES = {  # edge in voxels and number, by the number of axes
     3: ((16, 4), (24, 2), (20, 4), (28, 2), (24, 3), (40, 2)),
     2: ((16, 24), (24, 16), (20, 24), (28, 12), (64, 4), (40, 8)),
 }
+THINNED = (1, 2, 3, 5)  # one slice of so many is kept: voxels as many times longer along z
 RADII = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14)  # voxels, of the balls whose depths are looked at
 
 
@@ -79,10 +80,20 @@ def judge(name: str) -> dict[str, Any]:
         parts = {"error": found.error, "up_to_12": found.error_between(0, 12), "beyond": found.error_between(12, 1e9)}
         rounded = {part: None if math.isnan(error) else round(error, 4) for part, error in parts.items()}
         quality[title] = {"lesions": len(found.lesions), "dice": round(found.dice, 4), **rounded}
+    thinned = {}
+    if lrnet.spatial_dims == 3:
+        title, masks = list(sets.items())[-1]  # real lesions, where there are any
+        errors = [lrnet_quality(lrnet, [m[::k] for m in masks if m[::k].any()]).error for k in THINNED]
+        thinned = {"masks": title, **{k: round(error, 3) for k, error in zip(THINNED, errors, strict=True)}}
     depth = {radius: [round(error, 3) for error in error_by_depth(lrnet, radius)] for radius in RADII}
     soft = [response._asdict() for response in soft_response(lrnet, sets["phantoms"][:4])]
-    return {"quality": quality, "depth": depth, "middle": {radius: middle(lrnet, radius) for radius in RADII},
-            "soft": [{key: round(value, 4) for key, value in one.items()} for one in soft]}  # fmt: skip
+    return {
+        "quality": quality,
+        "thinned": thinned,
+        "depth": depth,
+        "middle": {radius: middle(lrnet, radius) for radius in RADII},
+        "soft": [{key: round(value, 4) for key, value in one.items()} for one in soft],
+    }
 
 
 def middle(lrnet: LRNet, radius: int) -> tuple[float, float]:
@@ -168,6 +179,19 @@ def write_table(records: list[dict[str, Any]]) -> None:
         worst = [f"{max(record['depth'][str(radius)]):.3f}" for radius in RADII]
         both = ["{:.2f} ({:.2f})".format(*record["middle"][str(radius)]) for radius in RADII]
         lines += [f"| {record['name']}, worst layer | {' | '.join(worst)} |", f"| middle | {' | '.join(both)} |"]
+    volumes = [record for record in records if record["thinned"]]
+    lines += [
+        "",
+        "## On anisotropic grids",
+        "",
+        f"The error of phi on {volumes[0]['thinned']['masks']}, all slices and one slice of so many: voxels that are "
+        "as many times longer along z. Maps are in voxels, so a ball becomes a lens.",
+        "",
+        "| LR-Net | " + " | ".join(f"1 : {k}" for k in THINNED) + " |",
+        "|---|" + "---|" * len(THINNED),
+    ]
+    for record in volumes:
+        lines.append(f"| {record['name']} | " + " | ".join(f"{record['thinned'][str(k)]:.3f}" for k in THINNED) + " |")
     lines += [
         "",
         "## On probabilities instead of masks",
