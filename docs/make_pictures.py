@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.samples import sample_folder
-from lrnet_edu.figures import architecture_figure, results_figure, telling_slices
+from lrnet_edu.figures import architecture_figure, representative_slices, results_figure
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study.demo import DEMO_METHODS, LABELS, demo_config
 from lrnet_edu.support.labels import encode
@@ -29,7 +29,7 @@ def main(demo: Path) -> None:
         )
         for method in DEMO_METHODS
     }
-    picture = results_figure(scan.data, truth, found, scan.spacing, telling_slices(truth, 2))
+    picture = results_figure(scan.data, truth, found, scan.spacing, representative_slices(truth, 2))
     (docs / "results.png").write_bytes(picture.png(120))
 
 

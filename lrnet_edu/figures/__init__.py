@@ -5,7 +5,7 @@ from __future__ import annotations
 from lrnet_edu.figures.architecture import architecture_figure
 from lrnet_edu.figures.curves import learning_curves_figure, lrnet_quality_figure
 from lrnet_edu.figures.picture import Picture
-from lrnet_edu.figures.volumes import maps_figure, results_figure, telling_slices
+from lrnet_edu.figures.volumes import maps_figure, representative_slices, results_figure
 
 __all__ = [
     "Picture",
@@ -13,6 +13,6 @@ __all__ = [
     "learning_curves_figure",
     "lrnet_quality_figure",
     "maps_figure",
+    "representative_slices",
     "results_figure",
-    "telling_slices",
 ]

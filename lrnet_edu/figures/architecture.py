@@ -3,76 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import nn
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, PURPLE, VERMILION
 from lrnet_edu.figures.picture import WIDTH, Picture, styled
 from lrnet_edu.networks import CONVOLUTION, LRNet, MNet, ResidualBlock
 
-WIDE, TALL = 1.12, 0.66  # inches, of a box
 DOWN = 0.92  # inches from one level to the next
-EDGE = TALL / 2 / DOWN  # levels, from the middle of a box to its upper edge
-MNET, LRNET = (0.1, 3.22), (5.42, 8.04)  # inches, from the left edge to the right one
-PROBABILITIES, MAP = 4.54, 9.36  # inches, where these boxes have their middle
-DARK_PURPLE = "#8F4A72"  # palette's purple, dark enough for letters
-
-
-@dataclass
-class Sketch:
-    """The drawing: axes measured in inches across and in levels down from the uppermost row of boxes."""
-
-    axes: Axes
-    top: float  # inches, of that row's middle
-    patch: Sequence[int]  # voxels, at level 0 of the network that is being drawn
-
-    def box(self, x: float, level: float, text: str, colour: str, wide: float = WIDE, tall: float = TALL) -> None:
-        y, shape = self.top - level * DOWN, "round,pad=0,rounding_size=0.06"
-        corner, face = (x - wide / 2, y - tall / 2), to_rgba(colour, 0.15)
-        self.axes.add_patch(FancyBboxPatch(corner, wide, tall, shape, fc=face, ec=colour, lw=1.5))
-        self.axes.text(x, y, text, ha="center", va="center", linespacing=1.15)
-
-    def part(self, x: float, level: int, part: nn.Module, colour: str) -> None:
-        """A box with the features that a part of a network puts out, their size, and what it consists of."""
-        convolutions = [module for module in part.modules() if isinstance(module, tuple(CONVOLUTION.values()))]
-        blocks = sum(isinstance(module, ResidualBlock) for module in part.modules())
-        content = f"{blocks} block{'s' * (blocks > 1)}" if blocks else f"{len(convolutions)} conv."
-        size = times([n // 2**level for n in self.patch])
-        self.box(x, level, f"{convolutions[-1].out_channels} features\n{size}\n{content}", colour)
-
-    def arrow(self, start: tuple[float, float], end: tuple[float, float], text: str = "", colour: str = BLACK) -> None:
-        """From (x, level) to (x, level); a text stands above its middle."""
-        ends = [(x, self.top - level * DOWN) for x, level in (start, end)]
-        style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
-        self.axes.annotate("", ends[1], ends[0], arrowprops=style)
-        x, y = np.mean(ends, axis=0)
-        self.axes.text(x, y + 0.05, text, ha="center", va="bottom", color=colour)
-
-    def slopes(self, down: tuple[float, float], up: tuple[float, float], level: int) -> None:
-        """From a level's left box down to the one below it, and back up to its right box: x here, x below."""
-        down_x, up_x = sum(down) / 2, sum(up) / 2
-        self.arrow((down_x, level + EDGE), (down_x, level + 1 - EDGE))
-        self.arrow((up_x, level + 1 - EDGE), (up_x, level + EDGE))
-
-    def frame(
-        self, network: nn.Module, edges: tuple[float, float], levels: int, name: str, fate: str, colour: str, line: str
-    ) -> None:
-        """A frame around a network down to its lowest level; above it its name with the weights, and its fate."""
-        left, upper, lower = edges[0] - 0.08, self.top + 0.86, self.top - levels * DOWN - TALL / 2 - 0.1
-        size = (edges[1] + 0.08 - left, upper - lower)
-        self.axes.add_patch(Rectangle((left, lower), *size, fill=False, lw=1.5, ec=colour, ls=line))
-        weights = sum(weight.numel() for weight in network.parameters())
-        self.axes.text(left, upper + 0.34, f"{name}: {weights:,} weights", color=colour, weight="bold", size=12)
-        self.axes.text(left, upper + 0.1, fate, color=colour)
-
-
-def times(size: Sequence[int]) -> str:
-    return "×".join(map(str, size))
+BOX = {"boxstyle": "round,pad=0.3", "lw": 1.5}
+Place = tuple[float, float]  # inches from the left, levels below the first boxes
 
 
 @styled
@@ -84,28 +28,39 @@ def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64
         lrnet: drawn as the frozen network that it is in the tandem.
         patch: size (D, H, W), or (H, W), of the image that goes in, in voxels.
     """
-    height = max(len(mnet.encoder), 3) * DOWN + 2.05
-    figure = Picture(height, layout=None)
+    lowest = max(len(mnet.encoder), 2.4)
+    figure = Picture((lowest + 2.35) * DOWN, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(0, height))
+    axes.set(xlim=(0, WIDTH), ylim=(lowest + 0.55, -1.8))
     axes.axis("off")
-    top = height - 1.48
 
-    out = _draw_mnet(Sketch(axes, top, [n // mnet.settings["stride"] for n in patch]), mnet)
-    sketch = Sketch(axes, top, patch)
-    sketch.arrow((out + WIDE / 2, 0), (PROBABILITIES - WIDE / 2, 0))
-    axes.text(3.64, top + 0.05, "softmax", ha="center")
-    sketch.box(PROBABILITIES, 0, f"p\n{mnet.settings['classes']} classes\n{times(patch)}", GREY)
-    sketch.arrow((PROBABILITIES + WIDE / 2, 0), (LRNET[0], 0))
-    left, right, middle = LRNET[0] + WIDE / 2, LRNET[1] - WIDE / 2, sum(LRNET) / 2
-    for x, level, part in ((left, 0, lrnet.stem), (middle, 1, lrnet.down), (right, 0, lrnet.merge)):
-        sketch.part(x, level, part, PURPLE)
-    sketch.arrow((left + WIDE / 2, 0), (right - WIDE / 2, 0), "skip")
-    sketch.slopes((left, middle), (right, middle), 0)
-    sketch.frame(lrnet, LRNET, 1, "❄ LR-Net, frozen", "thrown away at test time", DARK_PURPLE, "--")
-    sketch.arrow((LRNET[1], 0), (MAP - WIDE / 2, 0), {"relu": "ReLU"}.get(lrnet.activation, lrnet.activation))
-    sketch.box(MAP, 0, f"{lrnet.kind} of p\n1 channel\n{times(patch)}", GREY)
-    _draw_losses(sketch, out)
+    inner = [n // mnet.settings["stride"] for n in patch]  # voxels, at the M-Net's first level
+    encoder = [part_text(module, inner, level) for level, module in enumerate([mnet.stem, *mnet.encoder])]
+    decoder = [part_text(module, inner, level) for level, module in enumerate(mnet.decoder)]
+    out = draw_u(axes, 0.8, 2.6, encoder, decoder, BLUE)
+    encoder = [part_text(module, patch, level) for level, module in enumerate([lrnet.stem, lrnet.down])]
+    read = draw_u(axes, 6.05, 7.55, encoder, [part_text(lrnet.merge, patch, 0)], PURPLE)
+    draw_frame(axes, mnet, (0.1, 3.22), len(mnet.encoder), "M-Net, trained", "all that is left at test time", "-")
+    draw_frame(axes, lrnet, (5.42, 8.15), 1, "❄ LR-Net, frozen", "thrown away at test time", "--")
+
+    size, channels = "×".join(map(str, patch)), mnet.settings["in_channels"]
+    p, phi = (4.45, 0.0), (9.2, 0.0)
+    draw_box(axes, p, f"p\n{mnet.settings['classes']} classes\n{size}", GREY)
+    draw_box(axes, phi, f"{lrnet.kind} of p\n1 channel\n{size}", GREY)
+    draw_arrow(axes, (0.8, -0.7), (0.8, -0.35), shrinkA=0, shrinkB=0)
+    axes.text(0.2, -0.75, f"image, {channels} channel{'s' * (channels > 1)}")
+    draw_arrow(axes, out, p, "softmax")
+    draw_arrow(axes, p, (6.05, 0))
+    draw_arrow(axes, read, phi, {"relu": "ReLU"}.get(lrnet.activation, lrnet.activation))
+    for place, text in (
+        (p, "segmentation loss:\nDice with the mask or\nMapDice with φ (Eq. 2)"),
+        (phi, "α · regression loss:\nsmooth L1 with\nφ of the mask (Eq. 1)"),
+    ):
+        loss = (min(place[0], 9.0), 2.4)
+        draw_arrow(axes, place, (place[0], loss[1]))
+        draw_box(axes, loss, text, VERMILION)
+    back = {"connectionstyle": "arc3,rad=0.1", "shrinkA": 0, "shrinkB": 0, "ls": "--", "color": VERMILION}
+    draw_arrow(axes, (phi[0], -0.35), (out[0], -0.35), "the gradient passes through", above=0.4, **back)
 
     widths = ", ".join(map(str, mnet.settings["features"]))
     return figure.finish(
@@ -116,40 +71,48 @@ def architecture_figure(mnet: MNet, lrnet: LRNet, patch: Sequence[int] = (32, 64
     )
 
 
-def _draw_mnet(sketch: Sketch, mnet: MNet) -> float:
-    """The U: encoder on the left, decoder on the right, every level a little further in than the one above.
+def part_text(part: nn.Module, patch: Sequence[int], level: int) -> str:
+    """The features that a part of a network puts out, their size, and what it consists of."""
+    convolutions = [module for module in part.modules() if isinstance(module, tuple(CONVOLUTION.values()))]
+    blocks = sum(isinstance(module, ResidualBlock) for module in part.modules())
+    content = f"{blocks} block{'s' * (blocks > 1)}" if blocks else f"{len(convolutions)} conv."
+    size = "×".join(str(n // 2**level) for n in patch)
+    return f"{convolutions[-1].out_channels} features\n{size}\n{content}"
 
-    Returns the middle of the box that puts out the logits.
-    """
-    last = len(mnet.encoder)  # the lowest level, in the middle
-    left, right, middle = MNET[0] + WIDE / 2, MNET[1] - WIDE / 2, sum(MNET) / 2
-    inward = [0.24 * (level + 1) / last for level in range(last)]
-    columns = [*((left + x, right - x) for x in inward), (middle, middle)]  # of encoder and decoder, by level
-    encoder = [mnet.stem, *mnet.encoder]
+
+def draw_u(axes: Axes, left: float, right: float, encoder: list[str], decoder: list[str], colour: str) -> Place:
+    """A U-Net, one encoder level more than of the decoder; returns where its last box is."""
+    last = len(decoder)
+    down = [*((left, level) for level in range(last)), ((left + right) / 2, last)]
+    up = [*((right, level) for level in range(last)), down[-1]]
     for level in range(last):
-        (down, up), (next_down, next_up) = columns[level : level + 2]
-        sketch.part(down, level, encoder[level], BLUE)
-        sketch.part(up, level, mnet.decoder[level], BLUE)
-        sketch.arrow((down + WIDE / 2, level), (up - WIDE / 2, level), "" if level else "skip")
-        sketch.slopes((down, next_down), (up, next_up), level)
-    sketch.part(middle, last, encoder[last], BLUE)
-    (first, out), channels = columns[0], mnet.settings["in_channels"]
-    sketch.arrow((first - 0.3, -0.62), (first - 0.3, -EDGE))
-    sketch.axes.text(first - 0.5, sketch.top + 0.6, f"image, {channels} channel{'s' * (channels > 1)}")
-    sketch.frame(mnet, MNET, last, "M-Net, trained", "all that is left at test time", BLUE, "-")
-    return out
+        draw_arrow(axes, down[level], up[level], "" if level else "skip")
+        draw_arrow(axes, down[level], down[level + 1])
+        draw_arrow(axes, up[level + 1], up[level])
+    for place, text in zip([*down, *up], [*encoder, *decoder], strict=False):
+        draw_box(axes, place, text, colour)
+    return up[0]
 
 
-def _draw_losses(sketch: Sketch, out: float) -> None:
-    """Both losses of section 2.3 under what they judge, and the way of the regression loss's gradient."""
-    row, above = 2.25, -0.6  # levels
-    for x, middle, text in (
-        (PROBABILITIES, PROBABILITIES + 0.1, "segmentation loss:\nDice with the mask or\nMapDice with φ (Eq. 2)"),
-        (MAP, 8.82, "α · regression loss:\nsmooth L1 with\nφ of the mask (Eq. 1)"),
-    ):
-        sketch.box(middle, row, text, VERMILION, wide=2.1, tall=0.72)
-        sketch.arrow((x, EDGE), (x, row - 0.36 / DOWN))
-    heights, end = [sketch.top - level * DOWN for level in (-EDGE, above, above)], out + 0.3
-    sketch.axes.plot([MAP, MAP, end], heights, color=VERMILION, ls="--", lw=1.6)
-    sketch.arrow((end, above), (end, -EDGE), colour=VERMILION)
-    sketch.axes.text(sum(LRNET) / 2, heights[1] + 0.05, "the gradient passes through", ha="center", color=VERMILION)
+def draw_box(axes: Axes, place: Place, text: str, colour: str) -> None:
+    box = {**BOX, "fc": 0.15 * np.array(to_rgba(colour)) + 0.85, "ec": colour}
+    axes.text(*place, text, ha="center", va="center", linespacing=1.15, bbox=box, zorder=3)
+
+
+def draw_arrow(axes: Axes, start: Place, end: Place, text: str = "", above: float = 0.05, **style: object) -> None:
+    """From one box to the other, with a text above its middle."""
+    shrink = 46 if start[1] == end[1] else 26  # points, from a box's middle to its edge
+    style = {"arrowstyle": "-|>", "color": BLACK, "lw": 1.6, "shrinkA": shrink, "shrinkB": shrink, **style}
+    axes.annotate("", end, start, arrowprops=style)
+    x, y = np.mean([start, end], axis=0)
+    axes.text(x, y - above, text, ha="center", va="bottom", color=style["color"])
+
+
+def draw_frame(axes: Axes, network: nn.Module, edges: Place, levels: int, name: str, fate: str, line: str) -> None:
+    """A frame around a network down to its lowest level, and above it its name, weights and fate."""
+    colour = BLUE if line == "-" else "#8F4A72"  # the palette's purple, dark enough for letters
+    box = Rectangle((edges[0], -1.15), edges[1] - edges[0], levels + 1.65, fill=False, lw=1.5, ec=colour, ls=line)
+    axes.add_patch(box)
+    weights = sum(weight.numel() for weight in network.parameters())
+    axes.text(edges[0], -1.5, f"{name}: {weights:,} weights", color=colour, weight="bold", size=12)
+    axes.text(edges[0], -1.22, fate, color=colour)

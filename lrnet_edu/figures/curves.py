@@ -7,7 +7,6 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
 from lrnet_edu.figures.picture import Picture, colour_of, styled, two_lines
@@ -86,9 +85,9 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         axes.plot(*running_mean(radius, error), color=BLACK, lw=2.5, marker="s", ms=6, label="mean by size")
     largest = max([30, *radius])
     axes.set(xscale="log", xlim=(0.95 * min([0.6, *radius]), 1.1 * largest), ylim=(0, 1.1 * max([0.1, *error])))
-    axes.set_xticks([tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= largest])
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= largest]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
     axes.set(title="On each lesion of the held-out masks", xlabel="Radius of the lesion (voxels; ball of equal volume)")
     axes.set_ylabel("Error of φ in the lesion\n(mean |output − map|, no unit)")
     if rows:

@@ -67,6 +67,12 @@ class View(NamedTuple):
             axes.contourf(x, y, shown, levels=[0.5, 1], colors=[colour], alpha=TINT)
         axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
 
+    def panels(self, lines: int, columns: int, spare: float) -> tuple[Picture, np.ndarray]:
+        """A picture with a grid of axes of these proportions, and ``spare`` inches for all that stands around them."""
+        height, width = self.extent
+        figure = Picture(lines * 8.7 / columns * height / width + spare)
+        return figure, figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+
 
 def box_around(mask: np.ndarray, spacing: Sequence[float], least: float = 0.0) -> tuple[slice, ...]:
     """A square, or a cube, around all objects of a mask with some surroundings, as far as the image reaches.
@@ -88,10 +94,8 @@ def box_around(mask: np.ndarray, spacing: Sequence[float], least: float = 0.0) -
 
 
 @styled
-def maps_figure(
-    mask: Any, image: Any = None, spacing: Sequence[float] | None = None, slice_index: int | None = None
-) -> Picture:
-    """Fig. 2: one slice of a mask (on its CT, where there is one) and its map of every kind.
+def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = None) -> Picture:
+    """Fig. 2: the slice of a mask with the largest object (on its CT, where there is one) and its map of every kind.
 
     The maps are computed on the whole mask and cropped afterwards, for a crop would change M_C.
 
@@ -99,21 +103,15 @@ def maps_figure(
         mask: (D, H, W) or (H, W); the object is every voxel that is not 0.
         image: CT of the same shape in HU.
         spacing: mm per voxel, (z, y, x) or (y, x). None: unit voxels, and the maps in voxels.
-        slice_index: None takes the slice with the largest object.
 
     Raises:
-        InputError: if the mask is empty, the shapes differ, or there is no such slice.
+        InputError: if the shapes differ.
     """
     mask, unit = plain_array(mask, "mask") != 0, "voxels" if spacing is None else "mm"
     flat, steps = mask.ndim == 2, checked_spacing(spacing, mask.ndim)
-    if not mask.any():
-        raise InputError("The mask is empty, so there is no distance map to show; choose a case with an object.")
-    k = 0 if flat else int(np.argmax(mask.sum(axis=(1, 2)))) if slice_index is None else slice_index
-    if not flat and not 0 <= k < len(mask):
-        raise InputError(f"There is no slice {k} in a volume of {len(mask)}; choose 0 to {len(mask) - 1}.")
+    k = 0 if flat else int(np.argmax(mask.sum(axis=(1, 2))))
     plane = ... if flat else k
-    around = mask[plane] if mask[plane].any() else mask.any(axis=0)
-    view = View(box_around(around, steps[-2:]), steps[-2:], turned=not flat)
+    view = View(box_around(mask[plane], steps[-2:]), steps[-2:], turned=not flat)
 
     shown: list[tuple[np.ndarray, str, str, dict[str, Any]]] = []  # plane, title, unit, colours
     if image is not None:
@@ -129,9 +127,8 @@ def maps_figure(
         shown.append((values, title, "no unit" if kind.normalised else unit, colours))
 
     columns = len(shown) if image is None else 3
-    lines, (height, width) = -(-len(shown) // columns), view.extent
-    figure = Picture(lines * (8.6 / columns * height / width + 1.9))
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    lines = -(-len(shown) // columns)
+    figure, panels = view.panels(lines, columns, spare=1.9 * lines)
     for unused in panels.flat[len(shown) :]:
         unused.set_axis_off()
     for axes, (values, title, bar, colours) in zip(panels.flat, shown, strict=False):
@@ -163,7 +160,7 @@ def results_figure(
         reference: mask of the same shape; the object is every voxel that is not 0.
         predictions_by_title: title -> mask of the same shape.
         spacing: mm per voxel (z, y, x).
-        slices: indices of the rows; :func:`telling_slices` proposes some.
+        slices: indices of the rows; :func:`representative_slices` proposes some.
 
     Raises:
         InputError: if shapes differ, or there is no slice to show.
@@ -178,9 +175,7 @@ def results_figure(
     steps = checked_spacing(spacing)[1:]
     view = View(box_around(truth[chosen].any(axis=0), steps, LEAST_VIEW), steps, turned=True)
 
-    panel, (height, width) = 8.8 / len(masks), view.extent  # inches; mm
-    figure = Picture(len(chosen) * (panel * height / width + 0.4) + 2.0)  # notes; titles of three lines, and the legend
-    grid = figure.subplots(len(chosen), len(masks), squeeze=False, sharex=True, sharey=True)
+    figure, grid = view.panels(len(chosen), len(masks), spare=0.4 * len(chosen) + 2.0)  # notes; titles and legend
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks, strict=True):
@@ -204,19 +199,17 @@ def results_figure(
     )
 
 
-def telling_slices(reference: Any, n: int = 3) -> list[int]:
+def representative_slices(reference: Any, n: int = 3) -> list[int]:
     """Up to ``n`` slices that together show as many lesions as can be, each near its largest area; in order.
 
     A lesion counts as shown by the share of its largest area that is, so that small ones, which the paper is about,
-    count like large ones. One slice after the other is added by what it gains. Where nothing is left to gain, slices
-    far from the chosen ones fill up, where lesions are if there are any.
+    count like large ones. One slice after the other is added, while it gains something; without lesions the middle.
 
     Args:
         reference: mask (D, H, W); the object is every voxel that is not 0.
         n: slices wanted.
     """
-    mask = plain_array(reference, "reference") != 0
-    lesions, count = connected_components(mask, connectivity=26)  # (D, H, W), 1 .. count
+    lesions, count = connected_components(plain_array(reference, "reference") != 0, connectivity=26)  # (D, H, W)
     areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions])  # (D, lesions)
     shares = areas / areas.max(axis=0)
     chosen: list[int] = []
@@ -225,12 +218,7 @@ def telling_slices(reference: Any, n: int = 3) -> list[int]:
         if gains.max() < 0.1:
             break
         chosen.append(int(gains.argmax()))
-    left = set(np.flatnonzero(mask.any(axis=(1, 2))).tolist() if count else range(len(mask))) - set(chosen)
-    while len(chosen) < n and left:
-        distance = {k: min((abs(k - other) for other in chosen), default=-abs(k - len(mask) // 2)) for k in left}
-        chosen.append(max(sorted(left), key=distance.__getitem__))
-        left.remove(chosen[-1])
-    return sorted(chosen)
+    return sorted(chosen) or [len(lesions) // 2]
 
 
 def _checked_shape(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

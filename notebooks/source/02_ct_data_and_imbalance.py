@@ -113,10 +113,10 @@ for low, high in WINDOWS:
     print(f"window {low:5} to {high:4} HU: {256 * contrast / (high - low):4.1f} grey levels between liver and lesion")
 
 # %%
-from lrnet_edu.figures import Picture, telling_slices
+from lrnet_edu.figures import Picture, representative_slices
 from lrnet_edu.figures.palette import CT_COLORMAP
 
-k = telling_slices(labels.data == 2, 1)[0]
+k = representative_slices(labels.data == 2, 1)[0]
 figure = Picture(4.1)
 for axes, (low, high) in zip(figure.subplots(1, 3, sharey=True), WINDOWS, strict=True):
     plane = scan.data[k, ::-1, ::-1]  # (H, W), as a radiologist sees it: the front on top, the right at the left

@@ -457,11 +457,11 @@ figure.finish(f"Dice and MSD of every test case with a lesion, one line a method
 # No table replaces the picture. First the paper's Fig. 3, on our case with most lesions:
 
 # %%
-from lrnet_edu.figures import results_figure, telling_slices
+from lrnet_edu.figures import results_figure, representative_slices
 
 busiest = max(names, key=lambda name: ndimage.label(truths[name], np.ones((3, 3, 3)))[1])
 masks = {title: predictions[title][busiest] > 0.5 for title in titles}
-slices = telling_slices(truths[busiest], 3)
+slices = representative_slices(truths[busiest], 3)
 results_figure(scans[busiest].data, truths[busiest], masks, scans[busiest].spacing, slices)
 
 # %% [markdown]

@@ -259,7 +259,7 @@ def test_the_figure_draws_every_comparison() -> None:
 
 @pytest.mark.parametrize(
     ("low", "seeds", "said"),
-    [(-0.3, 0, []), (-0.3, 2, ["\u25c4 2 seeds"]), (-0.9, 1, ["\u25c4 \u22120.90, 1 seed"])],
+    [(-0.3, 0, []), (-0.3, 2, ["\u25c4 \u22121.11"]), (-0.9, 0, ["\u25c4 \u22120.90"])],
 )
 def test_what_leaves_the_picture_is_told(low: float, seeds: int, said: list[str]) -> None:
     result = table_2({"wce": 0.1, "gds": -0.1})
