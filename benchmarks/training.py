@@ -92,7 +92,7 @@ def words(steps: list[int | None]) -> str:
 
 def until(study: Study, config: Config) -> list[tuple[int | None, float]]:
     """The step at which each of ``DCS`` was reached, and the seconds before it without those of validations."""
-    task = mnet_task(config, study.cached["train"], study.cached["validation"], {}, 1)
+    task = mnet_task(study, config)
     reached: list[tuple[int | None, float]] = []
     began, validate, validating = timing.clock(), task.validate, 0.0
 

@@ -8,10 +8,10 @@ whether the map is right; for O-DM and I-DM, which are not normalised, it is div
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,10 +34,18 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.progress import progress
 from lrnet_edu.support.run_folder import open_run
 from lrnet_edu.support.voxels import connected_components
-from lrnet_edu.trained import load_lrnet, lrnet_facts
+from lrnet_edu.trained import load_lrnet, lrnet_metadata
 from lrnet_edu.training import Phase, Task, fit
 
-Draw = Callable[[np.random.Generator, int], np.ndarray]  # -> a cube with a lesion, bool
+DEPTH_POWER = 0.8  # 0: every voxel counts alike; 1: every depth
+BACKGROUND_WEIGHT = 1.0  # total weight outside the lesions, against 1 inside
+MAX_RESETS = 3  # how often a dead output layer is reset before the training gives up
+HELD_OUT_SHAPES = 16  # cubes of 48^3 voxels on which an LR-Net trained without data is validated
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]  # (generator, edge) -> bool (edge, edge, edge), with a lesion
+
+
+# ---- masks, their maps and the weights of the voxels ------------------------------------------------------------
 
 
 class MaskBatch(NamedTuple):
@@ -75,10 +83,6 @@ class MaskBatches(Dataset[MaskBatch]):
 
     Batches of small, medium and large cubes alternate (``config.cubes``): small ones are cheap and hold small
     lesions, large ones show large lesions whole. A lesion cut off has another maximum M_C and hence another map.
-
-    Args:
-        draw: (random generator, edge) -> bool (edge, edge, edge); `random_shapes` or `LesionCrops`.
-        config: seed, kind of map, cubes, share of soft masks.
     """
 
     def __init__(self, draw: Draw, config: PretrainConfig) -> None:
@@ -96,7 +100,12 @@ class MaskBatches(Dataset[MaskBatch]):
         pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
         inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
         weights = torch.from_numpy(np.stack([depth_weights(mask, config.kind) for mask in masks]))
-        return MaskBatch(pair(inputs), maps[:, None], weights[:, None], ["masks"])
+        return MaskBatch(background_and_object(inputs), maps[:, None], weights[:, None], ["masks"])
+
+
+def background_and_object(p: Tensor) -> Tensor:
+    """Probabilities of the object (B, D, H, W) or (B, H, W) -> (B, 2, ...), the background's before them."""
+    return torch.stack((1 - p, p), dim=1)
 
 
 def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -113,13 +122,7 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     depends on the depth of the whole lesion, hardly counts and is never learned. (In I-DM the border depends on it as
     well, and every voxel counts alike.) The lesions of a cube count 1 in all, large or small, and what is outside them
     `BACKGROUND_WEIGHT`. Errors of O-DM and I-DM, which are not normalised, are divided by their lesion's M_C.
-
-    Args:
-        mask: bool (D, H, W) or (H, W).
-        kind: of map.
-
-    Returns:
-        float32 of the mask's shape.
+    Mask: bool (D, H, W) or (H, W); weights: float32 of its shape.
     """
     depths = distance_map(mask, "O-DM")  # 0 outside
     layers = np.round(depths).astype(int)
@@ -133,13 +136,88 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def pair(mask: Tensor) -> Tensor:
-    """(B, D, H, W) or (B, H, W) probabilities of the object -> (B, 2, ...), the background's beside them."""
-    return torch.stack((1 - mask, mask), dim=1)
+# ---- training ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LesionError:
+def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
+    """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
+
+    A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at
+    every step and mended by drawing the last layer anew.
+
+    Deviation: the error is absolute and weighted (`depth_weights`). The smooth L1 of section 2.3 squares errors below
+    1, so that small errors cost next to nothing, and its mean over all voxels lets the background drown a small
+    lesion: the output then falls to 0 everywhere.
+    """
+    torch.manual_seed(config.seed)
+    lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
+    resets = 0
+
+    def loss(batch: MaskBatch) -> Tensor:
+        errors = (lrnet(batch.probabilities) - batch.maps).abs()  # (B, 1, D, H, W)
+        return (batch.weights * errors).sum() / len(errors)
+
+    def reset_if_dead(step: int) -> None:
+        nonlocal resets
+        if lrnet.activation != "relu" or any(w.grad is not None and bool(w.grad.any()) for w in lrnet.parameters()):
+            return
+        resets += 1
+        if resets > MAX_RESETS:
+            raise InputError(
+                f"The LR-Net's output layer died {resets} times (step {step}: 0 everywhere); lower the learning rate "
+                "or take another seed."
+            )
+        torch.manual_seed(config.seed + step)  # the same after a resume
+        lrnet.reset_output()
+
+    def validate(step: int) -> dict[str, float]:
+        quality = lrnet_quality(lrnet, held_out)
+        loss = quality.error + 1 - quality.dice  # the error covers lesions only, Dice the background as well
+        return {"val_loss": loss, "score": -loss, "val_error": quality.error, "val_dice": quality.dice}
+
+    return Task(
+        nn.ModuleDict({"lrnet": lrnet}), MaskBatches(draw, config), [Phase("pretraining", config.steps, loss)],
+        validate, lrnet_metadata(lrnet), best_prefix="lrnet.", after_backward=reset_if_dead,
+        memory_advice="the number or the edge of the cubes, or pretrain on --device cpu",
+    )  # fmt: skip
+
+
+def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48, dims: int = 3) -> list[np.ndarray]:
+    """Random shapes that no training sees: their seeds are reserved."""
+    return [random_shapes(np.random.default_rng([2**31, i]), size, dims) for i in range(number)]
+
+
+def pretrain_run(
+    out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
+    held_out: Sequence[np.ndarray] | None = None, device: str | None = None, resume: bool = False,
+) -> LRNetQuality:  # fmt: skip
+    """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
+
+    Returns:
+        The quality of the best weights on masks it was not trained on: those of the validation cases, or ``held_out``,
+        (D, H, W) each, or else `held_out_shapes`.
+    """
+    config = config or PretrainConfig()
+    draw: Draw = partial(random_shapes, dims=config.spatial_dims)
+    held_out, split = held_out or held_out_shapes(dims=config.spatial_dims), None
+    if data is not None:
+        study = open_study(data, DataSettings(label=label or "1"))
+        draw, split = LesionCrops(study.cached["train"]), study.split
+        held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
+        if not any(mask.any() for mask in held_out):
+            names = ", ".join(case.name for case in study.cached["validation"])
+            raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
+    task = pretraining_task(config, draw, held_out)
+    settings = {**asdict(config), "data": str(data.resolve()) if data else None, "label": label}
+    with open_run(out, settings, resume=resume, split=split):
+        fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
+    return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)
+
+
+# ---- quality ----------------------------------------------------------------------------------------------------
+
+
+class LesionError(NamedTuple):
     """How well the LR-Net computed the map of one lesion."""
 
     radius: float  # voxels, of the ball of equal volume
@@ -156,7 +234,7 @@ class LRNetQuality:
     @property
     def error(self) -> float:
         """Error of phi: the mean over lesions (NaN without any)."""
-        return float(np.mean([lesion.error for lesion in self.lesions])) if self.lesions else float("nan")
+        return self.error_between(0, np.inf)
 
     def error_between(self, low: float, high: float) -> float:
         """Error of phi over the lesions of more than ``low`` and at most ``high`` voxels radius."""
@@ -170,7 +248,7 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
     kind, intersection, size, lesions = kind_of_map(lrnet.kind), 0, 0, []
     for mask in progress(masks, "Evaluating", unit="mask"):
         mask = np.asarray(mask) != 0
-        truth, output = distance_map(mask, lrnet.kind), output_for(lrnet, mask)
+        truth, output = distance_map(mask, lrnet.kind), map_of_mask(lrnet, mask)
         hard = output > kind.threshold
         intersection += int((hard & mask).sum())
         size += int(hard.sum()) + int(mask.sum())
@@ -185,10 +263,10 @@ def lrnet_quality(lrnet: LRNet, masks: Sequence[np.ndarray]) -> LRNetQuality:
     return LRNetQuality(dice=dice_of_counts(intersection, size), lesions=lesions)
 
 
-def output_for(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:
+def map_of_mask(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:
     """The LR-Net's map of one mask, of its shape."""
-    inputs = pair(torch.from_numpy(mask.astype(np.float32))[None]).to(next(lrnet.parameters()).device)
-    twice = torch.cat((inputs, inputs))  # PyTorch is slow with a batch of one
+    p = torch.from_numpy(mask.astype(np.float32))[None].to(next(lrnet.parameters()).device)
+    twice = background_and_object(torch.cat((p, p)))  # PyTorch is slow with a batch of one
     return lrnet(twice)[0, 0].float().cpu().numpy()
 
 
@@ -197,27 +275,21 @@ def error_by_depth(lrnet: LRNet, radius: float) -> list[float]:
     """Mean error of the map in each layer of a ball, from the border to the middle; by share of M for O-DM and I-DM.
 
     The mean error over a lesion says little about its core, which is a small part of it: a network that knows the
-    border alone looks good.
-
-    Args:
-        lrnet: the network.
-        radius: of the ball (a disc in 2-D) in voxels; layer i holds the voxels with D between i - 1/2 and i + 1/2.
+    border alone looks good. Layer i of the ball (a disc in 2-D) holds the voxels with D between i - 1/2 and i + 1/2;
+    the radius is in voxels.
     """
     reach = int(radius) + 8
     offsets = np.indices((2 * reach + 1,) * lrnet.spatial_dims) - reach
     ball = np.sum(offsets**2, axis=0) <= radius**2
     depths = distance_map(ball, "O-DM")
-    errors = np.abs(output_for(lrnet, ball) - distance_map(ball, lrnet.kind))
+    errors = np.abs(map_of_mask(lrnet, ball) - distance_map(ball, lrnet.kind))
     scale = 1.0 if kind_of_map(lrnet.kind).normalised else depths.max()
     layers = np.round(depths).astype(int)
     return [float(errors[layers == layer].mean() / scale) for layer in range(1, layers.max() + 1)]
 
 
-SCALES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
-
-
 class SoftResponse(NamedTuple):
-    """What the LR-Net makes of a lesion whose probability is not 1; all three are means over lesion voxels."""
+    """What the LR-Net makes of a lesion whose probability is not 1; all means over lesion voxels."""
 
     probability: float  # of every lesion voxel
     output: float  # of the LR-Net
@@ -225,7 +297,9 @@ class SoftResponse(NamedTuple):
     with_gradient: float  # share of the voxels that a regression loss would reach through the LR-Net
 
 
-def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = SCALES) -> list[SoftResponse]:
+def soft_response(
+    lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
+) -> list[SoftResponse]:
     """Scale whole masks (D, H, W) as an unsure M-Net would; how much of the map, and of the gradient, is left?
 
     Where the output layer is inactive for every voxel that sees a missed lesion, the frozen LR-Net passes on no
@@ -233,107 +307,13 @@ def soft_response(lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[fl
     """
     responses = []
     for scale in scales:
-        outputs, truths, reached = [], [], []
-        for mask in masks:
-            lesion = np.asarray(mask) != 0
+        voxels = []  # (3, lesion voxels) of each mask
+        for lesion in (np.asarray(mask) != 0 for mask in masks):
             p = torch.from_numpy(np.where(lesion, np.float32(scale), np.float32(0)))[None].requires_grad_()
-            output = lrnet(torch.cat((pair(p), pair(p))))[:1]  # (1, 1, D, H, W)
-            truth = distance_map(lesion, lrnet.kind)
-            map_regression_loss(output, torch.from_numpy(truth)[None, None]).backward()
-            assert p.grad is not None
-            outputs.append(output.detach()[0, 0].numpy()[lesion])
-            truths.append(truth[lesion])
-            reached.append(p.grad[0].numpy()[lesion] != 0)
-        means = (float(np.concatenate(values).mean()) for values in (outputs, truths, reached))
-        responses.append(SoftResponse(scale, *means))
+            output = lrnet(background_and_object(torch.cat((p, p))))[0, 0]  # (D, H, W)
+            truth = torch.from_numpy(distance_map(lesion, lrnet.kind))
+            (gradient,) = torch.autograd.grad(map_regression_loss(output, truth), p)
+            found = torch.stack((output.detach(), truth, (gradient[0] != 0).float()))  # (3, D, H, W)
+            voxels.append(found.numpy()[:, lesion])
+        responses.append(SoftResponse(scale, *np.concatenate(voxels, axis=1).mean(axis=1).tolist()))
     return responses
-
-
-REVIVALS = 3  # how often a dead output layer is reset before the training gives up
-DEPTH_POWER = 0.8  # 0: every voxel counts alike; 1: every depth
-BACKGROUND_WEIGHT = 1.0  # total weight outside the lesions, against 1 inside
-HELD_OUT_SHAPES = 16  # cubes of 48^3 voxels on which an LR-Net trained without data is validated
-
-
-def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
-    """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
-
-    A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at
-    every step and mended by waking the last layer.
-
-    Deviation: the error is absolute and weighted (`depth_weights`). The smooth L1 of section 2.3 squares errors below
-    1, so that small errors cost next to nothing, and its mean over all voxels lets the background drown a small
-    lesion: the output then falls to 0 everywhere.
-    """
-    torch.manual_seed(config.seed)
-    lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
-    revivals = 0
-
-    def loss(batch: MaskBatch) -> Tensor:
-        errors = (lrnet(batch.probabilities) - batch.maps).abs()  # (B, 1, D, H, W)
-        return (batch.weights * errors).sum() / len(errors)
-
-    def wake_if_dead(step: int) -> None:
-        nonlocal revivals
-        if lrnet.activation != "relu" or any(w.grad is not None and bool(w.grad.any()) for w in lrnet.parameters()):
-            return
-        revivals += 1
-        if revivals > REVIVALS:
-            raise InputError(
-                f"The LR-Net's output layer died {revivals} times (step {step}: 0 everywhere); lower the "
-                "learning rate or take another seed."
-            )
-        torch.manual_seed(config.seed + step)  # the same after a resume
-        lrnet.reset_output()
-
-    def validate(step: int) -> dict[str, float]:
-        quality = lrnet_quality(lrnet, held_out)
-        loss = quality.error + 1 - quality.dice  # the error covers lesions only, Dice the background as well
-        return {"val_loss": loss, "score": -loss, "val_error": quality.error, "val_dice": quality.dice}
-
-    return Task(
-        nn.ModuleDict({"lrnet": lrnet}), MaskBatches(draw, config), [Phase("pretraining", config.steps, loss)],
-        validate, lrnet_facts(lrnet), best_prefix="lrnet.", after_backward=wake_if_dead,
-        memory_advice="the number or the edge of the cubes, or pretrain on --device cpu",
-    )  # fmt: skip
-
-
-def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48, dims: int = 3) -> list[np.ndarray]:
-    """Random shapes that no training sees: their seeds are reserved."""
-    return [random_shapes(np.random.default_rng([2**31, i]), size, dims) for i in range(number)]
-
-
-def pretrain_run(
-    out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
-    device: str | None = None, resume: bool = False,
-) -> LRNetQuality:  # fmt: skip
-    """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
-
-    Returns:
-        The quality of the best weights, on masks it was not trained on.
-    """
-    config = config or PretrainConfig()
-    draw: Draw = partial(random_shapes, dims=config.spatial_dims)
-    held_out, split = held_out_shapes(dims=config.spatial_dims), None
-    if data is not None:
-        study = open_study(data, DataSettings(label=label or "1"))
-        split = study.split
-        draw = LesionCrops(study.cached["train"])
-        held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
-        if not any(mask.any() for mask in held_out):
-            names = ", ".join(case.name for case in study.cached["validation"])
-            raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
-    return pretrain_on(draw, held_out, out, config, device=device, resume=resume, split=split,
-                       about={"data": str(data.resolve()) if data else None, "label": label})  # fmt: skip
-
-
-def pretrain_on(
-    draw: Draw, held_out: Sequence[np.ndarray], out: Path, config: PretrainConfig, *,
-    device: str | None = None, resume: bool = False, about: dict[str, Any] | None = None,
-    split: dict[str, list[str]] | None = None,
-) -> LRNetQuality:  # fmt: skip
-    """Pretrain an LR-Net on drawn masks into a run folder; its quality on the held-out ones."""
-    task = pretraining_task(config, draw, held_out)
-    with open_run(out, config, resume=resume, more=about or {}, split=split):
-        fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
-    return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)

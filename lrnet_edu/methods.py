@@ -19,7 +19,8 @@ from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet, MNet, Tandem
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.support.checkpoints import load_checkpoint
-from lrnet_edu.support.symptoms import check_alive
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.symptoms import dead_output
 from lrnet_edu.trained import checkpoint_of, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
 from lrnet_edu.training import Phase
 
@@ -37,15 +38,18 @@ class Method:
         title: as Table 2 writes it.
         segmentation_loss: builds the loss, module(probabilities, target); None where there is only another term.
         target: what that loss compares the probabilities with: a kind of distance map, or None for the labels.
+        network: what is kept, and predicts.
     """
 
     title: str
     segmentation_loss: Callable[[], nn.Module] | None = None
     target: str | None = None
+    network: type[MNet] = MNet
 
     uses_lrnet: ClassVar[bool] = False
-    trains_lrnet: ClassVar[bool] = False
-    network: ClassVar[type[MNet]] = MNet  # what is kept, and predicts
+    advice_if_empty: ClassVar[str] = (  # to a network that has drifted to "all background"
+        "give it more steps, centre more patches on objects, or check that label and window show the object"
+    )
 
     def model(self, config: Config, classes: int) -> nn.Module:
         """The module that is trained; its submodule ``mnet`` is kept. Every row starts from the same M-Net weights."""
@@ -68,29 +72,16 @@ class Method:
         mnet, compare = model.get_submodule("mnet"), self.compare()
         return lambda batch: compare(torch.softmax(mnet(batch.image), dim=1), batch)
 
-    def compare(self) -> Callable[[Tensor, Any], Tensor]:
-        """The segmentation loss of probabilities (B, classes, D, H, W) and a batch."""
-        assert self.segmentation_loss is not None
+    def compare(self) -> Callable[[Tensor, Any], Any]:
+        """The segmentation loss of probabilities (B, classes, D, H, W) and a batch; 0 for a method without one."""
+        if self.segmentation_loss is None:
+            return lambda p, batch: 0
         loss = self.segmentation_loss()
         return lambda p, batch: loss(p, batch.maps[self.target] if self.target else batch.classes)
 
-    @property
-    def cure_for_background(self) -> str:
-        """What helps a network that has drifted to "all background"."""
-        return "give it more steps, centre more patches on objects, or check that label and window show the object"
-
-    @property
-    def loss_name(self) -> str:
-        """The name of the segmentation loss, such as "MapDice"; empty without one."""
-        return type(self.segmentation_loss()).__name__.removesuffix("Loss") if self.segmentation_loss else ""
-
-    def schedule(self, config: Config) -> list[tuple[int, str]]:
-        """For a table: the steps of each phase and a description of its loss."""
-        return [(config.steps, self.loss_name)]
-
     def phases(self, config: Config, model: nn.Module) -> list[Phase]:
         """The training's phases, which add up to ``config.steps``."""
-        return [Phase("training", config.steps, self.loss(config, model))]
+        return [Phase(self.title, config.steps, self.loss(config, model))]
 
 
 @dataclass(frozen=True)
@@ -107,16 +98,9 @@ class TandemMethod(Method):
     frozen: bool = True
 
     uses_lrnet: ClassVar[bool] = True
-
-    @property
-    def trains_lrnet(self) -> bool:  # type: ignore[override]
-        return not self.frozen
-
-    @property
-    def cure_for_background(self) -> str:
-        if self.segmentation_loss is None:
-            return "add a segmentation loss (method mapdice+lrnet), or give the warm-up more steps (--warmup-steps)"
-        return "give the warm-up more steps (--warmup-steps), or lower alpha"
+    advice_if_empty: ClassVar[str] = (
+        "give the warm-up more steps (--warmup-steps), or weigh Dice more (method dice+lrnet, a lower alpha)"
+    )
 
     def model(self, config: Config, classes: int) -> nn.Module:
         return Tandem(self.mnet(config, classes), lrnet_of(config), frozen=self.frozen)
@@ -126,40 +110,28 @@ class TandemMethod(Method):
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
         alpha = kind_of_map(config.kind).alpha if config.alpha is None else config.alpha
-        compare = self.compare() if self.segmentation_loss else None
+        compare = self.compare()
 
         def total(batch: Any) -> Tensor:
             p, maps = model(batch.image)  # (B, K + 1, D, H, W), (B, K, D, H, W)
-            regression = alpha * map_regression_loss(maps, batch.maps[config.kind])
-            return regression if compare is None else compare(p, batch) + regression
+            return compare(p, batch) + alpha * map_regression_loss(maps, batch.maps[config.kind])
 
         return total
-
-    def schedule(self, config: Config) -> list[tuple[int, str]]:
-        weight = "default alpha" if config.alpha is None else f"alpha {config.alpha:g}"
-        term = f"the map's regression ({weight})"
-        words = f"{self.loss_name} + {term}" if self.segmentation_loss else term
-        rest = f"{words}, LR-Net {'frozen' if self.frozen else 'unfrozen'}"
-        return [(config.warmup, "Dice"), (config.steps - config.warmup, rest)]
 
     def phases(self, config: Config, model: nn.Module) -> list[Phase]:
         warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
         # The map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
         alone = self.segmentation_loss is None
-        return [warm_up, Phase("tandem", config.steps - config.warmup, self.loss(config, model), fresh_optimizer=alone)]
+        steps = config.steps - config.warmup
+        return [warm_up, Phase(self.title, steps, self.loss(config, model), fresh_optimizer=alone)]
 
 
 @dataclass(frozen=True)
-class RegressionRival(Method):
-    """A network of `rivals` that regresses signed distances beside the classes, with its own loss."""
-
-    words: str = ""  # its loss
+class RivalMethod(Method):
+    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
 
     def maps(self, config: Config) -> list[str]:
         return [SIGNED_DISTANCES]
-
-    def schedule(self, config: Config) -> list[tuple[int, str]]:
-        return [(config.steps, self.words)]
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
         network: Any = model if isinstance(model, MultiBranch) else model.get_submodule("mnet")
@@ -167,26 +139,23 @@ class RegressionRival(Method):
 
 
 @dataclass(frozen=True)
-class MultiBranchMethod(RegressionRival):
+class MultiBranchMethod(RivalMethod):
     """Multi-branch regression: the M-Net with a second decoder, which is dropped at test time."""
 
     def model(self, config: Config, classes: int) -> nn.Module:
         return MultiBranch(self.mnet(config, classes))
 
 
-@dataclass(frozen=True)
-class CascadedMethod(RegressionRival):
-    """Cascaded regression: an M-Net whose classes come from the maps it regresses."""
-
-    network: ClassVar[type[MNet]] = CascadedMNet
-
-
 def lrnet_of(config: Config) -> LRNet:
-    """The pretrained LR-Net that a configuration asks for: a shipped one, or the user's own."""
+    """The pretrained LR-Net that a configuration asks for: a shipped one, or the user's own (InputError if dead)."""
     if config.lrnet is None:
         return load_pretrained_lrnet(config.kind, activation=config.activation)
     lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
-    check_alive(lrnet, f"The LR-Net of {config.lrnet}")
+    if symptom := dead_output(lrnet):
+        raise InputError(
+            f"The LR-Net of {config.lrnet} {symptom}; lower the learning rate or take another seed, and pretrain it "
+            "again."
+        )
     return lrnet
 
 
@@ -203,8 +172,6 @@ METHODS: dict[str, Method] = {
     "tversky": Method("Tversky", losses.TverskyLoss),
     "focal-tversky": Method("Focal Tversky", losses.FocalTverskyLoss),
     "explog": Method("Exponential logarithmic", losses.ExpLogLoss),
-    "multi-branch": MultiBranchMethod(
-        "Multi-branch regression", words="cross-entropy and L1 of the map, learned weights"
-    ),
-    "cascaded": CascadedMethod("Cascaded regression", words="cross-entropy and L1 of the map"),
+    "multi-branch": MultiBranchMethod("Multi-branch regression"),
+    "cascaded": RivalMethod("Cascaded regression", network=CascadedMNet),
 }

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase
@@ -22,61 +22,53 @@ from lrnet_edu.data.study import Study, check_same_study, fitted_patch
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
-from lrnet_edu.networks import channels_last
+from lrnet_edu.networks import Tandem, channels_last
 from lrnet_edu.support.devices import choose_device, explain_out_of_memory, reduced_precision
 from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, open_run, settings_of_run
-from lrnet_edu.support.symptoms import Unfound, died
+from lrnet_edu.support.symptoms import MissedObjects, dead_output
 from lrnet_edu.training import Row, Schedule, Task, fit
 
 VALIDATION_BATCHES = 8  # fixed batches of the validation cases, for the validation loss
 
 
-def mnet_task(
-    config: Config, train: Sequence[CachedCase], validation: Sequence[CachedCase], facts: dict[str, Any], classes: int,
-    batches: type[PatchBatches] = PatchBatches,
-) -> Task:  # fmt: skip
-    """What `lrnet_edu.training.fit` needs to train one row.
-
-    Args:
-        config: the row and how it is trained.
-        train: cases to learn from.
-        validation: cases on which the best weights are chosen.
-        facts: what is stored in the checkpoints.
-        classes: foreground classes.
-        batches: what draws the patches.
-    """
-    method = METHODS[config.method]
+def mnet_task(study: Study, config: Config, batches: type[PatchBatches] = PatchBatches) -> Task:
+    """What `lrnet_edu.training.fit` needs to train one row on a study; ``batches`` draws the patches."""
+    method, classes, validation = METHODS[config.method], len(study.labels), study.cached["validation"]
     torch.manual_seed(config.seed)  # the first weights depend on the seed alone: every row starts from the same M-Net
     model = method.model(config, classes + 1)
     mnet, phases = model.get_submodule("mnet"), method.phases(config, model)
-    about: dict[str, Any] = {
+    patches: dict[str, Any] = {
         "kinds": method.maps(config), "classes": classes, "patch_size": config.patch_size,
         "batch_size": config.batch_size, "object_share": config.object_share,
     }  # fmt: skip
-    drawn = batches(train, augment=True, seed=[config.seed, 0], length=config.steps, **about)
-    fixed = PatchBatches(validation, augment=False, seed=[config.seed, 1], length=VALIDATION_BATCHES, **about)
+    drawn = batches(study.cached["train"], augment=True, seed=[config.seed, 0], length=config.steps, **patches)
+    fixed = PatchBatches(validation, augment=False, seed=[config.seed, 1], length=VALIDATION_BATCHES, **patches)
     present = np.array([[len(voxels) > 0 for voxels in case.foreground] for case in validation])  # (cases, classes)
-    unfound = Unfound(method.cure_for_background)
+    missed = MissedObjects(method.advice_if_empty)
 
     def validate(step: int) -> Row:
-        if method.trains_lrnet and (words := died(model.get_submodule("lrnet"))):
+        if isinstance(model, Tandem) and not model.frozen and (symptom := dead_output(model.lrnet)):
             print_above_bar(
-                f"The unfrozen LR-Net {words}; the M-Net's best weights so far are kept (method lrnet freezes it)."
+                f"The unfrozen LR-Net {symptom}; the M-Net's best weights so far are kept (method lrnet freezes it)."
             )
         device = next(model.parameters()).device
         with torch.no_grad():
             losses = [phases[-1].loss(fixed[i].to(device)).item() for i in range(len(fixed))]
         cases = progress(validation, "Validating", unit="case")
         by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in cases])
-        if step > config.warmup and (sentence := unfound.look(by_case, present, step)):
+        if step > config.warmup and (sentence := missed.warning(by_case, present, step)):
             print_above_bar(sentence)
         means = by_case.mean(axis=0)
         per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}
         return {"val_loss": float(np.mean(losses)), "score": float(means.mean()), **per_class}
 
+    sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks,
+             "stride": config.stride}  # fmt: skip
+    metadata = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
+                "patch_size": config.patch_size, "preprocessing": asdict(study.preprocessing)}  # fmt: skip
     return Task(
-        model, drawn, phases, validate, facts, best_prefix="mnet.",
+        model, drawn, phases, validate, metadata, best_prefix="mnet.",
         memory_advice="patch_size or batch_size (preset cpu has the smallest patches), or train on --device cpu",
     )  # fmt: skip
 
@@ -109,28 +101,26 @@ def train_run(
         InputError: as `fit`; or if study, settings and folder do not belong together.
     """
     check_same_study(study, config)
-    folder, place, classes = Path(folder), choose_device(device), len(study.labels)
+    folder, place = Path(folder), choose_device(device)
     config = replace(config, patch_size=fitted_patch(config.patch_size, study.cached["train"]))
     if resume and (folder / "config.json").exists():
-        config = extended(config, settings_of_run(folder))
-    method, grid = METHODS[config.method], asdict(study.preprocessing)
-    sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks,
-             "stride": config.stride}  # fmt: skip
-    facts = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
-             "patch_size": config.patch_size, "preprocessing": grid}  # fmt: skip
-    about = {"data": str(study.data.resolve()), "preprocessing": grid, "split": study.split}
-    task = mnet_task(config, study.cached["train"], study.cached["validation"], facts, classes, batches)
-    with open_run(folder, config, resume=resume, more=about, split=study.split):
+        config = resumed_config(config, settings_of_run(folder))
+    task = mnet_task(study, config, batches)
+    settings = {**asdict(config), "data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing),
+                "split": study.split}  # fmt: skip
+    with (
+        open_run(folder, settings, resume=resume, split=study.split),
+        explain_out_of_memory(place, f"lower {task.memory_advice}"),
+    ):
         if say:
-            with explain_out_of_memory(place, f"lower {task.memory_advice}"):
-                seconds, memory = estimate(task, config, place)
+            seconds = seconds_needed(task, config, place)
             minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
             steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"
-            say(f"On {place}: {minutes} and {max(memory / 1e9, 0.1):.1f} GB for {steps} at most, validations included.")
-        return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=method.title)
+            say(f"On {place}: {minutes} for {steps} at most, validations included.")
+        return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=METHODS[config.method].title)
 
 
-def extended(config: Config, before: Mapping[str, Any]) -> Config:
+def resumed_config(config: Config, before: Mapping[str, Any]) -> Config:
     """The settings to resume with: a run that gets more steps keeps the warm-up it had with fewer."""
     steps, warmup = before.get("steps"), before.get("warmup_steps")
     if config.warmup_steps is not None or not METHODS[config.method].uses_lrnet or not isinstance(steps, int):
@@ -138,34 +128,21 @@ def extended(config: Config, before: Mapping[str, Any]) -> Config:
     return replace(config, warmup_steps=steps // 4 if warmup is None and steps < config.steps else warmup)
 
 
-def estimate(task: Task, schedule: Schedule, device: torch.device) -> tuple[float, int]:
-    """Seconds of the whole training, validations included, and bytes that a step keeps for the backward pass.
-
-    Measured on one batch and one validation; no weights are changed.
-    """
+def seconds_needed(task: Task, schedule: Schedule, device: torch.device) -> float:
+    """Of the whole training, by one batch and one validation; no weights are changed."""
     model = channels_last(task.model.to(device)).train()
-    batch, loss_of = task.batches[0].to(device), task.phases[-1].loss
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    batch = task.batches[0].to(device)
 
     def step() -> None:
         with reduced_precision(device):
-            loss = loss_of(batch)
+            loss = task.phases[-1].loss(batch)
         loss.backward()
         loss.item()  # wait for the GPU
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step()  # also warms up
-    started = time.perf_counter()
-    step()
-    step_seconds = time.perf_counter() - started
+    step()  # warms up
+    step_seconds = timeit(step, number=1)
     model.zero_grad(set_to_none=True)
     model.eval()
-    started = time.perf_counter()
-    task.validate(0)
-    validation_seconds = time.perf_counter() - started
+    validation_seconds = timeit(lambda: task.validate(0), number=1)
     validations = -(-schedule.steps // schedule.validate_every)
-    return schedule.steps * step_seconds + validations * validation_seconds, sum(kept.values())
+    return schedule.steps * step_seconds + validations * validation_seconds

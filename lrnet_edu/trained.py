@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.networks import LRNet, MNet, channels_last, output_activation
 from lrnet_edu.rivals import CascadedMNet
-from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts
+from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated
 from lrnet_edu.support.labels import Labels, parse_labels
@@ -41,7 +41,13 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None,
             "FOLDER as --lrnet."
         )
     with as_file(resource) as path:
-        return load_lrnet(path, kind=kind, activation=activation)
+        return load_lrnet(path)
+
+
+def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
+    """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's preferred one."""
+    flat = "2d_" if spatial_dims == 2 else ""
+    return f"lrnet_{flat}{kind.lower()}_{activation}.safetensors"
 
 
 def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
@@ -50,23 +56,25 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     Raises:
         InputError: if the file is not an LR-Net, or has another kind of map or activation.
     """
-    tensors, facts = load_checkpoint(path)
-    if facts.get("network") != "LRNet":
-        raise InputError(
-            f"{path} holds no LR-Net but {abbreviated([facts.get('network')])}; name an LR-Net's checkpoint."
-        )
+    tensors, metadata = load_checkpoint(path)
+    if metadata.get("network") != "LRNet":
+        found = abbreviated([metadata.get("network")])
+        raise InputError(f"{path} holds no LR-Net but {found}; name an LR-Net's checkpoint.")
     for wanted, what in ((kind, "kind"), (activation, "activation")):
-        if wanted is not None and facts.get(what) != wanted:
-            raise InputError(
-                f"{path} is an LR-Net of {what} {abbreviated([facts.get(what)])}, not {wanted}; pretrain one of that "
-                f"{what} or choose another."
-            )
-    with malformed_facts(path):
-        lrnet = LRNet(
-            facts["kind"], activation=facts["activation"], norm=facts["norm"], spatial_dims=facts.get("spatial_dims", 3)
-        )
+        if wanted is not None and metadata.get(what) != wanted:
+            found = abbreviated([metadata.get(what)])
+            raise InputError(f"{path} is an LR-Net of {what} {found}, not {wanted}; pretrain or choose another.")
+    with malformed_metadata(path):
+        settings = {name: metadata[name] for name in ("kind", "activation", "norm")}
+        lrnet = LRNet(**settings, spatial_dims=metadata.get("spatial_dims", 3))
     load_weights(lrnet, tensors_of("lrnet", tensors), path)
     return lrnet
+
+
+def lrnet_metadata(lrnet: LRNet) -> dict[str, Any]:
+    """What is needed to rebuild this LR-Net, for its checkpoint."""
+    flat = {"spatial_dims": 2} if lrnet.spatial_dims == 2 else {}
+    return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm, **flat}
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) -> None:
@@ -89,29 +97,13 @@ def tensors_of(network: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
-    """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's preferred one."""
-    flat = "2d_" if spatial_dims == 2 else ""
-    return f"lrnet_{flat}{kind.lower()}_{activation}.safetensors"
-
-
-def lrnet_facts(lrnet: LRNet) -> dict[str, Any]:
-    """What is needed to rebuild this LR-Net, for its checkpoint."""
-    flat = {"spatial_dims": 2} if lrnet.spatial_dims == 2 else {}
-    return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm, **flat}
-
-
-PREPROCESSING = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
-MNETS: dict[str, type[MNet]] = {"MNet": MNet, "CascadedMNet": CascadedMNet}  # by the name in a checkpoint
-
-
-# ---- checkpoints ------------------------------------------------------------------------------------------------
-
-
 def checkpoint_of(run: str | Path) -> Path:
     """``best.safetensors`` of a run folder, or the checkpoint itself."""
     path = Path(run)
     return path / "best.safetensors" if path.is_dir() else path
+
+
+MNETS: dict[str, type[MNet]] = {"MNet": MNet, "CascadedMNet": CascadedMNet}  # by the name in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -131,22 +123,18 @@ def load_mnet(run: str | Path) -> TrainedMNet:
         InputError: if there is none, or if it is another network's checkpoint.
     """
     path = checkpoint_of(run)
-    tensors, facts = load_checkpoint(path)
-    if (network := str(facts.get("network"))) not in MNETS:
+    tensors, metadata = load_checkpoint(path)
+    if (network := str(metadata.get("network"))) not in MNETS:
         raise InputError(
             f"{path} holds no M-Net but a network of kind {abbreviated([network])}; name a run of `lrnet-edu train`."
         )
-    with malformed_facts(path), torch.device("meta"):  # takes no memory, whatever sizes the file claims
-        settings = {name: value for name, value in facts["preprocessing"].items() if name in PREPROCESSING}
-        settings["window"] = tuple(settings["window"]) if settings["window"] else None
-        preprocessing, patch_size = Preprocessing(**settings), tuple(facts["patch_size"])
-        if sum(facts["mnet"]["blocks"]) > len(tensors):
-            raise ValueError("more blocks than tensors")
-        mnet, labels = MNETS[network](**facts["mnet"]), parse_labels(facts["label"])
+    with malformed_metadata(path), torch.device("meta"):  # takes no memory, whatever sizes the file claims
+        known = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
+        preprocessing = Preprocessing(**{k: v for k, v in metadata["preprocessing"].items() if k in known})
+        mnet, labels = MNETS[network](**metadata["mnet"]), parse_labels(metadata["label"])
         if [mnet.settings[name] for name in ("in_channels", "classes", "spatial_dims")] != [1, len(labels) + 1, 3]:
             raise ValueError("not one class for each label, or not for volumes")
-        if len(patch_size) != 3 or not all(isinstance(size, int) and size > 0 for size in patch_size):
-            raise ValueError("no patch size")
+        depth, height, width = (int(size) for size in metadata["patch_size"])
     load_weights(mnet, tensors_of("mnet", tensors), path)
     channels_last(mnet.eval())
-    return TrainedMNet(mnet, labels, patch_size, preprocessing)
+    return TrainedMNet(mnet, labels, (depth, height, width), preprocessing)

@@ -22,8 +22,8 @@ from lrnet_edu.networks import channels_last
 from lrnet_edu.support.checks import check_number, check_whole
 from lrnet_edu.support.devices import explain_out_of_memory, ordered_batches, reduced_precision
 from lrnet_edu.support.progress import print_above_bar
-from lrnet_edu.support.run_folder import CsvLog, State, load_state, save_best, save_state
-from lrnet_edu.support.symptoms import check_finite, never_moved
+from lrnet_edu.support.run_folder import State, load_state, save_best, save_state, write_log
+from lrnet_edu.support.symptoms import check_finite, stuck_training
 
 Row = dict[str, float]  # the figures of one validation
 
@@ -127,7 +127,6 @@ def fit(
         optimizer, factor=schedule.plateau_factor, patience=schedule.plateau_patience
     )
     state = load_state(folder, task.model, optimizer, plateau) if resume else State()
-    csv = CsvLog(folder / "log.csv")
     _, last_phase = task.phase(schedule.steps)
     started, train_losses = time.perf_counter() - state.seconds, []
     with explain_out_of_memory(device, f"lower {task.memory_advice}"), tqdm(
@@ -168,7 +167,7 @@ def fit(
                 plateau.step(figures["val_loss"])
             if record_validation(row, state, last_phase, schedule.convergence_patience if rate is None else None):
                 save_best(folder, task.model, task.best_prefix, task.metadata)
-            csv(state.rows)
+            write_log(folder / "log.csv", state.rows)
             if log is not None:
                 log(row)
             save_state(folder, task.model, task.metadata, optimizer, plateau, state)
@@ -182,7 +181,7 @@ def record_validation(row: Row, state: State, last_phase: int, patience: int | N
     Both look only at validations after step ``last_phase``; the first of these replaces whatever was best before.
     """
     state.rows.append(row)
-    if sentence := never_moved(state.rows):
+    if sentence := stuck_training(state.rows):
         print_above_bar(sentence)
     losses = [row["val_loss"] for row in state.rows if row["step"] > last_phase]
     state.converged = patience is not None and bool(losses) and converged(losses, patience)

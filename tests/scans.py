@@ -12,7 +12,7 @@ import torch
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.checkpoints import save_checkpoint
 from lrnet_edu.support.labels import parse_labels
-from lrnet_edu.trained import lrnet_facts
+from lrnet_edu.trained import lrnet_metadata
 
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, -1.0, 0, 40], [0, 0, 2.0, -50], [0, 0, 0, 1.0]])
 SHAPE = (14, 20, 18)  # (z, y, x)
@@ -74,5 +74,5 @@ def lrnet_checkpoint(path: Path, kind: str, lrnet: LRNet | None = None) -> Path:
     """An LR-Net, untrained if none is given, as `pretrain` would store it."""
     lrnet = lrnet or LRNet(kind)
     tensors = {f"lrnet.{name}": tensor for name, tensor in lrnet.state_dict().items()}
-    save_checkpoint(path, tensors, lrnet_facts(lrnet))
+    save_checkpoint(path, tensors, lrnet_metadata(lrnet))
     return path

@@ -17,9 +17,8 @@ from torch.utils.data import DataLoader, Subset
 
 from lrnet_edu import training
 from lrnet_edu.config import Config, PretrainConfig
-from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.data.study import Study, open_study
-from lrnet_edu.lrnet_training import held_out_shapes, pretrain_on
+from lrnet_edu.lrnet_training import held_out_shapes, pretrain_run
 from lrnet_edu.mnet_training import train_run
 
 TINY = Config(method="unfrozen-lrnet", features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, warmup_steps=1,
@@ -58,7 +57,7 @@ def test_two_pretrainings_give_the_same_weights_and_another_seed_others(tmp_path
     for number, seed in enumerate((0, 0, 1)):
         disturb(number + 5)
         config = PretrainConfig(steps=3, validate_every=3, soft=0.5, seed=seed)
-        pretrain_on(random_shapes, held_out_shapes(1, 24), tmp_path / str(number), config, device="cpu")
+        pretrain_run(tmp_path / str(number), config=config, held_out=held_out_shapes(1, 24), device="cpu")
     assert weights(tmp_path / "0") == weights(tmp_path / "1")
     assert weights(tmp_path / "0") != weights(tmp_path / "2")
 

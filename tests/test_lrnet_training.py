@@ -193,19 +193,19 @@ def at_step(task: Task, number: int, act: Callable[[Task], Any]) -> Task:
     return task
 
 
-def test_a_dead_output_layer_is_found_and_woken_and_the_training_goes_on(tmp_path: Path) -> None:
+def test_a_dead_output_layer_is_found_and_reset_and_the_training_goes_on(tmp_path: Path) -> None:
     task = at_step(training.pretraining_task(TINY, random_shapes, [two_lesions()]), 2, kill)
     fit(task, TINY, tmp_path, CPU)
     assert lrnet_of(task)(task.batches[0].probabilities).max() > 0
 
 
-@pytest.mark.parametrize("waking_helps", [True, False])
+@pytest.mark.parametrize("resetting_helps", [True, False])
 def test_it_gives_up_when_the_output_layer_keeps_dying(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waking_helps: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resetting_helps: bool
 ) -> None:
     config = replace(TINY, steps=20, validate_every=20)
     task, calls = training.pretraining_task(config, random_shapes, [two_lesions()]), []
-    if not waking_helps:
+    if not resetting_helps:
         monkeypatch.setattr(LRNet, "reset_output", lambda self: None)
 
     def dying(loss: Tensor, batch: Any) -> Tensor:
@@ -329,7 +329,7 @@ def test_a_short_pretraining_lowers_the_error(tmp_path: Path, dims: int) -> None
     cubes = ((12, 4),) if dims == 3 else ((16, 16),)
     config = PretrainConfig(steps=60, validate_every=30, cubes=cubes, seed=1, spatial_dims=dims)
     start = training.lrnet_quality(lrnet_of(training.pretraining_task(config, draw, held_out)), held_out)
-    quality = training.pretrain_on(draw, held_out, tmp_path, config, device="cpu")
+    quality = training.pretrain_run(tmp_path, config=config, held_out=held_out, device="cpu")
     assert quality.error < 0.6 * start.error
     assert quality.dice > 0.7 > start.dice
     best, facts = load_checkpoint(tmp_path / "best.safetensors")
@@ -376,7 +376,7 @@ def test_a_run_on_the_masks_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_resumed_pretraining_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    """Its output layer dies in step 4 and is woken with new numbers; the process ends in step 5, and goes on from 3."""
+    """Its output layer dies in step 4 and is reset with new numbers; the process ends in step 5, and goes on from 3."""
 
     def interrupt(task: Task) -> None:
         raise KeyboardInterrupt

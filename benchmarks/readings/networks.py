@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.readings.balls import ball, small_lesion
 from lrnet_edu import DiceLoss, DistanceRegressionLoss, LRNet, MNet, distance_map, load_pretrained_lrnet
 from lrnet_edu.config import PRESETS, Config
-from lrnet_edu.lrnet_training import BACKGROUND_WEIGHT, pair
+from lrnet_edu.lrnet_training import BACKGROUND_WEIGHT, background_and_object
 from lrnet_edu.methods import METHODS
 
 SEEDS = 20
@@ -57,7 +57,7 @@ def number_of_weights(net: nn.Module) -> int:
 def maps_of(net: nn.Module, probability: np.ndarray) -> np.ndarray:
     """The LR-Net's map (D, H, W) of the object's probability (D, H, W)."""
     with torch.inference_mode():
-        return net(pair(torch.from_numpy(probability.astype(np.float32))[None]))[0, 0].numpy()
+        return net(background_and_object(torch.from_numpy(probability.astype(np.float32))[None]))[0, 0].numpy()
 
 
 def dependence_on_background() -> str:
@@ -120,7 +120,7 @@ def without_gradients() -> str:
     mask = torch.from_numpy(ball(5, 32))
     p = (0.6 * mask)[None].float().requires_grad_()
     phi = torch.from_numpy(distance_map(mask.numpy()))[None, None]
-    nn.functional.smooth_l1_loss(load_pretrained_lrnet()(pair(p)), phi).backward()
+    nn.functional.smooth_l1_loss(load_pretrained_lrnet()(background_and_object(p)), phi).backward()
     return f"Under `no_grad` 0 % of a lesion's voxels would get a gradient; at p = 0.6 it is {(p.grad[0][mask] != 0).float().mean():.0%}"
 
 
@@ -152,7 +152,7 @@ def slopes_of_a_missed_lesion() -> str:
     slopes = []
     for loss, target in ((DiceLoss(), lesion[None].long()), (DistanceRegressionLoss(load_pretrained_lrnet()), phi)):
         p = torch.full((1, *lesion.shape), 0.01, requires_grad=True)
-        loss(pair(p), target).backward()
+        loss(background_and_object(p), target).backward()
         slopes.append(p.grad[0][lesion].mean().abs().item())
     return f"A missed lesion (p = 0.01): the regression loss pulls {slopes[1] / slopes[0]:.0%} as strongly as Dice"
 
@@ -163,8 +163,8 @@ def two_patches() -> str:
     found = target.float()
     found[1] = 0
     both, each = (
-        DiceLoss()(pair(found), target),
-        [DiceLoss()(pair(p[None]), t[None]) for p, t in zip(found, target, strict=True)],
+        DiceLoss()(background_and_object(found), target),
+        [DiceLoss()(background_and_object(p[None]), t[None]) for p, t in zip(found, target, strict=True)],
     )
     return (
         f"A large lesion found and a small one missed cost {both:.2f} as one batch, patch by patch {sum(each) / 2:.2f}"

@@ -16,14 +16,14 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, first_line, write_atomically
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-    """Write named tensors and the facts about them (anything JSON can hold) as one safetensors file."""
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write named tensors and what is known of them (anything JSON can hold) as one safetensors file."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(Path(path), save(contiguous, metadata={"lrnet_edu": json.dumps(facts)}))
+    write_atomically(Path(path), save(contiguous, metadata={"lrnet_edu": json.dumps(metadata)}))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what :func:`save_checkpoint` wrote: (tensors on the CPU, facts).
+    """Read what :func:`save_checkpoint` wrote: (tensors on the CPU, metadata).
 
     Raises:
         InputError: if there is no such file, or it is not one of this package's safetensors files. A pickle
@@ -34,9 +34,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = dict(json.loads((file.metadata() or {})["lrnet_edu"]))
+            metadata = dict(json.loads((file.metadata() or {})["lrnet_edu"]))
             # Copies: the file's own pages, mapped into memory, would keep Windows from writing the file anew.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         raise InputError(
             f"{path} is not a checkpoint of lrnet_edu (a whole .safetensors file); pickled .pt or .pth files "
@@ -45,10 +45,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 @contextmanager
-def malformed_facts(path: Path) -> Iterator[None]:
-    """While a network is built from a checkpoint's facts: what is missing or odd there becomes an InputError."""
+def malformed_metadata(path: Path) -> Iterator[None]:
+    """While a network is built from a checkpoint: what is missing or odd in its metadata becomes an InputError."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         odd = abbreviated([first_line(error)], length=200)
-        raise InputError(f"{path} holds facts that cannot be ({odd}); train or copy the checkpoint again.") from None
+        raise InputError(f"The metadata of {path} cannot be used ({odd}); train or copy the checkpoint again.") from None

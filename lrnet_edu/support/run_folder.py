@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,99 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts, save_checkpoint
+from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata, save_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import changed_settings, check_holds_only, folder_lock, read_json, write_atomically
 from lrnet_edu.support.progress import print_above_bar
-
-
-@dataclass
-class State:
-    """Where a run stands; stored in ``last.safetensors`` beside the weights."""
-
-    step: int = 0
-    best_score: float = -float("inf")
-    best_step: int = 0
-    seconds: float = 0.0
-    converged: bool = False
-    rows: list[dict[str, float]] = field(default_factory=list)
-
-
-def save_best(folder: Path, model: nn.Module, prefix: str, facts: dict[str, Any]) -> None:
-    """Write ``best.safetensors``: the weights under a prefix, which are used afterwards."""
-    kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefix)}
-    save_checkpoint(folder / "best.safetensors", kept, facts)
-
-
-def save_state(
-    folder: Path, model: nn.Module, facts: dict[str, Any], optimizer: torch.optim.Optimizer, plateau: Any, state: State
-) -> None:
-    """Write ``last.safetensors``: the model, Adam's moments, and everything else as facts."""
-    tensors = dict(model.state_dict())
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in values.items()}
-    scheduler = {k: v for k, v in plateau.state_dict().items() if isinstance(v, int | float | list)}
-    facts = {**facts, "state": vars(state), "plateau": scheduler, "lr": optimizer.param_groups[0]["lr"]}
-    save_checkpoint(folder / "last.safetensors", tensors, facts)
-
-
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, plateau: Any) -> State:
-    """Go back to where ``last.safetensors`` stood; a folder without one starts at step 0."""
-    path = folder / "last.safetensors"
-    if not path.exists():
-        return State()
-    tensors, facts = load_checkpoint(path)
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    with malformed_facts(path):
-        for name in [name for name in tensors if name.startswith("adam.")]:
-            _, index, value = name.split(".")
-            moments.setdefault(int(index), {})[value] = tensors.pop(name)
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError:
-            raise InputError("the weights of another architecture") from None
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-        optimizer.param_groups[0]["lr"] = float(facts["lr"])
-        plateau.load_state_dict(facts["plateau"])
-        return State(**facts["state"])
-
-
-class CsvLog:
-    """``log.csv``, one row for each validation, rewritten whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, rows: list[dict[str, float]]) -> None:
-        text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        try:
-            write_atomically(self.path, text.getvalue().encode())
-        except InputError as error:
-            if not isinstance(error.__cause__, PermissionError):
-                raise
-            # A spreadsheet has it open; the next validation writes all rows.
-            print_above_bar(f"The training goes on, but {error}")
-
-
-class TensorBoardLog:
-    """Each row as TensorBoard's events in the run's folder ``tensorboard/``; InputError if it is not installed."""
-
-    def __init__(self, folder: Path) -> None:
-        if find_spec("tensorboard") is None:
-            raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.")
-        self.folder = folder
-        self.writer: Any = None
-
-    def __call__(self, row: dict[str, float]) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # which makes its file at once
-
-        self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"))
-        for name, value in row.items():
-            self.writer.add_scalar(name, value, int(row["step"]))
-        self.writer.flush()
 
 
 def check_run(folder: Path, *, resume: bool) -> bool:
@@ -119,41 +27,35 @@ def check_run(folder: Path, *, resume: bool) -> bool:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the run.")
-    if (folder / "config.json").exists():
-        if not resume:
-            raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
-        return True
-    check_holds_only(folder)
-    return False
+    if not (folder / "config.json").exists():
+        check_holds_only(folder)
+        return False
+    if not resume:
+        raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")
+    return True
 
 
 @contextmanager
 def open_run(
-    folder: Path, config: Any, *, resume: bool, more: dict[str, Any], split: dict[str, list[str]] | None
+    folder: Path, settings: dict[str, Any], *, resume: bool, split: dict[str, list[str]] | None = None
 ) -> Iterator[None]:
-    """Train in a run folder, one process at a time; ``config.json`` holds the configuration and what ``more`` says.
+    """Train in a run folder, one process at a time; ``config.json`` holds the settings.
 
     A run to resume must have been started with the same settings; it may get more steps. What fails before the first
-    checkpoint of a new run leaves nothing in the folder: the next attempt needs no other one.
+    checkpoint leaves nothing in the folder: the next attempt needs no other one.
     """
-    files = {
-        "config.json": json.loads(json.dumps({**asdict(config), **more})),
-        **({"split.json": split} if split else {}),
-    }
+    files = {"config.json": json.loads(json.dumps(settings)), **({"split.json": split} if split else {})}
     with folder_lock(folder):
-        new = not check_run(folder, resume=resume)
-        if not new:
+        if check_run(folder, resume=resume):
             check_same_settings(folder, files["config.json"])
         try:
             for name, content in files.items():
                 write_atomically(folder / name, json.dumps(content, indent=2).encode())
             yield
-        except BaseException:
-            if new and not any(folder.glob("*.safetensors")):
-                shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        finally:
+            if not any(folder.glob("*.safetensors")):
                 for name in reversed(files):  # the one that makes it a run goes last
                     (folder / name).unlink(missing_ok=True)
-            raise
 
 
 def check_same_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -175,3 +77,82 @@ def settings_of_run(folder: Path) -> dict[str, Any]:
         return dict(read_json(path))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{path} is damaged; name another folder for a new run.") from None
+
+
+@dataclass
+class State:
+    """Where a run stands; stored in ``last.safetensors`` beside the weights."""
+
+    step: int = 0
+    best_score: float = -float("inf")
+    best_step: int = 0
+    seconds: float = 0.0
+    converged: bool = False
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+def save_best(folder: Path, model: nn.Module, prefix: str, metadata: dict[str, Any]) -> None:
+    """Write ``best.safetensors``: the weights under a prefix, which are used afterwards."""
+    best = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(prefix)}
+    save_checkpoint(folder / "best.safetensors", best, metadata)
+
+
+def save_state(
+    folder: Path, model: nn.Module, metadata: dict[str, Any], optimizer: torch.optim.Optimizer, plateau: Any,
+    state: State,
+) -> None:  # fmt: skip
+    """Write ``last.safetensors``: the model, Adam's moments, and everything else as metadata."""
+    tensors = dict(model.state_dict())
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in values.items()}
+    scheduler = {k: v for k, v in plateau.state_dict().items() if isinstance(v, int | float | list)}
+    metadata = {**metadata, "state": vars(state), "plateau": scheduler, "lr": optimizer.param_groups[0]["lr"]}
+    save_checkpoint(folder / "last.safetensors", tensors, metadata)
+
+
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, plateau: Any) -> State:
+    """Go back to where ``last.safetensors`` stood; a folder without one starts at step 0."""
+    path = folder / "last.safetensors"
+    if not path.exists():
+        return State()
+    tensors, metadata = load_checkpoint(path)
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    with malformed_metadata(path):
+        for name in [name for name in tensors if name.startswith("adam.")]:
+            _, index, value = name.split(".")
+            moments.setdefault(int(index), {})[value] = tensors.pop(name)
+        model.load_state_dict(tensors)
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.param_groups[0]["lr"] = float(metadata["lr"])
+        plateau.load_state_dict(metadata["plateau"])
+        return State(**metadata["state"])
+
+
+def write_log(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write ``log.csv``, one row for each validation."""
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    try:
+        write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+    except InputError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        # A spreadsheet has it open; the next validation writes all rows.
+        print_above_bar(f"The training goes on, but {error}")
+
+
+class TensorBoardLog:
+    """Each row as TensorBoard's events in the run's folder ``tensorboard/``; InputError if it is not installed."""
+
+    def __init__(self, folder: Path) -> None:
+        if find_spec("tensorboard") is None:
+            raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.")
+        self.folder = folder
+        self.writer: Any = None
+
+    def __call__(self, row: dict[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # which makes its file at once
+
+        self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"))
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, int(row["step"]))
+        self.writer.flush()

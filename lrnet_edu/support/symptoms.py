@@ -25,7 +25,7 @@ def check_finite(value: float, what: str, where: str) -> float:
     return value
 
 
-def never_moved(rows: Sequence[dict[str, float]]) -> str | None:
+def stuck_training(rows: Sequence[dict[str, float]]) -> str | None:
     """At the second validation: a sentence if the validation loss, which has fixed patches, is still the first one."""
     if len(rows) != 2 or not math.isclose(rows[0]["val_loss"], rows[1]["val_loss"], rel_tol=1e-7):
         return None
@@ -36,13 +36,13 @@ def never_moved(rows: Sequence[dict[str, float]]) -> str | None:
     )
 
 
-class Unfound:
-    """Watches the validations for a network that finds no voxel of the object any more; ``cure`` says what to do."""
+class MissedObjects:
+    """Watches the validations for a network that finds no voxel of the object any more; ``advice`` says what to do."""
 
-    def __init__(self, cure: str) -> None:
-        self.cure, self.since = cure, -1
+    def __init__(self, advice: str) -> None:
+        self.advice, self.since = advice, -1
 
-    def look(self, dice: np.ndarray, present: np.ndarray, step: int) -> str | None:
+    def warning(self, dice: np.ndarray, present: np.ndarray, step: int) -> str | None:
         """A sentence once nothing has been found from one validation to the next.
 
         Args:
@@ -56,26 +56,19 @@ class Unfound:
             return None
         return (
             f"From step {first} to step {step} the network has found no voxel of the object in any validation case: "
-            f"it predicts background only; {self.cure}."
+            f"it predicts background only; {self.advice}."
         )
 
 
-def died(lrnet: nn.Module) -> str | None:
+@torch.no_grad()
+def dead_output(lrnet: nn.Module) -> str | None:
     """What an LR-Net does whose output layer has died, in words: one value for everything. None if it lives."""
     grid = np.indices((24,) * getattr(lrnet, "spatial_dims", 3)) - 12
     ball = torch.from_numpy((grid**2).sum(0) < 49).float()[None]  # (1, D, H, W) or (1, H, W), radius 7
-    pairs = torch.stack((1 - ball, ball), dim=1).to(next(lrnet.parameters()).device)  # (1, 2, D, H, W)
-    with torch.no_grad():
-        output = lrnet(pairs)
+    output = lrnet(torch.stack((1 - ball, ball), dim=1).to(next(lrnet.parameters()).device))
     if output.max() > output.min():
         return None
     return (
         f"gives {float(output.max()):g} everywhere, with an object and without: its output layer has died, and no "
         "gradient passes"
     )
-
-
-def check_alive(lrnet: nn.Module, name: str) -> None:
-    """Raise InputError if the output layer of an LR-Net has died."""
-    if words := died(lrnet):
-        raise InputError(f"{name} {words}; lower the learning rate or take another seed, and pretrain it again.")

@@ -66,9 +66,9 @@ figure.finish(
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import LRNet
-from lrnet_edu.lrnet_training import pair
+from lrnet_edu.lrnet_training import background_and_object
 
-probabilities = pair(torch.from_numpy(np.stack(masks[:2])).float())  # (B, 2, D, H, W)
+probabilities = background_and_object(torch.from_numpy(np.stack(masks[:2])).float())  # (B, 2, D, H, W)
 with torch.inference_mode():
     maps = LRNet("NI-DM")(probabilities)  # (B, 1, D, H, W), by a network that knows nothing yet
 
@@ -151,12 +151,12 @@ from pathlib import Path
 
 from lrnet_edu.config import pretrain_config
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.lrnet_training import pretrain_on
+from lrnet_edu.lrnet_training import pretrain_run
 from lrnet_edu.trained import load_lrnet
 
 folder = Path(tempfile.mkdtemp()) / "lrnet"
 config = pretrain_config("NI-DM", steps=STEPS, validate_every=STEPS // VALIDATIONS)
-quality = pretrain_on(random_shapes, masks, folder, config)
+quality = pretrain_run(folder, config=config, held_out=masks)
 trained_here = load_lrnet(folder / "best.safetensors")
 
 print(f"after {STEPS} steps: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}")
@@ -256,7 +256,7 @@ z, y, x = np.ogrid[:31, :31, :70]
 tailed = arm | ((z - 15) ** 2 + (y - 15) ** 2 + (x - 56) ** 2 <= 11**2)
 
 with torch.inference_mode():
-    both = pair(torch.from_numpy(np.stack((arm, tailed))).float())  # (2, 2, D, H, W)
+    both = background_and_object(torch.from_numpy(np.stack((arm, tailed))).float())  # (2, 2, D, H, W)
     of_arm, of_tailed = shipped(both)[:, 0].numpy()  # (D, H, W) each
 
 here = (15, 15, 18)  # in the middle of the arm; the tumour begins 27 voxels to the right
@@ -394,7 +394,7 @@ def cut_through(radius, p=1.0):
     middle = len(mask) // 2
     certain = torch.from_numpy(mask).float()
     with torch.inference_mode():
-        outputs = shipped(pair(torch.stack((certain, p * certain))))[:, 0, middle, middle].numpy()  # (2, W)
+        outputs = shipped(background_and_object(torch.stack((certain, p * certain))))[:, 0, middle, middle].numpy()  # (2, W)
     exact = distance_map(mask)[middle, middle]  # (W,)
     place = np.arange(len(mask)) - middle
     figure = Picture(3.8)
@@ -437,7 +437,7 @@ for ball_radius in (3, 6, 9, 12, 14, 15, 18, 22):
     mask = ball(ball_radius)
     centre = (len(mask) // 2,) * 3
     with torch.inference_mode():
-        said = shipped(pair(torch.from_numpy(mask).float()[None]))[0, 0][centre]
+        said = shipped(background_and_object(torch.from_numpy(mask).float()[None]))[0, 0][centre]
     window = ((np.indices((31, 31, 31)) - 15) ** 2).sum(axis=0) <= ball_radius**2  # what the middle voxel sees
     background = "also along the axes" if not window[:, 15, 15].all() else "in the corners only"
     print(
@@ -506,7 +506,7 @@ ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)
 exact = distance_map(lesions, "NI-DM")
 with torch.inference_mode():
-    computed = shipped(pair(torch.from_numpy(lesions).float()[None]))[0, 0].numpy()  # (D, H, W)
+    computed = shipped(background_and_object(torch.from_numpy(lesions).float()[None]))[0, 0].numpy()  # (D, H, W)
 
 SliceViewer(
     ct.data,
@@ -610,7 +610,7 @@ def batch_of_small_lesions(index):
     rng = np.random.default_rng([0, index])
     both = np.stack([np.pad(random_shapes(rng, 10), 7) for _ in range(2)])
     maps = np.stack([distance_map(mask) for mask in both])[:, None]  # (B, 1, D, H, W)
-    return pair(torch.from_numpy(both).float()), torch.from_numpy(maps)
+    return background_and_object(torch.from_numpy(both).float()), torch.from_numpy(maps)
 
 
 for seed in range(4):

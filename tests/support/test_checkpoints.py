@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lrnet_edu.support.checkpoints import load_checkpoint, malformed_facts, save_checkpoint
+from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata, save_checkpoint
 from lrnet_edu.support.errors import InputError
 
 TENSORS = {
@@ -20,26 +20,26 @@ TENSORS = {
     "c": torch.randn(4).to(torch.bfloat16),
     "empty": torch.zeros(0, 3),
 }
-FACTS = {"network": "MNet", "sizes": [1, 2], "nested": {"window": None, "inf": float("inf"), "text": "µ"}}
+METADATA = {"network": "MNet", "sizes": [1, 2], "nested": {"window": None, "inf": float("inf"), "text": "µ"}}
 
 
-def test_tensors_and_facts_come_back_as_they_were(tmp_path: Path) -> None:
+def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folders" / "best.safetensors"
-    save_checkpoint(path, TENSORS, FACTS)
-    tensors, facts = load_checkpoint(path)
-    assert facts == FACTS
+    save_checkpoint(path, TENSORS, METADATA)
+    tensors, metadata = load_checkpoint(path)
+    assert metadata == METADATA
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
-    save_checkpoint(tmp_path / "again", tensors, facts)
+    save_checkpoint(tmp_path / "again", tensors, metadata)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list what is mapped")
 def test_loaded_tensors_do_not_hold_the_file_open(tmp_path: Path) -> None:
     """Or Windows could not write it anew while they live."""
-    save_checkpoint(tmp_path / "last.safetensors", TENSORS, FACTS)
+    save_checkpoint(tmp_path / "last.safetensors", TENSORS, METADATA)
     tensors, _ = load_checkpoint(tmp_path / "last.safetensors")
     assert tensors
     assert str(tmp_path) not in Path("/proc/self/maps").read_text("utf-8")
@@ -74,7 +74,7 @@ def test_a_pickle_is_refused_without_being_opened(tmp_path: Path, name: str, wri
 @pytest.mark.parametrize("kept", [0, 4, 100, -200, -1])
 def test_a_truncated_checkpoint(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, TENSORS, FACTS)
+    save_checkpoint(path, TENSORS, METADATA)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match="not a checkpoint of lrnet_edu"):
         load_checkpoint(path)
@@ -95,8 +95,8 @@ def test_no_file_there(tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError("kind"), InputError("no such kind: choose one."), ValueError("x\n" * 999)])
-def test_facts_that_cannot_be_are_a_sentence(error: Exception) -> None:
-    with pytest.raises(InputError) as raised, malformed_facts(Path("best.safetensors")):
+def test_metadata_that_cannot_be_are_a_sentence(error: Exception) -> None:
+    with pytest.raises(InputError) as raised, malformed_metadata(Path("best.safetensors")):
         raise error
-    assert str(raised.value).startswith("best.safetensors holds facts that cannot be (")
+    assert str(raised.value).startswith("The metadata of best.safetensors cannot be used (")
     assert "\n" not in str(raised.value)

@@ -22,10 +22,9 @@ SPLIT = {"train": ["a"], "validation": ["b"], "test": ["c"]}
 
 def begin(folder: Path, config: Any = SCHEDULE, *, resume: bool = False, data: str = "a", fails: Any = None) -> None:
     """Open a run and leave it again, with a checkpoint in it or failing before."""
-    with open_run(folder, config, resume=resume, more={"data": data}, split=SPLIT):
+    with open_run(folder, {**asdict(config), "data": data}, resume=resume, split=SPLIT):
         assert json.loads((folder / "split.json").read_text()) == SPLIT
         if fails is not None:
-            (folder / "tensorboard").mkdir()
             raise fails
         (folder / "best.safetensors").touch()
 

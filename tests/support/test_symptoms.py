@@ -22,7 +22,7 @@ from lrnet_edu.mnet_training import mnet_task, train_run
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.devices import explain_out_of_memory
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.symptoms import Unfound, check_alive, never_moved
+from lrnet_edu.support.symptoms import MissedObjects, dead_output, stuck_training
 from lrnet_edu.trained import load_pretrained_lrnet
 from lrnet_edu.training import Phase, fit
 
@@ -61,8 +61,8 @@ def test_a_loss_that_never_moved_is_told_once_and_early(tmp_path: Path, capfd: p
 
 def test_a_loss_that_moves_later_or_only_stagnates_is_not_told() -> None:
     rows = [{"step": 50.0 * n, "val_loss": value} for n, value in enumerate((0.5, 0.4999, 0.4999), start=1)]
-    assert [never_moved(rows[:n]) for n in (1, 2, 3)] == [None] * 3
-    assert never_moved([rows[1], {**rows[1], "step": 100.0}]) is not None
+    assert [stuck_training(rows[:n]) for n in (1, 2, 3)] == [None] * 3
+    assert stuck_training([rows[1], {**rows[1], "step": 100.0}]) is not None
 
 
 # ---- only background --------------------------------------------------------------------------------------------
@@ -72,17 +72,17 @@ def test_background_alone_is_told_after_a_whole_interval() -> None:
     """Case 0 lacks class 1; an empty prediction scores 1 there, and must not hide that nothing is found."""
     present = np.array([[False, True], [True, True]])
     nothing, something = np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[1.0, 0.0], [0.1, 0.0]])
-    watch = Unfound("do this")
-    answers = [watch.look(dice, present, 10 * n) for n, dice in enumerate((nothing, something, nothing, nothing), 1)]
+    watch = MissedObjects("do this")
+    answers = [watch.warning(dice, present, 10 * n) for n, dice in enumerate((nothing, something, nothing, nothing), 1)]
     assert answers[:3] == [None] * 3
     assert answers[3] is not None
     assert "From step 30 to step 40" in answers[3]
     assert answers[3].endswith("; do this.")
-    assert watch.look(nothing, np.zeros_like(present), 50) is None
+    assert watch.warning(nothing, np.zeros_like(present), 50) is None
 
 
 @pytest.mark.parametrize(("method", "cure"), [
-    ("mapdice+lrnet", "warm-up more steps (--warmup-steps), or lower alpha"), ("dice", "label and window"),
+    ("mapdice+lrnet", "warm-up more steps (--warmup-steps)"), ("dice", "label and window"),
 ])  # fmt: skip
 def test_a_training_that_predicts_background_alone(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], method: str,
@@ -114,7 +114,7 @@ def kill(lrnet: Any) -> LRNet:
 @pytest.mark.parametrize(("kind", "activation"), [("O-DM", None), ("NI-DM", None), ("NI-DM", "sigmoid"),
                                                   ("SNI-DM", None), ("I-DM", None)])  # fmt: skip
 def test_the_shipped_lrnets_are_alive(kind: str, activation: str | None) -> None:
-    check_alive(load_pretrained_lrnet(kind, activation=activation), "It")
+    assert not dead_output(load_pretrained_lrnet(kind, activation=activation))
 
 
 def test_a_dead_lrnet_is_refused_before_anything_is_trained(study: Study, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_unfrozen_lrnet_that_dies_is_told_and_the_run_goes_on(
 ) -> None:
     """That it dies is a finding about unfreezing; a table needs the run's score."""
     config = replace(TINY, method="unfrozen-lrnet")
-    task = mnet_task(config, study.cached["train"], study.cached["validation"], {}, 1)
+    task = mnet_task(study, config)
     task.validate(0)
     assert "died" not in capsys.readouterr().err
     kill(task.model.get_submodule("lrnet"))
@@ -217,6 +217,6 @@ def test_a_validation_has_its_bar(study: Study, monkeypatch: pytest.MonkeyPatch,
 
     bars = []
     monkeypatch.setattr(progress, "tqdm", lambda items, title, **options: bars.append((title, len(items))) or items)
-    task = mnet_task(TINY, study.cached["train"], study.cached["validation"], {}, 1)
+    task = mnet_task(study, TINY)
     task.validate(0)
     assert bars == [("Validating", len(study.cached["validation"]))]
