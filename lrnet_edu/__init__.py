@@ -1,83 +1,19 @@
 """lrnet_edu: a paper on distance maps for imbalanced segmentation, made executable.
 
 Every public name is importable from here and loaded on first use, so that ``import lrnet_edu`` stays quick and
-needs neither TorchIO nor nibabel nor matplotlib.
+needs neither TorchIO nor nibabel nor matplotlib. ``__init__.pyi`` lists them.
 """
 
-from __future__ import annotations
-
+import ast
 import importlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "lrnet_edu.support.errors": ["InputError"],
-    "lrnet_edu.distance_maps": ["distance_map"],
-    "lrnet_edu.networks": ["LRNet", "MNet", "Tandem"],
-    "lrnet_edu.trained": ["load_pretrained_lrnet"],
-    "lrnet_edu.losses": [
-        "DiceLoss",
-        "MapDiceLoss",
-        "MapWeightedDiceLoss",
-        "DistanceRegressionLoss",
-        "WeightedCrossEntropyLoss",
-        "GeneralizedDiceLoss",
-        "TverskyLoss",
-        "FocalTverskyLoss",
-        "ExpLogLoss",
-    ],
-    "lrnet_edu.tandem_loss": ["TandemLoss"],
-    "lrnet_edu.metrics": ["CaseScores", "ScoreTable", "case_scores", "score_table"],
-    "lrnet_edu.study.challenge": ["ChallengeScores", "challenge_scores"],
-    "lrnet_edu.study.froc": ["Froc", "froc"],
-    "lrnet_edu.data.cases": ["Case", "find_cases"],
-    "lrnet_edu.data.study": ["open_study"],
-    "lrnet_edu.config": ["preset"],
-    "lrnet_edu.mnet_training": ["train_run"],
-    "lrnet_edu.commands.predict": ["predict_files"],
-    "lrnet_edu.viewers.slices": ["SliceViewer"],
-    "lrnet_edu.viewers.explorer": ["CaseExplorer"],
-    "lrnet_edu.viewers.mask_painter": ["MaskPainter"],
-}
-_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
-
+_LISTED = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8")).body
+_MODULE_OF = {name.name: line.module for line in _LISTED if isinstance(line, ast.ImportFrom) for name in line.names}
 __all__ = ["__version__", *sorted(_MODULE_OF)]
-
-if TYPE_CHECKING:  # what editors and type checkers see
-    from lrnet_edu.commands.predict import predict_files as predict_files
-    from lrnet_edu.config import preset as preset
-    from lrnet_edu.data.cases import Case as Case
-    from lrnet_edu.data.cases import find_cases as find_cases
-    from lrnet_edu.data.study import open_study as open_study
-    from lrnet_edu.distance_maps import distance_map as distance_map
-    from lrnet_edu.losses import DiceLoss as DiceLoss
-    from lrnet_edu.losses import DistanceRegressionLoss as DistanceRegressionLoss
-    from lrnet_edu.losses import ExpLogLoss as ExpLogLoss
-    from lrnet_edu.losses import FocalTverskyLoss as FocalTverskyLoss
-    from lrnet_edu.losses import GeneralizedDiceLoss as GeneralizedDiceLoss
-    from lrnet_edu.losses import MapDiceLoss as MapDiceLoss
-    from lrnet_edu.losses import MapWeightedDiceLoss as MapWeightedDiceLoss
-    from lrnet_edu.losses import TverskyLoss as TverskyLoss
-    from lrnet_edu.losses import WeightedCrossEntropyLoss as WeightedCrossEntropyLoss
-    from lrnet_edu.metrics import CaseScores as CaseScores
-    from lrnet_edu.metrics import ScoreTable as ScoreTable
-    from lrnet_edu.metrics import case_scores as case_scores
-    from lrnet_edu.metrics import score_table as score_table
-    from lrnet_edu.mnet_training import train_run as train_run
-    from lrnet_edu.networks import LRNet as LRNet
-    from lrnet_edu.networks import MNet as MNet
-    from lrnet_edu.networks import Tandem as Tandem
-    from lrnet_edu.study.challenge import ChallengeScores as ChallengeScores
-    from lrnet_edu.study.challenge import challenge_scores as challenge_scores
-    from lrnet_edu.study.froc import Froc as Froc
-    from lrnet_edu.study.froc import froc as froc
-    from lrnet_edu.support.errors import InputError as InputError
-    from lrnet_edu.tandem_loss import TandemLoss as TandemLoss
-    from lrnet_edu.trained import load_pretrained_lrnet as load_pretrained_lrnet
-    from lrnet_edu.viewers.explorer import CaseExplorer as CaseExplorer
-    from lrnet_edu.viewers.mask_painter import MaskPainter as MaskPainter
-    from lrnet_edu.viewers.slices import SliceViewer as SliceViewer
 
 
 def __getattr__(name: str) -> Any:

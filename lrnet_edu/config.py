@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lrnet_edu.data.study import DataSettings
@@ -67,7 +67,7 @@ class Config(Schedule, DataSettings):
             raise InputError(f"alpha is {self.alpha!r}; give a finite number of at least 0.")
         if self.warmup_steps is not None:
             check_whole("warmup_steps", self.warmup_steps, least=0)
-        if METHODS[self.method].uses_lrnet and self.warmup >= self.steps:
+        if self.warmup >= self.steps:
             raise InputError(f"The warm-up takes {self.warmup} of {self.steps} steps; give it fewer (--warmup-steps).")
         check_whole("seed", self.seed, least=0)
 
@@ -92,15 +92,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # A training of half a minute on two cores: each of the demo's, and each run of a table with preset cpu.
 SHORT: dict[str, Any] = {"steps": 500, "validate_every": 100, "learning_rate": 6e-3, "object_share": 0.5}
-FAST: dict[str, Any] = {
-    "features": (4, 8),
-    "blocks": (1,),
-    "stride": 2,
-    "max_voxels": 40_000,
-    "patch_size": (16, 24, 24),
-    "steps": 8,
-    "validate_every": 4,
-}
+FAST: dict[str, Any] = {"features": (4, 8), "blocks": (1,), "stride": 2, "max_voxels": 40_000,
+                        "patch_size": (16, 24, 24), "steps": 8, "validate_every": 4}  # fmt: skip
 
 
 def fast() -> bool:
@@ -108,11 +101,15 @@ def fast() -> bool:
     return os.environ.get("LRNET_EDU_FAST", "") not in ("", "0")
 
 
+def given(changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that are None: not given."""
+    return {name: value for name, value in changes.items() if value is not None}
+
+
 def pretrain_config(kind: str = "NI-DM", **changes: Any) -> PretrainConfig:
     """The LR-Net's settings for a kind of map, some of them changed; the small size under ``LRNET_EDU_FAST=1``."""
     small = {"steps": 12, "validate_every": 6} if fast() else {}
-    given = {key: value for key, value in changes.items() if value is not None}
-    return PretrainConfig(kind=kind, **{**small, **given})
+    return PretrainConfig(kind=kind, **{**small, **given(changes)})
 
 
 def preset(name: str = "cpu", **changes: Any) -> Config:
@@ -129,11 +126,9 @@ def preset(name: str = "cpu", **changes: Any) -> Config:
     """
     if name not in PRESETS:
         raise InputError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
-    given = {key: value for key, value in changes.items() if value is not None}
-    return replace(Config(**(FAST if fast() else PRESETS[name])), **given)
+    return Config(**{**(FAST if fast() else PRESETS[name]), **given(changes)})
 
 
 def short_preset(name: str = "cpu", **changes: Any) -> Config:
     """The named preset, on a CPU with ``SHORT``'s sizes: for many trainings one after the other."""
-    given = {key: value for key, value in changes.items() if value is not None}
-    return preset(name, **({**SHORT, **given} if name == "cpu" and not fast() else given))
+    return preset(name, **{**(SHORT if name == "cpu" and not fast() else {}), **given(changes)})

@@ -51,4 +51,4 @@ def malformed_metadata(path: Path) -> Iterator[None]:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         odd = abbreviated([first_line(error)], length=200)
-        raise InputError(f"The metadata of {path} cannot be used ({odd}); train or copy the checkpoint again.") from None
+        raise InputError(f"The metadata of {path} cannot be used ({odd}); train or copy it again.") from None

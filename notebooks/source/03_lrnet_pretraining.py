@@ -394,7 +394,8 @@ def cut_through(radius, p=1.0):
     middle = len(mask) // 2
     certain = torch.from_numpy(mask).float()
     with torch.inference_mode():
-        outputs = shipped(background_and_object(torch.stack((certain, p * certain))))[:, 0, middle, middle].numpy()  # (2, W)
+        both = background_and_object(torch.stack((certain, p * certain)))  # (2, 2, D, H, W)
+        outputs = shipped(both)[:, 0, middle, middle].numpy()  # (2, W)
     exact = distance_map(mask)[middle, middle]  # (W,)
     place = np.arange(len(mask)) - middle
     figure = Picture(3.8)
