@@ -5,12 +5,13 @@ What must hold for every mask (flips, ranges, padding, scale): tests/properties/
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from lrnet_edu import distance_maps
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.support.errors import InputError
@@ -37,11 +38,12 @@ def from_distances(mask, kind, d, outside_d, connectivity=None, outside="distanc
     if kind == "O-DM":
         return d
     result = np.zeros(mask.shape)
-    labels, count = components(mask, connectivity)
-    for number in range(1, count + 1):
-        own = d[labels == number]
+    labels, _ = components(mask, connectivity)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        here = labels[box] == number
+        own = d[box][here]
         inverted = own.max() + own.min() - own
-        result[labels == number] = inverted if kind == "I-DM" else inverted / own.max()
+        result[box][here] = inverted if kind == "I-DM" else inverted / own.max()
     if kind == "SNI-DM":
         d = outside_d[~mask]
         result[~mask] = -d / d.max() if outside == "distance" else -(d.max() + d.min() - d) / d.max()
@@ -63,15 +65,9 @@ def ball(shape, centre, radius):
     return sum((x - c) ** 2 for x, c in zip(axes, centre, strict=True)) <= radius**2
 
 
-def sparse_scene(shape=(24, 40, 44)):
-    """Few small objects in much background: the case in which each is computed in its own box."""
-    scene = ball(shape, (6, 8, 9), 4) | ball(shape, (0, 30, 43), 5) | ball(shape, (18, 25, 20), 3)
-    scene[23, 39, 0] = True  # a corner
-    scene[12, 3:30, 30] = True  # a thread whose box holds the next object
-    scene[12, 12, 31:34] = False
-    scene[10:13, 10, 33:36] = True
-    return scene
-
+# Few objects in much background: at the border, in a corner, and a thread whose box holds the next object.
+SCENE = ball((24, 40, 44), (6, 8, 9), 4) | ball((24, 40, 44), (0, 30, 43), 5)
+SCENE[23, 39, 0] = SCENE[12, 3:30, 30] = SCENE[10:13, 10, 33:36] = True
 
 MASKS = [
     *(make(shape, fraction, 0) for shape in ((7, 8, 6), (11, 13)) for make in (blobs, noise)
@@ -97,59 +93,17 @@ def test_equals_brute_force(mask, spacing):
                 np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
 
 
-def smooth(fraction):
-    field = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(66, 128, 128)), 3)
-    return field > np.quantile(field, 1 - fraction)
-
-
 @pytest.mark.parametrize("connectivity", [None, 6])
-@pytest.mark.parametrize("scene", [
-    pytest.param(sparse_scene, id="boxes"),
-    pytest.param(lambda: smooth(0.02), id="sparse"),
-    pytest.param(lambda: smooth(0.5), id="half"),
-    pytest.param(lambda: noise((9, 70, 70), 0.02, 0), id="more components than a byte can number"),
-])  # fmt: skip
-def test_equals_scipys_recipe_on_the_whole_volume(scene, connectivity, monkeypatch):
-    mask, spacing = scene(), (2.5, 0.8, 0.8)
+@pytest.mark.parametrize("mask", [SCENE, blobs((66, 128, 128), 0.5, 3), noise((9, 70, 70), 0.02, 0)],
+                         ids=["few", "half", "more components than a byte can number"])  # fmt: skip
+def test_equals_scipys_transform_of_the_whole_volume(mask, connectivity, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    spacing = (2.5, 0.8, 0.8)
     d, outside_d = (ndimage.distance_transform_edt(a, sampling=spacing) for a in (mask, ~mask))
-    labels, count = components(mask, connectivity)
-    index = np.arange(1, count + 1)
-    highest = np.concatenate([[1], ndimage.maximum(d, labels, index)])[labels]
-    lowest = np.concatenate([[1], ndimage.minimum(d, labels, index)])[labels]
-    inverted = np.where(mask, highest + lowest - d, 0)
-    normalised = inverted / highest
-    expected = {"O-DM": d, "I-DM": inverted, "NI-DM": normalised,
-                "SNI-DM": np.where(mask, normalised, -outside_d / outside_d.max())}  # fmt: skip
     for kind in KINDS:
         actual = distance_map(mask, kind, spacing=spacing, connectivity=connectivity)
-        np.testing.assert_allclose(actual, expected[kind], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.4, 1.0, 3.0)])
-def test_distances_do_not_depend_on_what_counts_as_a_component(spacing):
-    """Two cubes that touch at one edge: one component of 26, two of 6, but D is the same for both."""
-    mask = np.zeros((40, 40, 40), bool)
-    mask[10:15, 10:15, 10:15] = mask[15:20, 15:20, 10:15] = True
-    assert components(mask, 6)[1] == 2
-    expected = brute_force_distances(mask, spacing, ndimage.binary_dilation(mask, np.ones((3, 3, 3))) & ~mask)
-    for connectivity in (6, 18, 26):
-        actual = distance_map(mask, "O-DM", spacing=spacing, connectivity=connectivity)
-        np.testing.assert_allclose(actual, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("spacing", [None, (2.5, 0.8, 0.7)])
-def test_both_transforms_give_the_same_maps(spacing, monkeypatch):
-    """SciPy's serves small boxes, the other library's large ones; in unit voxels they agree to the last bit."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        mask = blobs(tuple(rng.integers(1, 20, 3)), rng.uniform(0.3, 0.7), int(rng.integers(99)))
-        for kind in KINDS:
-            maps = []
-            for size in (0, 10**9):
-                monkeypatch.setattr(distance_maps, "SMALL_BOX", size)
-                maps.append(distance_map(mask, kind, spacing=spacing))
-            np.testing.assert_allclose(*maps, rtol=0, atol=0 if spacing is None else 1e-5)
+        expected = from_distances(mask, kind, d, outside_d, connectivity)
+        np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 # ---- by hand ----------------------------------------------------------------------------------------------------
@@ -186,29 +140,19 @@ def test_a_box_in_mm():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 8), (1, 1, 1), (1, 5, 6), (6, 5, 7)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_empty_and_full(shape, kind):
+def test_empty_full_and_a_single_voxel(shape, kind):
     """A full mask is as if one layer of background surrounded it; it has no outside."""
+    spacing, border = (2.0, 0.5, 0.9)[: len(shape)], (slice(1, -1),) * len(shape)
     assert np.all(distance_map(np.zeros(shape), kind) == (-1 if kind == "SNI-DM" else 0))
-    spacing, padded, inner = (
-        (2.0, 0.5, 0.9)[: len(shape)],
-        np.pad(np.ones(shape, bool), 1),
-        (slice(1, -1),) * len(shape),
-    )
-    d = brute_force_distances(padded, spacing, ~padded)
-    expected = from_distances(padded, kind.removeprefix("S"), d, None)[inner]
+    padded = np.pad(np.ones(shape, bool), 1)
+    expected = from_distances(padded, kind.removeprefix("S"), brute_force_distances(padded, spacing, ~padded), None)
     for outside in ("distance", "inverse"):
         actual = distance_map(np.ones(shape), kind, spacing=spacing, outside=outside)
-        np.testing.assert_allclose(actual, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("voxel", [(2, 3, 4), (0, 0, 0), (5, 0, 3)])
-def test_single_voxel(voxel):
-    mask = np.zeros((6, 7, 8))
-    mask[voxel] = 1
-    for kind in KINDS:
-        assert distance_map(mask, kind)[voxel] == 1
-        spaced = distance_map(mask, kind, spacing=(3.0, 0.5, 2.0))[voxel]
-        assert spaced == (0.5 if kind in ("O-DM", "I-DM") else 1)
+        np.testing.assert_allclose(actual, expected[border], atol=1e-6)
+    single = np.zeros([n + 1 for n in shape])
+    single[(0,) * len(shape)] = 1
+    assert distance_map(single, kind)[single > 0] == 1
+    assert distance_map(single, kind, spacing=spacing)[single > 0] == (0.5 if kind in ("O-DM", "I-DM") else 1)
 
 
 def test_the_image_border_is_unknown():
@@ -217,11 +161,6 @@ def test_the_image_border_is_unknown():
     mask[:, :5] = True
     np.testing.assert_array_equal(distance_map(mask, "O-DM")[:, :5], np.tile([5, 4, 3, 2, 1], (10, 1)))
     np.testing.assert_allclose(distance_map(mask)[:, :5], np.tile([0.2, 0.4, 0.6, 0.8, 1], (10, 1)), atol=1e-6)
-    holed = np.ones((5, 6, 7), bool)
-    holed[1, 2, 3] = False
-    z, y, x = np.ogrid[:5, :6, :7]
-    expected = np.sqrt((z - 1) ** 2 + (y - 2) ** 2 + (x - 3) ** 2)
-    np.testing.assert_allclose(distance_map(holed, "O-DM"), expected, atol=1e-6)
 
 
 # ---- arrays and tensors -----------------------------------------------------------------------------------------
@@ -232,27 +171,22 @@ def test_the_image_border_is_unknown():
     (np.float64, (1e-300, np.inf)), (torch.uint8, (1, 255)), (torch.int64, (-1, 3)), (torch.bfloat16, (0.25, -2)),
 ])  # fmt: skip
 def test_any_nonzero_number_is_object_and_the_input_stays(dtype, numbers):
-    mask = sparse_scene()
-    values = np.where(mask, np.resize(numbers, mask.shape), 0)
+    values = np.where(SCENE, np.resize(numbers, SCENE.shape), 0)
     values = torch.from_numpy(values).to(dtype) if isinstance(dtype, torch.dtype) else values.astype(dtype)
-    before = values.clone() if isinstance(values, torch.Tensor) else values.copy()
+    before = copy.deepcopy(values)
     for kind in KINDS:
-        np.testing.assert_array_equal(distance_map(values, kind), distance_map(mask, kind))
+        np.testing.assert_array_equal(distance_map(values, kind), distance_map(SCENE, kind))
     assert (values == before).all()
 
 
 def test_memory_layout_does_not_matter():
-    mask = sparse_scene()
-    strided = np.zeros((mask.shape[0] * 2, mask.shape[1], mask.shape[2] * 3), bool)
-    strided[::2, :, ::3] = mask
-    read_only = mask.copy()
+    strided = np.zeros((48, 40, 132), bool)
+    strided[::2, :, ::3] = SCENE
+    read_only = SCENE.copy()
     read_only.setflags(write=False)
     for kind in KINDS:
-        expected = distance_map(mask, kind)
-        for layout in (np.asfortranarray(mask), np.asfortranarray(mask, np.float32), strided[::2, :, ::3], read_only):
-            np.testing.assert_array_equal(distance_map(layout, kind), expected)
-        tensor = torch.from_numpy(mask).permute(2, 0, 1)
-        np.testing.assert_allclose(distance_map(tensor, kind).permute(1, 2, 0), expected, atol=1e-6)
+        for layout in (np.asfortranarray(SCENE), np.asfortranarray(SCENE, np.float32), strided[::2, :, ::3], read_only):
+            np.testing.assert_array_equal(distance_map(layout, kind), distance_map(SCENE, kind))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -262,23 +196,15 @@ def test_every_channel_of_a_batch_is_a_mask_of_its_own(kind, shape, device):
     """(B, C, D, H, W) and (B, C, H, W), with empty and full ones among them, and the tensors without batch."""
     masks = np.stack([blobs(shape, 0.2, 0), np.zeros(shape), blobs(shape, 0.5, 1), np.ones(shape), noise(shape, 0.3, 2),
                       blobs(shape, 0.3, 3)]).reshape(2, 3, *shape)  # fmt: skip
-    options = {
-        "spacing": (2.0, 1.0, 1.5)[-len(shape) :],
-        "connectivity": {3: 6, 2: 4}[len(shape)],
-        "outside": "inverse",
-    }
+    options = {"spacing": (2.0, 1.0, 1.5)[-len(shape) :], "connectivity": 2 * len(shape), "outside": "inverse"}
     batch = torch.from_numpy(masks).to(device)
-    maps = distance_map(batch, kind, **options)
+    maps = distance_map(batch.requires_grad_(), kind, **options)
     assert (maps.shape, maps.dtype, maps.device) == (batch.shape, torch.float32, batch.device)
+    assert not maps.requires_grad
     for place in np.ndindex(2, 3):
         expected = distance_map(masks[place], kind, **options)
         np.testing.assert_array_equal(maps[place].cpu(), expected)
         np.testing.assert_array_equal(distance_map(batch[place], kind, **options).cpu(), expected)
-    np.testing.assert_array_equal(distance_map(batch[:1, :1], kind, **options).cpu(), maps[:1, :1].cpu())
-
-
-def test_a_tensor_that_wants_gradients_gets_a_map_without():
-    assert not distance_map(torch.ones(3, 3).requires_grad_()).requires_grad
 
 
 GOOD = np.ones((3, 4, 5), np.float32)
@@ -289,29 +215,20 @@ NAN = np.where(np.arange(5) == 1, np.nan, GOOD)
     ("mask", "options", "said"),
     [
         (None, {}, "NoneType"),
-        (np.ones(5), {}, r"\(5,\)"),
         (np.ones((2, 3, 4, 5)), {}, r"a torch batch \(B, C, H, W\)"),
         (torch.ones(1, 1, 1, 3, 4, 5), {}, "shape"),
-        (np.ones((3, 0, 5)), {}, "no voxels"),
-        (torch.ones(0, 1, 3, 4, 5), {}, "no voxels"),
-        (GOOD.astype(complex), {}, "complex"),
+        (np.ones((3, 0, 5)), {}, "at least one voxel"),
         (torch.ones(3, 4, dtype=torch.complex64), {}, "complex"),
         (NAN, {}, "NaN"),
         (torch.from_numpy(NAN).half()[None, None], {}, "NaN"),
         (GOOD, {"kind": "NIDM"}, "NI-DM"),
-        (GOOD, {"kind": None}, "NI-DM"),
         (GOOD, {"kind": "SNI-DM", "outside": "near"}, "outside"),
         (GOOD, {"connectivity": 8}, "6, 18, 26"),
         (GOOD[0], {"connectivity": 6}, "4, 8"),
-        (GOOD, {"connectivity": "6"}, "6, 18, 26"),
-        (GOOD, {"spacing": (1, 1)}, "3 positive"),
         (GOOD[0], {"spacing": (1, 1, 1)}, "2 positive"),
         (torch.ones(1, 1, 3, 4, 5), {"spacing": (1, 1, 1, 1, 1)}, "3 positive"),
-        *((GOOD, {"spacing": given}, "spacing")
-          for given in (1.0, (1, 0, 1), (1, -1, 1), (1, np.nan, 1), (1, np.inf, 1), ("a", 1, 1), [[1, 1, 1]])),
     ],
 )  # fmt: skip
 def test_mistakes_raise_input_error(mask, options, said):
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=said):
         distance_map(mask, **options)
-    assert "\n" not in str(caught.value)

@@ -11,23 +11,17 @@ import numpy as np
 
 
 def connected_components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, int]:
-    """Number the connected components of a mask 1, 2, ... in the order in which (z, y, x) meets them.
+    """Number the components of a bool mask (D, H, W) or (H, W) 1, 2, ... in the order in which (z, y, x) meets them.
 
-    Args:
-        mask: bool (D, H, W) or (H, W).
-        connectivity: neighbours of a voxel: 6, 18 or 26 in 3-D, 4 or 8 in 2-D.
-
-    Returns:
-        Integers of the mask's shape, 0 for the background, and how many components there are.
+    ``connectivity`` is 6, 18 or 26 in 3-D, 4 or 8 in 2-D. Returns integers of the mask's shape, 0 for the background,
+    and how many components there are.
     """
     if mask.ndim == 2:  # as one slice: cc3d's 8-connectivity labels background in an image of one row
         labels, count = connected_components(mask[None], {4: 6, 8: 26}[connectivity])
         return labels[0], count
     mask = np.ascontiguousarray(mask)
     if connectivity == 26 and math.prod((n + 1) // 2 for n in mask.shape) > mask.size // 4:
-        # For bools cc3d keeps room for a quarter of the voxels, and stops where isolated voxels of a thin volume
-        # (101 in one row) are more; for integers it keeps room for all.
-        mask = mask.view(np.uint8)
+        mask = mask.view(np.uint8)  # of bools cc3d takes a quarter as components at most; thin volumes can hold more
     return cc3d.connected_components(mask, connectivity=cast(Any, connectivity), return_N=True)
 
 
@@ -37,29 +31,21 @@ Box = tuple[slice, ...]
 def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
     """The smallest box that holds every voxel != 0 of all the volumes, arrays of one shape (D, H, W) or (H, W).
 
-    The volumes are read once, as maxima along the axes: NumPy finds those at the speed of the memory.
-
-    Args:
-        margin: voxels to add on every side, as far as the volume reaches.
-
-    Returns:
-        A slice for each axis. Without any voxel != 0 the box is the first voxel.
+    A slice for each axis, with ``margin`` voxels more on every side as far as the volume reaches. Without any voxel
+    != 0 the box is the first voxel.
     """
-    masks = [volume if volume.dtype == bool or volume.dtype.kind == "u" else volume != 0 for volume in volumes]
-    numbers = [mask.view(np.uint8) if mask.dtype == bool else mask for mask in masks]
-    others = tuple(range(1, volumes[0].ndim))
-    first = np.flatnonzero(np.any([volume.max(axis=others, initial=0) for volume in numbers], axis=0))
-    if len(first) == 0:
-        return (slice(0, 1),) * volumes[0].ndim
-    slab = slice(int(first[0]), int(first[-1]) + 1)
-    shadow = np.any([volume[slab].max(axis=0) for volume in numbers], axis=0)  # (H, W) or (W,)
-    axes = range(shadow.ndim)
-    rest = [np.flatnonzero(shadow.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
-    sides = [slab, *(slice(int(places[0]), int(places[-1]) + 1) for places in rest)]
-    return tuple(
-        slice(max(0, side.start - margin), min(size, side.stop + margin))
-        for side, size in zip(sides, volumes[0].shape, strict=True)
-    )
+    shape, box = volumes[0].shape, []
+    unsigned = [mask if mask.dtype.kind in "bu" else mask != 0 for mask in volumes]
+    views = [mask.view(np.uint8) if mask.dtype == bool else mask for mask in unsigned]  # maxima of bytes are fast
+    for axis, size in enumerate(shape):
+        others = tuple(other for other in range(len(shape)) if other != axis)
+        occupied = np.flatnonzero(np.any([view.max(axis=others, initial=0) for view in views], axis=0))
+        if not len(occupied):
+            return (slice(0, 1),) * len(shape)
+        first, stop = int(occupied[0]), int(occupied[-1]) + 1
+        views = [view[(slice(None),) * axis + (slice(first, stop),)] for view in views]  # the next axis reads less
+        box.append(slice(max(0, first - margin), min(size, stop + margin)))
+    return tuple(box)
 
 
 def cut(volume: np.ndarray, corner: np.ndarray, size: Sequence[int] | np.ndarray, *, mode: Any) -> np.ndarray:
