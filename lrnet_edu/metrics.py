@@ -38,20 +38,17 @@ from typing import Any
 import edt
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import KDTree
 
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import occupied_box
 
-CROWDED = 0.02  # share of target voxels in the box above which the distance transform is used
-SEARCH_COST = 40  # one search in the tree takes about as long as transforming this many voxels
 COUNTS = ("intersection", "prediction_voxels", "reference_voxels")
 
 
 @dataclass(frozen=True)
 class CaseScores:
-    """What one case scores; undefined values are NaN.
+    """What one case scores; distances are in mm, undefined values NaN.
 
     Attributes:
         dice: one wrong layer of voxels costs a small object far more of it than a large one.
@@ -108,9 +105,6 @@ class ScoreTable:
     undefined: dict[str, int]
 
 
-# ---- the table of the criteria ---------------------------------------------------------------------------------
-
-
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Dice of two boolean arrays of one shape; 1 if both are empty."""
     both, p, r = (int(np.count_nonzero(mask)) for mask in (prediction & reference, prediction, reference))
@@ -137,9 +131,8 @@ def none_if_nan(value: Any) -> Any:
 class Criterion:
     """One criterion: how it is computed, named and printed.
 
-    A case's value is computed by ``of_counts``, from the voxels of intersection, prediction and reference, or by
-    ``of_distances``, from the distances (n,) in mm from either surface to the other, n > 0; without the two it is that
-    of another criterion with this ``attribute``.
+    A case's value comes ``of_counts``, the voxels of intersection, prediction and reference, or ``of_distances``, those
+    (n,) in mm from either surface to the other, n > 0; without both it is that of another criterion's ``attribute``.
     """
 
     title: str
@@ -184,9 +177,6 @@ def columns() -> list[str]:
     return [name for name, criterion in CRITERIA.items() if criterion.column]
 
 
-# ---- scoring ---------------------------------------------------------------------------------------------------
-
-
 def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> CaseScores:
     """Score one predicted mask against its reference.
 
@@ -203,9 +193,10 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
     >>> scores.dice, scores.voe, scores.rvd, scores.msd
     (0.75, 0.4, 0.0, 2.5)
     """
-    p, r = (volume != 0 for volume in cropped_pair(prediction, reference))
+    p, r, steps = checked_pair(prediction, reference, spacing)
+    p, r = p != 0, r != 0
     counts = [int(np.count_nonzero(mask)) for mask in (p & r, p, r)]
-    distances = np.concatenate(surface_distances(p, r, spacing))  # pooled: one mean, not the mean of two means
+    distances = np.concatenate(surface_distances(p, r, steps))  # pooled: one mean, not the mean of two means
     values: dict[str, Any] = dict(zip(COUNTS, counts, strict=True))
     for c in CRITERIA.values():
         if c.of_counts:
@@ -238,94 +229,77 @@ def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | No
     cases = list(cases) if isinstance(cases, Iterable) else [cases]
     if not all(isinstance(case, CaseScores) for case in cases):
         raise InputError("score_table takes a list of what case_scores returned, one for each case.")
-    if not isinstance(penalties, Mapping | None):
-        raise InputError(f"penalties is {penalties!r}; give values by name, such as {{'ASSD': 300.0}}.")
     attributes, fines = {name: c.attribute for name, c in CRITERIA.items() if c.of_counts or c.of_distances}, {}
     for name, fine in (penalties or {}).items():
-        if name not in attributes or not isinstance(fine, int | float) or not math.isfinite(fine):
+        if name not in attributes or not math.isfinite(fine):
             raise InputError(f"The penalty for {name} is {fine!r}; give a finite number for RVD, ASSD, MSD or RMSD.")
-        fines[attributes[name]] = float(fine)
-    one_empty = [(case.prediction_voxels == 0) != (case.reference_voxels == 0) for case in cases]
-    mean, undefined = {}, {}
+        fines[attributes[name]] = fine
+    table = ScoreTable(len(cases), mean={}, undefined={})
     for name, criterion in CRITERIA.items():
         values = [case.value(criterion.attribute) for case in cases]
-        undefined[name] = sum(map(math.isnan, values))
-        fine = fines.get(criterion.attribute, math.nan)
-        fined = [fine if empty and math.isnan(v) else v for v, empty in zip(values, one_empty, strict=True)]
-        mean[name] = criterion.of_set(fined, cases)
-    return ScoreTable(len(cases), mean, undefined)
+        table.undefined[name] = sum(map(math.isnan, values))
+        for i, case in enumerate(cases):
+            if math.isnan(values[i]) and (case.prediction_voxels == 0) != (case.reference_voxels == 0):
+                values[i] = fines.get(criterion.attribute, math.nan)
+        table.mean[name] = criterion.of_set(values, cases)
+    return table
 
 
-def surface_distances(prediction: Any, reference: Any, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def surface_distances(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances in mm of every surface voxel of one mask to the nearest of the other: (prediction's, reference's).
 
-    Takes and raises what :func:`case_scores` does. Both arrays are empty if either mask is.
+    Takes bool arrays (D, H, W) and three numbers. Both results are empty if either mask is.
     """
-    p, r = (surface_voxels(volume) for volume in cropped_pair(prediction, reference))
-    steps = voxel_size(spacing)
-    return (_nearest(p, r, steps), _nearest(r, p, steps)) if len(p) and len(r) else (np.empty(0), np.empty(0))
+    p, r = surface_voxels(prediction), surface_voxels(reference)
+    if not len(p) or not len(r):
+        return np.empty(0), np.empty(0)
+    low, high = (limit(np.concatenate((p, r)), axis=0) for limit in (np.min, np.max))
+    distances = []
+    for points, targets in ((p - low, r - low), (r - low, p - low)):
+        elsewhere = np.ones(high - low + 1, np.uint8)  # bool would take twice as long
+        elsewhere[tuple(targets.T)] = 0  # edt measures from every 1 to the nearest 0
+        to_target = edt.edt(elsewhere, anisotropy=tuple(spacing), black_border=False)  # (d, h, w), float32
+        distances.append(to_target[tuple(points.T)].astype(float))
+    return distances[0], distances[1]
 
 
-def surface_voxels(mask: Any) -> np.ndarray:
-    """The object's surface: indices (N, 3), in the order of the mask (D, H, W), of the voxels that one erosion with the
-    18-neighbourhood (by a face or an edge) removes. What lies outside the image counts as background."""
-    mask = _checked(mask, "mask")
+def surface_voxels(mask: np.ndarray) -> np.ndarray:
+    """The surface of a bool array (D, H, W): indices (N, 3) of the voxels that one erosion with the 18-neighbourhood
+    (by a face or an edge) removes. What lies outside the image counts as background."""
     box = occupied_box(mask)
-    a = mask[box] != 0
-    inner = ndimage.binary_erosion(a, ndimage.generate_binary_structure(3, 2))
-    return np.argwhere(a & ~inner) + [side.start for side in box]
+    inner = ndimage.binary_erosion(mask[box], ndimage.generate_binary_structure(3, 2))
+    return np.argwhere(mask[box] & ~inner) + [side.start for side in box]
 
 
-def _nearest(points: np.ndarray, targets: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Distance in mm from every point (N, 3) to the nearest of the targets (M, 3), exact either way.
+def checked_pair(
+    prediction: Any, reference: Any, spacing: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """The door of all scores: both volumes (D, H, W), masks or label numbers, and the voxel size (z, y, x) in mm.
 
-    A search tree visits only the points, of which a large scan with small lesions has few; its time grows with the
-    number of targets about as near as the nearest one, which a sample estimates. Where that would be more than a pass
-    over the box, or the targets fill it, the box's distance transform is used, in single precision.
+    The volumes are views, cut to the smallest box with every voxel != 0 of either; a single voxel if both are empty.
+    Raises what :func:`case_scores` does.
     """
-    low = np.minimum(points.min(axis=0), targets.min(axis=0))
-    shape = np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1
-    voxels = math.prod(shape.tolist())
-    if len(targets) < CROWDED * voxels:
-        tree, sample = KDTree(targets * spacing), points[:: len(points) // 50 + 1] * spacing
-        rivals = tree.query_ball_point(sample, 1.1 * tree.query(sample)[0], return_length=True).mean()
-        if len(points) * (SEARCH_COST + rivals) < voxels:
-            return tree.query(points * spacing)[0]
-    elsewhere = np.ones(shape, np.uint8)  # bool would take twice as long
-    elsewhere[tuple((targets - low).T)] = 0  # edt measures from every 1 to the nearest 0
-    to_target = edt.edt(elsewhere, anisotropy=tuple(spacing.tolist()), black_border=False)  # (D, H, W)
-    return to_target[tuple((points - low).T)].astype(float)
-
-
-def cropped_pair(prediction: Any, reference: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Views of both volumes (D, H, W), masks or label numbers, in the smallest box with every voxel != 0 of either;
-    a single voxel if both are empty. Raises what :func:`case_scores` does."""
-    prediction, reference = _checked(prediction, "prediction"), _checked(reference, "reference")
+    steps = checked_spacing(() if spacing is None else spacing)  # None means unit voxels elsewhere
+    prediction, reference = _whole_numbers(prediction, "prediction"), _whole_numbers(reference, "reference")
     if prediction.shape != reference.shape:
         shapes = f"The prediction has shape {prediction.shape} and the reference {reference.shape}"
         raise InputError(f"{shapes}; bring both to one grid before they are compared.")
     box = occupied_box(prediction, reference)
-    return prediction[box], reference[box]
+    return prediction[box], reference[box], steps
 
 
-def voxel_size(spacing: Sequence[float]) -> np.ndarray:
-    """The spacing (z, y, x) in mm as an array; raises InputError unless it is three positive numbers."""
-    if spacing is None:  # which means unit voxels elsewhere
-        raise InputError("The spacing is missing: give three positive numbers in mm, (z, y, x).")
-    return np.array(checked_spacing(spacing))
-
-
-def _checked(volume: Any, name: str) -> np.ndarray:
+def _whole_numbers(volume: Any, name: str) -> np.ndarray:
     """The volume as an array (D, H, W) of whole numbers from 0 on."""
     volume = plain_array(volume, name)
     if volume.ndim != 3:
         reason = "a single slice would be all surface, since everything beyond the image counts as background"
         raise InputError(f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time ({reason}).")
     for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, to save memory
-        if not np.isfinite(plane).all():
-            raise InputError(f"The {name} holds NaN or infinity; give a mask of whole numbers.")
-        if (plane != np.trunc(plane)).any():
-            raise InputError(f"The {name} holds fractional values; threshold probabilities before scoring.")
-        if (plane < 0).any():
-            raise InputError(f"The {name} holds negative values; use 0 for background and a positive label.")
+        if not (np.isfinite(plane) & (plane >= 0) & (plane == np.trunc(plane))).all():
+            raise InputError(
+                f"The {name} holds NaN, infinity, fractional or negative values; give whole numbers, 0 for the "
+                "background (threshold probabilities first)."
+            )
     return volume

@@ -1,4 +1,4 @@
-"""The criteria against brute force, against balls whose values are known in closed form, and SciPy."""
+"""The criteria against brute force, against balls whose values are known in closed form, and by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lrnet_edu.support.errors import InputError
 
 SPACING = (2.5, 0.7, 1.1)
 NEIGHBOURS_18 = [step for step in itertools.product((-1, 0, 1), repeat=3) if 1 <= np.abs(step).sum() <= 2]
-LENGTHS = ("assd", "msd", "rmsd")
 NAMES = ["DC", "DG", "VOE", "RVD", "abs_RVD", "ASSD", "MSD", "RMSD"]
 
 
@@ -39,17 +38,10 @@ def ball(centre: tuple[float, float, float], radius: float, spacing: tuple[float
 
 def brute_surface(mask: np.ndarray) -> np.ndarray:
     """Voxel by voxel: on the surface if any of the 18 neighbours is background or outside the image."""
-
-    def in_object(place: tuple[int, ...]) -> bool:
-        return all(0 <= p < size for p, size in zip(place, mask.shape, strict=True)) and bool(mask[place])
-
-    return np.array(
-        [
-            voxel
-            for voxel in np.argwhere(mask)
-            if not all(in_object(tuple(int(v) + s for v, s in zip(voxel, step, strict=True))) for step in NEIGHBOURS_18)
-        ]
-    ).reshape(-1, 3)
+    around = np.pad(mask, 1)
+    whole = [voxel for voxel in np.argwhere(mask) if all(around[tuple(voxel + 1 + step)] for step in NEIGHBOURS_18)]
+    inner = {tuple(voxel) for voxel in whole}
+    return np.array([voxel for voxel in np.argwhere(mask) if tuple(voxel) not in inner]).reshape(-1, 3)
 
 
 def brute_distances(p: np.ndarray, r: np.ndarray, spacing: tuple[float, float, float]) -> list[np.ndarray]:
@@ -58,43 +50,17 @@ def brute_distances(p: np.ndarray, r: np.ndarray, spacing: tuple[float, float, f
     return [table.min(axis=1), table.min(axis=0)]
 
 
-@pytest.fixture(params=["chosen", "tree", "transform"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Leaves the choice between search tree and distance transform to the module, or forces one of them."""
-
-    def not_this_one(*args: object, **kwargs: object) -> None:
-        raise AssertionError("the other way should have been taken")
-
-    if request.param == "tree":
-        monkeypatch.setattr(metrics, "CROWDED", math.inf)
-        monkeypatch.setattr(metrics, "SEARCH_COST", -math.inf)
-        monkeypatch.setattr(metrics.edt, "edt", not_this_one)
-    if request.param == "transform":
-        monkeypatch.setattr(metrics, "CROWDED", 0)
-        monkeypatch.setattr(metrics, "KDTree", not_this_one)
-    return request.param
-
-
 # --- surfaces and distances
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_surface_is_what_brute_force_finds(seed: int) -> None:
-    mask = random_mask(seed)
-    np.testing.assert_array_equal(surface_voxels(mask), brute_surface(mask))
-
-
-@pytest.mark.parametrize("shape", [(1, 6, 6), (6, 1, 6), (6, 6, 1), (5, 6, 7), (1, 1, 1)])
-def test_surface_of_a_full_image_is_its_border(shape: tuple[int, int, int]) -> None:
-    mask = np.ones(shape, bool)
-    np.testing.assert_array_equal(surface_voxels(mask), brute_surface(mask))
+@pytest.mark.parametrize("mask", [*map(random_mask, range(4)), *map(np.ones, [(1, 6, 6), (5, 6, 7), (1, 1, 1)])])
+def test_surface_is_what_brute_force_finds(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(surface_voxels(mask > 0), brute_surface(mask > 0))
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING, (0.6, 3.0, 0.9)])
-def test_every_distance_and_score_is_what_brute_force_finds(
-    seed: int, spacing: tuple[float, float, float], engine: str
-) -> None:
+def test_every_distance_and_score_is_what_brute_force_finds(seed: int, spacing: tuple[float, float, float]) -> None:
     p, r = random_mask(seed), random_mask(seed + 100)
     want = brute_distances(p, r, spacing)
     for got, expected in zip(surface_distances(p, r, spacing), want, strict=True):
@@ -103,9 +69,6 @@ def test_every_distance_and_score_is_what_brute_force_finds(
     assert scores.assd == pytest.approx(pooled.mean(), rel=1e-5)
     assert scores.msd == pytest.approx(pooled.max(), rel=1e-5)
     assert scores.rmsd == pytest.approx((pooled**2).mean() ** 0.5, rel=1e-5)
-
-
-# --- balls, whose scores are known in closed form
 
 
 @pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (1.0, 0.4, 0.4)])
@@ -129,25 +92,18 @@ def test_two_equal_balls_shifted(spacing: tuple[float, float, float]) -> None:
     assert scores.msd == pytest.approx(shift, abs=voxel)
 
 
-# --- properties
-
-
-def test_counts_and_overlaps_of_a_hand_made_case() -> None:
+def test_a_case_by_hand() -> None:
     p, r = np.zeros((2, 3, 4, 5), bool)
     p[1, 1, 0:4] = True  # 4 voxels
     r[1, 1, 1:3] = r[1, 2, 1] = True  # 3 voxels, 2 of them common
     scores = case_scores(p, r, (1, 1, 1))
     assert (scores.intersection, scores.prediction_voxels, scores.reference_voxels) == (2, 4, 3)
-    assert scores.dice == pytest.approx(4 / 7)
-    assert scores.voe == pytest.approx(1 - 2 / 5)
-    assert scores.rvd == pytest.approx(1 / 3)
+    assert (scores.dice, scores.voe, scores.rvd) == pytest.approx((4 / 7, 1 - 2 / 5, 1 / 3))
     # distances of p: 1, 0, 0, 1; of r: 0, 0, 1. Pooled: 3/7, where the mean of the two means would be 5/12.
-    assert scores.assd == pytest.approx(3 / 7)
-    assert scores.rmsd == pytest.approx(math.sqrt(3 / 7))
-    assert scores.msd == 1
+    assert (scores.assd, scores.rmsd, scores.msd) == pytest.approx((3 / 7, math.sqrt(3 / 7), 1))
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
 def test_any_label_but_0_is_the_object(kind: type) -> None:
     p, r = random_mask(1), random_mask(3)
     want = case_scores(p, r, SPACING)
@@ -155,27 +111,6 @@ def test_any_label_but_0_is_the_object(kind: type) -> None:
     assert case_scores(labels, r.astype(kind), SPACING) == want
     tensors = torch.from_numpy(labels), torch.from_numpy(r).bfloat16().requires_grad_()
     assert case_scores(*tensors, torch.tensor(SPACING, dtype=torch.double)) == want  # type: ignore[arg-type]
-
-
-# --- empty masks
-
-
-def test_empty_masks() -> None:
-    empty, some = np.zeros((4, 5, 6), bool), np.ones((4, 5, 6), bool)
-    both, missed, invented = (
-        case_scores(empty, empty, SPACING),
-        case_scores(empty, some, SPACING),
-        case_scores(some, empty, SPACING),
-    )
-    assert (both.dice, both.voe, both.rvd) == (1, 0, 0)
-    assert (missed.dice, missed.voe, missed.rvd) == (0, 1, -1)
-    assert (invented.dice, invented.voe) == (0, 1)
-    assert math.isnan(invented.rvd)
-    for scores in (both, missed, invented):
-        assert all(math.isnan(getattr(scores, name)) for name in LENGTHS)
-    assert (missed.prediction_voxels, missed.reference_voxels, missed.intersection) == (0, 120, 0)
-    assert surface_voxels(empty).shape == (0, 3)
-    assert [len(d) for d in surface_distances(empty, some, SPACING)] == [0, 0]
 
 
 # --- a set of cases
@@ -199,6 +134,16 @@ INVENTED = scored(bar(0, 10), bar(0, 0))
 NOTHING = scored(bar(0, 0), bar(0, 0))
 
 
+def test_empty_masks() -> None:
+    assert (NOTHING.dice, NOTHING.voe, NOTHING.rvd) == (1, 0, 0)
+    assert (MISSED.dice, MISSED.voe, MISSED.rvd) == (0, 1, -1)
+    assert (INVENTED.dice, INVENTED.voe) == (0, 1)
+    assert math.isnan(INVENTED.rvd)
+    for scores in (NOTHING, MISSED, INVENTED):
+        assert all(math.isnan(length) for length in (scores.assd, scores.msd, scores.rmsd))
+    assert (MISSED.prediction_voxels, MISSED.reference_voxels, MISSED.intersection) == (0, 10, 0)
+
+
 def test_table_of_a_hand_computed_set() -> None:
     table = score_table([GOOD, POOR, SHORT])
     assert table.cases == 3
@@ -215,25 +160,19 @@ def test_table_of_a_hand_computed_set() -> None:
     assert set(table.undefined.values()) == {0}
 
 
-def test_undefined_values_are_left_out_and_counted() -> None:
-    table = score_table([POOR, MISSED, INVENTED, NOTHING])
-    assert table.undefined == dict.fromkeys(NAMES, 0) | {"RVD": 1, "abs_RVD": 1, "ASSD": 3, "MSD": 3, "RMSD": 3}
-    assert table.mean["DC"] == pytest.approx((0.6 + 0 + 0 + 1) / 4)
-    assert table.mean["DG"] == pytest.approx(12 / (20 + 10 + 10))
-    assert table.mean["RVD"] == pytest.approx((0.5 - 1 + 0) / 3)
-    assert table.mean["abs_RVD"] == pytest.approx((0.5 + 1 + 0) / 3)
-    assert table.mean["MSD"] == 6
-
-
-def test_penalties_stand_in_where_one_mask_is_empty() -> None:
+def test_undefined_values_are_left_out_and_counted_or_fined() -> None:
     cases = [POOR, MISSED, INVENTED, NOTHING]
     plain, strict = score_table(cases), score_table(cases, penalties={"MSD": 100, "RVD": -3})
+    undefined = dict.fromkeys(NAMES, 0) | {"RVD": 1, "abs_RVD": 1, "ASSD": 3, "MSD": 3, "RMSD": 3}
+    assert plain.undefined == strict.undefined == undefined
+    assert plain.mean["DC"] == strict.mean["DC"] == pytest.approx((0.6 + 0 + 0 + 1) / 4)
+    assert plain.mean["DG"] == pytest.approx(12 / (20 + 10 + 10))
+    assert plain.mean["RVD"] == pytest.approx((0.5 - 1 + 0) / 3)
+    assert plain.mean["abs_RVD"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert plain.mean["MSD"] == 6
     assert strict.mean["MSD"] == pytest.approx((6 + 100 + 100) / 3)  # NOTHING missed nothing
     assert strict.mean["RVD"] == pytest.approx((0.5 - 1 - 3 + 0) / 4)
     assert strict.mean["abs_RVD"] == pytest.approx((0.5 + 1 + 3 + 0) / 4)
-    for name in ("DC", "DG", "VOE", "ASSD", "RMSD"):
-        assert strict.mean[name] == plain.mean[name]
-    assert strict.undefined == plain.undefined
 
 
 def test_sets_without_a_defined_value() -> None:
@@ -241,26 +180,17 @@ def test_sets_without_a_defined_value() -> None:
     assert (table.mean["DC"], table.mean["DG"], table.mean["RVD"]) == (1, 1, 0)
     assert math.isnan(table.mean["ASSD"])
     assert table.undefined["ASSD"] == 2
-    nobody = score_table([])
-    assert nobody.cases == 0
-    assert all(math.isnan(value) for value in nobody.mean.values())
+    assert all(math.isnan(value) for value in score_table([]).mean.values())
 
 
-@pytest.mark.parametrize(
-    "penalties", [{"DG": 0.0}, {"abs_RVD": 1.0}, {"MSD": math.inf}, {"ASSD": math.nan}, {"MSD": ""}, 9.0]
-)
-def test_unusable_penalties(penalties: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="give"):
-        score_table([POOR], penalties)
-
-
-@pytest.mark.parametrize("cases", [[POOR, 0.5], [[POOR]], {"a": POOR}, None])
-def test_what_is_no_list_of_scores(cases: Any) -> None:
-    with pytest.raises(InputError, match="what case_scores returned"):
-        score_table(cases)
-
-
-# --- the table of the criteria
+@pytest.mark.parametrize(("cases", "penalties", "match"), [
+    ([POOR], {"DG": 0.0}, "give a finite"), ([POOR], {"abs_RVD": 1.0}, "give a finite"),
+    ([POOR], {"MSD": math.inf}, "give a finite"), ([POOR, 0.5], None, "what case_scores returned"),
+    (None, None, "what case_scores returned"),
+])  # fmt: skip
+def test_unusable_sets(cases: Any, penalties: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        score_table(cases, penalties)
 
 
 def test_a_criterion_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,11 +205,8 @@ def test_a_criterion_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     table = score_table([*scores, scored(bar(0, 0), bar(0, 1))])
     assert table.mean["NSD"] == pytest.approx(0.8)
     assert (table.undefined["NSD"], table.undefined["VS"]) == (2, 1)  # without a surface, or scored before
-    assert (CRITERIA["NSD"].text(0.6), CRITERIA["RVD"].text(-0.00004), CRITERIA["DC"].text(None)) == (
-        "0.60",
-        "+0.000",
-        "–",
-    )
+    texts = CRITERIA["NSD"].text(0.6), CRITERIA["RVD"].text(-0.00004), CRITERIA["DC"].text(None)
+    assert texts == ("0.60", "+0.000", "–")
 
 
 # --- input that cannot be scored
@@ -295,16 +222,10 @@ def with_value(value: float) -> np.ndarray:
     ("mask", "words"),
     [
         (np.zeros((3, 4), bool), "one volume"),
-        (np.zeros((1, 2, 3, 4), bool), "one volume"),
         (np.zeros((2, 3, 5), bool), "one grid"),
-        (with_value(math.nan), "NaN or infinity"),
-        (with_value(math.inf), "NaN or infinity"),
-        (with_value(0.5), "fractional"),
-        (with_value(-1), "negative"),
-        (with_value(-1).astype(np.int16), "negative"),
-        (with_value(1).astype(complex), "complex128"),
+        *((with_value(value), "give whole numbers") for value in (math.nan, math.inf, 0.5, -1)),
+        (with_value(-1).astype(np.int16), "give whole numbers"),
         (np.ma.masked_equal(with_value(1), 1), "masked array"),
-        (torch.from_numpy(with_value(1)).to_sparse(), "to_dense"),
         ("a.nii.gz", "give a NumPy array"),
     ],
 )
@@ -315,21 +236,9 @@ def test_unusable_masks(mask: Any, words: str) -> None:
             case_scores(prediction, reference, (1, 1, 1))
 
 
-def test_images_of_other_libraries_get_their_sentence() -> None:
-    sitk, torchio = pytest.importorskip("SimpleITK"), pytest.importorskip("torchio")
-    good = np.ones((2, 3, 4), np.uint8)
-    for image, words in ((sitk.GetImageFromArray(good), "GetArrayFromImage"),
-                         (torchio.LabelMap(tensor=torch.ones(1, 4, 3, 2)), r"transpose\(2, 1, 0\)")):  # fmt: skip
-        with pytest.raises(InputError, match=words):
-            case_scores(image, good, (1, 1, 1))
-
-
-@pytest.mark.parametrize(
-    "spacing",
-    [(1, 1), (1, 1, 1, 1), 1.0, None, "abc", (1, 0, 1), (1, -1, 1), (1, math.nan, 1), (math.inf, 1, 1)],
-)
+@pytest.mark.parametrize("spacing", [(1, 1), None, "abc", (1, 0, 1), (1, math.nan, 1)])
 @pytest.mark.parametrize("fill", [0, 1])
-def test_unusable_spacing(spacing: object, fill: int) -> None:
+def test_unusable_spacing(spacing: Any, fill: int) -> None:
     mask = np.full((2, 3, 4), fill)
     with pytest.raises(InputError, match="positive numbers"):
-        case_scores(mask, mask, spacing)  # type: ignore[arg-type]
+        case_scores(mask, mask, spacing)
