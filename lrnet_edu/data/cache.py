@@ -13,21 +13,20 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.checks import check_growth, check_pairs, check_scan, doubtful_scale
-from lrnet_edu.data.nifti import READERS, read_image, read_mask, spacing_of
-from lrnet_edu.data.preprocessing import Preprocessing, prepare
+from lrnet_edu.data.nifti import READERS, check_pairs, read_image, read_mask, spacing_of
+from lrnet_edu.data.preprocessing import Preprocessing, check_scan, prepare, unusual_intensities
 from lrnet_edu.support.errors import InputError, raise_together
 from lrnet_edu.support.files import check_writable, first_line, folder_lock, replace
 from lrnet_edu.support.jobs import in_processes
@@ -36,17 +35,20 @@ from lrnet_edu.support.labels import Labels, format_labels
 _FORMAT = 3  # raise it when the content of a case's folder changes its meaning
 
 
-class OpenCase(NamedTuple):
-    """The memory maps of a prepared case; see :class:`CachedCase` for their content."""
+def max_open_arrays() -> int:
+    """Arrays that a process keeps open: a quarter of the files that the system allows it."""
+    allowed = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1  # Windows allows enough
+    return min(512, allowed // 4) if allowed > 0 else 512
 
-    image: np.ndarray
-    classes: np.ndarray
-    foreground: list[np.ndarray]
+
+@lru_cache(max_open_arrays())  # opening takes as long as cutting a patch
+def _memory_map(file: Path) -> np.ndarray:
+    return np.load(file, mmap_mode="r")
 
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A prepared case on disk; a property opens its file whenever it is read, so the object itself is small.
+    """A prepared case on disk, whose arrays are memory-mapped.
 
     Attributes:
         name: of the case.
@@ -58,26 +60,22 @@ class CachedCase:
 
     @property
     def image(self) -> np.ndarray:
-        """float16 (D, H, W), memory-mapped."""
-        return np.load(self.folder / "image.npy", mmap_mode="r")
+        """float16 (D, H, W)."""
+        return _memory_map(self.folder / "image.npy")
 
     @property
     def classes(self) -> np.ndarray:
-        """uint8 (D, H, W), 0..K, memory-mapped."""
-        return np.load(self.folder / "classes.npy", mmap_mode="r")
+        """uint8 (D, H, W), 0..K."""
+        return _memory_map(self.folder / "classes.npy")
 
     @property
     def foreground(self) -> list[np.ndarray]:
-        """Per class 1..K the indices (z, y, x) of its voxels, int32 (n, 3), memory-mapped; n may be 0."""
-        return [np.load(file, mmap_mode="r") for file in sorted(self.folder.glob("foreground-*.npy"))]
-
-    def open(self) -> OpenCase:
-        """All three, for whoever reads them often: opening takes longer than reading a patch."""
-        return OpenCase(self.image, self.classes, self.foreground)
+        """Per class 1..K the indices (z, y, x) of its voxels, int32 (n, 3); n may be 0."""
+        return [_memory_map(file) for file in sorted(self.folder.glob("foreground-*.npy"))]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """ "affine", the label "numbers" in the mask, and "remarks"."""
+        """Its "affine", (4, 4) from indices (x, y, z) to RAS+ mm, and "remarks", what is odd in its files."""
         return json.loads((self.folder / "facts.json").read_text("utf-8"))
 
     @property
@@ -89,11 +87,6 @@ class CachedCase:
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size (z, y, x) in mm."""
         return spacing_of(self.affine)
-
-    @property
-    def remarks(self) -> list[str]:
-        """Sentences about what is odd in the case's files."""
-        return self.facts["remarks"]
 
 
 def cache_root() -> Path:
@@ -109,10 +102,9 @@ def cache_root() -> Path:
         root = Path(given) if given else Path(os.environ.get(variable) or Path.home() / usual) / "lrnet_edu"
         check_writable(root)
     except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
-        why = str(error).rsplit(": ", 1)[0].rstrip(".")
         raise InputError(
-            f"There is no folder for prepared scans ({why}): set the environment variable LRNET_EDU_CACHE to one with "
-            "room."
+            f"There is no folder for prepared scans ({first_line(error)}): set the environment variable "
+            "LRNET_EDU_CACHE to one with room."
         ) from None
     return root
 
@@ -123,7 +115,7 @@ def cache_cases(
 ) -> list[CachedCase]:  # fmt: skip
     """Prepare cases and keep the results on disk; what is there already is not computed again.
 
-    It can be interrupted at any moment. Give all cases of a data set at once: a label has to occur in one of them.
+    It can be interrupted at any moment.
 
     Args:
         cases: all with a mask.
@@ -137,39 +129,41 @@ def cache_cases(
         One entry per case, in the given order.
 
     Raises:
-        InputError: if a case has no mask, files are bad, a label occurs nowhere, or the folder cannot be written.
+        InputError: if a case has no mask, files are bad, or the folder cannot be written.
     """
     folder = cache_root() / "cases" if folder is None else Path(folder)
-    places = [folder / _key(case, settings, labels) for case in cases]
-    todo = {place: case for place, case in zip(places, cases, strict=True) if not place.is_dir()}
-    check_pairs((case.image, case.mask) for case in todo.values() if case.mask)
-    _check_labels(cases, places, labels)
-    jobs = [(case, settings, labels, place) for place, case in todo.items()]
-    done = in_processes(_cache_case, jobs, _default_workers(todo.values()) if workers is None else workers)
+    cached = [CachedCase(case.name, folder / _key(case, settings, labels)) for case in cases]
+    jobs = [
+        (case, settings, labels, to.folder) for case, to in zip(cases, cached, strict=True) if not to.folder.is_dir()
+    ]
+    check_pairs((case.image, case.mask) for case, *_ in jobs if case.mask)
+    if workers is None:
+        # A process takes seconds to start, and would not know a reader that was added.
+        size = sum(case.image.stat().st_size for case, *_ in jobs)
+        workers = min(os.cpu_count() or 1, 8, 1 + size // 20_000_000) if len(READERS) == 2 else 1
     try:
+        done = in_processes(_cache_case, jobs, workers)
         bar = tqdm(done, "Preparing cases", total=len(jobs), unit="case", disable=not jobs)
         raise_together([fault for fault in bar if fault])
     except OSError as error:
         why = f"The cache folder {folder} cannot be written ({first_line(error)})"
         raise InputError(f"{why}: set LRNET_EDU_CACHE to a folder with room.") from error
-    return [CachedCase(case.name, place) for case, place in zip(cases, places, strict=True)]
+    return cached
 
 
-def _default_workers(cases: Iterable[Case]) -> int:
-    """A process takes seconds to start, which pays for itself from about 20 MB of compressed images on."""
-    if len(READERS) > 2:  # a new process would not know the reader that was added
-        return 1
-    size = sum(case.image.stat().st_size for case in cases)
-    return min(os.cpu_count() or 1, 8, 1 + size // 20_000_000)
+def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
+    """A name for all that the content of a case's folder depends on."""
+    if case.mask is None:
+        raise InputError(f"{case.image} has no segmentation beside it: add one, or take the image away.")
+    files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in (case.image, case.mask)]
+    content = [_FORMAT, version("torchio"), files, asdict(settings), format_labels(labels)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> str:
-    """Prepare one case into a folder under another name, which is renamed once it is complete; what is wrong, or "".
-
-    Where another process prepares the same case, this one waits for it.
-    """
+    """Prepare one case into a folder that is renamed once it is complete; what is wrong, or ""."""
     partial = place.with_name(f"{place.name}.part")
-    with folder_lock(place.parent, place.name, wait=True):
+    with folder_lock(place.parent, place.name, wait=True):  # for another process that prepares the same case
         if place.is_dir():
             return ""
         try:
@@ -177,7 +171,8 @@ def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
             shutil.rmtree(partial, ignore_errors=True)  # of a killed process
             partial.mkdir()
             for name, array in arrays.items():
-                _save(partial / f"{name}.npy", array)
+                with (partial / f"{name}.npy").open("wb") as file:
+                    np.save(SimpleNamespace(write=file.write), array)  # to the file itself: not told of a full disk
             (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
             replace(partial, place)
         except InputError as error:
@@ -191,59 +186,13 @@ def _prepared(case: Case, settings: Preprocessing, labels: Labels) -> tuple[dict
     """The arrays and facts of a case's folder."""
     assert case.mask is not None
     image, mask = read_image(case.image), read_mask(case.mask)
-    check_scan(case.image, image)
-    check_growth(case.image, image, settings)
+    check_scan(case.image, image, settings)
     prepared = prepare(image, settings, mask, labels)
     assert prepared.classes is not None
-    remarks = [sentence] if (sentence := doubtful_scale(case.name, image, settings)) else []
+    remarks = [sentence] if (sentence := unusual_intensities(case.name, image, settings)) else []
     if prepared.beyond:
         remarks.append(f"Annotated voxels of {case.name} outside the body are left out, {prepared.beyond} of them.")
     arrays = {"image": prepared.image.astype(np.float16), "classes": prepared.classes}
     for k in range(1, len(labels) + 1):
         arrays[f"foreground-{k:03d}"] = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
-    return arrays, {"affine": prepared.affine.tolist(), "numbers": _numbers_in(mask.data), "remarks": remarks}
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    """As ``np.save``, which to a file of its own writes through C and does not notice that the disk is full."""
-    with path.open("wb") as file:
-        np.save(SimpleNamespace(write=file.write), array)
-
-
-def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
-    """A name for all that the content of a case's folder depends on."""
-    if case.mask is None:
-        raise InputError(f"{case.image} has no segmentation beside it: add one, or take the image away.")
-    files = []
-    for path in (case.image, case.mask):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path} cannot be found: check the data folder.") from error
-        files.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    content = [_FORMAT, _installed("torchio"), files, asdict(settings), format_labels(labels)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
-
-
-_installed = cache(version)  # of a package
-
-
-def _numbers_in(mask: np.ndarray) -> list[int]:
-    """The label numbers in a mask, without 0."""
-    return sorted({int(number) for plane in mask for number in np.unique(plane)} - {0})
-
-
-def _check_labels(cases: Sequence[Case], places: Sequence[Path], labels: Labels) -> None:
-    """Raise InputError if a label occurs in no case; masks are read only until all labels have been seen."""
-    missing = {number for group in labels for number in group}
-    seen: set[int] = set()
-    for place, case in sorted(zip(places, cases, strict=True), key=lambda pair: not pair[0].is_dir()):  # finished first
-        if missing <= seen:
-            return
-        assert case.mask is not None
-        prepared = CachedCase(case.name, place)
-        seen.update(prepared.facts["numbers"] if place.is_dir() else _numbers_in(read_mask(case.mask).data))
-    if cases and (missing := missing - seen):
-        absent, present = (", ".join(map(str, sorted(some))) for some in (missing, seen))
-        advice = f"choose among the labels that do ({present})" if seen else "every mask is empty, so export them again"
-        raise InputError(f"Label {absent} occurs in no mask: {advice}.")
+    return arrays, {"affine": prepared.affine.tolist(), "remarks": remarks}

@@ -17,13 +17,18 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, read_json
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\..+)")
-_MEANT_AS_CASE = re.compile(r"(volume|segmentation)-\w+\.nii(\.gz)?", re.IGNORECASE)
 _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
 
 
 @dataclass(frozen=True)
 class Case:
     """One patient's scan.
+
+    Attributes:
+        name: the image file's without its ending, such as "volume-3" or "hippocampus_001".
+        image: the scan's file.
+        mask: the segmentation's file, None without one.
+        modality: "CT" or "MR" where the data set says so.
 
     Attributes:
         name: the image file's without its ending, such as "volume-3" or "hippocampus_001".
@@ -67,7 +72,7 @@ def check_not_among_scans(out: Path) -> None:
     for folder in (place, *place.parents):
         if (folder / "dataset.json").is_file():
             raise InputError(f"{out} lies in the data set {folder}: choose a folder outside it.")
-    if place.is_dir() and any(kind == "volume" for kind, _, _ in lits_files(place)):
+    if place.is_dir() and any(kind == "volume" for kind, _, _ in _lits_files(place)):
         raise InputError(f"{out} holds scans: choose another folder.")
 
 
@@ -78,39 +83,26 @@ def segmentation_name(image_name: str) -> str:
     return name if suffix in ("", ".nii", ".nii.gz") else f"{name.removesuffix(suffix)}.nii.gz"
 
 
-def misnamed(folder: str | Path) -> list[str]:
-    """Files of a folder in LiTS layout that were meant as cases, it seems, but have no number or capital letters."""
-    folder = Path(folder)
-    if (folder / "dataset.json").is_file():
-        return []
-    meant = {path.name for path in folder.iterdir() if _MEANT_AS_CASE.fullmatch(path.name)}
-    return sorted(meant.difference(path.name for _, _, path in lits_files(folder)))
-
-
 def natural_order(name: str) -> list[tuple[int, str]]:
     """A sorting key by which runs of digits compare as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
-def lits_files(folder: Path) -> list[tuple[str, str, Path]]:
+def _lits_files(folder: Path) -> list[tuple[str, str, Path]]:
     """The files of a folder that have a name of the LiTS layout: kind ("volume", "segmentation"), number and path."""
     matches = [(_LITS_NAME.fullmatch(path.name), path) for path in sorted(folder.iterdir())]
     return [(match[1], match[2], path) for match, path in matches if match and match[3] == ending(path.name)]
 
 
 def _lits(folder: Path) -> list[Case]:
-    files: dict[str, dict[str, Path]] = {"volume": {}, "segmentation": {}}
-    twice = []
-    for kind, number, path in lits_files(folder):
-        twice += [f"{kind}-{number}"] if number in files[kind] else []
-        files[kind][number] = path
-    if twice:
+    files = _lits_files(folder)
+    images, masks = ({number: path for kind, number, path in files if kind == wanted}
+                     for wanted in ("volume", "segmentation"))  # fmt: skip
+    kept = {*images.values(), *masks.values()}
+    if twice := [path.name for _, _, path in files if path not in kept]:
         raise InputError(f"{folder} holds {abbreviated(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
-    images, masks = files["volume"], files["segmentation"]
     if alone := [path.name for number, path in masks.items() if number not in images]:
-        raise InputError(
-            f"{folder} holds {abbreviated(alone)} without a volume of that number: add it, or take it away."
-        )
+        raise InputError(f"{folder} holds {abbreviated(alone)} without a volume of that number: add it or remove it.")
     return [Case(f"volume-{number}", image, masks.get(number), None) for number, image in images.items()]
 
 
@@ -128,8 +120,8 @@ def _listed(folder: Path) -> list[Case]:
         ) from error
     if len(names) > 1 or any(isinstance(file, list) for pair in pairs for file in pair):
         raise InputError(
-            f"{listing} is of scans with {len(names) if len(names) > 1 else 'several'} channels ({abbreviated(names)})"
-            ", and the networks here see one: make a data set of the files of one channel."
+            f"{listing} is of scans with several channels ({abbreviated(names)}), and the networks here see one: make "
+            "a data set of the files of one channel."
         )
     modality = (names or [""])[0].upper()
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
@@ -150,9 +142,10 @@ def _listed(folder: Path) -> list[Case]:
 
 
 def _pairs(folder: Path, content: Any) -> list[tuple[Any, Any]]:
-    """Image and label of each training case; nnU-Net's second version names both or leaves them to be found.
+    """Image and label, if there is one, of each training case, in the dialect of the listing.
 
-    There, and where nnU-Net's first version read the list, ``a_0000.nii.gz`` is the first channel of ``a.nii.gz``.
+    nnU-Net's second version names them or leaves them to be found. There, and where its first version read the list,
+    ``a_0000.nii.gz`` is the first channel of ``a.nii.gz``.
     """
     if "training" in content:
         return [(entry["image"], entry.get("label")) for entry in content["training"]]

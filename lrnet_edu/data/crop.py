@@ -15,7 +15,6 @@ import numpy as np
 
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import Case, check_not_among_scans, find_cases
-from lrnet_edu.data.checks import check_pairs
 from lrnet_edu.support import files
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import encode, parse_labels
@@ -88,16 +87,13 @@ def crop_around(
     Raises:
         InputError: if a file cannot be used, the label occurs in no mask, or ``out`` holds something.
     """
-    if not 0 <= margin_mm < np.inf:
-        raise InputError(f"A margin of {margin_mm} mm cannot be; give 0 or more.")
     return _crop(data, out, label, lambda case, volume: box_around(volume.data, volume.spacing, margin_mm), say)
 
 
 def crop_random(data: str | Path, out: str | Path, label: str, *, say: Callable[[str], None] = print) -> list[Path]:
-    """Crop or pad the sides of every scan at random, never into the object, so that its place tells nothing.
+    """As :func:`crop_around`, but every side is cropped or padded at random, so that the object's place tells nothing.
 
-    Added voxels repeat the scan's border and are background in the mask. Arguments, result and errors as in
-    :func:`crop_around`.
+    No side is cropped into the object. Added voxels repeat the scan's border and are background in the mask.
     """
     return _crop(data, out, label, lambda case, volume: random_box(volume.data, case.name), say)
 
@@ -112,7 +108,7 @@ def _crop(
     files.check_holds_only(out)
     check_not_among_scans(out)
     files.check_writable(out)
-    check_pairs((case.image, mask) for case, mask in pairs)
+    nifti.check_pairs((case.image, mask) for case, mask in pairs)
     boxes: dict[str, Box] = {}
     for case, path in progress(pairs, "Looking for boxes", unit="case"):
         mask = nifti.read_mask(path)

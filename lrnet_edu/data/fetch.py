@@ -6,12 +6,10 @@ interruption, which for the 27 GB of ``Task03_Liver`` means never to finish on a
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
 import tarfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -28,10 +26,6 @@ MD5 = {  # of the published archives, NAME.tar
     "Task04_Hippocampus": "9d24dba78a72977dbd1d2e110310f31b",  # 27 MB: 260 small MRs; 1 anterior, 2 posterior part
     "Task03_Liver": "a90ec6c4aa7f6a3d087205e23d4e6397",  # 27 GB: the scans of LiTS; 1 liver, 2 tumour
 }
-_BLOCK = 2**20  # bytes read at a time
-_TRIES = 5  # connections in a row that bring nothing
-_PAUSE = 1.0  # seconds before the second try, twice as many before the third, ...
-_SECONDS = 60  # of silence after which a connection counts as broken
 
 
 def fetch_task(
@@ -61,7 +55,7 @@ def fetch_task(
     if name not in MD5:
         raise InputError(f"There is no task {name!r} to fetch; choose one of {', '.join(MD5)}.")
     out = Path(out)
-    folder, part = out / name, out / f"{name}.tar.part"
+    folder, part, url = out / name, out / f"{name}.tar.part", f"{address}/{name}.tar"
     if (folder / "dataset.json").is_file():
         say(f"{folder} is there already.")
         return folder
@@ -71,77 +65,47 @@ def fetch_task(
         raise InputError("This Python cannot unpack archives safely; update it to 3.11.4 or newer.")
     with folder_lock(out, name):
         try:
-            _download(f"{address}/{name}.tar", part)
+            _download(url, part)
             say(f"Checking {part.name} and unpacking it ...")
-            _verify(part, MD5[name])
+            _check_md5(part, MD5[name])
             _unpack(part, folder)
             part.unlink()
-        except OSError as error:
-            why = f"{out} cannot be written ({first_line(error)})"
-            raise InputError(f"{why}; make room there or name another folder: what has come is kept.") from None
+        except (OSError, HTTPException) as error:
+            why = f"{url} could not be downloaded to {out} ({first_line(error)})"
+            raise InputError(f"{why}; call again, what has come so far is kept.") from None
     return folder
 
 
-# ---- the download --------------------------------------------------------------------------------------
-
-
 def _download(url: str, part: Path) -> None:
-    """Go on with ``part`` until it is as long as the file at ``url``; a broken connection is opened again."""
-    failures = 0
-    while failures < _TRIES:
-        before = part.stat().st_size if part.exists() else 0
-        try:
-            if _receive(url, part, before):
-                return
-            cause = "the line broke off"
-        except urllib.error.HTTPError as error:
-            cause = f"the server answers {error.code}, {error.reason}"
-            if error.code < 500:
-                break
-        except (OSError, HTTPException) as error:
-            if getattr(error, "filename", None) or getattr(error, "errno", None) == errno.ENOSPC:
-                raise  # the disk's
-            inner = getattr(error, "reason", error)
-            cause = first_line(inner if isinstance(inner, Exception) else error)
-            if "CERTIFICATE_VERIFY_FAILED" in cause:
-                cause += "; on a Mac open 'Install Certificates.command' in the folder of your Python"
-                break
-        failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
-        time.sleep(failures * _PAUSE)
-    raise InputError(f"{url} cannot be downloaded ({cause}); call again later, what has come so far is kept.")
-
-
-def _receive(url: str, part: Path, start: int) -> bool:
-    """One connection: append to the ``start`` bytes of ``part`` what they lack. Returns whether it is whole now."""
+    """Append to the bytes of ``part`` what they lack of the file at ``url``; OSError if the connection ends early."""
+    start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=_SECONDS)
+        answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:  # nothing lies beyond: it is whole, or its MD5 will tell
-            return True
+            return
         raise
     with answer:
         if answer.status != 206:
             start = 0  # the server sends the whole file
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        needed, free = 2 * (total or 0) - start, shutil.disk_usage(part.parent).free  # the archive, and its content
+        total = start + int(answer.headers["Content-Length"])
+        needed, free = 2 * total - start, shutil.disk_usage(part.parent).free  # the archive, and its content
         if free < needed:
             raise InputError(
                 f"{part.parent} has {free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed; make room or "
                 "choose another output folder."
             )
-        with (
-            part.open("ab" if start else "wb") as file,
-            tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True) as progress,
-        ):
-            while block := answer.read(_BLOCK):
+        bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True)
+        with part.open("ab" if start else "wb") as file, bar:
+            while block := answer.read(2**20):
                 file.write(block)
-                progress.update(len(block))
-            return total is None or file.tell() == total
+                bar.update(len(block))
+    if part.stat().st_size < total:
+        raise OSError("the line broke off")
 
 
-def _verify(part: Path, md5: str) -> None:
+def _check_md5(part: Path, md5: str) -> None:
     with part.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:

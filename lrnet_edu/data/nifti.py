@@ -12,21 +12,19 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import atomic_writer
+from lrnet_edu.support.errors import InputError, check_each
+from lrnet_edu.support.files import atomic_writer, first_line
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # per unit of length, as a header numbers them: metre, millimetre, micrometre
-_SMALLEST, _LARGEST = 0.01, 100.0  # mm, voxels of a scan
-_FARTHEST = 1e5  # mm from the scanner's origin; beyond it float32 headers lose the hundredths
-_LONGEST = 2**15 - 1  # voxels along an axis; NIfTI-1, which is what is written, holds no more
+_FARTHEST, _LONGEST = 1e5, 2**15 - 1  # mm from the scanner's origin and voxels along an axis that NIfTI-1 holds well
 _ROUNDING = 1e-3  # how far a label in a file of floats may be from a whole number
 _FORMS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
           "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")  # fmt: skip
@@ -103,14 +101,12 @@ def read_mask(path: str | Path) -> Volume:
     volume = _reader(path := Path(path))(path)
     data, header = volume.data, volume.header
     if data.dtype.kind == "f":
-        wrong = f"{path} is no mask, it holds %s: export the segmentation as a label map."
-        if not np.isfinite(data).all():
-            raise InputError(wrong % "NaN or infinity")
         scaled = header is not None and header.get_data_dtype().kind != "f"  # whole numbers times a factor
         step = abs(float(header["scl_slope"])) if scaled else 0.0
+        apart = max(_ROUNDING, step / 2 if step < 0.2 else 0)
         data = np.rint(data)
-        if not np.allclose(volume.data, data, rtol=1e-6, atol=max(_ROUNDING, step / 2 if step < 0.2 else 0)):
-            raise InputError(wrong % "fractional values")
+        if not np.isfinite(data).all() or not np.allclose(volume.data, data, rtol=1e-6, atol=apart):
+            raise InputError(f"{path} is no mask, it holds fractional values or NaN: export it as a label map.")
     if data.min() < 0 or data.max() > np.iinfo(np.uint32).max:
         raise InputError(
             f"{path} holds negative values or huge ones: give a segmentation (not the scan), with labels 1 to 255."
@@ -120,23 +116,39 @@ def read_mask(path: str | Path) -> Volume:
 
 def read_grid(path: str | Path) -> Volume:
     """Read only the header: a volume of zeros that take no memory; raises InputError as :func:`read_image`."""
-    if (read := _reader(path := Path(path))) is not read_nifti:
-        volume = read(path)
-        return Volume(np.broadcast_to(np.uint8(0), volume.data.shape), volume.affine)
-    with _opened(path) as image:
-        return _grid(image, path)
+    if (read := _reader(path := Path(path))) is read_nifti:
+        return read_nifti(path, header_only=True)
+    volume = read(path)
+    return Volume(np.broadcast_to(np.uint8(0), volume.data.shape), volume.affine)
 
 
-def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI file: its numbers, scaled, in whatever type that gives."""
-    with _opened(path) as image:
-        grid = _grid(image, path)
-        if image.get_data_dtype().kind not in "iuf":
-            raise InputError(f"{path} holds colours or complex numbers: export it with one real number per voxel.")
-        data = np.asanyarray(image.dataobj).T.reshape(grid.data.shape)
-        while image.file_map["image"].fileobj.read(1 << 24):  # to the end of a compressed file: its checksum is there
-            pass
-        grid.header["scl_slope"] = image.dataobj.slope  # nibabel takes it away when it loads
+def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
+    """Read a NIfTI file: its numbers, scaled, in whatever type that gives; or as :func:`read_grid`."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.imageglobals import logger
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    logger.disabled = True  # what nibabel mends it need not announce
+    try:
+        with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
+            image = _nibabel_image(stream, path)
+            grid = _grid(image, path)
+            if header_only:
+                return grid
+            data = np.asanyarray(image.dataobj).T.reshape(grid.data.shape)
+            while stream.read(1 << 24):  # to the end of a compressed file: its checksum is there
+                pass
+    except (EOFError, zlib.error, OSError, OverflowError, MemoryError, HeaderDataError, ImageFileError,
+            WrapStructError, ValueError) as error:  # fmt: skip
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is truncated, damaged or not readable ({first_line(error)}): download or export it again."
+        ) from error
+    finally:
+        logger.disabled = False
+    grid.header["scl_slope"] = image.dataobj.slope  # nibabel takes it away when it loads
     return Volume(data, grid.affine, grid.header)
 
 
@@ -157,52 +169,22 @@ def _reader(path: Path) -> Callable[[Path], Volume]:
     return READERS.get(ending(path.name), read_nifti)  # which says what else a file is
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """nibabel's image, whose voxels are not read yet; what goes wrong while it is used is an InputError."""
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.imageglobals import logger
-    from nibabel.spatialimages import HeaderDataError
-    from nibabel.wrapstruct import WrapStructError
-
-    logger.disabled = True  # what nibabel mends it need not announce
-    try:
-        with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
-            kind = _kind(start := stream.read(540), path)
-            stream.seek(0)
-            stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-            if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
-                raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
-            yield kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-    except InputError:
-        raise
-    except (ValueError, OverflowError, HeaderDataError, ImageFileError, WrapStructError) as error:
-        raise InputError(f"{path} has a damaged header: download or export it again.") from error
-    except (EOFError, zlib.error, OSError, MemoryError) as error:
-        if reason := getattr(error, "strerror", None):  # none where nibabel misses voxels
-            raise InputError(f"{path} cannot be read ({reason}): check its permissions.") from error
-        raise InputError(f"{path} is truncated or corrupt: download or export it again.") from error
-    finally:
-        logger.disabled = False
-
-
-def _kind(start: bytes, path: Path) -> Any:
-    """nibabel's class for a file that begins with these bytes, if it is NIfTI."""
+def _nibabel_image(stream: Any, path: Path) -> Any:
+    """nibabel's image of a file, whose voxels are not read yet."""
     import nibabel as nib
 
-    if start[344:347] == b"n+1":
-        return nib.Nifti1Image
-    if start[4:7] == b"n+2":
-        return nib.Nifti2Image
-    kinds = {
-        "empty: download or export it again": not start,
-        "DICOM: convert its whole series with dcm2niix": start[128:132] == b"DICM",
-        "half of a pair of files (.hdr, .img): join them by nibabel.load(...).to_filename": start[344:347] == b"ni1",
-        "NRRD: save it as .nii.gz, from 3D Slicer or with SimpleITK": start[:4] == b"NRRD",
-        "a MetaImage: save it as .nii.gz, from 3D Slicer or with SimpleITK": b"ObjectType" in start,
-        "something else: convert it with SimpleITK (ReadImage, WriteImage), or DICOM with dcm2niix": True,
-    }
-    raise InputError(f"{path} is no NIfTI file but {next(what for what, true in kinds.items() if true)}.")
+    start = stream.read(540)
+    stream.seek(0)
+    if start[344:347] != b"n+1" and start[4:7] != b"n+2":
+        raise InputError(
+            f"{path} is {'no NIfTI file' if start else 'empty'}: save the scan as .nii.gz (dcm2niix converts DICOM; "
+            "3D Slicer and SimpleITK read NRRD, MetaImage and others)."
+        )
+    kind = nib.Nifti1Image if start[344:347] == b"n+1" else nib.Nifti2Image
+    stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+    if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
+        raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
+    return kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
 
 
 def _grid(image: Any, path: Path) -> Volume:
@@ -216,7 +198,9 @@ def _grid(image: Any, path: Path) -> Volume:
     if len(shape) != 3:
         fault = (f"is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
                  "cut a series with nibabel.four_to_three)")  # fmt: skip
-    elif not all(_SMALLEST <= step <= _LARGEST for step in spacing):  # also for NaN
+    elif image.get_data_dtype().kind not in "iuf":
+        fault = "holds colours or complex numbers: export it with one real number per voxel"
+    elif not all(0.01 <= step <= 100 for step in spacing):  # also for NaN
         fault = f"has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing in its header"
     elif min(spacing) >= 10 and int(image.header["xyzt_units"]) & 7 not in _MM:
         fault = (f"does not say whether its voxels of {sizes} (z, y, x) are in mm or micrometres: set the unit in "
@@ -247,21 +231,13 @@ def same_grid(a: Volume, b: Volume) -> bool:
     return a.data.shape == b.data.shape and any(_agree(one, other) for one in ours for other in theirs)
 
 
-def _coded_forms(header: Any) -> dict[str, np.ndarray]:
-    """The affines that a header states, by the fields that hold their translation."""
-    forms = {} if header is None else {"srow": header.get_sform(coded=True), "qoffset": header.get_qform(coded=True)}
-    return {name: affine for name, (affine, code) in forms.items() if code}
+def check_pairs(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Raise one InputError for all pairs (image, mask) that lie on different grids, or whose headers cannot be read."""
+    check_each(lambda pair: _check_pair(*pair), pairs)
 
 
-def _agree(a: np.ndarray, b: np.ndarray) -> bool:
-    sizes = np.array([spacing_of(a), spacing_of(b)])[:, ::-1]  # of the steps along x, y and z
-    apart = np.linalg.norm(a[:3] - b[:3], axis=0)  # of these steps, and of the first voxels
-    most = [*(1e-3 * sizes[0]), 0.01 * sizes.min()]
-    return np.allclose(sizes[0], sizes[1], rtol=1e-4, atol=0) and bool((apart <= most).all())
-
-
-def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_path: str | Path) -> None:
-    """Raise InputError, naming both files, unless image and mask lie on the same grid."""
+def _check_pair(image_path: Path, mask_path: Path) -> None:
+    image, mask = read_grid(image_path), read_grid(mask_path)
     if same_grid(image, mask):
         return
     middle = mask.affine @ [*(np.array(mask.data.shape[::-1]) - 1) / 2, 1]
@@ -275,6 +251,19 @@ def check_same_grid(image: Volume, mask: Volume, image_path: str | Path, mask_pa
     raise InputError(f"{mask_path} {fault}: {resample}{advice}.")
 
 
+def _coded_forms(header: Any) -> dict[str, np.ndarray]:
+    """The affines that a header states, by the fields that hold their translation."""
+    forms = {} if header is None else {"srow": header.get_sform(coded=True), "qoffset": header.get_qform(coded=True)}
+    return {name: affine for name, (affine, code) in forms.items() if code}
+
+
+def _agree(a: np.ndarray, b: np.ndarray) -> bool:
+    sizes = np.array([spacing_of(a), spacing_of(b)])[:, ::-1]  # of the steps along x, y and z
+    apart = np.linalg.norm(a[:3] - b[:3], axis=0)  # of these steps, and of the first voxels
+    most = [*(1e-3 * sizes[0]), 0.01 * sizes.min()]
+    return np.allclose(sizes[0], sizes[1], rtol=1e-4, atol=0) and bool((apart <= most).all())
+
+
 def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, description: str = "") -> None:
     """Write a volume as NIfTI; the file appears whole or not at all, and equal data give equal bytes.
 
@@ -286,14 +275,12 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
         description: text for the header (``descrip``), ASCII, at most 79 characters.
 
     Raises:
-        InputError: if the path cannot be written, has another ending or the array another type.
+        InputError: if the path cannot be written, or has another ending.
     """
     import nibabel as nib
 
     if not (path := Path(path)).name.endswith((".nii", ".nii.gz")):
         raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
-    if data.ndim != 3 or data.dtype not in (np.float32, np.uint8, np.int16):
-        raise InputError(f"{path} cannot hold {data.dtype} {data.shape}: give (D, H, W) float32, uint8 or int16.")
     image = nib.Nifti1Image(data.T, None)
     header, affine = image.header, place.affine if isinstance(place, Volume) else place
     if (source := getattr(place, "header", None)) is not None:

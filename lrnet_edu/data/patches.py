@@ -6,26 +6,19 @@ longer the map of what the network sees, because the component's maximum M_C cha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lrnet_edu.data.cache import CachedCase, OpenCase
+from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 from lrnet_edu.support.voxels import cut
-
-
-def most_open() -> int:
-    """Arrays that one set of batches may keep open: a quarter of the files that the system allows a process."""
-    allowed = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1  # Windows allows enough
-    return min(512, allowed // 4) if allowed > 0 else 512
 
 
 class Batch(NamedTuple):
@@ -64,31 +57,20 @@ class PatchBatches(Dataset[Batch]):
         self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
         self.patch_size, self.batch_size = patch_size, batch_size
         self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length
-        self._opened: dict[CachedCase, OpenCase] = {}  # opened once, since that takes as long as all the rest
 
     def __len__(self) -> int:
         return self.length
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}}  # a worker process opens the files itself
-
-    def _open(self, case: CachedCase) -> OpenCase:
-        if case not in self._opened:
-            if (len(self._opened) + 1) * (2 + self.classes) > most_open():  # image, classes, and the voxels of each
-                self._opened.clear()
-            self._opened[case] = case.open()
-        return self._opened[case]
-
     def __getitem__(self, index: int) -> Batch:
         rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(self.batch_size)]
         cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
-        patches = [self.patch(self._open(case), rng) for case, rng in zip(cases, rngs, strict=True)]
+        patches = [self.patch(case, rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
         maps = {kind: torch.from_numpy(maps_of_classes(classes, self.classes, kind)) for kind in self.kinds}
         labels = torch.from_numpy(classes.astype(np.int64))
         return Batch(torch.from_numpy(images[:, None]), labels, maps, [case.name for case in cases])
 
-    def patch(self, case: OpenCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Image float32 and classes uint8 of one patch, (d, h, w), cut out and augmented."""
         corner = self.corner(case, rng)
         image = cut(case.image, corner, self.patch_size, mode="edge").astype(np.float32)
@@ -99,7 +81,7 @@ class PatchBatches(Dataset[Batch]):
             image = image * np.float32(rng.uniform(0.9, 1.1)) + np.float32(rng.uniform(-0.05, 0.05))
         return np.ascontiguousarray(image), np.ascontiguousarray(classes)
 
-    def corner(self, case: OpenCase, rng: np.random.Generator) -> np.ndarray:
+    def corner(self, case: CachedCase, rng: np.random.Generator) -> np.ndarray:
         """First voxel of the patch, (3,); negative where the volume is smaller than the patch."""
         shape, size = np.array(case.image.shape), np.array(self.patch_size)
         room = shape - size

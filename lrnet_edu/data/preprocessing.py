@@ -1,7 +1,7 @@
 """From a scan as stored to what a network sees, and back (section 3, "Dataset and Preprocessing").
 
-The paper lists "spacing interpolation, window transform, effective range extraction, and sub-image
-generation" without figures. Here, in this order:
+The paper lists "spacing interpolation, window transform, effective range extraction, and sub-image generation"
+without figures. Here, in this order:
 
 1. the volume is reordered to RAS+ (x to the right, y to the front, z to the head), however its file stores it;
 2. effective range: it is cropped to a box around the body, found from the image alone, for at test time there
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -63,16 +64,13 @@ class Prepared:
 def choose_preprocessing(
     training_cases: Sequence[Case], *, max_voxels: int, window: tuple[float, float] | None = None
 ) -> Preprocessing:
-    """Choose spacing and window from the training set.
+    """Choose spacing and window from the training set; InputError if a file cannot be read.
 
-    The spacing is the median over the cases of the geometric mean of a voxel's three edges, made coarser
-    where the case of median volume would have more than ``max_voxels`` voxels, and rounded up to 0.01 mm.
-    Only headers are read for it. Without a ``window`` (low, high) in HU, CT gets :data:`CT_WINDOW` and everything
-    else None. What is CT is said by the data set (``Case.modality``) or else by the values: in most of three images
-    (first, middle, last) a thousandth of the voxels or more is at -200 or below, which only air and lung in a CT are.
-
-    Raises:
-        InputError: if the window is empty, or a file cannot be read.
+    The spacing is the median over the cases of the geometric mean of a voxel's three edges, made coarser where the
+    case of median volume would have more than ``max_voxels`` voxels, and rounded up to 0.01 mm. Only headers are read
+    for it. Without a ``window`` (low, high) in HU, CT gets :data:`CT_WINDOW` and everything else None. What is CT is
+    said by the data set (``Case.modality``) or else by the values: in most of three images (first, middle, last) a
+    thousandth of the voxels or more is at -200 or below, which only air and lung in a CT are.
     """
     grids = [read_grid(case.image) for case in training_cases]
     voxels = np.array([math.prod(grid.spacing) for grid in grids])  # mm3
@@ -88,6 +86,35 @@ def choose_preprocessing(
     return Preprocessing(math.ceil(round(spacing * 100, 3)) / 100, window)
 
 
+def check_scan(path: str | Path, image: Volume, settings: Preprocessing) -> None:
+    """Raise InputError for a segmentation given as a scan, and for a scan that would grow beyond measure."""
+    if is_segmentation(image.data):
+        raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
+    voxels = math.prod(image.spacing) * image.data.size / settings.spacing**3
+    if voxels > max(2**22, 30 * image.data.size):
+        sizes = " x ".join(f"{step:g}" for step in image.spacing)
+        raise InputError(
+            f"{path} has voxels of {sizes} mm (z, y, x), too coarse for a network that works at {settings.spacing:g} "
+            f"mm ({voxels:.1e} voxels for {image.data.size}): mend the spacing in its header, or use a finer scan."
+        )
+
+
+def is_segmentation(data: np.ndarray) -> bool:
+    """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
+    low, high = data.min(), data.max()
+    return bool(-1e-3 < low < high < 9 + 1e-3 and np.allclose(data, np.rint(data), rtol=0, atol=1e-3))
+
+
+def unusual_intensities(name: str, image: Volume, settings: Preprocessing) -> str | None:
+    """A sentence where a scan's numbers can hardly be HU: none is below 0, though the window is."""
+    if settings.window is None or settings.window[0] >= 0 or image.data.min() < 0:
+        return None
+    return (
+        f"{name} has no value below 0, and the window begins at {settings.window[0]:g} HU: if the scan was stored with "
+        "an offset (often 1024), subtract it."
+    )
+
+
 def prepare(
     image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels | None = None
 ) -> Prepared:
@@ -101,14 +128,12 @@ def prepare(
     Args:
         image: as read from a file.
         settings: spacing and window.
-        mask: label numbers on the grid of the image; InputError if it has another shape.
+        mask: label numbers on the grid of the image.
         labels: which of them become which class; needed with a mask.
     """
     import torch
     import torchio as tio
 
-    if mask is not None and mask.data.shape != image.data.shape:
-        raise InputError(f"The mask has the shape {mask.data.shape} and the image {image.data.shape}; give one grid.")
     turned = image.in_ras()
     box = effective_range(turned.data, turned.spacing, is_ct=settings.window is not None)
     scan = turned.moved(turned.data[box], [side.start for side in box])  # (D, H, W)
@@ -134,14 +159,11 @@ def prepare(
 
 
 def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> Box:
-    """The box of the body, from the image alone (section 3, "effective range extraction").
+    """The box of the body, from the image (D, H, W) alone (section 3, "effective range extraction").
 
-    CT: the connected parts above -500 HU, of which those count that have at least a tenth of the largest
-    one's volume (two legs are two parts, a cable is none), with a margin of 5 mm. It is looked for on every
-    n-th voxel about 4 mm apart, which is plenty for a box. MR: all voxels above the minimum.
-
-    Returns:
-        A slice for each axis of the image (D, H, W); everything where nothing is found.
+    CT: the connected parts above -500 HU, of which those count that have at least a tenth of the largest one's volume
+    (two legs are two parts, a cable is none), with a margin of 5 mm. It is looked for on every n-th voxel about 4 mm
+    apart, which is plenty for a box. MR: all voxels above the minimum. Where nothing is found: everything.
     """
     strides = [max(1, int(4.0 / step)) if is_ct else 1 for step in spacing]
     coarse = image[tuple(slice(None, None, stride) for stride in strides)]
@@ -160,11 +182,7 @@ def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_c
 
 
 def _isotropic_grid(volume: Volume, spacing: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """The grid with the same centre and directions that covers a volume (D, H, W), each voxel's centre inside.
-
-    Returns:
-        For z, y and x where the new voxels lie, in voxels of the volume; and the new grid's affine.
-    """
+    """The grid around the same centre that covers a volume: its places along z, y, x in voxels, and its affine."""
     old, ratio = np.array(volume.data.shape), spacing / np.array(volume.spacing)  # (z, y, x)
     new = np.ceil(old / ratio - 1e-3).clip(1).astype(int)
     first = (old - 1) / 2 - ratio * (new - 1) / 2
@@ -185,7 +203,7 @@ def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], coun
     for k in range(1, count + 1):
         share = (classes == k).astype(np.float32)
         for axis in range(3):
-            share = along[axis].at(share, axis)
+            share = along[axis].sample(share, axis)
         part[share > best + _TIE] = k
         np.maximum(best, share, out=best)
         rest -= share
@@ -217,8 +235,7 @@ def back_to_original(
     """Bring a network's output back onto the grid of the file it came from.
 
     The probabilities are interpolated linearly and the largest one is taken last, on the fine grid, so that surfaces
-    come out smooth. The grids' axes are parallel: one step per axis, slice by slice, takes little memory. Outside the
-    effective range everything is background.
+    come out smooth; slice by slice, which takes little memory. Outside the effective range all is background.
 
     Args:
         probabilities: (K + 1, D, H, W) on the prepared grid.
@@ -242,8 +259,8 @@ def back_to_original(
     classes = np.zeros(shape, np.uint8)
     kept = np.zeros((len(moved), *shape), np.float32) if keep_probabilities else None
     for z in range(shape[0]):
-        plane = along_d.at(moved, 1, slice(z, z + 1))[:, 0]  # (K + 1, h, w)
-        plane = along_w.at(along_h.at(plane, 1), 2)  # (K + 1, H, W)
+        plane = along_d.sample(moved, 1, slice(z, z + 1))[:, 0]  # (K + 1, h, w)
+        plane = along_w.sample(along_h.sample(plane, 1), 2)  # (K + 1, H, W)
         plane[0] += 1 - inside * along_d.inside[z]
         classes[z] = plane.argmax(axis=0)
         if kept is not None:
@@ -252,7 +269,7 @@ def back_to_original(
 
 
 class _Interpolation:
-    """Linear interpolation at real-valued indices of an axis of n voxels; half a voxel further out everything is 0."""
+    """Linear interpolation at real-valued indices of an axis of n voxels; 0 from half a voxel beyond its ends."""
 
     def __init__(self, positions: np.ndarray, n: int) -> None:
         clamped = positions.clip(0, n - 1)
@@ -262,7 +279,7 @@ class _Interpolation:
         self.inside = ((positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3)).astype(np.float32)
         self.weights = (1 - share) * self.inside, share * self.inside
 
-    def at(self, values: np.ndarray, axis: int, part: slice = slice(None)) -> np.ndarray:
+    def sample(self, values: np.ndarray, axis: int, part: slice = slice(None)) -> np.ndarray:
         """The values interpolated along an axis at the positions, or a part of them: float32."""
         fit = (-1, *[1] * (values.ndim - axis - 1))
         below, above = values.take(self.lower[part], axis), values.take(self.upper[part], axis)

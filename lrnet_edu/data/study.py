@@ -11,8 +11,8 @@ import numpy as np
 
 from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.cache import CachedCase, cache_cases, cache_root
-from lrnet_edu.data.cases import Case, find_cases, misnamed
-from lrnet_edu.data.checks import check_pairs
+from lrnet_edu.data.cases import Case, find_cases
+from lrnet_edu.data.nifti import check_pairs, read_mask
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.support.checks import check_whole, checked_range
 from lrnet_edu.support.errors import InputError
@@ -75,10 +75,8 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
         raise InputError(f"{path} names cases that the data does not hold ({abbreviated(unknown)}); remove them.")
-    if len(listed) != len(set(listed)):
-        raise InputError(f"{path} names a case in more than one part; each belongs to train, validation or test.")
-    if not all(split[part] for part in ("train", "validation")):
-        raise InputError(f"{path} leaves train or validation empty; each needs a case.")
+    if len(listed) != len(set(listed)) or not split["train"] or not split["validation"]:
+        raise InputError(f"{path} names a case twice, or leaves train or validation empty; each needs cases.")
     return split
 
 
@@ -100,7 +98,6 @@ class Study:
     cases: dict[str, Case]  # by name, those that take part
     cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
     without_mask: tuple[str, ...] = ()  # cases of the folder that take no part
-    misnamed: tuple[str, ...] = ()  # files that take no part
 
     def describe(self) -> str:
         """What was found and chosen, and what a guess by location alone scores."""
@@ -110,9 +107,7 @@ class Study:
         lines = [f"Cases: {counts}. Grid {self.preprocessing.spacing:g} mm, {scale}."]
         if self.without_mask:
             lines.append(f"Left out, as they have no mask: {abbreviated(self.without_mask)}.")
-        if self.misnamed:
-            lines.append(f"Left out, as their names are no volume-N, segmentation-N: {abbreviated(self.misnamed)}.")
-        remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.remarks]
+        remarks = [remark for part in PARTS for case in self.cached[part] for remark in case.facts["remarks"]]
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
@@ -139,18 +134,11 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     parts = read_split(Path(split), list(cases)) if split else split_cases(list(cases))
     check_pairs((case.image, case.mask) for case in cases.values() if case.mask)
     training = [cases[name] for name in parts["train"]]
+    _check_labels([case.mask for case in training if case.mask], labels)
     chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cases = {name: cases[name] for part in PARTS for name in parts[part]}
     cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels, folder=place)}
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
-    for k, group in enumerate(labels):
-        holders = [name for name, case in cached.items() if len(case.foreground[k])]
-        if not set(holders) & set(parts["train"]):
-            elsewhere = f"it is in {abbreviated(holders)}" if holders else "nor does another, within the body"
-            raise InputError(
-                f"No training case holds label {format_labels((group,))} ({elsewhere}): choose the training cases "
-                "with --split, or look at the masks."
-            )
     if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
         low, high = chosen.window
         raise InputError(
@@ -158,7 +146,21 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
             "from what surrounds it (--window), such as -200 250 for the liver."
         )
     without_mask = tuple(case.name for case in found if case.mask is None)
-    return Study(data, labels, parts, chosen, cases, by_part, without_mask, tuple(misnamed(data)))
+    return Study(data, labels, parts, chosen, cases, by_part, without_mask)
+
+
+def _check_labels(masks: Sequence[Path], labels: Labels) -> None:
+    """InputError unless each class occurs in one of the masks, which are read only until all have been seen."""
+    seen: set[int] = set()
+    for path in masks:
+        seen.update(np.unique(read_mask(path).data).tolist())
+        if all(seen.intersection(group) for group in labels):
+            return
+    absent = ", ".join(format_labels((group,)) for group in labels if not seen.intersection(group))
+    raise InputError(
+        f"No training case holds label {absent}, their masks hold {abbreviated(sorted(seen))}: choose another label, "
+        "or the training cases with --split."
+    )
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:
@@ -170,8 +172,6 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
 
 def check_same_study(study: Study, settings: DataSettings) -> None:
     """InputError unless the study was opened for the labels and window of this training."""
-    other = ["label"] if study.labels != parse_labels(settings.label) else []
-    if settings.window is not None and study.preprocessing.window != tuple(settings.window):
-        other.append("window")
-    if names := " and ".join(other):
-        raise InputError(f"The study was opened with another {names}; call open_study with the settings of this run.")
+    window = study.preprocessing.window if settings.window is None else tuple(settings.window)
+    if study.labels != parse_labels(settings.label) or study.preprocessing.window != window:
+        raise InputError("The study was opened with another label or window; call open_study with this run's settings.")

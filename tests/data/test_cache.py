@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
+from scans import lits, store
 
 from lrnet_edu.data import cache
 from lrnet_edu.data.cache import cache_cases, cache_root
-from lrnet_edu.data.cases import Case, find_cases
+from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.nifti import read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.data.study import DataSettings, open_study
@@ -25,25 +25,15 @@ from lrnet_edu.support.errors import InputError
 
 SETTINGS = Preprocessing(1.5, None)
 LABELS = ((1,), (2,))
-AFFINE = np.diag([1.0, 1.2, 2.0, 1.0])
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three cases; label 2 is missing in volume-1, label 5 is in volume-3 alone."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for n in (1, 2, 3):
-        rng = np.random.default_rng(n)
-        mask = np.zeros((12, 11, 10), np.uint8)
-        mask[2:6, 2:7, 2:7] = 1
-        mask[7:10, 5:9, 3:6] = 0 if n == 1 else 2
-        mask[0, 0, 0] = 5 if n == 3 else 0
-        nib.save(
-            nib.Nifti1Image(rng.normal(100, 9, mask.shape).astype("f4"), AFFINE),
-            folder / f"volume-{n}.nii.gz",
-        )
-        nib.save(nib.Nifti1Image(mask, AFFINE), folder / f"segmentation-{n}.nii.gz")
+    """Three cases; label 2 is in volume-3 alone."""
+    folder = lits(tmp_path / "data", (1, 2, 3))
+    classes = read_mask(folder / "segmentation-3.nii.gz").data
+    classes[9:12, 12:16, 11:15] = 2
+    store(folder / "segmentation-3.nii.gz", classes)
     return folder
 
 
@@ -76,59 +66,45 @@ def test_holds_what_prepare_returns(data: Path) -> None:
         assert case.mask is not None
         expected = prepare(read_image(case.image), SETTINGS, read_mask(case.mask), LABELS)
         assert expected.classes is not None
-        assert isinstance(entry.image, np.memmap)
-        assert isinstance(entry.classes, np.memmap)
         assert (entry.image.dtype, entry.classes.dtype) == (np.float16, np.uint8)
         np.testing.assert_array_equal(entry.image, expected.image.astype(np.float16))
         np.testing.assert_array_equal(entry.classes, expected.classes)
         np.testing.assert_array_equal(entry.affine, expected.affine)
         assert entry.spacing == spacing_of(expected.affine)
-        assert len(entry.foreground) == 2
-        for k, indices in enumerate(entry.foreground, start=1):
-            assert indices.dtype == np.int32
+        for k, indices in zip((1, 2), entry.foreground, strict=True):
             np.testing.assert_array_equal(indices, np.argwhere(expected.classes == k))
         with pytest.raises(ValueError, match="read-only"):
             entry.image[0] = 0
-    assert len(cached[0].foreground[1]) == 0
+    assert [len(case.foreground[1]) > 0 for case in cached] == [False, False, True]
     assert len(pickle.dumps(cached)) < 2000
 
 
-def test_nothing_is_computed_twice(data: Path, prepared: list[str]) -> None:
+def test_only_changed_settings_or_files_are_computed_again(data: Path, prepared: list[str]) -> None:
     first = run(data)
-    assert len(prepared) == 3
-    times = {file: file.stat().st_mtime_ns for file in (data.parent / "cache").rglob("*")}
     assert run(data) == first
     assert len(prepared) == 3
-    assert {file: file.stat().st_mtime_ns for file in (data.parent / "cache").rglob("*")} == times
-
-
-def test_changed_settings_or_files_are_computed_again(data: Path, prepared: list[str]) -> None:
-    run(data)
-    for changes in ({"settings": Preprocessing(1.6, None)}, {"labels": ((1, 2),)}):
-        before = len(prepared)
-        run(data, **changes)
-        assert len(prepared) == before + 3
-    before = len(prepared)
+    run(data, settings=Preprocessing(1.6, None))
+    run(data, labels=((1, 2),))
+    assert len(prepared) == 9
     os.utime(data / "volume-2.nii.gz", ns=(0, 0))
     os.utime(data / "segmentation-3.nii.gz", ns=(0, 0))
     run(data)
-    assert len(prepared) == before + 2
+    assert len(prepared) == 11
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_an_interruption_and_a_full_disk_keep_what_is_finished(
     data: Path, prepared: list[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    save = cache._save
+    save = np.save
 
-    def interrupted(path: Path, array: np.ndarray) -> None:
-        if len(prepared) == 2 and path.name == "classes.npy":
-            path.write_bytes(b"half")
+    def interrupted(file: Any, array: np.ndarray) -> None:
+        if len(prepared) == 2 and array.dtype == np.uint8:
             raise error
-        save(path, array)
+        save(file, array)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_save", interrupted)
+        patch.setattr(np, "save", interrupted)
         with pytest.raises((InputError, KeyboardInterrupt)) as raised:
             run(data)
     assert isinstance(raised.value, KeyboardInterrupt) or re.search("No space .* LRNET_EDU_CACHE", str(raised.value))
@@ -171,65 +147,47 @@ def test_processes_share_the_work_and_tell_all_bad_files_together(data: Path, pr
     assert prepared == []  # nothing was done in this process
     (made,) = (data.parent / "cache").iterdir()
     by_worker = {path.name: path.read_bytes() for path in made.iterdir()}
+    shutil.rmtree(made)
     for name in ("volume-1.nii.gz", "volume-3.nii.gz"):
         (data / name).write_bytes(good)
-    shutil.rmtree(made)
     assert len(run(data)) == 3
     assert by_worker == {path.name: path.read_bytes() for path in made.iterdir()}
 
 
-def test_a_label_must_occur_somewhere(data: Path, prepared: list[str]) -> None:
-    with pytest.raises(InputError, match=r"Label 3, 4 occurs in no mask.*\(1, 2, 5\)"):
-        run(data, labels=((3,), (1, 4)))
-    assert prepared == []
-    assert folders(data) == []
-    assert len(run(data, labels=((5,),))) == 3  # in one case is enough
-
-
-def test_annotations_beyond_the_body_are_remarked_on(tmp_path: Path) -> None:
-    """A body in air, the annotation half in it and half far away."""
+def test_what_is_odd_in_a_case_is_remarked_on(tmp_path: Path) -> None:
+    """A body in air with an annotation half in it and half far away; then the same stored with an offset."""
     image = np.full((40, 40, 40), -1000, np.float32)
-    image[10:30, 10:30, 10:20] = 50
+    image[10:20, 10:30, 10:30] = 50
     mask = np.zeros(image.shape, np.uint8)
-    mask[12:16, 12:16, 12:14] = mask[35:39, 35:39, 36:38] = 1
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for name, array in {"volume-1": image, "segmentation-1": mask}.items():
-        nib.save(nib.Nifti1Image(array.T, np.eye(4)), folder / f"{name}.nii.gz")
-    (case,) = run(folder, settings=Preprocessing(1.0, (-200.0, 250.0)), labels=((1,),))
-    assert case.remarks == ["Annotated voxels of volume-1 outside the body are left out, 32 of them."]
-    assert case.classes.sum() == 32
-
-
-def test_a_ct_without_a_value_below_zero_is_remarked_on(data: Path) -> None:
-    (remark,) = run(data, settings=Preprocessing(3.0, (-200.0, 250.0)))[0].remarks
-    assert remark.startswith("volume-1 has no value below 0, and the window begins at -200 HU")
-    for window in (None, (0.0, 200.0)):
-        assert run(data, settings=Preprocessing(3.0, window))[0].remarks == []
-
-
-def test_a_segmentation_is_no_scan_to_train_on(data: Path) -> None:
-    (data / "volume-1.nii.gz").write_bytes((data / "segmentation-1.nii.gz").read_bytes())
-    with pytest.raises(InputError, match=r"volume-1\.nii\.gz is a segmentation"):
-        run(data)
+    mask[12:14, 12:16, 12:16] = mask[36:38, 35:39, 35:39] = 1
+    store(tmp_path / "data" / "segmentation-1.nii.gz", mask, np.eye(4))
+    for offset, words in [(0, "Annotated voxels of volume-1 outside the body are left out, 32 of them."),
+                          (1024, "volume-1 has no value below 0, and the window begins at -200 HU")]:  # fmt: skip
+        store(tmp_path / "data" / "volume-1.nii.gz", image + offset, np.eye(4))
+        (case,) = run(tmp_path / "data", settings=Preprocessing(1.0, (-200.0, 250.0)), labels=((1,),))
+        (remark,) = case.facts["remarks"]
+        assert remark.startswith(words)
+    (case,) = run(tmp_path / "data", settings=Preprocessing(1.0, (0.0, 200.0)), labels=((1,),))
+    assert case.facts["remarks"] == []
 
 
 def test_bad_cases(data: Path) -> None:
-    (data / "segmentation-2.nii.gz").rename(data / "kept.nii.gz")
+    scan, segmentation = data / "volume-2.nii.gz", data / "segmentation-2.nii.gz"
+    segmentation.rename(data / "kept.nii.gz")
     with pytest.raises(InputError, match=r"volume-2\.nii\.gz has no segmentation"):
         run(data)
-    nib.save(nib.Nifti1Image(np.ones((3, 3, 3), "u1"), AFFINE), data / "segmentation-2.nii.gz")
+    store(segmentation, np.ones((3, 3, 3), np.uint8))
     with pytest.raises(InputError, match=r"segmentation-2\.nii\.gz has shape"):
         run(data)
-    gone = Case("volume-9", data / "volume-9.nii.gz", data / "segmentation-1.nii.gz", None)
-    with pytest.raises(InputError, match=r"volume-9\.nii\.gz cannot be found"):
-        cache_cases([gone], SETTINGS, LABELS, folder=data.parent / "cache")
+    for path in (segmentation, scan):
+        shutil.copy(data / "kept.nii.gz", path)
+    with pytest.raises(InputError, match=r"volume-2\.nii\.gz is a segmentation"):
+        run(data)
 
 
 def test_the_folder_follows_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRNET_EDU_CACHE", str(data.parent / "mine"))
-    entry = cache_cases(find_cases(data), SETTINGS, LABELS, workers=1)[0]
-    assert entry.folder.parent == data.parent / "mine" / "cases"
+    assert cache_cases(find_cases(data)[:1], SETTINGS, LABELS)[0].folder.parent == data.parent / "mine" / "cases"
     monkeypatch.delenv("LRNET_EDU_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(data.parent / "xdg"))
     monkeypatch.setenv("LOCALAPPDATA", str(data.parent / "local"))
@@ -250,7 +208,7 @@ def test_without_a_home_the_variable_is_named_before_any_work(data: Path, monkey
     (data / "file").touch()
     for home in (no_home, lambda: data / "file"):
         monkeypatch.setattr(Path, "home", home)
-        with pytest.raises(InputError, match=r"(home directory|is a file)\): .* LRNET_EDU_CACHE"):
+        with pytest.raises(InputError, match=r"(home directory|is a file).*\): .* LRNET_EDU_CACHE"):
             open_study(data, DataSettings(label="9"))  # a label that is not there would be told next
 
 
@@ -264,11 +222,7 @@ from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.preprocessing import Preprocessing
 folder = Path({str(data.parent / "cache")!r})
-settings, labels = Preprocessing(1.5, None), ((1,), (2,))
-for case in cache_cases(find_cases({str(data)!r}), settings, labels, folder=folder):
-    rest = [int((case.classes == k).sum()) - len(indices) for k, indices in enumerate(case.foreground, 1)]
-    print(case.image.dtype, rest)
+for case in cache_cases(find_cases({str(data)!r}), Preprocessing(1.5, None), {LABELS}, folder=folder):
+    assert [int((case.classes == k).sum()) for k in (1, 2)] == [len(indices) for indices in case.foreground]
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert done.stdout.split("\n") == ["float16 [0, 0]"] * 3 + [""]
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

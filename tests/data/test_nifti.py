@@ -55,9 +55,6 @@ def itk_place(path: Path) -> np.ndarray:
     return np.array([image.TransformIndexToPhysicalPoint(index) for index in ends])
 
 
-# ---- reading ----------------------------------------------------------------------------------------------------
-
-
 def test_a_fourth_axis_of_length_one_and_a_name_that_is_not_true(tmp_path: Path) -> None:
     store(tmp_path / "four.nii.gz", noise()[..., None])
     (tmp_path / "packed.nii").write_bytes((tmp_path / "four.nii.gz").read_bytes())
@@ -106,8 +103,6 @@ def test_a_reader_of_another_format_is_an_entry_in_a_table(tmp_path: Path, monke
     assert nifti.read_image(tmp_path / "a.npy").spacing == pytest.approx((2.5, 0.9, 0.8))
     assert nifti.same_grid(nifti.read_grid(tmp_path / "a.npy"), nifti.read_mask(store(tmp_path / "a.nii", noise())))
 
-
-# ---- two placements ---------------------------------------------------------------------------------------------
 
 FORMS = {
     "MNI beside the scanner's": ((turned(0.2), 4), (AFFINE, 1)),
@@ -167,27 +162,29 @@ def test_the_rounding_of_a_quaternion_is_no_difference(tmp_path: Path, angle: fl
     assert nifti.same_grid(nifti.read_grid(one), nifti.read_grid(other))
 
 
-def test_what_differs_by_more_than_rounding_is_told_with_advice_that_helps(tmp_path: Path) -> None:
-    data = np.zeros((7, 6, 5))
-    image, far = nifti.Volume(data, AFFINE), AFFINE.copy()
-    far[0, 3] += 100
-    for other, words in [
-        (nifti.Volume(data, turned(0.01)), ["elsewhere", "resample", "copy the image's affine"]),
-        (nifti.Volume(data, AFFINE @ np.diag([1.001, 1, 1, 1])), ["elsewhere"]),
-        (nifti.Volume(data, AFFINE + 0.5 * np.eye(4, k=3)), ["elsewhere", "resample"]),
-        (nifti.Volume(data, np.diag([-1, 1, 1, 1]) @ AFFINE), ["elsewhere"]),
-        (nifti.Volume(data[1:], AFFINE), ["(6, 6, 5)", "(7, 6, 5)", "resample", "pair"]),
-        (nifti.Volume(data, far), ["copy the image's affine"]),
-        (nifti.Volume(data[1:], far), ["pair the right files"]),
-    ]:
-        assert not nifti.same_grid(image, other)
-        with pytest.raises(InputError, match=r"mask\.nii.*image\.nii") as caught:
-            nifti.check_same_grid(image, other, "image.nii", "mask.nii")
-        assert all(word in str(caught.value) for word in words)
-        assert ("resample" in str(caught.value)) == (other.affine is not far and np.linalg.det(other.affine) > 0)
-
-
-# ---- writing ----------------------------------------------------------------------------------------------------
+def test_all_pairs_that_lie_apart_are_told_with_advice_that_helps(tmp_path: Path) -> None:
+    far = AFFINE + 100 * np.eye(4, k=3)
+    others = {
+        "turned": (turned(0.01), 0, ["elsewhere", "resample", "copy the image's affine"]),
+        "scaled": (AFFINE @ np.diag([1.001, 1, 1, 1]), 0, ["elsewhere"]),
+        "moved": (AFFINE + 0.5 * np.eye(4, k=3), 0, ["elsewhere", "resample"]),
+        "flipped": (np.diag([-1, 1, 1, 1]) @ AFFINE, 0, ["elsewhere"]),
+        "shorter": (AFFINE, 1, ["(6, 6, 5)", "(7, 6, 5)", "resample", "pair"]),
+        "far": (far, 0, ["copy the image's affine"]),
+        "far and shorter": (far, 1, ["pair the right files"]),
+    }
+    image = store(tmp_path / "image.nii", noise())
+    masks = {
+        name: store(tmp_path / f"{name}.nii", noise()[..., less:], affine) for name, (affine, less, _) in others.items()
+    }
+    nifti.check_pairs([(image, image)])
+    for name, (_, _, words) in others.items():
+        assert_one_sentence(lambda mask: nifti.check_pairs([(image, mask)]), masks[name], [str(image), *words])
+        with pytest.raises(InputError) as caught:
+            nifti.check_pairs([(image, masks[name])])
+        assert ("resample" in str(caught.value)) == (name[:3] not in ("far", "fli"))
+    with pytest.raises(InputError, match=r"^2 cannot be used: .*turned\.nii.*; .*far\.nii"):
+        nifti.check_pairs([(image, masks["turned"]), (image, image), (image, masks["far"])])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "int16"])
@@ -219,17 +216,13 @@ def test_a_sheared_affine_is_kept_in_the_sform_alone(tmp_path: Path) -> None:
 def test_refuses_impossible_outputs_and_gives_equal_data_equal_bytes(tmp_path: Path) -> None:
     data = noise("uint8").T
     (tmp_path / "folder.nii").mkdir()
-    for name, values, message in [("folder.nii", data, "be written"), ("a.png", data, 'end in ".nii.gz"'),
-                                  ("a.nii", data.astype(float), "float64"), ("a.nii", data[0], "hold")]:  # fmt: skip
+    for name, message in [("folder.nii", "be written"), ("a.png", 'end in ".nii.gz"')]:
         with pytest.raises(InputError, match=message):
-            nifti.write(tmp_path / name, values, AFFINE)
+            nifti.write(tmp_path / name, data, AFFINE)
     assert [path.name for path in tmp_path.iterdir()] == ["folder.nii"]
-    nifti.write(tmp_path / "a.nii.gz", data, AFFINE)
-    nifti.write(tmp_path / "b.nii.gz", data, AFFINE)
+    for name in ("a.nii.gz", "b.nii.gz"):
+        nifti.write(tmp_path / name, data, AFFINE)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
-
-
-# ---- files that cannot be used ----------------------------------------------------------------------------------
 
 
 def bytes_of(data: np.ndarray, affine: np.ndarray = AFFINE) -> bytes:
@@ -253,14 +246,13 @@ NAN = np.where(noise() == noise()[0, 0, 0], np.nan, noise())
 Q = {"sform_code": 0, "qform_code": 1}
 
 BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
-    "dicom": (b"\0" * 128 + b"DICM" + b"\0" * 900, ["DICOM", "dcm2niix"]),
-    "nrrd": (b"NRRD0004\ntype: short\n" + b"\0" * 900, ["NRRD", "3D Slicer", "SimpleITK"]),
-    "half of a pair": (GOOD[:344] + b"ni1\0", ["pair", ".hdr, .img", "nibabel"]),
-    "text": (b"hello", ["no NIfTI", "dcm2niix"]),
-    "empty": (b"", ["empty", "again"]),
+    "dicom": (b"\0" * 128 + b"DICM" + b"\0" * 900, ["no NIfTI file", "dcm2niix converts DICOM", "NRRD", "SimpleITK"]),
+    "half of a pair": (GOOD[:344] + b"ni1\0", ["no NIfTI"]),
+    "text": (b"hello", ["no NIfTI"]),
+    "empty": (b"", ["empty"]),
     "truncated": (GOOD[:-1], ["truncated", "again"]),
     "truncated gzip": (PACKED[:-20], ["truncated", "again"]),
-    "wrong checksum": (PACKED[:-8] + bytes([PACKED[-8] ^ 0xFF]) + PACKED[-7:], ["truncated or corrupt", "again"]),
+    "wrong checksum": (PACKED[:-8] + bytes([PACKED[-8] ^ 0xFF]) + PACKED[-7:], ["damaged", "again"]),
     "promises 54 TB, gzip": (gzip.compress(HUGE), ["truncated"]),
     "2-D": (bytes_of(noise(shape=(5, 6))), ["2-D", "(5, 6)", "3-D volume"]),
     "4-D": (bytes_of(noise(shape=(5, 6, 7, 2))), ["4-D", "3-D volume"]),
@@ -276,8 +268,8 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "far away": (with_header(srow_x=[-0.8, 0, 0, 1e30]), ["affine"]),
     "one axis too long": (nib.Nifti2Image(np.zeros((1, 40_000, 1), "u1"), AFFINE).to_bytes(), ["40000"]),
     "axes coincide": (with_header(srow_x=[-0.8, 0.9, 0, 30], srow_y=[0, 0, 0, 40]), ["affine"]),
-    "unknown type": (with_header(datatype=77), ["header"]),
-    "no rotation": (with_header(**Q, quatern_b=3), ["header"]),
+    "unknown type": (with_header(datatype=77), ["damaged"]),
+    "no rotation": (with_header(**Q, quatern_b=3), ["damaged"]),
 }  # fmt: skip
 
 
@@ -299,7 +291,7 @@ def test_bad_images(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.5, ["fractional", "label map"]), (np.nan, ["NaN or infinity"]), (-1, ["negative"]), (1e12, ["huge"])],
+    [(0.5, ["fractional", "label map"]), (np.nan, ["NaN"]), (-1, ["negative"]), (1e12, ["huge"])],
 )
 def test_bad_masks(tmp_path: Path, value: float, words: list[str]) -> None:
     data = np.zeros(SHAPE_XYZ)

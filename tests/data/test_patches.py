@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lrnet_edu.data import patches
-from lrnet_edu.data.cache import CachedCase, OpenCase
+from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
@@ -74,22 +72,9 @@ def test_a_batch_depends_on_seed_and_number_alone(cases: list[CachedCase], worke
     assert not any(torch.equal(a, b) for a, b in combinations(images, 2))
 
 
-def test_no_more_files_stay_open_than_may(cases: list[CachedCase], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process has opened does not go to another with the batches either."""
-    batches = PatchBatches(cases, **SETTINGS)
-    size = len(pickle.dumps(batches))
-    all_open = [batches[i] for i in range(6)]
-    assert len(pickle.dumps(batches)) == size
-    monkeypatch.setattr(patches, "most_open", lambda: 2 + SETTINGS["classes"])
-    again = PatchBatches(cases, **SETTINGS)
-    for i, batch in enumerate(all_open):
-        assert_equal_batches(again[i], batch)
-        assert len(again._opened) == 1
-
-
 def test_a_sampler_of_one_s_own_chooses_the_corners(cases: list[CachedCase]) -> None:
     class FirstCorner(PatchBatches):
-        def corner(self, case: OpenCase, rng: np.random.Generator) -> np.ndarray:
+        def corner(self, case: CachedCase, rng: np.random.Generator) -> np.ndarray:
             return np.zeros(3, int)
 
     batch = FirstCorner(cases[:1], **{**SETTINGS, "augment": False})[0]

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lrnet_edu.data.nifti import read_image, write
 from lrnet_edu.data.phantoms import phantom as phantoms
-from lrnet_edu.data.phantoms.canvas import Canvas, cut, join
+from lrnet_edu.data.phantoms.canvas import Canvas, smooth_difference, smooth_union
 from lrnet_edu.data.phantoms.phantom import COMMITTED, GRIDS, Phantom, phantom, sample, write_samples
 from lrnet_edu.data.phantoms.settings import SETS
 from lrnet_edu.support.errors import InputError
@@ -115,25 +115,18 @@ def test_ellipsoid_and_tube_are_signed_distances() -> None:
     assert (x * y)[inside].mean() > 25  # 45 degrees about z: from +x towards +y
 
 
-def test_join_and_cut_agree_with_set_operations_away_from_the_crease() -> None:
+def test_smooth_union_and_difference_agree_with_set_operations_away_from_the_crease() -> None:
     a, b = np.random.default_rng(0).uniform(-20, 20, (2, 1000))
     clear = np.abs(a - b) > 4
-    np.testing.assert_array_equal(join(a, b, 4)[clear], np.minimum(a, b)[clear])
+    np.testing.assert_array_equal(smooth_union(a, b, 4)[clear], np.minimum(a, b)[clear])
     clear = np.abs(a + b - 1) > 4
-    np.testing.assert_allclose(cut(a, b, 1, 4)[clear], np.maximum(a, 1 - b)[clear])
-
-
-# ---- files ------------------------------------------------------------------------------------------------------
+    np.testing.assert_allclose(smooth_difference(a, b, 1, 4)[clear], np.maximum(a, 1 - b)[clear])
 
 
 def test_the_committed_samples_come_out_equal(tmp_path: Path) -> None:
     """Headers too. One that is stored otherwise is among them, and one that is healthy."""
-    paths = write_samples(tmp_path, 1, 3) + write_samples(tmp_path, 1, 5)
-    assert [path.name for path in paths] == [
-        f"{kind}-{n}.nii.gz" for n in (3, 5) for kind in ("volume", "segmentation")
-    ]
-    for path in paths:
-        ours, theirs = (nib.Nifti1Image.from_filename(folder / path.name) for folder in (tmp_path, SAMPLES))
+    for path in write_samples(tmp_path / "3", 1, 3) + write_samples(tmp_path / "5", 1, 5):
+        ours, theirs = (nib.Nifti1Image.from_filename(file) for file in (path, SAMPLES / path.name))
         assert ours.header.binaryblock == theirs.header.binaryblock
         np.testing.assert_array_equal(ours.dataobj, theirs.dataobj)
     assert len(list(SAMPLES.glob("volume-*.nii.gz"))) == COMMITTED
@@ -145,17 +138,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phantoms, "sample", lambda number, which="course": original(number, which)._replace(**SMALL))
 
 
-def test_samples_join_samples_of_their_set_and_replace_nothing(tmp_path: Path, small: None) -> None:
-    paths = write_samples(tmp_path, 2, 3, "study")
-    before = [path.stat().st_mtime_ns for path in paths]
+def test_samples_are_continued_and_replace_nothing(tmp_path: Path, small: None) -> None:
+    before = {path: path.stat().st_mtime_ns for path in write_samples(tmp_path, 2, 3, "study")}
     new = [tmp_path / f"{kind}-{n}.nii.gz" for n in (2, 3, 4) for kind in ("volume", "segmentation")]
     assert write_samples(tmp_path, 3, 2, "study") == new
-    assert before == [path.stat().st_mtime_ns for path in paths]
-    for which, words in (
-        ("course", "no phantoms"),
-        ("study-b", "no phantoms"),
-        ("mine", "choose one of course, study"),
-    ):
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    for which, words in (("study", "other scans"), ("study-b", "other scans"), ("mine", "choose one of course, study")):
         with pytest.raises(InputError, match=words):
             write_samples(tmp_path, 1, 3, which)
 
@@ -176,6 +164,6 @@ def test_samples_do_not_go_among_other_scans(tmp_path: Path, small: None, damage
     else:
         (tmp_path / "dataset.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InputError, match=r"no phantom.*name another folder"):
+    with pytest.raises(InputError, match=r"no phantom.*another folder|other scans.*another folder|no NIfTI"):
         write_samples(tmp_path, 4)
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}

@@ -14,7 +14,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.checks import check_pairs, is_segmentation
 from lrnet_edu.data.nifti import Volume, spacing_of, write
 from lrnet_edu.data.preprocessing import (
     CT_WINDOW,
@@ -23,6 +22,7 @@ from lrnet_edu.data.preprocessing import (
     back_to_original,
     choose_preprocessing,
     effective_range,
+    is_segmentation,
     prepare,
 )
 from lrnet_edu.metrics import dice
@@ -310,18 +310,6 @@ def test_masks_are_interpolated_linearly_class_by_class(affine: np.ndarray, spac
     clear = ordered[2] - ordered[1] > 2e-3
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(prepared.classes[clear], shares.argmax(axis=0)[clear])
-
-
-def test_all_pairs_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
-    pairs = []
-    for number, shape in enumerate([(4, 5, 6), (4, 5, 7), (4, 5, 6), (3, 5, 6)]):
-        files = tmp_path / f"volume-{number}.nii", tmp_path / f"segmentation-{number}.nii"
-        write(files[0], np.zeros((4, 5, 6), np.int16), np.eye(4))
-        write(files[1], np.zeros(shape, np.uint8), np.diag([1 + 0.1 * (number == 2)] * 3 + [1]))
-        pairs.append(files)
-    check_pairs(pairs[:1])
-    with pytest.raises(InputError, match=r"3 cannot be used: .*-1\.nii has shape.*-2\.nii lies.*-3\.nii has shape"):
-        check_pairs(pairs)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         yield
 
 
-# ---- splits -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [3, 4, 7, 20, 131])
 def test_every_case_belongs_to_exactly_one_part(number: int) -> None:
     names = [f"volume-{i}" for i in range(number)]
@@ -71,7 +68,7 @@ def test_a_split_of_one_s_own(tmp_path: Path) -> None:
         ('{"train": ["a"], "validation": ["b"], "test": 3}', "is not a split"),
         ('{"train": "ab", "validation": ["b"], "test": []}', "is not a split"),
         ('{"train": ["a"], "validation": ["z", "y"], "test": []}', r"does not hold \(y, z\)"),
-        ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "in more than one part"),
+        ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "names a case twice"),
         ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
     ],
 )
@@ -93,9 +90,6 @@ def split_file(folder: Path, train: int, validation: int, number: int = 5) -> Pa
     return path
 
 
-# ---- studies ----------------------------------------------------------------------------------------------------
-
-
 def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(lits(tmp_path, range(5)), SETTINGS)
     said = study.describe()
@@ -110,7 +104,7 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path, monk
     fitted = fitted_patch((8, 500, 500), study.cached["train"])  # no larger than the largest case needs
     assert fitted == (8, -(-height // 8) * 8, -(-width // 8) * 8)
     for name, value in (("label", "2"), ("window", (-30.0, 180.0))):
-        with pytest.raises(InputError, match=f"opened with another {name};"):
+        with pytest.raises(InputError, match="opened with another label or window;"):
             check_same_study(study, replace(SETTINGS, **{name: value}))
     monkeypatch.setattr("lrnet_edu.data.study.location_baseline", lambda *_: np.array([np.nan]))
     assert "test DC: no case holds it (label 1)" in study.describe()
@@ -141,28 +135,26 @@ def test_several_labels(tmp_path: Path) -> None:
     union = open_study(tmp_path, replace(SETTINGS, label="1+3"))
     assert union.labels == ((1, 3),)
     assert set(np.unique(union.cached["train"][0].classes)) == {0, 1}
-    with pytest.raises(InputError, match=r"Label 2 occurs in no mask: .*\(1, 3\)"):
+    with pytest.raises(InputError, match="No training case holds label 2, their masks hold 0, 1, 3:"):
         open_study(tmp_path, replace(SETTINGS, label="2"))
 
 
-def test_a_label_that_no_training_case_holds(tmp_path: Path) -> None:
+def test_a_label_that_no_training_case_holds_is_told_before_any_work(tmp_path: Path) -> None:
     data = lits(tmp_path, range(5))
     for number in range(4):
         store(data / f"segmentation-{number}.nii.gz", 0 * mask())
-    with pytest.raises(InputError, match=r"No training case holds label 1 \(it is in volume-4\)"):
+    with pytest.raises(InputError, match="No training case holds label 1, their masks hold 0:"):
         open_study(data, SETTINGS, split=split_file(tmp_path, 2, 1))
 
 
 def test_what_takes_no_part_or_is_odd_is_told(tmp_path: Path) -> None:
     data = lits(tmp_path, range(6))
     store(data / "volume-0.nii.gz", (scan() + 1100).clip(0))
-    store(data / "volume-a.nii.gz", scan())
     for number in (4, 5):
         (data / f"segmentation-{number}.nii.gz").unlink()
     study = open_study(data, SETTINGS)
     said = study.describe()
     assert "volume-0 has no value below 0" in said
-    assert "Left out, as their names are no volume-N, segmentation-N: volume-a.nii.gz." in said
     assert "Left out, as they have no mask: volume-4, volume-5." in said
     assert sum(map(len, study.split.values())) == 4
 

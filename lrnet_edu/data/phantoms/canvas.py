@@ -1,7 +1,7 @@
 """The canvas that phantoms are painted on: coordinates, smooth noise, a few shapes, a soft brush.
 
 A shape is an array (D, H, W) of signed distances in mm, negative inside. Minimum and maximum of distances are
-union and intersection; ``join`` and ``cut`` are their kin with the creases rounded off.
+union and intersection; ``smooth_union`` and ``smooth_difference`` are their kin with the creases rounded off.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ class Canvas:
         return tuple(slice(*e) for e in ends)
 
 
-def join(a: Array, b: Array, width: float) -> Array:
+def smooth_union(a: Array, b: Array, width: float) -> Array:
     """Union of two shapes, the crease filled over ``width`` mm (quadratic smooth minimum)."""
     return np.minimum(a, b) - (width - np.abs(a - b)).clip(0) ** 2 / (4 * width)
 
 
-def cut(a: Array, b: Array, gap: float, width: float = 6.0) -> Array:
+def smooth_difference(a: Array, b: Array, gap: float, width: float = 6.0) -> Array:
     """What of ``a`` is at least ``gap`` mm away from ``b``, the crease rounded over ``width`` mm."""
-    return -join(-a, b - gap, width)
+    return -smooth_union(-a, b - gap, width)

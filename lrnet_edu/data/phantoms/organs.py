@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas, Point, cut, join
+from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas, Point, smooth_difference, smooth_union
 from lrnet_edu.data.phantoms.settings import PhantomSettings
 
 SIDES = (1, -1)  # the patient's right, left
@@ -76,7 +76,7 @@ def _lungs_and_heart(body: Canvas, cavity: Array) -> Array:
     left = 16 * np.exp(-(((x + 70) / 55) ** 2) - (y / 62) ** 2)
     recess = (80 - 0.45 * y) * np.exp(-(-cavity).clip(0) / 14)  # the lung's edge hangs lowest along the back
     chest = 0.7 * (52 + right + left - recess - z)
-    lung = -join(-(cavity + 2), -chest, 8)
+    lung = -smooth_union(-(cavity + 2), -chest, 8)
     body.paint(lung - 3.5, 52.0)  # the diaphragm
     body.paint(lung, -850.0 + 25 * body.soft + 330 * (body.fine - 1.4).clip(0, 1))
     body.paint(body.ellipsoid((0, -15, 110), (30, 45, 75)), 45.0 + 10 * body.soft)
@@ -112,13 +112,13 @@ def _kidneys_and_spleen(body: Canvas, cavity: Array, chest: Array) -> tuple[Arra
         body.paint(body.path([(side * 20, -52, -60), (side * 17, -36, 0), (side * 19, -28, 60)], 4.5), 58.0)
         kidney = body.ellipsoid((side * 68, -46, height), (25, 27, 53), turn=(side * -35, side * 10))
         sinus = body.ellipsoid((side * 53, -38, height), (14, 8, 26), turn=(side * -35, 0))
-        kidney = cut(kidney, sinus, 0, 4)
+        kidney = smooth_difference(kidney, sinus, 0, 4)
         body.paint(kidney, 170.0 + 4 * body.fine)
         body.paint(kidney + 9, 145.0 + 12 * body.fine)
         body.paint(body.ellipsoid((side * 50, -38, height), (8, 5, 14)), 20.0)
         both = np.minimum(both, kidney)
     spleen = body.ellipsoid((-96, -36, 16), (36, 50, 58), turn=(-25, -8))
-    spleen = cut(cut(cut(spleen, -cavity, 4), both, 5), chest, 4)
+    spleen = smooth_difference(smooth_difference(smooth_difference(spleen, -cavity, 4), both, 5), chest, 4)
     body.paint(spleen, 120.0 + 4 * body.soft)
     return both, spleen
 
@@ -128,8 +128,8 @@ def _gut(body: Canvas, cavity: Array, chest: Array, spleen: Array) -> None:
     rng = body.rng
     fundus = body.ellipsoid((-62, 14, 28), (37, 40, 42), turn=(20, 0))
     antrum = body.ellipsoid((-26, 42, -24), (46, 22, 24), turn=(-18, 25))
-    stomach = cut(cut(join(fundus, antrum, 18), -cavity, 4), chest, 5)
-    stomach = cut(stomach, spleen, 4) + 2 * body.soft
+    stomach = smooth_difference(smooth_difference(smooth_union(fundus, antrum, 18), -cavity, 4), chest, 5)
+    stomach = smooth_difference(stomach, spleen, 4) + 2 * body.soft
     body.paint(stomach, 75.0)
     body.paint(stomach + 4, rng.uniform(15, 40) + 10 * body.fine)
     body.paint(np.maximum(stomach + 4, rng.uniform(30, 42) - body.y), -960.0)
@@ -164,10 +164,10 @@ def _liver_shape(body: Canvas, cavity: Array, chest: Array, spine: Array, kidney
     left = body.ellipsoid((-8, 44, 20), (80, 32, 50), turn=(-12, -8))
     hilum = body.ellipsoid((14, -14, -44), (26, 32, 48), turn=(-25, 0))
     fossa = body.ellipsoid((62, -62, -72), (36, 36, 60), turn=(-35, 0))  # the kidney's bed
-    liver = join(right, left, 22) + 2 * body.soft
+    liver = smooth_union(right, left, 22) + 2 * body.soft
     around = [(-cavity, 3, 4), (chest, 4, 6), (hilum, 0, 14), (fossa, 0, 12), (kidneys, 4, 8), (spine, 6, 8)]
     for neighbour, gap, width in [*around, (cava, 0, 2)]:
-        liver = cut(liver, neighbour, gap, width)
+        liver = smooth_difference(liver, neighbour, gap, width)
     return liver
 
 
@@ -177,7 +177,7 @@ def _liver(body: Canvas, liver: Array, cavity: Array, liver_hu: float, vessel_hu
     teres = body.ellipsoid((4, 40, -14), (3.0, 22, 34), turn=(-15, 10)) + body.fine
     venosum = body.ellipsoid((4, 16, 14), (22, 2.6, 22), turn=(-24, 0)) + body.fine
     for hole, gap in ((gall, 2), (teres, 0), (venosum, 0)):
-        liver[:] = cut(liver, hole, gap, 3)
+        liver[:] = smooth_difference(liver, hole, gap, 3)
     body.paint(np.maximum(liver - 3, cavity), -95.0)  # a rim of fat keeps neighbours apart
     body.paint(liver, liver_hu + 2 * body.fine + 3 * body.soft)
     veins = _tree(body.rng, (22, -12, 60), [(75, -35, -30), (60, 45, -35), (-20, 55, -22)], 7.0)

@@ -18,7 +18,6 @@ import numpy as np
 from scipy import ndimage
 
 from lrnet_edu.data import nifti
-from lrnet_edu.data.cases import lits_files
 from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas
 from lrnet_edu.data.phantoms.organs import Anatomy, paint_anatomy
 from lrnet_edu.data.phantoms.settings import GRIDS as GRIDS
@@ -99,43 +98,31 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
         The files, each volume followed by its segmentation. Equal voxels and headers every time.
 
     Raises:
-        InputError: if the folder cannot be written, or holds other scans; nothing is written then.
+        InputError: if the folder cannot be written, or holds other scans than these; nothing is written then.
     """
     folder = Path(folder)
     if which not in SETS:
         raise InputError(f"There is no set of phantoms {which!r}; choose one of {', '.join(SETS)}.")
     description = "" if which == "course" else f"lrnet_edu samples {which}"
-    _check_no_others(folder, which, description)
     recipes = [sample(first + i, which) for i in range(cases)]
     paths = {r.seed: [folder / f"{kind}-{r.seed}.nii.gz" for kind in ("volume", "segmentation")] for r in recipes}
+    wanted = {path for pair in paths.values() for path in pair}
+    there = [*folder.glob("*.nii*"), *folder.glob("dataset.json")]
+    if others := [path.name for path in there if path not in wanted]:
+        raise InputError(f"{folder} holds other scans ({abbreviated(others)}); name another folder.")
     recipes.sort(key=lambda r: not any(path.exists() for path in paths[r.seed]))  # what may be refused comes first
     for seed, shape, spacing, lesions, axes in progress(recipes, "Making phantoms", unit="case"):
         case = phantom(seed, shape=shape, spacing=spacing, lesions=lesions, settings=SETS[which])
         volumes = [_stored_along(axes, data, case.affine) for data in (case.image, case.mask)]
         for path, volume in zip(paths[seed], volumes, strict=True):
-            if path.exists() and not np.array_equal(nifti.read_image(path).data, volume.data):
-                raise InputError(f"{path} exists and is no phantom; name another folder, or move it away.")
+            if path.exists():
+                old = nifti.read_image(path)
+                if not nifti.same_grid(old, volume) or not np.array_equal(old.data, volume.data):
+                    raise InputError(f"{path} exists and is no phantom of this set; name another folder.")
         for path, volume in zip(paths[seed], volumes, strict=True):
             if not path.exists():
                 nifti.write(path, volume.data, volume, description=description)
     return [path for pair in paths.values() for path in pair]
-
-
-def _check_no_others(folder: Path, which: str, description: str) -> None:
-    """Raise InputError if a folder holds scans that, by their headers, are no phantoms of this set."""
-    others = [path.name for path in folder.glob("dataset.json")]
-    for _, number, path in lits_files(folder) if folder.is_dir() else ():
-        recipe = sample(int(number), which)
-        nothing = np.broadcast_to(np.uint8(0), recipe.shape)
-        place = _stored_along(recipe.axes, nothing, Phantom(nothing, nothing, recipe.spacing).affine)
-        try:
-            there = nifti.read_grid(path)
-            ours = nifti.same_grid(there, place) and there.header["descrip"].item() == description.encode()
-        except InputError:  # damaged, or no NIfTI at all
-            ours = False
-        others += [] if ours else [path.name]
-    if others:
-        raise InputError(f"{folder} holds scans that are no phantoms ({abbreviated(others)}); name another folder.")
 
 
 def _stored_along(axes: str, data: Array, affine: Array) -> nifti.Volume:
