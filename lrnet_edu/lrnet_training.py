@@ -70,9 +70,8 @@ class LesionCrops:
 
     def __call__(self, rng: np.random.Generator, edge: int) -> np.ndarray:
         case = self.cases[rng.integers(len(self.cases))]
-        present = [c for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
-        c = present[rng.integers(len(present))]
-        voxels = case.foreground[c - 1]
+        objects = [(c, voxels) for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
+        c, voxels = objects[rng.integers(len(objects))]
         corner = voxels[rng.integers(len(voxels))] - edge // 2
         cube = cut(case.classes, corner, (edge, edge, edge), mode="constant") == c
         return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))

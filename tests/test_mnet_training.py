@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable
@@ -15,8 +14,9 @@ import pytest
 import torch
 from scans import lits, lrnet_checkpoint, mask, scan, store
 from torch import Tensor, nn
-from toys import CPU, SCHEDULE, toy_task
+from toys import CPU, SCHEDULE, rows_of, toy_task
 
+from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
@@ -25,6 +25,7 @@ from lrnet_edu.methods import METHODS, TandemMethod
 from lrnet_edu.mnet_training import case_dice, mnet_task, seconds_needed, train_run
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.rivals import CascadedMNet
+from lrnet_edu.support import progress
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.run_folder import State
@@ -62,9 +63,8 @@ def same_weights(one: Path, other: Path, name: str = "last") -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def log_without_seconds(folder: Path) -> list[dict[str, str]]:
-    with (folder / "log.csv").open(encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+def log_without_seconds(folder: Path) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows_of(folder)]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -73,30 +73,24 @@ def test_every_row_trains_and_can_be_used(run: Run, study: Study, tmp_path: Path
     folder = tmp_path / "run"
     assert state.step == 3
     names = {"config.json", "split.json", "log.csv", "best.safetensors", "last.safetensors"}
-    assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == names
+    assert {file.name for file in folder.iterdir()} == names
     assert json.loads((folder / "split.json").read_text()) == study.split
     assert json.loads((folder / "config.json").read_text())["method"] == method
-    assert all(np.isfinite(list(row.values())).all() for row in state.rows)
 
     trained = load_mnet(folder)
-    assert (trained.labels, trained.patch_size, trained.preprocessing) == (
-        ((1,),),
-        TINY.patch_size,
-        study.preprocessing,
-    )
+    assert (trained.labels, trained.patch_size) == (((1,),), TINY.patch_size)
+    assert trained.preprocessing == study.preprocessing
     assert type(trained.mnet) is (CascadedMNet if method == "cascaded" else MNet)
     assert trained.mnet.settings["stride"] == 2
     torch.manual_seed(TINY.seed)
     weights, start = trained.mnet.state_dict(), METHODS["dice"].mnet(replace(TINY, stride=2), 2).state_dict()
     assert not all(torch.equal(weights[name], start[name]) for name in start)  # it moved
 
-    best, facts = load_checkpoint(folder / "best.safetensors")
+    best, metadata = load_checkpoint(folder / "best.safetensors")
     assert all(name.startswith("mnet.") for name in best)  # the LR-Net, or the second decoder, is thrown away
-    assert facts["method"] == method
-    scores = {row["step"]: row["score"] for row in state.rows}
+    assert metadata["method"] == method
     reached = np.mean([case_dice(trained.mnet, case, TINY.patch_size, 1) for case in study.cached["validation"]])
-    assert reached == pytest.approx(max(scores.values()))
-    assert scores[state.best_step] == max(scores.values())
+    assert reached == pytest.approx(max(row["score"] for row in state.rows))
 
 
 @pytest.mark.parametrize("method", TANDEMS)
@@ -118,8 +112,7 @@ def test_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store(tmp_path / f"volume-{number}.nii.gz", scan(seed=number) - 100 * (classes == 3).astype(np.int16))
         store(tmp_path / f"segmentation-{number}.nii.gz", classes)
     config = replace(TINY, method="mapdice+lrnet", label="1,3", warmup_steps=1)
-    state = train_run(open_study(tmp_path, config), config, tmp_path / "run", device="cpu")
-    row = state.rows[-1]
+    row = train_run(open_study(tmp_path, config), config, tmp_path / "run", device="cpu").rows[-1]
     assert row["score"] == pytest.approx((row["val_DC_1"] + row["val_DC_2"]) / 2)
     trained = load_mnet(tmp_path / "run")
     assert trained.labels == ((1,), (3,))
@@ -145,7 +138,7 @@ def test_a_rate_a_log_and_batches_of_one_s_own(run: Run) -> None:
     options = {"rate": lambda share: 1 - share, "log": rows.append, "batches": Noted}
     state = run("dice", steps=4, validate_every=1, learning_rate=0.1, options=options)
     assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.075, 0.05, 0.025])
-    assert [row["score"] for row in rows] == [row["score"] for row in state.rows]
+    assert rows == state.rows
     assert drawn == [0, 1, 2, 3]
 
 
@@ -187,8 +180,6 @@ def test_a_finished_run_gets_more_steps_and_keeps_its_warm_up(run: Run, tmp_path
 def test_a_run_is_resumed_with_its_own_settings_and_split(run: Run, study: Study, tmp_path: Path) -> None:
     run("dice")
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
-    with pytest.raises(InputError, match="holds a run already"):
-        run("dice")
     with pytest.raises(InputError, match=r"\(method dice, now tversky\)"):
         run("tversky", options={"resume": True})
     parts = {"train": "test", "validation": "validation", "test": "train"}
@@ -202,23 +193,24 @@ def test_a_run_is_resumed_with_its_own_settings_and_split(run: Run, study: Study
 # ---- said beforehand --------------------------------------------------------------------------------------------
 
 
-def test_time_and_memory_are_said_before_a_run_and_change_nothing(run: Run, tmp_path: Path) -> None:
-    run("mapdice+lrnet", "silent")
+def test_the_time_is_said_before_a_run_and_changes_nothing(run: Run, tmp_path: Path) -> None:
     said: list[str] = []
+    run("mapdice+lrnet", "silent")
     run("mapdice+lrnet", "told", options={"say": said.append})
-    assert len(said) == 1
-    assert re.search(r"cpu.* minute for 3 steps at most, validations included", said[0])
-    assert same_weights(tmp_path / "silent", tmp_path / "told")
     run("dice", "one", steps=1, options={"say": said.append})
+    assert re.search(r"cpu.* minute for 3 steps at most, validations included", said[0])
     assert "for 1 step at" in said[1]
+    assert same_weights(tmp_path / "silent", tmp_path / "told")
 
 
 def test_the_estimate_counts_steps_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step takes a second of a made clock, a validation ten."""
-    seconds = {"step": 1.0}
-    monkeypatch.setattr(
-        "lrnet_edu.mnet_training.timeit", lambda work, number: (work(), seconds.get(work.__name__, 10.0))[1]
-    )
+
+    def timeit(work: Callable[[], None], number: int) -> float:
+        work()
+        return 1.0 if work.__name__ == "step" else 10.0
+
+    monkeypatch.setattr("lrnet_edu.mnet_training.timeit", timeit)
     task = toy_task()
     assert seconds_needed(task, SCHEDULE, CPU) == 8 * 1 + 4 * 10
     assert seconds_needed(task, replace(SCHEDULE, steps=9), CPU) == 9 * 1 + 5 * 10
@@ -230,8 +222,8 @@ def test_the_estimate_counts_steps_and_validations(monkeypatch: pytest.MonkeyPat
     [
         ({"kind": "O-DM", "lrnet": "lrnet.safetensors"}, {}, "NI-DM, not O-DM"),
         ({"lrnet": "none"}, {}, "no checkpoint"),
-        ({"label": "2"}, {}, "opened with another label"),
-        ({"window": (-30.0, 180.0)}, {}, "opened with another label or window"),
+        ({"label": "2"}, {}, "opened with another"),
+        ({"window": (-30.0, 180.0)}, {}, "opened with another"),
         ({}, {"device": "nonsense"}, "nonsense"),
     ],
 )
@@ -243,6 +235,21 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
     with pytest.raises(InputError, match=match):
         train_run(study, replace(TINY, **changes), tmp_path / "run", **{"device": "cpu", **options})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_memory_is_told_before_the_first_step_and_while_predicting(
+    run: Run, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    run("dice", "before")
+    monkeypatch.setattr(MNet, "forward", full)
+    with pytest.raises(InputError, match=r"memory of cpu is full.*lower patch_size or batch_size"):
+        run("dice", options={"say": print})
+    assert not any((tmp_path / "run").iterdir())  # with a smaller patch size it may be used
+    with pytest.raises(InputError, match=r"memory of cpu is full.*--device cpu"):
+        predict_files(tmp_path / "before", study.data, tmp_path / "predictions", device="cpu")
 
 
 # ---- validation -------------------------------------------------------------------------------------------------
@@ -265,19 +272,51 @@ def test_dice_of_a_whole_case_class_by_class(tmp_path: Path) -> None:
     image[:2, :2, :3] = 1
     classes[:2, :2, :2] = 1
     np.save(tmp_path / "image.npy", image.astype(np.float16))
-    np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
-    case = CachedCase("case", tmp_path)
-    assert case_dice(ByIntensity(), case, (8, 8, 8), 2) == pytest.approx([2 * 8 / (8 + 12), 1.0])
-    classes[5, 5, 5] = 2
-    np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
-    assert case_dice(ByIntensity(), case, (8, 8, 8), 2)[1] == 0
+    for voxel, expected in ((0, 1.0), (2, 0.0)):
+        classes[5, 5, 5] = voxel
+        np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
+        case = CachedCase("case", tmp_path)
+        assert case_dice(ByIntensity(), case, (8, 8, 8), 2) == pytest.approx([2 * 8 / (8 + 12), expected])
 
 
-def test_the_validation_loss_is_that_of_the_last_phase_on_fixed_patches(study: Study) -> None:
-    losses = []
+def test_the_validation_loss_is_that_of_the_last_phase_on_fixed_patches(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, bars = [], []
+    monkeypatch.setattr(progress, "tqdm", lambda items, title, **options: bars.append(title) or items)
     for alpha in (0.0, 1.0, 2.0, 2.0):
-        config = replace(TINY, method="lrnet", alpha=alpha)
-        task = mnet_task(study, config)
+        task = mnet_task(study, replace(TINY, method="lrnet", alpha=alpha))
         losses += [task.validate(step)["val_loss"] for step in (1, 2)]
     assert losses[2] > 0
     assert losses == pytest.approx([losses[2] * factor for factor in (0, 0, 1, 1, 2, 2, 2, 2)])
+    assert bars == ["Validating"] * 8  # each has its progress bar
+
+
+@pytest.mark.parametrize(("method", "advice"), [("mapdice+lrnet", "--warmup-steps"), ("dice", "label and window")])
+def test_background_alone_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], method: str, advice: str
+) -> None:
+    forward = MNet.forward
+
+    def background(mnet: MNet, image: Tensor) -> Tensor:
+        logits = forward(mnet, image)
+        return torch.cat((logits[:, :1] + 1000, logits[:, 1:]), dim=1)
+
+    monkeypatch.setattr(MNet, "forward", background)
+    run(method, steps=4, validate_every=1)
+    told = re.findall(rf"step (\d) to step (\d) the network .* background only; .*{advice}", capfd.readouterr().err)
+    first = 2 if method == "mapdice+lrnet" else 1  # validations in the warm-up do not count
+    assert told == [(str(n), str(n + 1)) for n in range(first, 4)]
+
+
+def test_an_unfrozen_lrnet_that_dies_is_told_and_the_run_goes_on(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That it dies is a finding about unfreezing; a table needs the run's score."""
+    task = mnet_task(study, replace(TINY, method="unfrozen-lrnet"))
+    task.validate(0)
+    assert "died" not in capsys.readouterr().err
+    lrnet: Any = task.model.get_submodule("lrnet")
+    nn.init.constant_(lrnet.head[-1].bias, -1000.0)
+    assert task.validate(1)["val_loss"] > 0
+    assert "LR-Net gives 0 everywhere" in capsys.readouterr().err

@@ -66,22 +66,7 @@ def ordered_batches(batches: Dataset[Any], first: int, last: int, device: torch.
     """Batches first .. last - 1; prepared by worker processes where a GPU would have to wait for them."""
     gpu = device.type == "cuda"
     workers = min(4, os.cpu_count() or 1) if gpu else 0
-    numbers = range(first, last)
-    for batch in DataLoader(ErrorsAsItems(batches), batch_size=None, sampler=numbers, num_workers=workers,
-                            pin_memory=gpu):  # fmt: skip
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
-
-
-class ErrorsAsItems(Dataset[Any]):
-    """Batches, or in a batch's place the error that a user can mend: raised in a worker, it would be a traceback."""
-
-    def __init__(self, batches: Dataset[Any]) -> None:
-        self.batches = batches
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.batches[index]
-        except (InputError, OSError) as error:
-            return error
+    try:
+        yield from DataLoader(batches, batch_size=None, sampler=range(first, last), num_workers=workers, pin_memory=gpu)
+    except InputError as error:  # a worker's has its traceback before the sentence
+        raise InputError(str(error).rpartition("InputError: ")[2].rstrip()) from None

@@ -41,8 +41,7 @@ def _start_worker() -> None:
 
 @contextmanager
 def one_thread(device: Any) -> Iterator[None]:
-    """On a CPU one thread for each run: several add numbers up in another order, and then the weights differ in their
-    last digits with the number of workers and of cores. The number of workers is what uses the cores."""
+    """One thread on a CPU: several add numbers up in another order, and the weights differ in their last digits."""
     import torch
 
     before = torch.get_num_threads()

@@ -25,18 +25,15 @@ def parse_labels(text: str) -> Labels:
     Raises:
         InputError: for any other text, for numbers outside 1..255 and for a number given twice.
     """
-    if not isinstance(text, str) or not _GRAMMAR.fullmatch(text):
-        shown = f'"{text}"' if isinstance(text, str) else f"{text!r} of type {type(text).__name__}"
-        raise InputError(
-            f'{shown} is no choice of labels: write one number ("2"), a union as one object ("1+2") or several objects '
-            '("1,2").'
-        )
-    labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))
+    labels: Labels = ()
+    if isinstance(text, str) and _GRAMMAR.fullmatch(text):
+        labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))
     numbers = [number for group in labels for number in group]
-    if max(numbers) > 255:
-        raise InputError(f'"{text}" holds a label above 255: renumber the labels of the masks to 1..255.')
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f'"{text}" names a label twice: give each number once.')
+    if not numbers or max(numbers) > 255 or len(set(numbers)) < len(numbers):
+        raise InputError(
+            f'{text!r} is no choice of labels: write one number ("2"), a union as one object ("1+2") or several '
+            'objects ("1,2"), with numbers from 1 to 255, each once.'
+        )
     return labels
 
 

@@ -34,15 +34,8 @@ def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path) -> None:
         assert torch.equal(tensors[name], tensor)
     save_checkpoint(tmp_path / "again", tensors, metadata)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
-
-
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list what is mapped")
-def test_loaded_tensors_do_not_hold_the_file_open(tmp_path: Path) -> None:
-    """Or Windows could not write it anew while they live."""
-    save_checkpoint(tmp_path / "last.safetensors", TENSORS, METADATA)
-    tensors, _ = load_checkpoint(tmp_path / "last.safetensors")
-    assert tensors
-    assert str(tmp_path) not in Path("/proc/self/maps").read_text("utf-8")
+    if (maps := Path("/proc/self/maps")).exists():  # or Windows could not write the file anew while the tensors live
+        assert str(tmp_path) not in maps.read_text("utf-8")
 
 
 class Malicious:
@@ -81,22 +74,18 @@ def test_a_truncated_checkpoint(tmp_path: Path, kept: int) -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"lrnet_edu": "{not JSON"}])
-def test_a_safetensors_file_of_another_program(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_a_safetensors_file_of_another_program_and_none_at_all(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(2)}, path, metadata=metadata)
     with pytest.raises(InputError, match="not a checkpoint of lrnet_edu"):
         load_checkpoint(path)
-
-
-@pytest.mark.parametrize("place", ["nothing.safetensors", "."])
-def test_no_file_there(tmp_path: Path, place: str) -> None:
-    with pytest.raises(InputError, match="There is no checkpoint"):
-        load_checkpoint(tmp_path / place)
+    for missing in (tmp_path, tmp_path / "none.safetensors"):
+        with pytest.raises(InputError, match="There is no checkpoint"):
+            load_checkpoint(missing)
 
 
 @pytest.mark.parametrize("error", [KeyError("kind"), InputError("no such kind: choose one."), ValueError("x\n" * 999)])
-def test_metadata_that_cannot_be_are_a_sentence(error: Exception) -> None:
-    with pytest.raises(InputError) as raised, malformed_metadata(Path("best.safetensors")):
+def test_metadata_that_cannot_be_is_one_line(error: Exception) -> None:
+    sentence = r"^The metadata of best\.safetensors cannot be used \(.*again\.$"
+    with pytest.raises(InputError, match=sentence), malformed_metadata(Path("best.safetensors")):
         raise error
-    assert str(raised.value).startswith("The metadata of best.safetensors cannot be used (")
-    assert "\n" not in str(raised.value)

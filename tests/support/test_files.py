@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from lrnet_edu.data import nifti
 from lrnet_edu.support import files
-from lrnet_edu.support.checkpoints import save_checkpoint
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import (
     abbreviated,
@@ -69,13 +63,6 @@ def test_all_bad_files_are_told_together() -> None:
 # ---- folders ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="Nothing can be written to"):
-        check_writable(tmp_path / "new" / "run")
-
-
 def test_places_for_outputs(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "run")
     assert contents(tmp_path) == {}  # it only looks
@@ -115,15 +102,14 @@ CONTENDER = """
 import sys, time
 from pathlib import Path
 from lrnet_edu.support.files import InputError, folder_lock
-folder, held, shared = Path(sys.argv[1]), 0, 0
-end = time.monotonic() + 1
+held, shared, end = 0, 0, time.monotonic() + 1
 while time.monotonic() < end:
     try:
-        with folder_lock(folder, "a"):
+        with folder_lock(Path(sys.argv[1]), "a"):
             held += 1
             try:
-                (folder / "held").touch(exist_ok=False)
-                (folder / "held").unlink()
+                Path(sys.argv[1], "held").touch(exist_ok=False)
+                Path(sys.argv[1], "held").unlink()
             except OSError:
                 shared += 1
     except InputError:
@@ -140,7 +126,7 @@ def test_a_lock_whose_file_comes_and_goes_is_held_by_one_process_at_a_time(tmp_p
     assert [shared for _, shared in counts] == [0, 0]
 
 
-def test_waiting_and_another_file_of_the_folder(tmp_path: Path) -> None:
+def test_waiting_for_a_file_while_another_of_the_folder_is_free(tmp_path: Path) -> None:
     order, holding = [], threading.Event()
 
     def other() -> None:
@@ -182,69 +168,26 @@ def test_a_write_that_fails_leaves_the_file_before(
 
     write_atomically(tmp_path / "a.json", b"old")
     monkeypatch.setattr(os, call, fail)
-    with pytest.raises((InputError, KeyboardInterrupt)) as raised:
+    with pytest.raises((InputError, KeyboardInterrupt), match=r"No space left|^$"):
         write_atomically(tmp_path / "a.json", b"new")
-    assert isinstance(raised.value, KeyboardInterrupt) or "No space left on device" in str(raised.value)
     assert contents(tmp_path) == {"a.json": b"old"}
 
 
-@pytest.mark.parametrize(("times", "found"), [(3, b"new"), (math.inf, b"old")])
+@pytest.mark.parametrize(("times", "found"), [(3, b"new"), (4, b"old")])
 def test_a_file_that_another_program_has_open_for_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: float, found: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, found: bytes
 ) -> None:
-    """As a virus scanner on Windows has."""
-    rename, refused = os.replace, []
+    """As a virus scanner on Windows has; four attempts are made."""
+    rename, refused = os.replace, [PermissionError(errno.EACCES, "Access is denied")] * times
 
     def replace(source: Path, target: Path) -> None:
-        if len(refused) < times:
-            refused.append(target)
-            raise PermissionError(errno.EACCES, "Access is denied", str(target))
+        if refused:
+            raise refused.pop()
         rename(source, target)
 
     write_atomically(tmp_path / "scores.csv", b"old")
     monkeypatch.setattr("os.replace", replace)
     monkeypatch.setattr(files, "_PAUSES", (0, 0, 0))
-    try:
+    with pytest.raises(InputError, match="close it where it is open") if times == 4 else nullcontext():
         write_atomically(tmp_path / "scores.csv", b"new")
-    except InputError as error:
-        assert "(Access is denied); close it where it is open" in str(error)  # noqa: PT017
     assert contents(tmp_path) == {"scores.csv": found}
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let the system refuse to write any file beyond so many bytes, as a full disk does."""
-    resource: Any = pytest.importorskip("resource")  # not on Windows
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def checkpoint(folder: Path, number: int) -> None:
-    save_checkpoint(folder / "last.safetensors", {"a": torch.full((5000,), float(number))}, {"step": number})
-
-
-def volume(folder: Path, number: int) -> None:
-    noise = np.random.default_rng(number).normal(size=(10, 20, 20)).astype(np.float32)
-    nifti.write(folder / "map.nii.gz", noise, np.eye(4))
-    nifti.write(folder / "map.nii", noise, np.eye(4))
-
-
-def log(folder: Path, number: int) -> None:
-    write_atomically(folder / "log.csv", str(number).encode() * 20_000)
-
-
-@pytest.mark.parametrize("write", [checkpoint, volume, log])
-def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path, write: Callable[[Path, int], None]) -> None:
-    write(tmp_path, 1)
-    before = contents(tmp_path)
-    for size in (0, 4096, 4097, 10_000):
-        with files_up_to(size), pytest.raises(InputError, match=r"cannot be written \(File too large\); choose"):
-            write(tmp_path, 2)
-        assert contents(tmp_path) == before
-    write(tmp_path, 2)
-    assert contents(tmp_path).keys() == before.keys()
-    assert contents(tmp_path) != before

@@ -64,49 +64,39 @@ def test_a_run_is_resumed_with_its_own_settings_or_for_more_steps(
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 9
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "3", ""])
-def test_a_run_whose_settings_are_damaged_is_left_alone(tmp_path: Path, content: str) -> None:
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(InputError, match=r"config\.json is damaged"):
-        begin(tmp_path, resume=True)
-    assert (tmp_path / "config.json").read_text() == content
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_place_of_something_else_is_none_for_a_run(tmp_path: Path, resume: bool) -> None:
-    file = tmp_path / "thesis.tex"
+def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    damaged, file = tmp_path / "damaged" / "config.json", tmp_path / "thesis.tex"
+    damaged.parent.mkdir()
+    for content in ("{", "[1]", "3", ""):
+        damaged.write_text(content)
+        with pytest.raises(InputError, match=r"config\.json is damaged"):
+            begin(damaged.parent, resume=True)
+        assert damaged.read_text() == content
     file.write_text("mine")
-    for place in (file, file / "run"):
-        with pytest.raises(InputError, match="thesis"):
-            begin(place, resume=resume)
-    with pytest.raises(InputError, match=r"holds other files \(thesis\.tex\); name a new or an empty folder"):
-        begin(tmp_path, resume=resume)
+    for resume in (False, True):
+        for place in (file, file / "run", tmp_path):
+            with pytest.raises(InputError, match=r"thesis"):
+                begin(place, resume=resume)
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
-    file.rename(tmp_path / ".DS_Store")  # what systems leave is nobody's
-    assert not check_run(tmp_path, resume=resume)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").touch()  # what systems leave is nobody's
+    assert not check_run(tmp_path / "empty", resume=True)
 
 
 @pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt(), ValueError("a bug")])
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_new_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: BaseException, resume: bool) -> None:
-    for folder in (tmp_path / "new" / "run", tmp_path / "old"):
-        with pytest.raises(type(error)):
-            begin(folder, resume=resume, fails=error)
-        assert not folder.exists() or not any(folder.iterdir())
-    begin(folder)
-    before = contents(folder)
+def test_a_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: BaseException, resume: bool) -> None:
+    with pytest.raises(type(error)):
+        begin(tmp_path, resume=resume, fails=error)
+    assert contents(tmp_path) == {}
+    begin(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(type(error)):  # gone on with, it stays
-        begin(folder, resume=True, fails=error)
-    assert contents(folder) == before
+        begin(tmp_path, resume=True, fails=error)
+    assert contents(tmp_path) == before
 
 
 # ---- TensorBoard ------------------------------------------------------------------------------------------------
-
-
-def test_tensorboard_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install tensorboard"):
-        TensorBoardLog(tmp_path)
 
 
 def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +112,9 @@ def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch:
         def flush(self) -> None:
             pass
 
+    monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        TensorBoardLog(tmp_path)
     monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", type(sys)("tensorboard"))
     sys.modules["torch.utils.tensorboard"].SummaryWriter = Writer  # type: ignore[attr-defined]
