@@ -323,11 +323,11 @@ def evaluate(
     challenge: Annotated[bool, Option("--challenge", help="Add the LiTS board's; liver 1, lesion 2 in files.")] = False,
 ) -> None:
     """Score predictions by the seven criteria (section 3)."""
-    from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text, without_prediction
+    from lrnet_edu.commands.evaluate import evaluate_folders, missing_predictions, scores_as_text
 
     scores = evaluate_folders(predictions, references, label=label, json_file=json_file, challenge=challenge)
     typer.echo(scores_as_text(scores, label))
-    if sentence := without_prediction(predictions, references):
+    if sentence := missing_predictions(predictions, references):
         typer.echo(sentence)
 
 
@@ -347,7 +347,7 @@ def reproduce(
 ) -> None:
     """Reproduce a table of the paper, or the study. Call it again after a stop: finished runs are kept."""
     from lrnet_edu.config import short_preset
-    from lrnet_edu.study.runs import reproduce as reproduce_table
+    from lrnet_edu.study.reproduce import reproduce_table
     from lrnet_edu.study.text import claim_in_words
     from lrnet_edu.support.devices import choose_device
 
@@ -367,7 +367,7 @@ def reproduce(
 
 def _reproduce_study(out: Path, own: Any, seeds: int, workers: int, device: str | None) -> None:
     from lrnet_edu.study.evidence_text import verdicts
-    from lrnet_edu.study.experiment import reproduce_study
+    from lrnet_edu.study.reproduce import reproduce_study
 
     if own:
         raise InputError("The study makes its own phantoms; leave --data and --label out.")

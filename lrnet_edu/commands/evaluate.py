@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def evaluate_folders(
     return result
 
 
-def without_prediction(predictions: str | Path, references: str | Path) -> str | None:
+def missing_predictions(predictions: str | Path, references: str | Path) -> str | None:
     """A sentence where :func:`evaluate_folders` scores a part of the references only."""
     known = _find_references(Path(references))
     scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
@@ -100,7 +101,7 @@ def _name(path: Path) -> str:
     return unicodedata.normalize("NFC", stem(path))
 
 
-def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> list[tuple[Path, Path]]:
+def _find_pairs(predictions: Path, known: Mapping[str, Path], references: Path) -> list[tuple[Path, Path]]:
     """Every prediction with its reference, in natural order."""
     if not predictions.is_dir():
         raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
@@ -109,9 +110,8 @@ def _find_pairs(predictions: Path, known: dict[str, Path], references: Path) -> 
         raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
     if missing := [path.name for path in files if _name(path) not in known]:
         raise InputError(
-            f"{abbreviated(missing)} of {predictions} {'have' if len(missing) > 1 else 'has'} no reference in "
-            f"{references}: name first the folder of predictions, which are named like their references, then that of "
-            "the references; a prediction of a scan without a mask cannot be scored, so move it elsewhere."
+            f"{predictions} holds {abbreviated(missing)}, which has no reference of that name in {references}: name "
+            "first the folder of predictions, then that of the references, or move such files elsewhere."
         )
     return [(path, known[_name(path)]) for path in files]
 
@@ -143,26 +143,26 @@ def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any
 
 def _board_as_json(board: ChallengeScores) -> dict[str, Any]:
     """The board's fields; thresholds as "0" and "0.5", with precision and recall beside the counts."""
-    rates = {
-        t: {"precision": none_if_nan(d.precision), "recall": none_if_nan(d.recall)} for t, d in board.detection.items()
+    detection = {
+        f"{threshold:g}": {**asdict(d), "precision": none_if_nan(d.precision), "recall": none_if_nan(d.recall)}
+        for threshold, d in board.detection.items()
     }
-    detection = {f"{t:g}": asdict(found) | rates[t] for t, found in board.detection.items()}
     return {**asdict(board), "detection": detection}
 
 
 def _check_json(path: Path) -> None:
     """Raise InputError unless the scores can be written there; an existing file must hold scores."""
-    if path.exists():
-        try:
-            content = read_json(path)
-            content.pop("challenge", None)
-            tables = [content] if "cases" in content else list(content.values())
-            ours = bool(tables) and all(set(table) == {"cases", "mean", "undefined"} for table in tables)
-        except (OSError, ValueError, TypeError, AttributeError):
-            ours = False
-        if not ours:
-            raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
     check_writable(path.parent)
+    if not path.exists():
+        return
+    try:
+        content = read_json(path)
+        content.pop("challenge", None)
+        tables = [content] if "cases" in content else list(content.values())
+        if not tables or any(set(table) != {"cases", "mean", "undefined"} for table in tables):
+            raise ValueError
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{path} exists and holds no scores: choose another file for --json.") from None
 
 
 # ---- table ----------------------------------------------------------------------------------------------
@@ -171,19 +171,18 @@ def _check_json(path: Path) -> None:
 def scores_as_text(scores: dict[str, Any], label: str) -> str:
     """What :func:`evaluate_folders` returned, in 80 columns: the cases of every object, then the means of all."""
     objects = {label: scores} if "cases" in scores else {k: v for k, v in scores.items() if k != "challenge"}
-    own = {c.attribute: name for name, c in CRITERIA.items() if c.of_counts or c.of_distances}
-    parts = [f"A case's DC is its Dice. In mm: {', '.join(key for key, c in CRITERIA.items() if c.unit)}."]
-    means, notes, undefined = [_row("", [c.symbol or key for key, c in CRITERIA.items()], 15, 7)], [], False
+    own = {name: c for name, c in CRITERIA.items() if c.of_counts or c.of_distances}
+    parts = [f"A case's DC is its Dice. In mm: {', '.join(name for name, c in CRITERIA.items() if c.unit)}."]
+    means, notes = [_row("", [c.symbol or name for name, c in CRITERIA.items()], 15, 7)], []
     for name, table in objects.items():
-        rows = [_row(case["case"], [CRITERIA[own[a]].text(case[a]) for a in own], 24, 8) for case in table["cases"]]
-        parts.append("\n".join([_row(f"Label {name}", list(own.values()), 24, 8), *rows]))
+        rows = [_row(case["case"], [c.text(case[c.attribute]) for c in own.values()], 24, 8) for case in table["cases"]]
+        parts.append("\n".join([_row(f"Label {name}", list(own), 24, 8), *rows]))
         mean = [c.text(table["mean"][key]) for key, c in CRITERIA.items()]
         means.append(_row(f"Label {name}" if len(objects) > 1 else "Mean", mean, 15, 7))
         if any(table["undefined"].values()):
             means.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA], 15, 7))
-            undefined = True
         notes += _notes(name, table["cases"])
-    if undefined:
+    if any(any(table["undefined"].values()) for table in objects.values()):
         notes.append(
             "Undefined, because a mask is empty, and so no part of the mean: a missed object\n"
             "costs no distance at all, so compare these counts first."
@@ -210,37 +209,26 @@ def _notes(label: str, cases: list[dict[str, Any]]) -> list[str]:
     return notes
 
 
-def _board(board: dict[str, Any]) -> str:
-    """The LiTS board's numbers in 80 columns."""
-    columns = {"dice_per_case": "per case", "dice_global": "global", "dice": "Dice", "voe": "VOE", "rvd": "RVD",
-               "assd": "ASSD", "rmsd": "RMSD", "msd": "MSD"}  # fmt: skip
-    counts = {"true_positives": "true", "false_negatives": "missed", "false_positives": "false", "recall": "recall",
-              "precision": "precision", "found": "found", "missed": "missed", "false_lesions": "false"}  # fmt: skip
-    lines = [
-        "As the LiTS board scores: the liver is every label, its lesions are the",
-        "6-connected parts of label 2. Dice and what stands right of it are means over",
-        f"the set's detected pairs of lesions (here {board['pairs']}) and over the cases' livers;",
-        "RVD is (|R| - |P|) / |P|, distances are in mm.",
-        "",
-        _row("", list(columns.values()), 7, 8),
+def _board(board: Mapping[str, Any]) -> str:
+    """The LiTS board's numbers in 80 columns: a paragraph for each group of them."""
+    groups = {
+        "lesion": board["lesion"],
+        "liver": board["liver"],
+        **{f"overlap above {threshold}": found for threshold, found in board["detection"].items()},
+        "tumour burden, reference minus prediction": board["tumour_burden"],
+    }
+    parts = [
+        "As the LiTS board scores: the liver is every label, its lesions are the 6-connected parts of label 2. "
+        f"Scores of lesions are means over the set's detected pairs (here {board['pairs']}), those of the liver over "
+        "the cases. RVD is (|R| - |P|) / |P|, distances are in mm; 9001 stands for what cannot be measured. True and "
+        "false positives and negatives are as the board counts; found, missed and false lesions are by themselves."
     ]
-    for what in ("lesion", "liver"):
-        lines.append(_row(what, [f"{board[what][k]:.{2 if k.endswith('sd') else 3}f}" for k in columns], 7, 8))
-    lines += ["", f"{'':12}{'as the board counts':^41}{'lesions by themselves':>26}"]
-    lines += [_row("overlap", list(counts.values()), 11, 7)]
-    for threshold, found in board["detection"].items():
-        cells = ["–" if (n := found[key]) is None else f"{n:.3f}" if isinstance(n, float) else str(n) for key in counts]
-        lines.append(_row(f"above {threshold}", cells, 11, 7))
-    burden = board["tumour_burden"]
-    lines += [
-        "",
-        f"Tumour burden, reference minus prediction: root mean square {burden['rms']:.4f},",
-        f"maximum {burden['max']:.4f}, maximum without sign {burden['max_abs']:.4f}.",
-    ]
+    for name, values in groups.items():
+        shown = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in values.items()}
+        listed = ", ".join(f"{key.replace('_', ' ')} {'–' if v is None else v}" for key, v in shown.items())
+        parts.append(f"{name.capitalize()}: {listed}.")
     if board["without_liver"]:
-        lines.append(f"Predictions without any voxel equal to 1, scored 9001 or Dice 0: {board['without_liver']}.")
+        parts.append(f"Predictions without any voxel equal to 1, scored 9001 or Dice 0: {board['without_liver']}.")
     if not any(found["found"] + found["missed"] for found in board["detection"].values()):
-        lines.append("No reference holds a lesion (label 2): there is nothing to find.")
-    if not board["pairs"]:
-        lines.append("No lesion was detected at an overlap above 0.5: 9001 stands for all there is to measure.")
-    return "\n".join(lines)
+        parts.append("No reference holds a lesion (label 2): there is nothing to find.")
+    return "\n".join(textwrap.fill(part, 79, subsequent_indent="  ") for part in parts)

@@ -22,9 +22,8 @@ from lrnet_edu.support.progress import progress
 
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder in natural order, without hidden ones (macOS leaves ``._name`` copies)."""
-    found = [
-        path for path in folder.iterdir() if nifti.ending(path.name) and not is_hidden(path.name) and path.is_file()
-    ]
+    found = [path for path in folder.iterdir()
+             if nifti.ending(path.name) and not is_hidden(path.name) and path.is_file()]  # fmt: skip
     stems = [stem(path) for path in found]
     if twice := sorted({name for name in stems if stems.count(name) > 1}):
         raise InputError(f"{folder} holds {abbreviated(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
@@ -42,7 +41,7 @@ def absent_label(objects: Labels, numbers: Iterable[int], where: str) -> InputEr
     return InputError(f"Label {format_labels(objects)} does not occur in {where}: there is {present}.")
 
 
-def mark(command: str, data: np.ndarray) -> str:
+def provenance(command: str, data: np.ndarray) -> str:
     """The description of a file that a command writes: its name and a checksum of the voxels (D, H, W)."""
     checksum = 0
     for plane in data:
@@ -65,20 +64,16 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str)
             raise InputError(f"{path} is a folder: give the name of a file to write.")
         if not path.name.endswith((".nii", ".nii.gz")):
             raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
-        if not path.exists():
-            continue
         if path.resolve() in taken:
             raise InputError(f"{path} is an input and would be overwritten: choose another output.")
-        if not _written_by(command, path):
-            raise InputError(
-                f"{path} exists and is no unchanged output of `lrnet-edu {command}`: choose another output, "
-                "or move it away."
-            )
+        if path.exists() and not _is_unchanged_output(path, command):
+            raise InputError(f"{path} exists and is no unchanged output of `lrnet-edu {command}`: choose another "
+                             "output, or move it away.")  # fmt: skip
 
 
-def _written_by(command: str, path: Path) -> bool:
+def _is_unchanged_output(path: Path, command: str) -> bool:
     try:
         image = nifti.read_image(path)
-        return image.header["descrip"].item() == mark(command, image.data).encode()
+        return image.header["descrip"].item() == provenance(command, image.data).encode()
     except (InputError, TypeError):  # another kind of file has no such header
         return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrnet_edu.commands.image_files import absent_label, check_outputs, mark
+from lrnet_edu.commands.image_files import absent_label, check_outputs, provenance
 from lrnet_edu.data import nifti
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
@@ -19,7 +19,7 @@ def write_map(
     segmentation: str | Path, out: str | Path, *, kind: str = "NI-DM", label: str | None = None,
     spacing_aware: bool = False,
 ) -> None:  # fmt: skip
-    """Write the distance map of a segmentation file (section 2.1): float32, same grid and both placements.
+    """Write the distance map of a segmentation file (section 2.1): float32, on the same grid.
 
     Args:
         segmentation: image file with a mask.
@@ -36,10 +36,7 @@ def write_map(
     kind_of_map(kind)  # refuses what does not exist
     objects = () if label is None else parse_labels(label)
     if len(objects) > 1:
-        raise InputError(
-            f'"{label}" names {len(objects)} objects and a map shows one: join them by + for their union, or '
-            "run the command once for each."
-        )
+        raise InputError(f'"{label}" names several objects and a map shows one: join them by +, or choose one.')
     check_outputs([out], [segmentation], "maps")
     mask = nifti.read_mask(segmentation)
     chosen = encode(mask.data, objects) if objects else mask.data
@@ -47,4 +44,4 @@ def write_map(
         raise absent_label(objects, np.unique(mask.data).tolist(), str(segmentation))
     phi = distance_map(chosen, kind, spacing=mask.spacing if spacing_aware else None)  # (D, H, W)
     with folder_lock(out.parent, out.name):
-        nifti.write(out, phi, mask, description=mark("maps", phi))
+        nifti.write(out, phi, mask, description=provenance("maps", phi))

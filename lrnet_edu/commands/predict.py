@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from lrnet_edu.commands.image_files import check_outputs, image_files, mark, stem
+from lrnet_edu.commands.image_files import check_outputs, image_files, provenance, stem
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import check_not_among_scans, find_cases, segmentation_name
-from lrnet_edu.data.checks import check_growth, check_scan, doubtful_scale
-from lrnet_edu.data.preprocessing import back_to_original, prepare
+from lrnet_edu.data.preprocessing import back_to_original, check_scan, prepare, unusual_intensities
 from lrnet_edu.data.study import PARTS, case_names
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.support.devices import choose_device, explain_out_of_memory
@@ -55,8 +54,7 @@ def predict_files(
         check_not_among_scans(out)
     if part is not None:
         images = _images_of_part(images, input, run, part)
-    trained = load_mnet(run)
-    place = choose_device(device)
+    trained, place = load_mnet(run), choose_device(device)
     trained.mnet.to(place)
     objects = [format_labels((group,)) for group in trained.labels] if probabilities else []
     written = [out / segmentation_name(image.name) if input.is_dir() else out for image in images]
@@ -73,15 +71,14 @@ def predict_files(
 
 def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
     image = nifti.read_image(path)
-    check_growth(path, image, trained.preprocessing)
-    check_scan(path, image)
+    check_scan(path, image, trained.preprocessing)
     return image
 
 
 def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]) -> None:
     """From a scan to its files (labels, each object's probabilities): onto the network's grid, through it, and back."""
     image = _read_scan(scan, trained)  # (D, H, W)
-    if sentence := doubtful_scale(str(scan), image, trained.preprocessing):
+    if sentence := unusual_intensities(str(scan), image, trained.preprocessing):
         print_above_bar(sentence)
     prepared = prepare(image, trained.preprocessing)  # image (d, h, w)
     try:
@@ -92,9 +89,9 @@ def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]
         output, prepared.affine, image, keep_probabilities=bool(beside)
     )  # (D, H, W), (K + 1, D, H, W)
     for path, share in zip(beside, () if shares is None else shares[1:], strict=True):
-        nifti.write(path, share, image, description=mark("predict", share))
+        nifti.write(path, share, image, description=provenance("predict", share))
     labels = decode(classes, trained.labels)
-    nifti.write(out, labels, image, description=mark("predict", labels))
+    nifti.write(out, labels, image, description=provenance("predict", labels))
 
 
 def find_images(source: Path) -> list[Path]:
@@ -122,10 +119,11 @@ def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) 
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"--part needs a run folder with its split.json, {run} is none: name one.") from None
     by_name = {stem(image): image for image in images}
-    if lacking := [name for name in names if name not in by_name]:
-        raise InputError(
-            f"{source} lacks {abbreviated(lacking)} of the run's {part} cases: name the folder that it was trained on."
+    if not names or (lacking := [name for name in names if name not in by_name]):
+        told = (
+            f"{source} lacks {abbreviated(lacking)} of the run's {part} cases"
+            if names
+            else f"{run} has no {part} cases"
         )
-    if not names:
-        raise InputError(f"The split of {run} has no {part} cases: choose another part.")
+        raise InputError(f"{told}: name the folder that it was trained on, or another part.")
     return [by_name[name] for name in names]

@@ -29,13 +29,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from lrnet_edu.metrics import case_scores, cropped_pair, dice_of_counts, voxel_size
-from lrnet_edu.study.lesions import shared_voxels
+from lrnet_edu.metrics import case_scores, checked_pair, dice_of_counts
+from lrnet_edu.study.froc import shared_voxels
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components
 
@@ -95,17 +95,6 @@ class ChallengeScores:
     tumour_burden: dict[str, float]
 
 
-class _Case(NamedTuple):
-    """What one case adds to the set's scores."""
-
-    detection: dict[float, list[int]]  # the fields of Detection
-    pairs: list[dict[str, float]]
-    lesion: list[int]
-    liver: list[int]
-    liver_scores: dict[str, float] | None  # None: no voxel of the prediction equals 1
-    burden: float
-
-
 def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> ChallengeScores:
     """Scores a set of cases as the LiTS board does (the module's text gives every rule).
 
@@ -119,71 +108,67 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
 
     Raises InputError if there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
     """
-    scored = [_score_case(case) for case in (cases if isinstance(cases, Iterable) else [cases])]
-    if not scored:
+    counts: list[list[list[int]]] = []  # of each case and threshold the fields of Detection
+    pairs: list[dict[str, float]] = []  # what each detected pair of lesions scores
+    livers: list[dict[str, float] | None] = []  # None: no voxel of the prediction equals 1
+    burdens: list[float] = []
+    voxels: dict[str, list[list[int]]] = {"lesion": [], "liver": []}  # in both, in the prediction, in the reference
+    for case in cases if isinstance(cases, Iterable) else [cases]:
+        if not isinstance(case, tuple | list) or len(case) != 3:
+            raise InputError("challenge_scores takes a list of cases, each of them (prediction, reference, spacing).")
+        p, r, spacing = checked_pair(*case)  # label numbers (D, H, W), in the box of the livers
+        p, r = np.ascontiguousarray(p), np.ascontiguousarray(r)
+        detected, measured = _lesions(p == LESION, r == LESION, spacing)
+        counts.append(detected)
+        pairs += measured
+        for name, (one, other) in {"lesion": (p == LESION, r == LESION), "liver": (p >= 1, r >= 1)}.items():
+            voxels[name].append([int(np.count_nonzero(mask)) for mask in (one & other, one, other)])
+        (_, lesion_p, lesion_r), (_, liver_p, liver_r) = (voxels[name][-1] for name in ("lesion", "liver"))
+        if (p == 1).any():
+            livers.append(_measured(p >= 1, r >= 1, spacing) if liver_r else WORST)
+            burdens.append((lesion_r / liver_r if liver_r else 0.0) - lesion_p / liver_p)
+        else:
+            livers.append(None)
+            burdens.append(NOTHING)
+    if not counts:
         raise InputError("There are no cases to score; give at least one.")
-    pairs = [pair for case in scored for pair in case.pairs]
-    burden = np.array([case.burden for case in scored])
+    dice_of_livers = [_dice(one) if scores else 0.0 for one, scores in zip(voxels["liver"], livers, strict=True)]
+    burden = np.array(burdens)
     return ChallengeScores(
-        cases=len(scored),
-        without_liver=sum(case.liver_scores is None for case in scored),
+        cases=len(counts),
+        without_liver=livers.count(None),
         pairs=len(pairs),
-        detection={t: Detection(*np.sum([case.detection[t] for case in scored], axis=0).tolist()) for t in THRESHOLDS},
-        lesion=_whole([case.lesion for case in scored], [_dice(case.lesion) for case in scored], pairs or [WORST]),
-        liver=_whole(
-            [case.liver for case in scored],
-            [0.0 if case.liver_scores is None else _dice(case.liver) for case in scored],
-            [case.liver_scores or WORST for case in scored],
-        ),
+        detection={t: Detection(*n.tolist()) for t, n in zip(THRESHOLDS, np.sum(counts, axis=0), strict=True)},
+        lesion=_whole(voxels["lesion"], [_dice(one) for one in voxels["lesion"]], pairs or [WORST]),
+        liver=_whole(voxels["liver"], dice_of_livers, [scores or WORST for scores in livers]),
         tumour_burden={"rms": np.sqrt(np.square(burden).mean()).item(), "max": burden.max().item(),
                        "max_abs": np.abs(burden).max().item()},
     )  # fmt: skip
 
 
-def _score_case(case: tuple[Any, Any, Sequence[float]]) -> _Case:
-    """One case, in the box of its livers: lesions are liver as well."""
-    if not isinstance(case, tuple | list) or len(case) != 3:
-        raise InputError("challenge_scores takes a list of cases, each of them (prediction, reference, spacing).")
-    prediction, reference, spacing = case
-    voxel_size(spacing)  # refused even where nothing is measured
-    p, r = map(np.ascontiguousarray, cropped_pair(prediction, reference))  # label numbers (D, H, W)
-    detection, pairs = _lesions(p == LESION, r == LESION, spacing)
-    lesion, liver = ([int(np.count_nonzero(mask)) for mask in (one & other, one, other)]
-                     for one, other in ((p == LESION, r == LESION), (p >= 1, r >= 1)))  # fmt: skip
-    if not (p == 1).any():
-        return _Case(detection, pairs, lesion, liver, None, NOTHING)
-    liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
-    burden = (lesion[2] / liver[2] if liver[2] else 0.0) - lesion[1] / liver[1]
-    return _Case(detection, pairs, lesion, liver, liver_scores, burden)
-
-
-def _lesions(p: np.ndarray, r: np.ndarray, spacing: Any) -> tuple[dict[float, list[int]], list[dict[str, float]]]:
+def _lesions(p: np.ndarray, r: np.ndarray, spacing: Any) -> tuple[list[list[int]], list[dict[str, float]]]:
     """Which lesions of the masks (D, H, W) are detected, and what the pairs above the last threshold score."""
     predicted, number_predicted = connected_components(p, connectivity=6)
     wanted, number_wanted = connected_components(r, connectivity=6)
     sizes_p, sizes_r = np.bincount(predicted.ravel()), np.bincount(wanted.ravel())  # by the component's number
-    pairs, counts, detected = _match(predicted, wanted), {}, []
+    pairs, counts, detected = _match(predicted, wanted), [], []
     for threshold in THRESHOLDS:
         detected = [(ps, rs) for ps, rs, common in pairs
                     if common > threshold * (sizes_p[ps].sum() + sizes_r[rs].sum() - common)]  # fmt: skip
         found, real = sum(len(rs) for _, rs in detected), sum(len(rs) for _, rs, _ in pairs)
         hits = len(pairs) - (real - found)
         false = number_predicted - sum(len(ps) for ps, _ in detected)
-        counts[threshold] = [hits, number_predicted - hits, number_wanted - hits, found, number_wanted - found, false]
-    p, r = (_renumbered(labels, [pair[side] for pair in detected]) for side, labels in enumerate((predicted, wanted)))
+        counts.append([hits, number_predicted - hits, number_wanted - hits, found, number_wanted - found, false])
+    for labels, groups in ((predicted, [ps for ps, _ in detected]), (wanted, [rs for _, rs in detected])):
+        new = np.zeros(labels.max(initial=0) + 1, labels.dtype)  # the first group becomes 1, ..., all others 0
+        for i, group in enumerate(groups, start=1):
+            new[group] = i
+        labels[...] = new[labels]
     scores = []
-    for i, sides in enumerate(zip(ndimage.find_objects(p), ndimage.find_objects(r), strict=True), start=1):
+    for i, sides in enumerate(zip(*map(ndimage.find_objects, (predicted, wanted)), strict=True), start=1):
         box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*sides, strict=True))
-        scores.append(_measured(p[box] == i, r[box] == i, spacing))
+        scores.append(_measured(predicted[box] == i, wanted[box] == i, spacing))
     return counts, scores
-
-
-def _renumbered(labels: np.ndarray, groups: Sequence[list[int]]) -> np.ndarray:
-    """The numbered volume with the first group of its numbers as 1, the second as 2, ..., all others as 0."""
-    new = np.zeros(labels.max(initial=0) + 1, labels.dtype)
-    for i, group in enumerate(groups, start=1):
-        new[group] = i
-    return new[labels]
 
 
 def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[tuple[list[int], list[int], int]]:

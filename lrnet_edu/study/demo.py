@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import typer
 
+from lrnet_edu import figures
 from lrnet_edu.config import Config, pretrain_config, short_preset
 from lrnet_edu.data.cases import segmentation_name
 from lrnet_edu.data.nifti import read_image, read_mask, write
 from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.data.study import Study, open_study
-from lrnet_edu.lrnet_training import LRNetQuality, lrnet_quality, pretrain_run
+from lrnet_edu.lrnet_training import lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import CRITERIA, ScoreTable, columns
 from lrnet_edu.mnet_training import train_run
-from lrnet_edu.networks import LRNet
-from lrnet_edu.study.report import DemoResults, write_report
-from lrnet_edu.study.runs import device_name, versions
-from lrnet_edu.study.scoring import predicted_cases, set_scores
+from lrnet_edu.study.page import as_html, joined, table
+from lrnet_edu.study.scoring import cases_of_part, predictions, set_scores
+from lrnet_edu.study.trainings import device_name, versions
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
@@ -47,7 +45,12 @@ class MethodResult:
     state: State
     table: ScoreTable  # of the cases that hold a lesion
     false_voxels: dict[str, int]  # lesion voxels predicted in each case that holds none
-    predictions: dict[str, np.ndarray]  # case -> (D, H, W), 1 is lesion
+    predictions: dict[str, np.ndarray]  # case -> (D, H, W), True is lesion
+
+    @property
+    def cells(self) -> list[str]:
+        """The criteria as they are printed."""
+        return [CRITERIA[name].text(self.table.mean[name]) for name in columns()]
 
 
 def demo_config(method: str, seed: int) -> Config:
@@ -66,90 +69,65 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     for name in ("results.csv", "report.html"):
         if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
             raise InputError(f"{out / name} exists and is not the demo's; name another folder.")
-    seconds: dict[str, float] = {}
-    with timed(seconds, "Preparing the scans"):
-        study = open_study(sample_folder(), demo_config("dice", seed))
+    study = open_study(sample_folder(), demo_config("dice", seed))
     typer.echo(study.describe())
-    with timed(seconds, "LR-Net"):
-        pretrain_run(out / "lrnet", config=pretrain_config(seed=seed), resume=True)
-        lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
-        quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
+    pretrain_run(out / "lrnet", config=pretrain_config(seed=seed), resume=True)
+    lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
+    quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
     typer.echo(f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}.")
-
     results: dict[str, MethodResult] = {}
     for method in DEMO_METHODS:
-        title, config = METHODS[method].title, demo_config(method, seed)
+        config = demo_config(method, seed)
         if METHODS[method].uses_lrnet:
             config = replace(config, lrnet=str(out / "lrnet"))
-        with timed(seconds, title):
-            state = train_run(study, config, out / method, resume=True)
-            results[method] = tested(title, state, study, out / method)
-        seconds[title] = max(seconds[title], state.seconds)  # of a run that was finished before
+        state = train_run(study, config, out / method, resume=True)
+        results[method] = test_method(METHODS[method].title, state, study, out / method)
     write_atomically(out / "results.csv", results_as_csv(results).encode())
-    found = list(results.values())
-    typer.echo(results_as_text(found))
-    with timed(seconds, "Report"):
-        write_report(out / "report.html", demo_results(found, study, lrnet, quality, out, seed, seconds))
+    typer.echo(results_as_text(list(results.values())))
+
+    name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name  # with most lesion voxels
+    case = study.cases[name]
+    assert case.mask is not None
+    scan, lesion = read_image(case.image), encode(read_mask(case.mask).data, LABELS)
+    found = {result.title: result.predictions[name] for result in results.values()}
+    slices = figures.representative_slices(lesion, 3)
+    rows = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
+    pictures = {
+        "networks": figures.architecture_figure(load_mnet(out / "dice").mnet, lrnet, demo_config("dice", 0).patch_size),
+        "maps": figures.maps_figure(lesion, scan.data, scan.spacing),
+        "lrnet": figures.lrnet_quality_figure(quality, rows),
+        "curves": figures.learning_curves_figure({result.title: result.state.rows for result in results.values()}),
+        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, slices),
+    }
+    facts = {
+        "cases": ", ".join(f"{len(names)} {part}" for part, names in study.split.items()),
+        "case in the pictures": name,
+        "grid and window": f"{study.preprocessing.spacing:g} mm, {WINDOW[0]:g} to {WINDOW[1]:g} HU",
+        "steps of every M-Net": demo_config("dice", seed).steps,
+        "seconds of every M-Net": ", ".join(f"{result.state.seconds:.0f}" for result in results.values()),
+        "device": device_name(choose_device()),
+        "versions": ", ".join(f"{package} {version}" for package, version in versions().items()),
+        "command": f"lrnet-edu demo --out {out} --seed {seed}",
+    }
+    write_atomically(out / "report.html", as_html(report_text(list(results.values()), facts), pictures).encode())
     typer.echo(f"{out / 'results.csv'} holds the table; open {out / 'report.html'} in a browser.")
     return out / "report.html"
 
 
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note how long a stage takes."""
-    started = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - started
-
-
-def tested(title: str, state: State, study: Study, run: Path) -> MethodResult:
+def test_method(title: str, state: State, study: Study, run: Path) -> MethodResult:
     """Segment and score the test cases, and write what was found; those without a lesion are kept apart."""
-    records, predictions = [], {}
-    for case in predicted_cases(study, load_mnet(run), choose_device()):
-        name = segmentation_name(study.cases[case.name].image.name)
-        write(run / "predictions" / name, decode(case.predicted, LABELS), case.mask)
-        records.append(case.record())
-        predictions[case.name] = case.predicted
+    trained, records, found = load_mnet(run), [], {}
+    trained.mnet.to(choose_device())
+    for one in predictions(trained, cases_of_part(study, "test")):
+        found[one.name] = one.p > 0.5
+        name = segmentation_name(study.cases[one.name].image.name)
+        write(run / "predictions" / name, decode(found[one.name].astype(np.uint8), LABELS), one.mask)
+        records.append(one.record())
     false = {one["case"]: one["prediction_voxels"] for one in records if not one["reference_voxels"]}
-    return MethodResult(title, state, set_scores(records), false, predictions)
+    return MethodResult(title, state, set_scores(records), false, found)
 
 
-def demo_results(
-    results: Sequence[MethodResult], study: Study, lrnet: LRNet, quality: LRNetQuality, out: Path, seed: int,
-    seconds: dict[str, float],
-) -> DemoResults:  # fmt: skip
-    """What the report shows: the test case with most lesion voxels, and how everything came about."""
-    name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name
-    case, config = study.cases[name], demo_config("dice", seed)
-    assert case.mask is not None
-    scan, lesion = read_image(case.image), encode(read_mask(case.mask).data, LABELS)
-    return DemoResults(
-        mnet=load_mnet(out / "dice").mnet,
-        lrnet=lrnet,
-        patch=config.patch_size,
-        sample=(scan.data, lesion, scan.spacing),
-        quality=quality,
-        pretraining=load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"],
-        curves={result.title: result.state.rows for result in results},
-        predictions={result.title: result.predictions[name] for result in results},
-        table={result.title: result.table for result in results},
-        no_lesion={result.title: sum(result.false_voxels.values()) for result in results},
-        facts={
-            "cases": ", ".join(f"{len(names)} {part}" for part, names in study.split.items()),
-            "case in the pictures": name,
-            "window": f"{WINDOW[0]:g} to {WINDOW[1]:g} HU",
-            "grid": f"{study.preprocessing.spacing:g} mm",
-            "steps of every M-Net": config.steps,
-            "seed": seed,
-            "device": device_name(choose_device()),
-            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
-            "command": f"lrnet-edu demo --out {out} --seed {seed}",
-        },
-        seconds=seconds,
-    )
-
-
-def results_as_csv(results: dict[str, MethodResult]) -> str:
+def results_as_csv(results: Mapping[str, MethodResult]) -> str:
     """``results.csv``: one row for each method, undefined values left empty."""
     lines = [["method", *columns()]]
     for method, result in results.items():
@@ -160,12 +138,79 @@ def results_as_csv(results: dict[str, MethodResult]) -> str:
 
 def results_as_text(results: Sequence[MethodResult]) -> str:
     """The table for the terminal, with what was found where nothing is."""
-    rows = {"Test cases with a lesion": columns()}
-    for result in results:
-        rows[result.title] = [CRITERIA[name].text(result.table.mean[name]) for name in columns()]
-    lines = ["", *(f"{title:<28}" + "".join(f"{cell:>8}" for cell in cells) for title, cells in rows.items())]
+    rows = [["Test cases with a lesion", *columns()], *([result.title, *result.cells] for result in results)]
+    lines = ["", *(f"{title:<28}" + "".join(f"{cell:>8}" for cell in cells) for title, *cells in rows)]
     lines.append("DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0.")
     for name in results[0].false_voxels:
         found = ", ".join(f"{result.title} {result.false_voxels[name]}" for result in results)
         lines.append(f"{name} has no lesion; lesion voxels found there: {found}.")
     return "\n".join([*lines, ""])
+
+
+def report_text(results: Sequence[MethodResult], facts: Mapping[str, object]) -> str:
+    """The report in Markdown, in the order of the paper; the pictures are named."""
+    heads = ["Method", *columns(), "cases without a distance", "false voxels in healthy cases"]
+    rows = [[result.title, *result.cells, str(result.table.undefined["ASSD"]), str(sum(result.false_voxels.values()))]
+            for result in results]  # fmt: skip
+    return joined([REPORT, SCORES, table(heads, rows), CAUTION, "## What was run",
+                   "\n".join(f"- {name}: {value}" for name, value in facts.items())])  # fmt: skip
+
+
+REPORT = """\
+# Small lesions, distance maps, two networks
+
+A small tumour is some hundred voxels among a million, and a network that overlooks it is wrong almost nowhere. The
+paper's answer: a second, small network turns the first one's output into a distance map, where every voxel knows how
+far it is from the lesion's border, and the first learns from that map's error as well. This page shows the method once,
+on phantom CTs.
+
+## Two networks (section 2.2, Fig. 1)
+
+The **M-Net** gives for every voxel the probability p of being lesion. The **LR-Net** translates p into a distance map.
+It learned that beforehand, from masks alone, and is then frozen: the error of its map flows back through it and teaches
+the M-Net. At test time it is thrown away.
+
+![](networks)
+
+## Distance maps (section 2.1, Eq. 1, Fig. 2)
+
+D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border gets the most
+weight; divided by the lesion's own maximum M (NI-DM), each rim voxel counts the same, whatever the lesion's size:
+φ = (M + 1 − D) / M inside, and 0 outside. SNI-DM adds negative values outside.
+
+![](maps)
+
+## The LR-Net (section 2.2)
+
+A Dice near 0.99 proves little, as the mask was the LR-Net's input; the error of φ says whether the map is right. It
+sees 31 voxels across: of lesions whose border is out of its sight it can only guess M. Left, the lesions of the test
+cases; right, random shapes that were held out of its training.
+
+![](lrnet)
+
+## Learning curves (section 2.3, Eq. 2)
+
+All methods start from the same M-Net and train for the same number of steps. Each loss is a function of its own, so
+compare the shapes of the upper curves, not their heights; where an LR-Net takes part, its loss joins Dice later. The
+lower curves mean the same for all; the weights of each best point are kept.
+
+![](curves)
+
+## What the methods find (section 3.1, Fig. 3)
+
+A case that no training saw. A contour of the ground truth with nothing in it is a lesion that a method missed; a tint
+outside every contour is a lesion that is none.
+
+![](found)
+"""
+SCORES = """\
+## Seven criteria (section 3)
+
+Means over the test cases with a lesion. DC and DG: larger is better, DC weighs every case alike, DG every voxel. VOE,
+and ASSD, MSD, RMSD in mm: smaller is better. RVD has a sign, so too much in one case hides too little in another. A
+lesion that was missed altogether has no distance: read that count before the mean.
+"""
+CAUTION = (
+    "It is one seed and a few minutes of training: another seed alone can move DC by a tenth and more, so a smaller "
+    "gap between two rows says nothing about the methods."
+)

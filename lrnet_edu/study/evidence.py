@@ -15,27 +15,15 @@ from scipy import stats
 
 from lrnet_edu.figures.evidence import curves_figure, forest_figure, learning_figure
 from lrnet_edu.metrics import mean_of_defined, none_if_nan
-from lrnet_edu.study.branches import write_csv
 from lrnet_edu.study.evidence_text import as_markdown
-from lrnet_edu.study.froc import RATES, at_most
-from lrnet_edu.study.protocol import (
-    ARMS,
-    CELLS,
-    MARGIN,
-    MORE,
-    PRIMARY,
-    PRIMARY_CELL,
-    SECONDARY,
-    SIZES_ML,
-    THRESHOLDS,
-)
+from lrnet_edu.study.froc import BINS_ML, HALF, RATES, THRESHOLDS, CaseLesions, Froc, curve_of, size_in_words
+from lrnet_edu.study.page import write_page
+from lrnet_edu.study.protocol import ARMS, CELLS, MARGIN, MORE, PRIMARY, PRIMARY_CELL, SECONDARY, SIZES_ML
 from lrnet_edu.study.statistics import LEVEL, holm, resamples
-from lrnet_edu.support.files import write_atomically
+from lrnet_edu.study.trainings import write_csv
 
 DRAWS = 2000  # of the bootstrap over seeds and cases
-BINS_ML = ((0.0, 0.25), (0.25, 1.0), (1.0, 5.0), (5.0, np.inf))
 DENSE = tuple(2.0 ** np.linspace(-3, 3, 25))  # false lesions a case, for the pictures
-HALF = THRESHOLDS.index(0.5)
 
 Record = Mapping[str, Any]
 Records = dict[tuple[str, int], Record]  # by arm and seed
@@ -44,73 +32,37 @@ Records = dict[tuple[str, int], Record]  # by arm and seed
 # ---- one branch -------------------------------------------------------------------------------------------------
 
 
-class Sums:
-    """The lesions of a size, summed case by case: what curves and the bootstrap are made of.
+def cell_curve(cell: Mapping[str, Any], size: tuple[float, float] = SIZES_ML, times: np.ndarray | None = None) -> Froc:
+    """The curve of a branch on one set and view, of its lesions of a size; as :func:`lrnet_edu.study.froc.curve_of`."""
+    return curve_of([CaseLesions.of(case) for case in cell["cases"]], size=size, times=times)
 
-    Attributes:
-        lesions: (cases,) their number.
-        dice: (cases, T) sums of their Dice.
-        found: (cases, T) how many were found.
-        false_lesions: (cases, T).
-    """
 
-    def __init__(self, cell: Mapping[str, Any], size: tuple[float, float] = SIZES_ML) -> None:
-        cases, none = cell["cases"], np.zeros((len(THRESHOLDS), 0))
-        chosen = [(size[0] <= np.array(case["ml"])) & (np.array(case["ml"]) < size[1]) for case in cases]
-        dice = [
-            (np.array(case["dice"]) if case["ml"] else none)[:, own] for case, own in zip(cases, chosen, strict=True)
-        ]
-        self.lesions = np.array([own.sum() for own in chosen], dtype=float)
-        self.dice = np.stack([one.sum(axis=1) for one in dice])
-        self.found = np.stack([(one > 0).sum(axis=1) for one in dice]).astype(float)
-        self.false_lesions = np.array([case["false_lesions"] for case in cases], dtype=float)
-
-    def at(self, rates: Sequence[float], values: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
-        """A mean over the lesions with at most so many false lesions a case: (..., rates).
-
-        ``times`` (..., cases) says how often each case counts, in a bootstrap.
-        """
-        times = np.ones(len(self.lesions)) if times is None else times
-        false = times @ self.false_lesions / times.sum(axis=-1)[..., None]
-        return at_most(rates, false, times @ values / np.maximum(times @ self.lesions, 1)[..., None])
-
-    def endpoint(self, times: np.ndarray | None = None) -> np.ndarray:
-        """The mean lesion Dice, missed ones 0, averaged at LUNA16's seven rates: (...,)."""
-        return self.at(RATES, self.dice, times).mean(axis=-1)
+def lesion_dice(curve: Froc) -> np.ndarray:
+    """The mean lesion Dice, missed ones 0, averaged at LUNA16's seven rates: (...,)."""
+    return curve.dice_at(RATES).mean(axis=-1)
 
 
 def endpoint(cell: Mapping[str, Any]) -> float:
     """The primary endpoint of a branch: that of the lesions of 0.25 to 5 ml."""
-    return float(Sums(cell).endpoint())
+    return float(lesion_dice(cell_curve(cell)))
 
 
 def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
     """All endpoints of one branch on one set and view."""
-    sums, whole = Sums(cell), Sums(cell, (0.0, np.inf))
-    n, p, g = np.array(cell["calibration"])  # (bins,) each
-    found: dict[str, float | None] = {
-        "mean lesion Dice": endpoint(cell),
-        "sensitivity": float(sums.at(RATES, sums.found).mean()),
-    }
-    for low, high in BINS_ML:
-        own = Sums(cell, (low, high))
-        if own.lesions.any():
-            found[f"mean lesion Dice, {size_in_words(low, high)}"] = float(own.endpoint())
+    curve, n, p, g = cell_curve(cell), *np.array(cell["calibration"])  # (bins,) each
+    by_size = {size_in_words(*size): cell_curve(cell, size) for size in BINS_ML}
     cases = [case for case in cell["cases"] if case["ml"]]
-    return found | {
+    distances = [distance for case in cases for distance in case["ASSD"] if distance is not None]
+    return {
+        "mean lesion Dice": float(lesion_dice(curve)),
+        "sensitivity": float(curve.sensitivity_at(RATES).mean()),
+        **{f"mean lesion Dice, {words}": float(lesion_dice(one)) for words, one in by_size.items() if one.lesions},
         "DC": none_if_nan(mean_of_defined(case["DC"] for case in cases)),
-        "false lesions": float(whole.false_lesions[:, HALF].mean()),
-        "lesion Dice at 0.5": float(sums.dice[:, HALF].sum() / max(1, sums.lesions.sum())),
-        "ASSD of found lesions": none_if_nan(
-            mean_of_defined(d for case in cases for d in case["ASSD"] if d is not None)
-        ),
+        "false lesions": float(curve.false_lesions[HALF]),
+        "lesion Dice at 0.5": float(curve.dice[HALF]),
+        "ASSD of found lesions": none_if_nan(mean_of_defined(distances)),
         "calibration error": float(np.abs(p - g).sum() / n.sum()),
     }
-
-
-def size_in_words(low: float, high: float) -> str:
-    """ "0.25 to 1 ml"."""
-    return f"under {high:g} ml" if low == 0 else f"{low:g} ml and more" if high == np.inf else f"{low:g} to {high:g} ml"
 
 
 # ---- comparisons ------------------------------------------------------------------------------------------------
@@ -133,13 +85,18 @@ def gain(records: Records, ours: str, theirs: str, cell: str) -> dict[str, Any] 
     seeds = sorted(seed for arm, seed in records if arm == ours and (theirs, seed) in records)
     if len(seeds) < 2:
         return None
-    pairs = [[Sums(records[arm, seed]["cells"][cell]) for arm in (ours, theirs)] for seed in seeds]
-    by_seed = np.array([np.subtract(*(sums.endpoint() for sums in pair)) for pair in pairs])
+
+    def differences(times: np.ndarray | None = None) -> np.ndarray:  # (..., seeds)
+        by_arm = [[lesion_dice(cell_curve(records[arm, seed]["cells"][cell], times=times)) for seed in seeds]
+                  for arm in (ours, theirs)]  # fmt: skip
+        return np.stack(by_arm[0], axis=-1) - np.stack(by_arm[1], axis=-1)
+
+    by_seed = differences()
+    cases = len(records[ours, seeds[0]]["cells"][cell]["cases"])
+    times_seed, times_case = resamples(len(seeds), cases, DRAWS, 0)
+    boot = np.quantile((differences(times_case) * times_seed).mean(axis=-1), [LEVEL / 2, 1 - LEVEL / 2])
     mean, error, freedom = by_seed.mean(), stats.sem(by_seed), len(seeds) - 1
     reach = error * stats.t.ppf(1 - LEVEL / 2, freedom)
-    times_seed, times_case = resamples(len(seeds), len(pairs[0][0].lesions), DRAWS, 0)
-    drawn = np.stack([np.subtract(*(sums.endpoint(times_case) for sums in pair)) for pair in pairs], axis=-1)
-    boot = np.quantile((drawn * times_seed).mean(axis=-1), [LEVEL / 2, 1 - LEVEL / 2])  # of (draws, seeds)
     numbers = {
         "mean": mean, "low": mean - reach, "high": mean + reach, "boot_low": boot[0], "boot_high": boot[1],
         "p": 2 * stats.t.sf(abs(mean) / error, freedom) if error else 1.0,
@@ -197,12 +154,8 @@ def write_evidence(
         "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600,
         "versions": branches[0]["versions"],
     }
-    write_atomically(out / "study.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     pictures = {"curves": curves_figure(result), "forest": forest_figure(result), "learning": learning_figure(result)}
-    for name, picture in pictures.items():
-        write_atomically(out / f"study_{name}.png", picture.png())
-    text = as_markdown(result, {name: picture.alt for name, picture in pictures.items()})
-    write_atomically(out / "study.md", text.encode())
+    write_page(out, "study", result, pictures, as_markdown)
     return result
 
 
@@ -210,14 +163,12 @@ def cell_summary(records: Records, arms: Sequence[str], cell: str) -> dict[str, 
     """Of a set and view: "endpoints" and "curves" of every arm by seed, and what is compared."""
     found: dict[str, Any] = {"endpoints": {}, "curves": {}}
     for arm in arms:
-        contents = [
-            record["cells"][cell] for (one, _), record in records.items() if one == arm and cell in record["cells"]
-        ]
+        contents = [record["cells"][cell] for (one, _), record in records.items()
+                    if one == arm and cell in record["cells"]]  # fmt: skip
         if contents:
             rows = [endpoints(content) for content in contents]
             found["endpoints"][arm] = {name: [row[name] for row in rows] for name in rows[0]}
-            sums = [Sums(content) for content in contents]
-            found["curves"][arm] = [one.at(DENSE, one.dice).round(4).tolist() for one in sums]
+            found["curves"][arm] = [cell_curve(content).dice_at(DENSE).round(4).tolist() for content in contents]
     more = gains(records, (*SECONDARY, *MORE), cell, family=False)
     return found | {"gains": gains(records, PRIMARY, cell, family=True), "further": more}
 

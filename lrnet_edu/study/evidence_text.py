@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.study.text import table
+from lrnet_edu.study.page import joined, table
 
 VERDICTS = {
     "ahead": "{ours} is ahead of {theirs}",
@@ -22,8 +22,8 @@ COLUMNS = {  # of the endpoints' table: how each is printed
 }  # fmt: skip
 
 
-def as_markdown(result: Mapping[str, Any], alts: Mapping[str, str]) -> str:
-    """The page; ``alts`` holds each picture's words."""
+def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """What :func:`lrnet_edu.study.evidence.write_evidence` returned as a page, with its pictures in Markdown."""
     primary = result["primary_cell"]
     parts = [
         "# Does the LR-Net help, once the M-Net has converged?",
@@ -31,20 +31,15 @@ def as_markdown(result: Mapping[str, Any], alts: Mapping[str, str]) -> str:
         f"Primary endpoint: mean Dice of the visible lesions of 0.25 to 5 ml, missed ones 0, averaged over at most "
         f"1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case, on {cell_in_words(primary)}.",
         *verdicts(result),
-        f"![{alts['forest']}](study_forest.png)",
-        f"![{alts['curves']}](study_curves.png)",
-        *(part for cell in result["cells"] for part in (f"## {cell_in_words(cell).capitalize()}",
-          endpoints_table(result, cell), gains_table(result["cells"][cell]))),
-        "## Trainings",
-        convergence(result),
-        f"![{alts['learning']}](study_learning.png)",
-        "## How alpha was chosen",
-        alphas_table(result),
-        gradients_table(result),
-        "## Facts",
-        facts(result),
-    ]  # fmt: skip
-    return "\n\n".join(part for part in parts if part) + "\n"
+        pictures["forest"],
+        pictures["curves"],
+    ]
+    for cell in result["cells"]:
+        parts += [f"## {cell_in_words(cell).capitalize()}", endpoints_table(result, cell),
+                  gains_table(result["cells"][cell])]  # fmt: skip
+    parts += ["## Trainings", convergence(result), pictures["learning"], "## How alpha was chosen",
+              alphas_table(result), gradients_table(result), "## Facts", facts(result)]  # fmt: skip
+    return joined(parts)
 
 
 def cell_in_words(cell: str) -> str:
@@ -54,15 +49,14 @@ def cell_in_words(cell: str) -> str:
 
 
 def verdicts(result: Mapping[str, Any]) -> list[str]:
-    """A sentence for each comparison of the primary family."""
-    return [f"**{gain_in_words(row, result)}**" for row in result["cells"][result["primary_cell"]]["gains"]]
-
-
-def gain_in_words(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """ "C (LR-Net alone) is ahead of A (Dice): +0.041 (0.020 to 0.062; 10 seeds)."."""
-    names = {side: f"{row[side]} ({result['arms'][row[side]]})" for side in ("ours", "theirs")}
-    words = VERDICTS[row["verdict"]].format(margin=result["margin"], **names)
-    return f"{words[0].upper()}{words[1:]}: {row['mean']:+.3f} ({interval(row)}; {len(row['seeds'])} seeds)."
+    """ "C (LR-Net alone) is ahead of A (Dice): +0.041 (0.020 to 0.062; 10 seeds)." for each primary comparison."""
+    sentences = []
+    for row in result["cells"][result["primary_cell"]]["gains"]:
+        names = {side: f"{row[side]} ({result['arms'][row[side]]})" for side in ("ours", "theirs")}
+        words = VERDICTS[row["verdict"]].format(margin=result["margin"], **names)
+        words = f"{words[0].upper()}{words[1:]}: {row['mean']:+.3f} ({interval(row)}; {len(row['seeds'])} seeds)."
+        sentences.append(f"**{words}**")
+    return sentences
 
 
 def interval(row: Mapping[str, Any], kind: str = "") -> str:
@@ -101,8 +95,7 @@ def gains_table(content: Mapping[str, Any]) -> str:
 
 def convergence(result: Mapping[str, Any]) -> str:
     """What twice the steps gain, and what rounding does."""
-    ends = {(one["arm"], one["seed"]): one["log"][-1] for one in result["bases"]}
-    sentences = []
+    ends, sentences = {(one["arm"], one["seed"]): one["log"][-1] for one in result["bases"]}, []
     for (arm, seed), end in ends.items():
         if arm == "base-twice":
             once = ends["base", seed]
@@ -110,12 +103,9 @@ def convergence(result: Mapping[str, Any]) -> str:
                 f"M-Net + Dice, seed {seed}: validation DC {once['score']:.3f} after {once['step']:g} steps, "
                 f"{end['score']:.3f} after {end['step']:g}."
             )
-    if result["rounding"]:
-        listed = ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items())
-        sentences.append(
-            "Seed 0 again with its first weights moved by a millionth: standard deviation of the primary endpoint "
-            f"{listed}."
-        )
+    if listed := ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items()):
+        sentences.append(f"Seed 0 again with its first weights moved by a millionth: standard deviation of the primary "
+                         f"endpoint {listed}.")  # fmt: skip
     return " ".join(sentences)
 
 

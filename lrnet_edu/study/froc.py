@@ -1,10 +1,12 @@
-"""The free-response ROC: how many lesions are found, and how well, at how many false ones a case.
+"""Each lesion for itself, and the free-response ROC: how many are found, and how well, at how many false ones a case.
+
+Small lesions are the paper's point, and the seven criteria hide them: a case with one large tumour scores well without
+its small ones. A lesion is a 26-connected component, as in section 2.1.
 
 A network with a lower threshold finds more lesions and more that are none, so at one threshold two networks cannot be
 told apart by either number. The curve over all thresholds can (Bunch et al., 1977; as LUNA16 uses it: Setio et al.,
 "Validation, comparison, and combination of algorithms for automatic detection of pulmonary nodules", Medical Image
-Analysis 42, 2017). One threshold holds for all cases. Lesions, what finds them and what is false are those of
-:func:`lrnet_edu.study.lesions.lesion_scores`.
+Analysis 42, 2017). One threshold holds for all cases.
 
 A threshold so low that everything predicted hangs together finds all lesions and nothing false. The sensitivity does
 not see that, the lesions' mean Dice does.
@@ -13,13 +15,12 @@ not see that, the lesions' mean Dice does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.study.lesions import shared_voxels
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components, occupied_box
@@ -27,8 +28,12 @@ from lrnet_edu.support.voxels import connected_components, occupied_box
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """LUNA16's numbers of false lesions a case."""
 
-THRESHOLDS = (0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.05, 0.01, 0.001)
-"""Of probabilities; close to 1, where those of a network trained by Dice are."""
+# Of probabilities; those of a network trained by Dice lie close to 0 and 1.
+THRESHOLDS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-5, 1 - 1e-4, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3)
+HALF = THRESHOLDS.index(0.5)
+
+BINS_ML = ((0.0, 0.25), (0.25, 1.0), (1.0, 5.0), (5.0, math.inf))
+"""Sizes of lesions in ml, each from the first number up to below the second."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,24 @@ class CaseLesions:
 
     Attributes:
         ml: (lesions,) volumes.
-        dice: (T, lesions), each lesion with all predicted components that touch it; 0 where it is missed.
+        dice: (T, lesions), each lesion with all predicted components that touch it, so that two which were predicted
+            as one both lose; 0 exactly where it is missed.
         false_lesions: (T,) predicted components that touch no lesion.
     """
 
     ml: np.ndarray
     dice: np.ndarray
     false_lesions: np.ndarray
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> CaseLesions:
+        """What :meth:`record` wrote."""
+        return cls(*(np.array(record[name], dtype=float) for name in ("ml", "dice", "false_lesions")))
+
+    def record(self, chosen: Any = slice(None)) -> dict[str, Any]:
+        """As JSON holds it; only the chosen lesions."""
+        return {"ml": self.ml[chosen].round(4).tolist(), "dice": self.dice[:, chosen].round(4).tolist(),
+                "false_lesions": self.false_lesions.tolist()}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,15 +115,34 @@ def froc(cases: Iterable[tuple[Any, Any, Sequence[float]]], thresholds: Sequence
     scored = [lesions_by_threshold(*case, falling) for case in cases]
     if not scored or not falling.size:
         raise InputError("There is no curve without a case and a threshold; give at least one of each.")
-    dice = np.concatenate([case.dice for case in scored], axis=1)  # (T, lesions)
-    none = np.full(len(falling), math.nan)
+    curve, none = curve_of(scored, falling), np.full(len(falling), math.nan)
+    return curve if curve.lesions else replace(curve, sensitivity=none, dice=none)
+
+
+def curve_of(
+    cases: Sequence[CaseLesions], thresholds: Sequence[float] | np.ndarray = THRESHOLDS, *,
+    size: tuple[float, float] = (0.0, math.inf), times: np.ndarray | None = None,
+) -> Froc:  # fmt: skip
+    """The curve of many cases and of their lesions of a size in ml, one of :data:`BINS_ML`; 0 without such a lesion.
+
+    ``times`` (..., cases) says how often each case counts, as in a bootstrap; the curve's arrays are (..., T) then.
+    """
+    chosen = [(size[0] <= case.ml) & (case.ml < size[1]) for case in cases]
+    dice = [case.dice[:, own] for case, own in zip(cases, chosen, strict=True)]  # (T, lesions) of each
+    lesions = np.array([own.sum() for own in chosen])
+    times = np.ones(len(cases)) if times is None else times
+
+    def mean(by_case: list[np.ndarray], number: np.ndarray) -> np.ndarray:
+        return times @ np.stack(by_case) / number[..., None]
+
+    number = np.maximum(times @ lesions, 1)
     return Froc(
-        thresholds=falling,
-        false_lesions=np.mean([case.false_lesions for case in scored], axis=0),
-        sensitivity=(dice > 0).mean(axis=1) if dice.size else none,
-        dice=dice.mean(axis=1) if dice.size else none,
-        cases=len(scored),
-        lesions=dice.shape[1],
+        thresholds=np.asarray(thresholds),
+        false_lesions=mean([case.false_lesions for case in cases], times.sum(axis=-1)),
+        sensitivity=mean([(one > 0).sum(axis=1) for one in dice], number),
+        dice=mean([one.sum(axis=1) for one in dice], number),
+        cases=len(cases),
+        lesions=int(lesions.sum()),
     )
 
 
@@ -134,6 +169,18 @@ def lesions_by_threshold(
         dice[t] = 2 * inside / (sizes[1:] + touching)
         false[t] = number - len(np.unique(a))
     return CaseLesions(sizes[1:] * ml, dice, false)
+
+
+def shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which components of two numbered volumes (D, H, W) meet: numbers in one, numbers in the other, common voxels.
+
+    The pairs (n,) come in the order of the first number, then the second. Of thousands of lesions few meet, so there
+    is no table of all pairs.
+    """
+    both = (predicted > 0) & (wanted > 0)
+    factor = int(wanted.max(initial=0)) + 1
+    pairs, voxels = np.unique(predicted[both].astype(np.int64) * factor + wanted[both], return_counts=True)
+    return *np.divmod(pairs, factor), voxels
 
 
 def at_most(rates: Sequence[float], false_lesions: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -163,3 +210,10 @@ def at_most(rates: Sequence[float], false_lesions: np.ndarray, values: np.ndarra
         crossing = np.where(crosses, y[..., :-1] + share * np.diff(y), 0)
         best.append(np.maximum(np.where(x <= rate, y, 0).max(axis=-1), crossing.max(axis=-1)))
     return np.stack(best, axis=-1)
+
+
+def size_in_words(low: float, high: float) -> str:
+    """ "0.25 to 1 ml"."""
+    if low == 0:
+        return f"under {high:g} ml"
+    return f"{low:g} ml and more" if high == math.inf else f"{low:g} to {high:g} ml"

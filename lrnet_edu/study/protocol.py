@@ -37,7 +37,6 @@ ROUNDING = 1e-6  # by how much the first weights are moved, to see what rounding
 REPEATS = 3
 
 
-
 class DiceCrossEntropyLoss(nn.Module):
     """nnU-Net's loss: Dice + cross-entropy (Isensee et al., Nature Methods 18, 2021)."""
 
@@ -56,13 +55,12 @@ class VoxelwiseMethod(Method):
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
         mnet, alpha = model.get_submodule("mnet"), 1.0 if config.alpha is None else config.alpha
-        compare = self.compare() if self.segmentation_loss else None
+        compare = self.compare()
 
         def total(batch: Any) -> Tensor:
             p = torch.softmax(mnet(batch.image), dim=1)  # (B, K + 1, D, H, W)
             masks = F.one_hot(batch.classes, p.shape[1]).movedim(-1, 1)[:, 1:]  # (B, K, D, H, W)
-            voxelwise = alpha * map_regression_loss(p[:, 1:], masks)
-            return voxelwise if compare is None else compare(p, batch) + voxelwise
+            return compare(p, batch) + alpha * map_regression_loss(p[:, 1:], masks)
 
         return total
 

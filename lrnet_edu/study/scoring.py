@@ -1,49 +1,56 @@
-"""Test cases scored: what tables and the demo keep of each, as JSON holds it."""
+"""Test cases scored: what tables, study and demo keep of each, as JSON holds it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from lrnet_edu.data.cache import CachedCase
+from lrnet_edu.data.cases import Case
 from lrnet_edu.data.nifti import Volume, read_mask
 from lrnet_edu.data.preprocessing import back_to_original
 from lrnet_edu.data.study import Study
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.metrics import COUNTS, CaseScores, ScoreTable, case_scores, score_table
-from lrnet_edu.study.lesions import lesion_scores
+from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
 from lrnet_edu.support.labels import encode
 from lrnet_edu.trained import TrainedMNet
 
 
-class PredictedCase(NamedTuple):
-    """A test case on the grid of its file: predicted and true classes (D, H, W), and the mask as it was read."""
+class Prediction(NamedTuple):
+    """A case on the grid of its file: the object's probability and where it is, (D, H, W), and the mask as read."""
 
     name: str
-    predicted: np.ndarray
-    wanted: np.ndarray
+    p: np.ndarray  # float64, in which 1 - 1e-9 is a number of its own
+    wanted: np.ndarray  # bool
     mask: Volume
 
     def record(self) -> dict[str, Any]:
-        """The criteria, undefined ones as None, the counts and what became of every lesion."""
-        masks = self.predicted, self.wanted, self.mask.spacing
-        scores = case_scores(*masks)
+        """The criteria at p > 0.5, undefined ones as None, the counts, and the lesions at all thresholds."""
+        scores = case_scores(self.p > 0.5, self.wanted, self.mask.spacing)
+        lesions = lesions_by_threshold(self.p, self.wanted, self.mask.spacing, THRESHOLDS)
         counts = {name: getattr(scores, name) for name in COUNTS}
-        return {"case": self.name, **scores.row(), **counts, **lesion_scores(*masks)}
+        return {"case": self.name, **scores.row(), **counts, "lesions": lesions.record()}
 
 
-def predicted_cases(study: Study, trained: TrainedMNet, device: torch.device) -> Iterator[PredictedCase]:
-    """The study's test cases, one after the other, as this M-Net segments them."""
-    mnet = trained.mnet.to(device)
-    for case in study.cached["test"]:
-        path = study.cases[case.name].mask
-        assert path is not None
-        mask = read_mask(path)
-        output = predict_probabilities(mnet, case.image, patch_size=trained.patch_size)  # (K + 1, d, h, w)
-        predicted = back_to_original(output, case.affine, mask)[0]  # (D, H, W)
-        yield PredictedCase(case.name, predicted, encode(mask.data, study.labels), mask)
+def predictions(
+    trained: TrainedMNet, cases: Iterable[tuple[Case, CachedCase]], *, overlap: float = 0.5
+) -> Iterator[Prediction]:
+    """The cases, one after the other, as an M-Net of one object predicts them."""
+    for case, cached in cases:
+        assert case.mask is not None
+        mask = read_mask(case.mask)
+        output = predict_probabilities(trained.mnet, cached.image, patch_size=trained.patch_size, overlap=overlap)
+        kept = back_to_original(output, cached.affine, mask, keep_probabilities=True)[1]  # (2, D, H, W)
+        assert kept is not None
+        yield Prediction(case.name, 1.0 - kept[0].astype(np.float64), encode(mask.data, trained.labels) > 0, mask)
+
+
+def cases_of_part(study: Study, part: str) -> list[tuple[Case, CachedCase]]:
+    """The cases of a part of the study, as files and as cached arrays."""
+    return [(study.cases[cached.name], cached) for cached in study.cached[part]]
 
 
 def with_object(cases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

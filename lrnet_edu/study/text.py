@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lrnet_edu.figures.tables import name_of, paper_difference
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, columns
+from lrnet_edu.study.page import joined, table
 from lrnet_edu.study.rows import TABLES
 
 DIFFERENCE = "+z.4f"  # print format of one in DC
 CLAIMS = (
-    "## What the paper claims, and what held here\n\n"
     'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
     "These comparisons are corrected together, apart from those above, so a p may differ between the two lists."
 )
 
 
-def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
-    """What :func:`lrnet_edu.study.table.build_table` returned as a page, with a figure's file and its alt text."""
-    parts = [
+def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """What :func:`lrnet_edu.study.table.build_table` returned as a page, with its pictures as Markdown shows them."""
+    claims = "\n".join(claim_in_words(claim) for claim in result["claims"])
+    return joined([
         f"# {result['title']}",
         introduction(result),
         "## Ours, and the paper's in parentheses",
@@ -28,16 +29,13 @@ def as_markdown(result: Mapping[str, Any], *, picture: str, alt: str) -> str:
         reading_notes(result),
         "## Against M-Net + Dice",
         comparisons(result),
-        f"![{alt}]({picture})",
-        "\n\n".join([CLAIMS, "\n".join(map(claim_in_words, result["claims"]))]) if result["claims"] else "",
+        *pictures.values(),
+        *(("## What the paper claims, and what held here", CLAIMS, claims) if claims else ()),
         "## By size of the lesion",
         lesions(result),
-        "## How every row was trained",
-        trainings(result),
         "## How this was made",
         facts(result),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    ])  # fmt: skip
 
 
 def introduction(result: Mapping[str, Any]) -> str:
@@ -114,9 +112,8 @@ def probability(p: float) -> str:
 def reading_notes(result: Mapping[str, Any]) -> str:
     """How to read the numbers, and which means leave cases out: where nothing was predicted there is no distance."""
     note = (
-        "Distances are long where something is found far from every lesion: one such voxel decides MSD, and the "
-        "number of false lesions stands in the table by size. α: the default by kind of map; in Table 1 a row "
-        "without α has α = 1."
+        "One voxel found far from every lesion decides MSD. α: the default by kind of map; in Table 1 a row without α "
+        "has α = 1."
     )
     if missed := [f"{name_of(row)} {n}" for row in result["rows"] if (n := row["undefined"]["ASSD"])]:
         note += "\n\nNothing was predicted, so that no distance is defined, in this many cases of all seeds: "
@@ -125,6 +122,7 @@ def reading_notes(result: Mapping[str, Any]) -> str:
 
 
 def comparisons(result: Mapping[str, Any]) -> str:
+    """Every row against M-Net + Dice."""
     heads = ["row", "map", "difference in DC", "95 % interval", "p", "p corrected", "verdict", "paper's difference"]
     baseline: Mapping[str, Any] = next((row for row in result["rows"] if row["row"] == BASELINE), {})
     lines = [
@@ -156,28 +154,17 @@ def claim_in_words(claim: Mapping[str, Any]) -> str:
 
 def lesions(result: Mapping[str, Any]) -> str:
     """Recall and Dice of the lesions by volume, and what was found where there is none."""
-    numbers: dict[str, int] = {}  # of the lesions of each size, which are the same in every row
-    for row in result["rows"]:
-        for name, found in row["lesions"]["by_size"].items():
-            numbers.setdefault(name, found["lesions"] // len(row["seeds"]))
+    numbers = {name: found["lesions"] // len(row["seeds"]) for row in result["rows"]  # the same in every row
+               for name, found in row["lesions"]["by_size"].items()}  # fmt: skip
     heads = ["row", "map", *(f"{name} (n = {n})" for name, n in numbers.items())]
     heads += ["false lesions a case", "the same in cases without an object"]
     lines = []
     for row in result["rows"]:
-        bins = [row["lesions"]["by_size"].get(name) for name in numbers]  # None only if somebody edited the scores
-        cells = [f"{found['found']:.2f} / {found['dice']:.3f}" if found else "" for found in bins]
+        cells = [f"{size['found']:.2f} / {size['dice']:.3f}" for size in row["lesions"]["by_size"].values()]
         false = [number(row[part]["false_per_case"], ".2f") for part in ("lesions", "without_object")]
         lines.append([row["title"], row["map"], *cells, *false])
     how = "Share of the lesions of which at least one voxel was found / mean Dice of each with all that touches it."
     return f"{how}\n\n{table(heads, lines)}"
-
-
-def trainings(result: Mapping[str, Any]) -> str:
-    """The schedule of every row; the maps that share one stand in one line."""
-    maps: dict[tuple[str, str], list[str]] = {}
-    for row in result["rows"]:
-        maps.setdefault((row["title"], row["schedule"]), []).append(row["map"])
-    return table(["row", "map", "training"], [[title, ", ".join(m), words] for (title, words), m in maps.items()])
 
 
 def facts(result: Mapping[str, Any]) -> str:
@@ -189,13 +176,9 @@ def facts(result: Mapping[str, Any]) -> str:
     return "\n".join([
         f"- Command: `{known['command']}`",
         f"- Cases: {cases}; grid {known['grid_mm']:g} mm, {scale}",
-        f"- Settings of all rows: {settings}",
-        "- Kept of each run: the weights with the best validation DC (after the warm-up, where there is one).",
+        f"- Settings of all rows: {settings}; rows with an LR-Net begin with Dice alone, the warm-up",
+        "- Kept of each training: the weights with the best validation DC (after the warm-up, where there is one)",
         f"- Device: {'; '.join(known['devices'])}",
         f"- Versions: {'; '.join(known['versions'])}",
-        f"- Seconds of all runs together: {known['seconds']:.0f}",
+        f"- CPU seconds of all trainings together: {known['seconds']:.0f}",
     ])  # fmt: skip
-
-
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *lines))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from pages import page_of
-from study.test_report import results
 
-from lrnet_edu.study.report import write_report
+from lrnet_edu.figures import Picture
+from lrnet_edu.study.page import as_html, joined, table
 from lrnet_edu.viewers.explorer import CaseExplorer
 
 OUTSIDE = "http://127.0.0.1:1"  # refused at once, were anything to ask for it
@@ -33,20 +32,10 @@ def assert_only_text(opened: Any, title: str, times: int) -> None:
     assert (opened.refused, opened.errors) == ([], [])
 
 
-def test_the_report(open_offline, tmp_path):
-    given = results()
-    evil = replace(
-        given,
-        curves={EVIL: next(iter(given.curves.values()))},
-        predictions={EVIL: given.sample[1]},
-        table={EVIL: next(iter(given.table.values()))},
-        no_lesion={EVIL: 0},
-        facts={EVIL: EVIL},
-        seconds={EVIL: 1.0},
-    )
-    write_report(tmp_path / "report.html", evil)
-    opened = open_offline(tmp_path / "report.html")
-    assert_only_text(opened, "lrnet_edu: report of the demo", 5)
+def test_a_page(open_offline, tmp_path):
+    text = joined([f"# {EVIL}", EVIL, table([EVIL], [[EVIL]]), "![](one)", f"- {EVIL}"])
+    (tmp_path / "page.html").write_text(as_html(text, {"one": Picture(1.0).finish(EVIL)}), "utf-8")
+    assert_only_text(open_offline(tmp_path / "page.html"), EVIL, 5)
 
 
 def test_the_case_explorer(open_offline, tmp_path):

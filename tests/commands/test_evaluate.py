@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scans import AFFINE, SHAPE, load, store
 
-from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text, without_prediction
+from lrnet_edu.commands.evaluate import evaluate_folders, missing_predictions, scores_as_text
 from lrnet_edu.metrics import CRITERIA, Criterion
 from lrnet_edu.support.errors import InputError
 
@@ -122,14 +122,14 @@ def test_what_is_scored_and_against_what(folders: Folders) -> None:
     store(references / "segmentation-77.nii.gz", voxels((5, 5, 5)))  # more than was predicted
     store(references / "volume-2.nii.gz", np.full(SHAPE, -1000, np.int16))  # the LiTS layout
     assert_by_hand(evaluate_folders(predictions, references, label="2"))
-    said = without_prediction(predictions, references)
+    said = missing_predictions(predictions, references)
     assert said == "Scored 3 of 4 references; without a prediction: segmentation-77.nii.gz."
     for number in (2, 3, 10):
         (references / f"segmentation-{number}.nii.gz").unlink()
     for path in predictions.glob("*-[123]*.nii*"):
         path.unlink()
     store(predictions / "segmentation-77.nii", voxels())
-    assert without_prediction(predictions, references) is None
+    assert missing_predictions(predictions, references) is None
 
 
 def test_a_decathlon_data_set_and_its_labels_are_references(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ MOVED = AFFINE + np.array([[0, 0, 0, 5.0]] + [[0] * 4] * 3)
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"segmentation-11\.nii\.gz .*has no reference"),
+        ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"segmentation-11\.nii\.gz, which has no reference"),
         ({f"segmentation-{n}.nii.gz": (voxels(), MOVED) for n in (2, 3)}, "2 cannot be used.*-2.*-3.*different grids"),
         ({"segmentation-3.nii.gz": (voxels()[:-1], AFFINE)}, "different grids"),
         ({"segmentation-3.nii.gz": (np.full(SHAPE, 0.5, np.float32), AFFINE)}, "fractional"),

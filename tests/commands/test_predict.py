@@ -13,7 +13,7 @@ from scans import AFFINE, SHAPE, checkpoint, lits, load, mask, scan, store
 from lrnet_edu.commands.maps import write_map
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.data import nifti
-from lrnet_edu.data.checks import is_segmentation
+from lrnet_edu.data.preprocessing import is_segmentation
 from lrnet_edu.support.errors import InputError
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"

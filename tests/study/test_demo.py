@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from scans import checkpoint, lits, mask, store
 from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.config import FAST, Config
 from lrnet_edu.data.study import open_study
+from lrnet_edu.figures import Picture
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study import demo
 from lrnet_edu.study.demo import (
@@ -21,10 +23,12 @@ from lrnet_edu.study.demo import (
     LABEL,
     MethodResult,
     demo_config,
+    report_text,
     results_as_csv,
     results_as_text,
     run_demo,
 )
+from lrnet_edu.study.page import as_html
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.run_folder import State
 
@@ -44,7 +48,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[MethodResult, Path
         assert empty is not None
         store(empty, mask(label=1))
         study = open_study(scans, Config(**{**FAST, "label": LABEL}))
-        return demo.tested("M-Net + Dice", State(), study, run), run, scans
+        return demo.test_method("M-Net + Dice", State(), study, run), run, scans
 
 
 def test_the_table_says_what_evaluate_says_of_the_predictions_written(result: tuple[MethodResult, Path, Path]) -> None:
@@ -86,3 +90,14 @@ def test_a_file_of_that_name_which_is_not_the_demos_stays(tmp_path: Path, name: 
         run_demo(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
     assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+def test_the_report_shows_the_scores_and_every_picture(result: tuple[MethodResult, Path, Path]) -> None:
+    found = result[0]
+    text = report_text([found], {"command": "lrnet-edu demo"})
+    pictures = {name: Picture(1.0).finish(name) for name in re.findall(r"!\[\]\((\w+)\)", text)}
+    html = as_html(text, pictures)
+    assert html.count("<img src=") == len(pictures) == 5
+    [[_, voxels]] = found.false_voxels.items()
+    row = ["M-Net + Dice", *found.cells, str(found.table.undefined["ASSD"]), str(voxels)]
+    assert "".join(f"<td>{cell}</td>" for cell in row) in html

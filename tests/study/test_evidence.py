@@ -14,8 +14,8 @@ from scipy import stats
 from lrnet_edu.study import evidence
 from lrnet_edu.study.branches import BINS
 from lrnet_edu.study.evidence import endpoint, gains, verdict, write_evidence
-from lrnet_edu.study.froc import RATES, at_most
-from lrnet_edu.study.protocol import CELLS, PRIMARY, THRESHOLDS
+from lrnet_edu.study.froc import RATES, THRESHOLDS, at_most
+from lrnet_edu.study.protocol import CELLS, PRIMARY
 
 CASES, GAINS = 12, {"A": 0.0, "B": 0.1, "C": 0.2, "D": 0.1, "E": 0.0, "J": -0.1}
 CELL = "study/box"

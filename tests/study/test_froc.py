@@ -1,12 +1,27 @@
-"""The free-response ROC, against brute force and MONAI."""
+"""Lesions and the free-response ROC, against loops over scipy's components and MONAI."""
+
+from __future__ import annotations
+
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from lrnet_edu.study.froc import RATES, THRESHOLDS, at_most, froc, lesions_by_threshold
-from lrnet_edu.study.lesions import lesion_scores
+from lrnet_edu.study.froc import (
+    BINS_ML,
+    RATES,
+    THRESHOLDS,
+    CaseLesions,
+    at_most,
+    curve_of,
+    froc,
+    lesions_by_threshold,
+    size_in_words,
+)
 from lrnet_edu.support.errors import InputError
+
+EVERYWHERE = np.ones((3, 3, 3), int)
 
 
 def blobs(seed: int, shape: tuple[int, int, int] = (14, 18, 20)) -> tuple[np.ndarray, np.ndarray]:
@@ -18,31 +33,48 @@ def blobs(seed: int, shape: tuple[int, int, int] = (14, 18, 20)) -> tuple[np.nda
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_threshold_scores_as_the_mask_above_it(seed: int) -> None:
+def test_every_threshold_against_loops(seed: int) -> None:
     scores, reference = blobs(seed)
-    found = lesions_by_threshold(scores, reference, (2.0, 1.0, 1.5), THRESHOLDS)
-    assert found.dice.shape[1] > 3
+    found = lesions_by_threshold(scores, reference, (3.0, 1.0, 2.0), THRESHOLDS)
+    wanted, n = ndimage.label(reference, EVERYWHERE)
+    assert n > 3
     assert found.false_lesions.max() > 0
+    assert found.ml == pytest.approx([(wanted == i).sum() * 0.006 for i in range(1, n + 1)])
     for t, threshold in enumerate(THRESHOLDS):
-        expected = lesion_scores(scores > threshold, reference, (2.0, 1.0, 1.5))
-        assert found.dice[t] == pytest.approx([lesion["dice"] for lesion in expected["lesions"]])
-        assert found.ml == pytest.approx([lesion["ml"] for lesion in expected["lesions"]])
-        assert found.false_lesions[t] == len(expected["false_lesions"])
+        predicted, m = ndimage.label(scores > threshold, EVERYWHERE)
+        for i in range(1, n + 1):
+            lesion = wanted == i
+            touching = np.isin(predicted, [j for j in range(1, m + 1) if (lesion & (predicted == j)).any()])
+            expected = 2 * (lesion & touching).sum() / (lesion.sum() + touching.sum())
+            assert found.dice[t, i - 1] == pytest.approx(expected)
+        assert found.false_lesions[t] == sum(not reference[predicted == j].any() for j in range(1, m + 1))
 
 
-def test_a_threshold_scores_as_by_brute_force() -> None:
-    scores, reference = blobs(3)
-    found = lesions_by_threshold(scores, reference, (1, 1, 1), [0.5])
-    full = np.ones((3, 3, 3))
-    wanted, count = ndimage.label(reference, full)
-    predicted, number = ndimage.label(scores > 0.5, full)
-    for lesion in range(1, count + 1):
-        touching = {p for p in predicted[wanted == lesion] if p}
-        union = np.isin(predicted, list(touching))
-        expected = 2 * np.sum(union & (wanted == lesion)) / (union.sum() + np.sum(wanted == lesion))
-        assert found.dice[0, lesion - 1] == pytest.approx(expected)
-    false = [p for p in range(1, number + 1) if not reference[predicted == p].any()]
-    assert found.false_lesions[0] == len(false)
+def test_found_missed_merged_and_false() -> None:
+    reference, prediction = np.zeros((2, 12, 30, 30), np.uint8)
+    reference[1:3, 1:3, 1:3] = 1  # missed
+    reference[5:8, 5:8, 5:8], reference[5:8, 5:8, 10:13] = 1, 1  # predicted as one
+    prediction[5:8, 5:8, 5:13] = 1
+    prediction[10, 25, 25] = 1  # false
+    found = lesions_by_threshold(prediction, reference, (10, 10, 10), [0.5])  # 1 ml a voxel
+    assert found.ml.tolist() == [8, 27, 27]
+    assert found.dice[0] == pytest.approx([0, 54 / 99, 54 / 99])
+    assert found.false_lesions.tolist() == [1]
+
+
+def test_thousands_of_lesions_take_the_memory_of_their_voxels() -> None:
+    """A table of all lesions against all would take 500 MB."""
+    mask = np.zeros((40, 80, 80), np.uint8)
+    mask[::2, ::4, ::4] = 1
+    tracemalloc.start()
+    try:
+        found = lesions_by_threshold(mask, mask, (1, 1, 1), [0.5])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.dice.tolist() == [[1] * 8000]
+    assert found.false_lesions == [0]
+    assert peak < 40 * mask.size
 
 
 def test_sensitivity_is_that_of_monai() -> None:
@@ -92,11 +124,28 @@ def test_cases_without_lesions_count_with_what_is_false_in_them() -> None:
                    for more in ([], [(scores, 0 * reference, (1, 1, 1))]))  # fmt: skip
     assert both.sensitivity == pytest.approx(alone.sensitivity)
     assert (both.cases, both.lesions) == (2, alone.lesions)
-    count = [ndimage.label(scores > t, np.ones((3, 3, 3)))[1] for t in both.thresholds]
+    count = [ndimage.label(scores > t, EVERYWHERE)[1] for t in both.thresholds]
     assert both.false_lesions == pytest.approx((alone.false_lesions + count) / 2)
     healthy = froc([(scores, 0 * reference, (1, 1, 1))])
     assert np.isnan(healthy.sensitivity).all()
     assert healthy.lesions == 0
+
+
+def test_every_size_has_one_bin_and_records_bring_the_lesions_back() -> None:
+    ml = [0.1, *(low for low, _ in BINS_ML[1:]), 100.0]  # an edge belongs to the bin above it
+    dice = np.tile([0.0, 0.25, 0.5, 0.75, 1.0], (len(THRESHOLDS), 1))
+    cases = [CaseLesions(np.array(ml), dice, np.arange(len(THRESHOLDS)))]
+    cases = [CaseLesions.of(case.record()) for case in [*cases, *lesionless(2)]]
+    curves = {size_in_words(*size): curve_of(cases, size=size) for size in BINS_ML}
+    assert list(curves) == ["under 0.25 ml", "0.25 to 1 ml", "1 to 5 ml", "5 ml and more"]
+    assert [curve.lesions for curve in curves.values()] == [1, 1, 1, 2]
+    assert [curve.dice[0] for curve in curves.values()] == pytest.approx([0, 0.25, 0.5, 0.875])
+    assert [curve.sensitivity[0] for curve in curves.values()] == [0, 1, 1, 1]
+
+
+def lesionless(number: int) -> list[CaseLesions]:
+    none, levels = np.zeros(0), len(THRESHOLDS)
+    return [CaseLesions(none, np.zeros((levels, 0)), np.zeros(levels, int))] * number
 
 
 @pytest.mark.parametrize(

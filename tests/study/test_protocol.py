@@ -11,7 +11,8 @@ from lrnet_edu.config import Config
 from lrnet_edu.data.patches import Batch
 from lrnet_edu.losses import DiceLoss
 from lrnet_edu.methods import METHODS
-from lrnet_edu.study.protocol import ARMS, MORE, PRIMARY, SECONDARY, THRESHOLDS, Plan, falling_rate
+from lrnet_edu.study.froc import THRESHOLDS
+from lrnet_edu.study.protocol import ARMS, MORE, PRIMARY, SECONDARY, Plan, falling_rate
 
 SMALL = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=4)
 
@@ -46,7 +47,7 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
         (1003, size.steps, 0, "base", 1e-3, (32, 48, 48))
     }
     assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
-    scratch = [size.scratch(arm, 3) for arm in ("A", "B", "C")]
+    scratch = [size.config_from_scratch(arm, 3) for arm in ("A", "B", "C")]
     assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
         (2003, size.base_steps + size.steps, None, size.base_rate)
     }

@@ -1,0 +1,175 @@
+"""Many trainings, of a table or of the study: shared by processes, each leaving one record when it is finished.
+
+A record is one small file in ``branches/``, written whole, and its training is never repeated; one that was stopped
+goes on from its last validation in ``runs/``. So the commands may be stopped at any moment and called again.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import os
+import platform
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from lrnet_edu import __version__
+from lrnet_edu.config import Config
+from lrnet_edu.data.study import Study
+from lrnet_edu.methods import METHODS, lrnet_of
+from lrnet_edu.mnet_training import train_run
+from lrnet_edu.support.devices import choose_device
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import changed_settings, write_atomically
+from lrnet_edu.support.jobs import in_processes, one_thread
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a table or of the study.
+
+    Attributes:
+        arm: the key of a table's row, or an arm of the study.
+        seed: of the tables.
+        config: of the training.
+        scans: what tells the scans from others, as JSON holds it; empty in the study, which makes its own.
+    """
+
+    arm: str
+    seed: int
+    config: Config
+    scans: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        return f"{self.arm}_seed-{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, as JSON holds it: of the start only whether there is one, of the LR-Net a hash."""
+        weights = lrnet_of(self.config).state_dict().values() if METHODS[self.config.method].uses_lrnet else ()
+        digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest() if weights else None
+        start = self.config.start is not None
+        return json.loads(json.dumps({**asdict(self.config), "start": start, "lrnet": digest, **self.scans}))
+
+
+def read_record(out: Path, training: Training) -> dict[str, Any] | None:
+    """What a finished training wrote, None if it is not finished; InputError for another one's record, or damage."""
+    path = out / "branches" / f"{training.name}.json.gz"
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(gzip.decompress(path.read_bytes()))
+        before, now = dict(record["config"]), training.settings
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; remove it, and the training is done again.") from None
+    changed = [name for name, value in before.items() if now.get(name) != value]
+    if changed and set(changed) <= set(training.scans):
+        raise InputError(f"{path} was made from other scans; name another folder.")
+    if changed:
+        what = changed_settings(changed, before, now)
+        raise InputError(f"{path} was made with other settings ({what}); name another folder.")
+    return record
+
+
+def finished_records(out: Path, trainings: Sequence[Training]) -> list[dict[str, Any]]:
+    """The records of those trainings that are finished."""
+    return [record for training in trainings if (record := read_record(out, training))]
+
+
+def run_trainings(
+    out: Path, trainings: Sequence[Training], work: Callable[[Any], Outcome], *, workers: int,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """All records, the missing ones made first.
+
+    Args:
+        out: where ``branches/`` and ``runs/`` are.
+        trainings: in the order in which they are done.
+        work: :func:`train_and_record` of one of them.
+        workers: processes that share them.
+        say: where the progress goes, a line at a time.
+
+    Raises:
+        InputError: if a training failed, after the others are finished; or a record is another training's.
+    """
+    todo = [training for training in trainings if read_record(out, training) is None]
+    started, errors, done = time.perf_counter(), [], len(trainings) - len(todo)
+    for i, (name, seconds, error) in enumerate(in_processes(work, [(one,) for one in todo], workers), start=1):
+        left = duration((time.perf_counter() - started) / i * (len(todo) - i))
+        say(f"{done + i} of {len(trainings)} trainings: {name}, {error or duration(seconds)}; about {left} left.")
+        errors += [error] if error else []
+    if errors:
+        raise InputError(f"{len(errors)} of {len(trainings)} trainings failed, the first with: {errors[0]}")
+    return finished_records(out, trainings)
+
+
+class Outcome(NamedTuple):
+    """How a training ended: its seconds of CPU, and what went wrong, where something did."""
+
+    name: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+def train_and_record(
+    training: Training, study: Study, out: Path, device: str | None,
+    test: Callable[[Path, torch.device], dict[str, Any]], rate: Callable[[float], float] | None = None,
+) -> Outcome:  # fmt: skip
+    """Train, test, and write the record, to which ``test`` adds what the run folder's network scores."""
+    place, started, folder = choose_device(device), time.process_time(), out / "runs" / training.name
+    try:
+        with one_thread(place):
+            state = train_run(study, training.config, folder, device=device, resume=True, rate=rate)
+            tested = test(folder, place)
+    except InputError as error:
+        return Outcome(training.name, error=str(error))
+    seconds = time.process_time() - started
+    record = {
+        "arm": training.arm, "seed": training.seed, "config": training.settings, "log": state.rows,
+        "cpu_seconds": round(seconds, 1), "device": device_name(place), "versions": versions(), **tested,
+    }  # fmt: skip
+    content = gzip.compress(json.dumps(record, allow_nan=False).encode(), mtime=0)
+    write_atomically(out / "branches" / f"{training.name}.json.gz", content)
+    return Outcome(training.name, seconds)
+
+
+def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table, gzipped where the name ends in .gz: the same bytes for the same rows."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(heads)
+    table.writerows(rows)
+    content = text.getvalue().encode()
+    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, for the record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, 1 of {os.cpu_count()} cores)"
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that compute."""
+    packages = {name: metadata.version(name) for name in ("torch", "numpy", "scipy")}
+    return {"lrnet_edu": __version__, "python": platform.python_version(), **packages}

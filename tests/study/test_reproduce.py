@@ -1,0 +1,411 @@
+"""Tables and the study from scans to their pages, on coarse grids: they stop, go on, repeat nothing."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scans import AFFINE, lits, mask, scan, store
+from scipy import ndimage
+
+from lrnet_edu.cli import main
+from lrnet_edu.commands.evaluate import evaluate_folders
+from lrnet_edu.commands.predict import predict_files
+from lrnet_edu.config import Config
+from lrnet_edu.data.nifti import read_mask
+from lrnet_edu.data.phantoms import settings
+from lrnet_edu.data.study import split_cases
+from lrnet_edu.losses import TverskyLoss
+from lrnet_edu.methods import METHODS, Method
+from lrnet_edu.study import protocol, reproduce, trainings
+from lrnet_edu.study import rows as paper
+from lrnet_edu.study.branches import VALIDATION, distances
+from lrnet_edu.study.froc import THRESHOLDS
+from lrnet_edu.study.protocol import ARMS, Plan, study_plan
+from lrnet_edu.study.reproduce import base_branches, choose_alphas, reproduce_study, reproduce_table, row_config
+from lrnet_edu.study.rows import TABLES, Row
+from lrnet_edu.study.trainings import read_record
+from lrnet_edu.support.errors import InputError
+from lrnet_edu.trained import load_mnet
+
+TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=2, validate_every=1, max_voxels=40_000)
+ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("mine"))
+NAMES = ["dice_seed-0", "mapdice+lrnet_NI-DM_seed-0", "mine_seed-0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Both tables with two rows of the paper's, and the second with one of our own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setitem(METHODS, "mine", Method("My loss", TverskyLoss))
+        patch.setitem(TABLES, "table1", replace(TABLES["table1"], rows=ROWS[:2]))
+        patch.setitem(TABLES, "table2", replace(TABLES["table2"], rows=ROWS))
+        yield
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight cases with a bright ball each: two of them are for the test."""
+    return lits(tmp_path_factory.mktemp("scans"), range(8))
+
+
+def table(scans: Path, out: Path, name: str = "table2", **changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"config": TINY, "seeds": 1, "device": "cpu", "say": lambda line: None, **changes}
+    return reproduce_table(name, scans, out, **given)
+
+
+@pytest.fixture(scope="module")
+def whole(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Table 2, finished in one go."""
+    out = tmp_path_factory.mktemp("whole")
+    table(scans, out)
+    return out
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes every training that is done."""
+    names: list[str] = []
+    train = trainings.train_run
+
+    def noted(study: Any, config: Config, folder: Path, **options: Any) -> Any:
+        names.append(folder.name)
+        return train(study, config, folder, **options)
+
+    monkeypatch.setattr(trainings, "train_run", noted)
+    return names
+
+
+def records(out: Path) -> dict[str, Any]:
+    """What all trainings wrote, but the seconds."""
+    found = {path.name.removesuffix(".json.gz"): json.loads(gzip.decompress(path.read_bytes()))
+             for path in sorted((out / "branches").iterdir())}  # fmt: skip
+    for record in found.values():
+        del record["cpu_seconds"]
+        record["log"] = [{key: value for key, value in row.items() if key != "seconds"} for row in record["log"]]
+    return found
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- tables -----------------------------------------------------------------------------------------------------
+
+
+def test_both_tables_have_all_rows_and_claims_speak_of_these() -> None:
+    known = [{row.key for row in rows} for rows in (paper.TABLE_1_ROWS, paper.TABLE_2_ROWS)]
+    assert [len(keys) for keys in known] == [2 + 5 * 5, 13]
+    assert known[0] & known[1] == {"dice", "mapdice", *(f"{m}_NI-DM" for m in ("lrnet", "dice+lrnet", "mapdice+lrnet"))}
+    for name in ("table1", "table2"):
+        for claim in TABLES[name].claims:
+            assert all(set(pair.better + pair.than) <= known[0] | known[1] for pair in claim.pairs)
+
+
+def test_every_row_is_trained_as_long_on_the_same_patches() -> None:
+    for row in (*paper.TABLE_1_ROWS, *paper.TABLE_2_ROWS, Row("mine")):
+        config = row_config(replace(TINY, steps=100), row, 1)
+        assert replace(config, method="dice", kind="NI-DM", activation=None, alpha=None) == replace(
+            TINY, method="dice", steps=100, seed=1, convergence_patience=100
+        )
+        longer = row_config(replace(TINY, steps=100, warmup_steps=1), row, 1)
+        assert (longer == config) == (not METHODS[row.method].uses_lrnet)  # a warm-up concerns these rows alone
+
+
+def test_a_table_is_made_again_without_a_training(whole: Path, scans: Path, trained: list[str]) -> None:
+    assert list(records(whole)) == NAMES
+    assert sorted(path.name for path in (whole / "runs" / NAMES[0]).iterdir()) == [
+        "best.safetensors", "config.json", "log.csv", "split.json"
+    ]  # fmt: skip
+    result = json.loads((whole / "table2.json").read_text())
+    assert [row["title"] for row in result["rows"]] == ["M-Net + Dice", "M-Net + MapDice + α LR-Net", "My loss"]
+    before = contents(whole)
+    assert table(scans, whole) == result
+    assert trained == []
+    assert contents(whole) == before
+
+
+def test_a_stopped_table_goes_on_and_ends_alike(
+    whole: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
+) -> None:
+    """Stopped in its second training, after a checkpoint: what was finished stays, it goes on, the rest follows."""
+    from lrnet_edu import mnet_training
+
+    case_dice, calls = mnet_training.case_dice, []
+
+    def stopping(*args: Any) -> Any:
+        calls.append(1)
+        if len(trained) == 2 and len(calls) > 3:
+            raise KeyboardInterrupt
+        return case_dice(*args)
+
+    monkeypatch.setattr(mnet_training, "case_dice", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        table(scans, tmp_path)
+    monkeypatch.setattr(mnet_training, "case_dice", case_dice)
+    assert list(records(tmp_path)) == NAMES[:1]
+    assert (tmp_path / "table2.md").exists()  # the table of what there is
+    assert (tmp_path / "runs" / NAMES[1] / "last.safetensors").exists()
+    del trained[:]
+    table(scans, tmp_path)
+    assert trained == NAMES[1:]
+    assert records(tmp_path) == records(whole)
+
+
+def test_tables_share_their_rows_and_more_seeds_add_to_what_is_there(
+    scans: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    one = table(scans, tmp_path, "table1")
+    table(scans, tmp_path, "table2")
+    assert trained == NAMES
+    two = table(scans, tmp_path, "table1", seeds=2)
+    assert trained[3:] == ["dice_seed-1", "mapdice+lrnet_NI-DM_seed-1"]
+    assert two["rows"][0]["by_seed"]["DC"][:1] == one["rows"][0]["by_seed"]["DC"]
+
+
+def test_two_processes_write_what_one_does(whole: Path, scans: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    table(scans, tmp_path, "table1", workers=2, say=said.append)
+    lines = [line for line in said if "trainings:" in line]
+    assert [line.split(" trainings")[0] for line in lines] == ["1 of 2", "2 of 2"]
+    assert all(record == records(whole)[name] for name, record in records(tmp_path).items())
+    for path in (tmp_path / "runs").rglob("best.safetensors"):
+        assert path.read_bytes() == (whole / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_a_training_that_fails_does_not_stop_the_others(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = trainings.train_run
+
+    def failing(study: Any, config: Config, *args: Any, **options: Any) -> Any:
+        if config.method == "mapdice+lrnet":
+            raise InputError("The loss became nan at step 3.")
+        return train(study, config, *args, **options)
+
+    monkeypatch.setattr(trainings, "train_run", failing)
+    with pytest.raises(InputError, match=r"1 of 3 trainings failed.*nan at step 3"):
+        table(scans, tmp_path)
+    assert [row["row"] for row in json.loads((tmp_path / "table2.json").read_text())["rows"]] == ["dice", "mine"]
+
+
+def test_the_scores_are_those_of_predict_and_evaluate(whole: Path, scans: Path, tmp_path: Path) -> None:
+    for name in NAMES[::2]:
+        predict_files(whole / "runs" / name, scans, tmp_path / name, part="test", device="cpu")
+        expected = evaluate_folders(tmp_path / name, scans, label="1")["cases"]
+        found = records(whole)[name]["cases"]
+        assert [case["case"].replace("volume", "segmentation") for case in found] == [c["case"] for c in expected]
+        for case, other in zip(found, expected, strict=True):
+            assert case["dice"] == pytest.approx(other["dice"], abs=0.01)  # the cache holds images in half precision
+            assert sum(case["lesions"]["ml"]) == pytest.approx(case["reference_voxels"] * 0.003)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"config": replace(TINY, steps=3)}, r"other settings \(steps 2, now 3; convergence_patience 2, now 3\)"),
+        ({"config": replace(TINY, learning_rate=0.5)}, r"other settings \(learning_rate 0.001, now 0.5\)"),
+        ({"config": replace(TINY, label="1,2")}, "several objects"),
+    ],
+)
+def test_other_settings_need_another_folder(
+    whole: Path, scans: Path, trained: list[str], changes: dict[str, Any], match: str
+) -> None:
+    before = contents(whole)
+    with pytest.raises(InputError, match=match):
+        table(scans, whole, **changes)
+    assert trained == []
+    assert contents(whole) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "table3"}, "There is no table 'table3'; choose one of table1, table2"),
+        ({"device": "toaster"}, "toaster"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"workers": 1.5}, "workers is 1.5"),
+    ],
+)
+def test_a_wrong_option_is_told_before_any_scan_is_looked_for(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        table(tmp_path / "no scans", tmp_path / "out", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_scans_are_refused(whole: Path, tmp_path: Path, trained: list[str]) -> None:
+    fewer, larger, coarser = lits(tmp_path / "a", range(7)), lits(tmp_path / "b", range(8)), tmp_path / "c"
+    for number in range(8):
+        store(larger / f"segmentation-{number}.nii.gz", ndimage.binary_dilation(mask()).astype(np.uint8))
+        store(coarser / f"volume-{number}.nii.gz", scan(seed=number), 3 * AFFINE)
+        store(coarser / f"segmentation-{number}.nii.gz", mask(), 3 * AFFINE)
+    for other in (fewer, larger, coarser):
+        with pytest.raises(InputError, match="other scans"):
+            table(other, whole)
+    assert trained == []
+
+
+def test_a_test_part_without_the_object_is_refused_before_anything_is_trained(
+    scans: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    shutil.copytree(scans, tmp_path / "scans")
+    for name in split_cases([f"volume-{number}" for number in range(8)])["test"]:
+        store(tmp_path / "scans" / f"{name.replace('volume', 'segmentation')}.nii.gz", mask(label=2))
+    with pytest.raises(InputError, match="No test case holds label 1, so there is nothing to compare"):
+        table(tmp_path / "scans", tmp_path / "out")
+    assert trained == []
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"no json"), gzip.compress(b"[1]")])
+def test_a_damaged_record_is_named(scans: Path, whole: Path, tmp_path: Path, content: bytes) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "branches" / f"{NAMES[0]}.json.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"dice_seed-0\.json\.gz is damaged; remove it"):
+        table(scans, tmp_path)
+
+
+def test_the_command(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LRNET_EDU_FAST", "1")
+    line = ["reproduce", "table1", "--data", str(scans), "--label", "1", "--seeds", "1", "--steps", "2",
+            "--device", "cpu", "--out", str(tmp_path / "out")]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["lrnet-edu", *line])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    assert not stop.value.code, err
+    assert "2 of 2 trainings: mapdice+lrnet_NI-DM_seed-0" in out
+    assert "- **LR-Net better than M-Net alone: not run yet.**" in out
+    facts = json.loads((tmp_path / "out/table1.json").read_text())["facts"]
+    assert facts["command"].startswith("lrnet-edu reproduce table1 --data ")
+    assert (facts["settings"]["steps"], facts["settings"]["label"]) == (2, "1")
+
+
+# ---- the study --------------------------------------------------------------------------------------------------
+
+COARSE = (((32, 70, 94), (6.0, 3.6, 3.6)),)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(folder, what it returned) of the arms A, B and C with one seed."""
+    out = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_EDU_FAST", "1")
+        patch.setenv("LRNET_EDU_CACHE", str(out / "cache"))
+        for which in ("study", "study-b"):
+            patch.setitem(settings.SETS, which, replace(settings.SETS[which], grids=COARSE))
+        for arm in set(ARMS) - {"A", "B", "C"}:
+            patch.delitem(protocol.ARMS, arm)
+        yield out, reproduce_study(out, seeds=1)
+
+
+def test_every_branch_is_in_the_tables_with_its_visible_lesions(study: Any) -> None:
+    out, result = study
+    with (out / "data" / "detectability.csv").open() as file:
+        visible = [row for row in csv.DictReader(file) if float(row["d_prime"]) >= 3]
+    with gzip.open(out / "lesions.csv.gz", "rt") as file:
+        rows = [row for row in csv.DictReader(file) if row["arm"] == "C" and float(row["threshold"]) == 0.5]
+    for which, tested in (("study", range(6, 9)), ("study-b", range(3))):
+        expected = sorted(float(row["ml"]) for row in visible if row["set"] == which and int(row["case"]) in tested)
+        for view in ("whole", "box"):
+            found = [float(row["ml"]) for row in rows if (row["set"], row["view"]) == (which, view)]
+            assert sorted(found) == pytest.approx(expected, abs=1e-3)
+    assert set(result["arms"]) == {"A", "B", "C", "A-rounding", "C-rounding", "A-scratch", "B-scratch", "C-scratch"}
+    assert (out / "study.md").exists()
+
+
+def test_views_hold_the_same_lesions_and_the_box_is_smaller(study: Any) -> None:
+    out, _ = study
+    for number in (6, 7):
+        body, box = (read_mask(out / "data" / folder / f"segmentation-{number}.nii.gz").data
+                     for folder in ("study", "study-box"))  # fmt: skip
+        assert (box == 2).sum() == (body == 2).sum()
+        assert box.size < 0.6 * body.size
+
+
+def test_a_finished_study_is_not_made_again(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, result = study
+    monkeypatch.setattr(reproduce, "do_branch", lambda *_: pytest.fail("a finished branch was made again"))
+    before = (out / "lesions.csv.gz").read_bytes()
+    assert json.dumps(reproduce_study(out, seeds=1)) == json.dumps(result)
+    assert (out / "lesions.csv.gz").read_bytes() == before
+
+
+def test_a_lost_branch_comes_out_the_same_again(study: Any) -> None:
+    out, result = study
+    (out / "branches" / "C_seed-0.json.gz").unlink()
+    assert reproduce_study(out, seeds=1)["cells"] == result["cells"]
+
+
+def test_branches_start_from_the_base_and_rounding_from_next_to_it(study: Any) -> None:
+    out, _ = study
+    plan, path = study_plan(), out / "runs" / "base_seed-0" / "last.safetensors"
+    base = load_mnet(path).mnet.state_dict()
+    config = plan.branch("A", 0, str(path))
+    start = METHODS["dice"].model(config, 2).get_submodule("mnet").state_dict()
+    assert all(torch.equal(start[name], tensor) for name, tensor in base.items())
+    moved = load_mnet(out / "runs" / "A-rounding_seed-1.safetensors").mnet.state_dict()
+    for name, tensor in base.items():
+        torch.testing.assert_close(moved[name], tensor, rtol=1e-5, atol=0)
+    assert any(not torch.equal(moved[name], tensor) for name, tensor in base.items())
+    assert load_mnet(out / "mnets" / "C.safetensors").labels == ((2,),)
+
+
+def test_records_of_the_study_keep_their_format(tmp_path: Path) -> None:
+    """As the first version of ``reproduce study`` wrote them."""
+    [base, *_] = base_branches(Plan(), 0)
+    config = {
+        "label": "2", "max_voxels": 1048000, "window": [-30.0, 180.0], "patch_size": [32, 48, 48], "batch_size": 2,
+        "object_share": 0.67, "steps": 2400, "validate_every": 400, "learning_rate": 0.004, "plateau_factor": 0.8,
+        "plateau_patience": 3, "convergence_patience": 12, "one_cycle": False, "max_gradient_norm": None,
+        "method": "dice", "seed": 100, "kind": "NI-DM", "activation": None, "alpha": None, "lrnet": None,
+        "warmup_steps": None, "start": False, "features": [16, 24, 32, 64], "blocks": [1, 1, 1], "stride": 2,
+    }  # fmt: skip
+    cells: dict[str, Any] = {"validation/box": {"cases": [], "calibration": []}}
+    record = {"arm": "base", "seed": 100, "config": config, "log": [], "cpu_seconds": 1.0, "device": "cpu",
+              "versions": {}, "cells": cells, "gradients": {}}  # fmt: skip
+    path = tmp_path / "branches" / "base_seed-100.json.gz"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(json.dumps(record).encode()))
+    assert read_record(tmp_path, base) == record
+    with pytest.raises(InputError, match="other settings"):
+        read_record(tmp_path, replace(base, config=replace(base.config, learning_rate=0.5)))
+
+
+def test_alpha_is_the_one_with_the_best_mean_on_validation() -> None:
+    def record(arm: str, alpha: float, seed: int, dice: float) -> dict[str, Any]:
+        case = {"ml": [1.0], "dice": [[dice]] * len(THRESHOLDS), "false_lesions": [0] * len(THRESHOLDS)}
+        return {"arm": f"{arm}-alpha-{alpha:g}", "seed": seed, "config": {"alpha": alpha},
+                "cells": {"/".join(VALIDATION): {"cases": [case]}}}  # fmt: skip
+
+    given = [record("B", *row) for row in ((1, 0, 0.9), (1, 1, 0.1), (10, 0, 0.6), (10, 1, 0.6), (100, 0, 0.6),
+             (100, 1, 0.6))]  # fmt: skip
+    chosen = choose_alphas([*given, record("D", 100, 0, 0.3), record("D", 10, 0, 0.2)])
+    assert {arm: row["chosen"] for arm, row in chosen.items()} == {"B": 10, "D": 100}
+    assert chosen["B"]["validation"] == pytest.approx({1: 0.5, 10: 0.6, 100: 0.6})
+
+
+def test_distances_of_lesions_that_were_found_and_missed() -> None:
+    wanted = np.zeros((8, 8, 24), bool)
+    wanted[2:5, 2:5, 2:5] = wanted[2:5, 2:5, 10:13] = wanted[2:5, 2:5, 18:21] = True
+    predicted = wanted.copy()
+    predicted[2:5, 2:5, 10:13] = False
+    predicted[2:5, 2:5, 20] = False  # a layer of the third is missing
+    first, second, third = distances(predicted, wanted, (1.0, 1.0, 2.0))
+    assert (first, second) == (0, None)
+    assert third is not None
+    assert 0 < third < 2
