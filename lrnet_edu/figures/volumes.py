@@ -57,15 +57,20 @@ class View(NamedTuple):
         height, width = self.extent
         return axes.imshow(self.of(plane), extent=(0, width, height, 0), **{"interpolation": "nearest", **settings})
 
-    def outline(self, axes: Axes, plane: np.ndarray, colour: str, width: float, *, filled: bool = False) -> None:
-        """Draw the contours of a mask (H, W), closed where the view cuts it, and what lies within them in a tint."""
+    def outline(
+        self, axes: Axes, plane: np.ndarray, colour: str, width: float, *, level: float = 0.5, filled: bool = False
+    ) -> None:
+        """Draw the contours of a mask (H, W), closed where the view cuts it, and what lies within them in a tint.
+
+        At a level of 0.5 they follow the voxels' edges, at less they run beside them and leave the rim in sight.
+        """
         shown = np.pad(self.of(plane).astype(float), 1)
         if not shown.any():
             return
         y, x = ((np.arange(n) - 0.5) * step for n, step in zip(shown.shape, self.spacing, strict=True))
         if filled:
             axes.contourf(x, y, shown, levels=[0.5, 1], colors=[colour], alpha=TINT)
-        axes.contour(x, y, shown, levels=[0.5], colors=[colour], linewidths=width)
+        axes.contour(x, y, shown, levels=[level], colors=[colour], linewidths=width)
 
     def panels(self, lines: int, columns: int, spare: float) -> tuple[Picture, np.ndarray]:
         """A picture with a grid of axes of these proportions, and ``spare`` inches for all that stands around them."""

@@ -15,6 +15,7 @@ import numpy as np
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.figures.palette import LABEL_COLORS, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
 from lrnet_edu.support.checks import checked_range
+from lrnet_edu.viewers.page import base64_of
 
 MAX_VOXELS = 128**3  # of one volume on a page
 OTHER_LABEL = max(LABEL_COLORS) + 1  # the code of every label without a colour of its own
@@ -22,57 +23,23 @@ OTHER_COLOR = "#FFFFFF"  # of these labels: white on a dark rim
 LEAST_HU = 20  # a window of HU is wider than that
 
 
-@dataclass
-class Codes:
-    """Values in one byte each: ``low + (code - first) * step``; codes below ``first`` are "no value"."""
+@dataclass(eq=False)
+class Layer:
+    """A volume on the page: a byte for every voxel, and what the script has to know to draw and read it."""
 
-    name: str
     codes: np.ndarray  # (D, H, W) uint8
-    low: float
-    high: float
-    levels: int
-    first: int
-    below: bool  # some value lies below low
-    above: bool  # some value lies above high
+    meta: dict[str, Any]
 
     @property
     def step(self) -> float:
-        return (self.high - self.low) / (self.levels - 1)
+        """Of a code, in units of the values."""
+        return (self.meta["high"] - self.meta["low"]) / (self.meta["levels"] - 1)
 
-    def described(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "codes"}
-
-
-@dataclass
-class ImageLayer:
-    values: Codes
-    low: float  # of the window: black
-    high: float  # white
-    is_hu: bool  # as far as window and values tell
-
-
-@dataclass
-class MaskLayer:
-    name: str
-    codes: np.ndarray  # (D, H, W) uint8
-    colours: dict[int, str]  # of the codes that occur
-    by_label: bool
-
-    def described(self) -> dict[str, Any]:
-        """What the page writes: beside every contour, and of the voxel under the pointer, by its code."""
-        legend = []
-        for label, colour in self.colours.items():
-            which = ", other labels" if label == OTHER_LABEL else f" {label}" if self.by_label else ""
-            legend.append({"text": self.name + which, "colour": colour})
-        labels = [*range(OTHER_LABEL), "other"] if self.by_label else ["outside", "inside"]
-        return {"name": self.name, "colours": self.colours, "labels": labels, "legend": legend}
-
-
-@dataclass
-class MapLayer:
-    values: Codes
-    visible: int  # smallest code that is drawn
-    colours: np.ndarray  # (256, 3) uint8
+    def values(self, k: int) -> np.ndarray:
+        """What the codes of an axial slice stand for, (H, W), masked where nothing is drawn."""
+        first, codes = self.meta["first"], self.codes[k]
+        values = self.meta["low"] + (codes.astype(float) - first) * self.step
+        return np.ma.masked_where(codes < self.meta.get("visible", first), values)
 
 
 def as_volume(array: np.ndarray, name: str, notes: list[str]) -> np.ndarray | None:
@@ -80,10 +47,7 @@ def as_volume(array: np.ndarray, name: str, notes: list[str]) -> np.ndarray | No
     if array.ndim < 2 or 0 in array.shape:
         return None
     if array.ndim > 3:
-        notes.append(
-            f"'{name}' has {array.ndim} dimensions, {times(array.shape)}: only its first volume is shown; "
-            f"pick another one by indexing."
-        )
+        notes.append(f"'{name}' has {array.ndim} dimensions: only its first volume is shown; index it for another one.")
     return array.reshape(-1, *array.shape[-3:])[0] if array.ndim > 2 else array[None]
 
 
@@ -97,8 +61,8 @@ def stride_for(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, int
     return stride[0], stride[1], stride[2]
 
 
-def encode_values(name: str, array: np.ndarray, low: float, high: float, levels: int, notes: list[str]) -> Codes:
-    """Codes of the values from low to high; what lies beyond is clipped, NaN and infinity get code 0."""
+def encode_values(name: str, array: np.ndarray, low: float, high: float, levels: int, notes: list[str]) -> Layer:
+    """Values from low to high in so many codes; what lies beyond is clipped, NaN and infinity get code 0."""
     smallest, largest = _value_range(array)
     known = np.isfinite(array)
     missing, first = array.size - int(np.count_nonzero(known)), 0
@@ -107,74 +71,77 @@ def encode_values(name: str, array: np.ndarray, low: float, high: float, levels:
         notes.append(f"{missing} voxels of '{name}' are NaN or infinite: shown as having no value.")
     share = (np.where(known, array, low).astype(np.float64).clip(low, high) - low) / (high - low)  # 0 to 1
     codes = np.where(known, np.rint(share * (levels - 1)) + first, 0).astype(np.uint8)
-    return Codes(name, codes, low, high, levels, first, smallest < low, largest > high)
+    beyond = {"below": smallest < low, "above": largest > high}  # whether some value is
+    return Layer(codes, {"name": name, "low": low, "high": high, "levels": levels, "first": first, **beyond})
 
 
-def image_layer(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> ImageLayer:
-    """The image in grey levels over twice its window (low, high), as far as its values reach."""
+def image_layer(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> tuple[Layer, float, float, bool]:
+    """The image in grey levels over twice its window, as far as its values reach; low and high of the window; is it HU?
+
+    Args:
+        window: (low, high); None is soft tissue of what looks like a CT, else all values.
+    """
     smallest, largest = _value_range(array)
+    if smallest == largest:
+        notes.append(f"Every voxel of the volume is {smallest:g}.")
+        smallest, largest = smallest - max(1, abs(smallest)), largest + max(1, abs(largest))
     is_ct = -3100 <= smallest <= -100 and largest >= 100
-    if window is not None:
-        low, high = window = checked_range("window", window)
-        if min(largest, high) - max(smallest, low) < 0.02 * (high - low):
-            notes.append(
-                f"The window from {low:g} to {high:g} would show the values from {smallest:g} to {largest:g} as one "
-                f"grey: the whole range is shown."
-            )
-            window = None
-    if window is None:
-        low, high = CT_WINDOW if is_ct else (smallest, largest)
-    if not low < high:
-        notes.append(f"Every voxel of the volume is {low:g}.")
-        low, high = low - max(1.0, abs(low)), high + max(1.0, abs(high))
+    low, high = checked_range("window", window) if window is not None else CT_WINDOW if is_ct else (smallest, largest)
     is_hu = is_ct or (window is not None and high - low >= LEAST_HU)
+    if min(largest, high) - max(smallest, low) < 0.02 * (high - low):
+        notes.append(
+            f"The window from {low:g} to {high:g} would show the values from {smallest:g} to {largest:g} as one grey: "
+            f"the whole range is shown."
+        )
+        low, high, is_hu = smallest, largest, is_ct
     half = (high - low) / 2
-    bottom, top = max(smallest, low - half), min(largest, high + half)
-    if not bottom < top:
-        bottom, top = low, high
-    return ImageLayer(encode_values("image", array, bottom, top, levels, notes), low, high, is_hu)
+    layer = encode_values("image", array, max(smallest, low - half), min(largest, high + half), levels, notes)
+    return layer, low, high, is_hu
 
 
-def map_layer(name: str, array: np.ndarray, scale: tuple[float, float] | None, notes: list[str]) -> MapLayer:
+def map_layer(name: str, array: np.ndarray, scale: tuple[float, float] | None, notes: list[str]) -> Layer:
     """A map on the given scale, else from 0 to 1 or, signed, from -1 to 1, or as far as it reaches."""
     low, high = _value_range(array)
     signed, reach = low < 0, max(1.0, high, -low)
-    values = encode_values(name, array, *(scale or (-reach if signed else 0.0, reach)), 256, notes)
-    return MapLayer(values, values.first + (not signed), map_colours(signed=signed))
+    layer = encode_values(name, array, *(scale or (-reach if signed else 0.0, reach)), 256, notes)
+    visible = layer.meta["first"] + (not signed)  # the smallest code that is drawn
+    layer.meta |= {"visible": visible, **map_colours(signed=signed)}
+    return layer
 
 
-def map_colours(*, signed: bool) -> np.ndarray:
-    """(256, 3) uint8."""
-    return matplotlib.colormaps[SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP](np.arange(256), bytes=True)[:, :3]
+def map_colours(*, signed: bool) -> dict[str, str]:
+    """A map's "colormap" by name, and as "lut" its 256 colours, three bytes each, as base64."""
+    name = SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP
+    colours = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3]
+    return {"colormap": name, "lut": base64_of(colours)}
 
 
-def mask_layers(masks: Mapping[str, np.ndarray], notes: list[str]) -> list[MaskLayer]:
+def mask_layers(masks: Mapping[str, np.ndarray], notes: list[str]) -> list[Layer]:
     """Orange for the reference, blue for predictions; by label if one mask has several."""
     encoded = {name: _encode_mask(name, mask, notes) for name, mask in masks.items()}
     by_label = any(codes.max() > 1 for codes in encoded.values())
-    layers: list[MaskLayer] = []
+    labels = [*range(OTHER_LABEL), "other"] if by_label else ["outside", "inside"]  # under the pointer, by code
+    layers: list[Layer] = []
     for name, codes in encoded.items():
         alone = PREDICTION_COLOR if layers else REFERENCE_COLOR
         palette = {**LABEL_COLORS, OTHER_LABEL: OTHER_COLOR} if by_label else {1: alone}
-        present = np.bincount(codes.ravel(), minlength=OTHER_LABEL + 1) > 0
-        colours = {label: colour for label, colour in palette.items() if present[label]}
-        layers.append(MaskLayer(name, codes, colours, by_label))
+        colours = {label: colour for label, colour in palette.items() if (codes == label).any()}
+        legend = []
+        for label, colour in colours.items():
+            which = ", other labels" if label == OTHER_LABEL else f" {label}" if by_label else ""
+            legend.append({"text": name + which, "colour": colour})
+        layers.append(Layer(codes, {"name": name, "colours": colours, "labels": labels, "legend": legend}))
     return layers
 
 
 def _encode_mask(name: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
     """Label codes (D, H, W) uint8; labels without a colour become OTHER_LABEL."""
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            notes.append(f"The mask '{name}' holds NaN or infinity: taken as background.")
-            array = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
-        if not np.array_equal(np.rint(array), array):
-            notes.append(f"The mask '{name}' holds fractions: its contour runs where it reaches 0.5.")
-            array = array >= 0.5
+    if array.dtype.kind == "f" and not np.array_equal(np.rint(array), array):
+        notes.append(f"The mask '{name}' holds fractions or NaN: its contour runs where it reaches 0.5.")
+        array = array >= 0.5
     known = (array >= 0) & (array < OTHER_LABEL)
     if not known.all():
-        strange = np.unique(array[~known])
-        listed = ", ".join(f"{label:g}" for label in strange[:5]) + (", ..." if strange.size > 5 else "")
+        listed = ", ".join(f"{label:g}" for label in np.unique(array[~known])[:5])
         notes.append(f"The mask '{name}' holds labels without a colour of their own ({listed}): all drawn in white.")
     codes = np.where(known, array, OTHER_LABEL).astype(np.uint8)
     if not codes.any():

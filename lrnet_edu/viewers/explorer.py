@@ -22,8 +22,7 @@ _numbers = itertools.count(1)
 class CaseExplorer:
     """A slice viewer with menus for case, method and kind of map, a threshold, and the shown case's criteria.
 
-    Show it by making it the last line of a cell. Without ipywidgets or a kernel its first choice is still a picture
-    that scrolls.
+    Show it by making it the last line of a cell. Without a kernel its first choice is still a picture that scrolls.
 
     Args:
         cases: name -> case: any object with ``image`` and ``mask`` (D, H, W), and ``spacing`` in mm (z, y, x).
@@ -32,7 +31,7 @@ class CaseExplorer:
         **viewer: further arguments of ``SliceViewer``, such as ``window`` and ``levels``.
 
     Raises:
-        InputError: there is no case.
+        InputError: there is no case, or a prediction has another shape than its case.
     """
 
     def __init__(
@@ -40,8 +39,18 @@ class CaseExplorer:
     ) -> None:
         if not cases:
             raise InputError("There is no case to explore: give at least one, name -> case.")
-        self.cases, self.predictions, self.label, self._options = dict(cases), dict(predictions), label, viewer
-        self._name = f"explorer-{next(_numbers)}"
+        masks = {name: plain_array(case.mask, "mask") for name, case in cases.items()}
+        self.cases, self._options, self._name = dict(cases), viewer, f"explorer-{next(_numbers)}"
+        self.references = {name: mask != 0 if label is None else mask == label for name, mask in masks.items()}
+        self.predictions: dict[str, dict[str, np.ndarray]] = {method: {} for method in predictions}
+        for method, found in predictions.items():
+            for name in found.keys() & cases.keys():
+                self.predictions[method][name] = array = plain_array(found[name], "prediction")
+                if array.shape != masks[name].shape:
+                    raise InputError(
+                        f"The prediction of {method!r} for {name!r} has shape {array.shape}, its mask "
+                        f"{masks[name].shape}: bring both to one grid."
+                    )
 
     def viewer(
         self, case: str | None = None, method: str | None = None, kind: str = "NI-DM", threshold: float = 0.5
@@ -58,30 +67,26 @@ class CaseExplorer:
         """
         case, method = self._chosen(case, method)
         _check("map", kind, self._kinds())
-        masks, heat = {"ground truth": self._reference(case)}, {}
-        probabilities = self._probabilities(case, method)
+        masks, heat, scale = {"ground truth": self.references[case]}, {}, None
+        probabilities = self.predictions.get(method, {}).get(case)
         if probabilities is not None:
-            masks[str(method)] = probabilities > threshold
+            masks[method] = probabilities > threshold
             if kind == "probability":
                 heat[f"probability, {method}"] = probabilities
-        scale = None
         if kind in KINDS:
             unit = f" ({KINDS[kind].unit})" if KINDS[kind].unit else ""
             heat = {f"{kind}{unit}, {name}": distance_map(mask, kind) for name, mask in masks.items()}
-            if unit and (top := max(float(values.max()) for values in heat.values())) > 0:
-                scale = (0.0, top)  # one for both maps
+            if unit:
+                scale = (0.0, max(1.0, *(float(values.max()) for values in heat.values())))  # one for both maps
         shown, title = self.cases[case], f"{case}, {method}" if method else case
         options = {"spacing": shown.spacing, "heat_range": scale, "title": title, **self._options}
         result = SliceViewer(shown.image, masks, heat, **options)
         result.keep = f"{self._name} {case}"
-        if method is not None and probabilities is None:
+        if method and probabilities is None:
             result.notes.append(f"There is no prediction of '{method}' for '{case}'.")
-        try:
-            for name, value in self.scores(case, method, threshold).items():
-                whose = {"DC": " (this case)", "DG": " (all cases)"}.get(name, "")
-                result.facts[name + whose] = f"{CRITERIA[name].text(value)} {CRITERIA[name].unit}".strip()
-        except InputError as problem:  # the viewer says what it left out; the picture stays
-            result.notes.append(f"No criteria: {problem}")
+        for name, value in self.scores(case, method, threshold).items():
+            whose = {"DC": " (this case)", "DG": " (all cases)"}.get(name, "")
+            result.facts[name + whose] = f"{CRITERIA[name].text(value)} {CRITERIA[name].unit}".strip()
         return result
 
     def scores(self, case: str | None = None, method: str | None = None, threshold: float = 0.5) -> dict[str, float]:
@@ -90,50 +95,32 @@ class CaseExplorer:
         DC is the case's own Dice. NaN where undefined; empty where the method has no prediction of this case.
 
         Raises:
-            InputError: no such case or method, or the prediction has another shape than the case.
+            InputError: no such case or method.
         """
         case, method = self._chosen(case, method)
-        probabilities = self._probabilities(case, method)
-        if probabilities is None:
+        found = {name: values > threshold for name, values in self.predictions.get(method, {}).items()}
+        if case not in found:
             return {}
-        one = case_scores(probabilities > threshold, self._reference(case), self.cases[case].spacing)
-        values = {name: one.value(CRITERIA[name].attribute) for name in columns()}
-        both = sizes = 0  # of DG: over all predictions of the right shape, without the surfaces of a whole score
-        for other in self.cases:
-            probabilities, reference = self._probabilities(other, method), self._reference(other)
-            if probabilities is not None and probabilities.shape == reference.shape:
-                predicted = probabilities > threshold
-                both += int(np.count_nonzero(predicted & reference))
-                sizes += int(np.count_nonzero(predicted)) + int(np.count_nonzero(reference))
-        return {**values, "DG": dice_of_counts(both, sizes)}
+        one = case_scores(found[case], self.references[case], self.cases[case].spacing)
+        # Of DG: without the surfaces of all other cases.
+        both = sum(int((mask & self.references[name]).sum()) for name, mask in found.items())
+        sizes = sum(int(mask.sum()) + int(self.references[name].sum()) for name, mask in found.items())
+        return {**{name: one.value(CRITERIA[name].attribute) for name in columns()}, "DG": dice_of_counts(both, sizes)}
 
-    def _chosen(self, case: str | None, method: str | None) -> tuple[str, str | None]:
+    def _chosen(self, case: str | None, method: str | None) -> tuple[str, str]:
+        """The names, or those of the first ones; no method is ""."""
         case = next(iter(self.cases)) if case is None else case
-        method = next(iter(self.predictions), None) if method is None else method
+        method = next(iter(self.predictions), "") if method is None else method
         _check("case", case, self.cases)
-        if method is not None:
-            _check("method", method, self.predictions)
+        _check("method", method, self.predictions or [""])
         return case, method
-
-    def _reference(self, case: str) -> np.ndarray:
-        mask = plain_array(self.cases[case].mask, "mask")
-        return mask != 0 if self.label is None else mask == self.label
-
-    def _probabilities(self, case: str, method: str | None) -> np.ndarray | None:
-        given = None if method is None else self.predictions[method].get(case)
-        return None if given is None else plain_array(given, "prediction")
 
     def _kinds(self) -> list[str]:
         return ["none", *KINDS, "probability"]
 
     def _ipython_display_(self) -> None:
-        try:
-            import ipywidgets as widgets
-        except ImportError:
-            from IPython.display import display
+        import ipywidgets as widgets
 
-            display(self.viewer())
-            return
         case = widgets.Dropdown(options=list(self.cases), description="Case")
         method = widgets.Dropdown(options=list(self.predictions), description="Method")
         kind = widgets.Dropdown(options=self._kinds(), value="NI-DM", description="Map")

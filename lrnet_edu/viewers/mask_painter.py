@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import REFERENCE_COLOR
+from lrnet_edu.figures.volumes import maps_figure
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.support.arrays import plain_array
-from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.encoding import map_colours, times
-from lrnet_edu.viewers.page import base64_of, caption, fragment
-from lrnet_edu.viewers.still import Scale, png_of, rgb
+from lrnet_edu.viewers.page import caption, fragment
 
 MAX_CELLS = 64  # of one side: beyond, a cell is too small to be painted
 PAINTED = {  # kind that the script computes -> title with its unit, and whether it has a sign
@@ -55,54 +53,38 @@ class MaskPainter:
     """Paint or erase voxels with mouse, finger or keyboard and watch O-DM, I-DM, NI-DM and SNI-DM follow.
 
     Show it by making it the last line of a cell. Buttons choose the two maps beside the grid. The painted mask stays
-    on the page; "this mask as Python" carries it into a cell. ``notes`` and the caption say where a given mask had to
-    be changed.
+    on the page; "this mask as Python" carries it into a cell.
 
     Args:
-        mask: (H, W) to start from, object where not 0; or the name of a shape of ``preset_shapes``.
+        mask: (H, W) to start from, at most 64 x 64, object where not 0; or the name of a shape of ``preset_shapes``.
         size: cells of one side, where no array is given.
         title: shown above.
 
     Raises:
-        InputError: the mask is not two-dimensional, the shape's name is unknown, or the size is out of range.
+        InputError: the mask is not such a slice, the shape's name is unknown, or the size is out of range.
     """
 
     def __init__(self, mask: Any = "large and small", *, size: int = 24, title: str = "") -> None:
-        self.title, self.notes = title, list[str]()
-        if isinstance(mask, str):
-            check_whole("size", size, least=4)
-            if size > MAX_CELLS:
-                raise InputError(f"size is {size}: give a number of cells from 4 to {MAX_CELLS}.")
-            shapes = preset_shapes(size, size)
-            if mask not in shapes:
-                raise InputError(f"There is no shape {mask!r}: choose one of {', '.join(shapes)}.")
-            self.mask = shapes[mask]
+        self.title = title
+        if not isinstance(mask, str):
+            array = plain_array(mask, "mask")
+            if array.ndim != 2 or array.size == 0 or max(array.shape) > MAX_CELLS:
+                raise InputError(
+                    f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it, or a part of it "
+                    f"of at most {MAX_CELLS} cells a side."
+                )
+            self.mask = array != 0
             return
-        array = plain_array(mask, "mask")
-        if array.ndim != 2 or array.size == 0:
-            raise InputError(f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it.")
-        known = np.isfinite(array)
-        if missing := int(np.count_nonzero(~known)):
-            self.notes.append(f"{missing} values of the mask are NaN or infinite: taken as background.")
-        step = -(-max(array.shape) // MAX_CELLS)
-        if step > 1:
-            self.notes.append(f"{times(array.shape)} cells are too many to paint on: one in {step} x {step} is kept.")
-        self.mask = (known & (array != 0))[::step, ::step]
+        if size not in range(4, MAX_CELLS + 1):
+            raise InputError(f"size is {size!r}: give a number of cells from 4 to {MAX_CELLS}.")
+        shapes = preset_shapes(size, size)
+        if mask not in shapes:
+            raise InputError(f"There is no shape {mask!r}: choose one of {', '.join(shapes)}.")
+        self.mask = shapes[mask]
 
     @cached_property
     def _png(self) -> bytes:
-        """The mask and all its maps."""
-        cell, empty = max(1, 190 // self.mask.shape[1]), rgb(EMPTY_COLOR)
-        panels: list[tuple[str, np.ndarray, Scale | None]] = [
-            ("mask", np.where(self.mask[..., None], rgb(REFERENCE_COLOR), empty), None)  # (H, W, 3)
-        ]
-        for kind, (title, signed) in PAINTED.items():
-            values, table = distance_map(self.mask, kind), map_colours(signed=signed)
-            low, high = -float(signed), max(1.0, float(values.max()))
-            shown = table[np.rint((values - low) / (high - low) * 255).astype(int)]
-            shown = np.where((values == 0)[..., None] & (not signed), empty, shown)
-            panels.append((title, shown, (table, low, high)))
-        return png_of([(name, panel.repeat(cell, 0).repeat(cell, 1), scale) for name, panel, scale in panels])
+        return maps_figure(self.mask).png(80)
 
     @cached_property
     def _html(self) -> str:
@@ -113,7 +95,7 @@ class MaskPainter:
             "rows": rows(self.mask),
             "presets": {name: rows(mask) for name, mask in preset_shapes(*self.mask.shape).items()},
             "maps": [
-                {"kind": kind, "title": title, "signed": signed, "lut": base64_of(map_colours(signed=signed))}
+                {"kind": kind, "title": title, "signed": signed, **map_colours(signed=signed)}
                 for kind, (title, signed) in PAINTED.items()
             ],
             "chosen": [0, 2],  # the maps shown beside the grid at first
@@ -128,7 +110,7 @@ class MaskPainter:
             "Distances in voxels; touching voxels, corners included, make one component.",
             "Dark means 0 in O-DM, I-DM and NI-DM.",
         ]
-        return fragment("painting", meta, self.title, alt, self._png, caption(sentences, self.notes, {}))
+        return fragment("painting", meta, self.title, alt, self._png, caption(sentences, [], {}))
 
     def __repr__(self) -> str:
         return f"MaskPainter({times(self.mask.shape)}, {int(self.mask.sum())} voxels painted)"

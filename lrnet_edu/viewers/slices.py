@@ -10,17 +10,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.figures.volumes import box_around
+from lrnet_edu.figures.palette import CT_COLORMAP
+from lrnet_edu.figures.picture import Picture, styled
+from lrnet_edu.figures.volumes import View, box_around
 from lrnet_edu.support.arrays import checked_spacing, plain_array
-from lrnet_edu.support.checks import check_whole, checked_range
+from lrnet_edu.support.checks import checked_range
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.encoding import as_volume, image_layer, map_layer, mask_layers, stride_for, times
 from lrnet_edu.viewers.page import base64_of, caption, fragment
-from lrnet_edu.viewers.still import draw_contour, draw_map, grey_panel, png_of
 
 AXES = ("axial", "coronal", "sagittal")  # across z, y and x
 AT_ONCE = 3  # panels that the page shows at a time
@@ -71,9 +73,8 @@ class SliceViewer:
         radiological: bool = True,
         levels: int = 256,
     ) -> None:
-        check_whole("levels", levels, least=2)
-        if levels > 256:
-            raise InputError(f"levels is {levels}: give a number from 2 to 256.")
+        if levels not in range(2, 257):
+            raise InputError(f"levels is {levels!r}: give a whole number from 2 to 256.")
         scale = None if heat_range is None else checked_range("heat_range", heat_range)
         self.title, self.notes = title, list[str]()  # notes: what was left out or reduced
         self.facts: dict[str, str] = {}  # a table below the panels
@@ -83,8 +84,7 @@ class SliceViewer:
         if array is None:
             raise InputError(f"A volume of shape {given.shape} cannot be shown: give (D, H, W) or (H, W) voxels.")
         self.radiological = radiological and given.ndim > 2
-        flat = given.ndim == 2 and spacing is not None and np.size(spacing) == 2
-        self.spacing = (1.0, *checked_spacing(spacing, 2)) if flat else checked_spacing(spacing)
+        self.spacing = (1.0, 1.0, *checked_spacing(spacing, min(given.ndim, 3)))[-3:]
         self.full_shape = array.shape
         self.stride = stride_for(array.shape, self.spacing)
         self._kept = tuple(slice(None, None, step) for step in self.stride)
@@ -96,11 +96,12 @@ class SliceViewer:
                 f"{times(self.full_shape)} voxels are too many for a page: {times(self.shape)} of them are "
                 f"shown, one in {times(self.stride)} (z, y, x); what is smaller than that may be missing."
             )
-        self._image = image_layer(array, window, levels, self.notes)
-        self.unit = unit if unit is not None else "HU" if self._image.is_hu else ""
+        self._image, self._low, self._high, is_hu = image_layer(array, window, levels, self.notes)
+        self.unit = unit if unit is not None else "HU" if is_hu else ""
         self._masks = mask_layers(self._fitting(overlays, "mask"), self.notes)
         self._maps = [map_layer(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
-        self.panel_names = ["image", *(mask.name for mask in self._masks), *(m.values.name for m in self._maps)]
+        self._layers = [self._image, *self._masks, *self._maps]
+        self.panel_names = [layer.meta["name"] for layer in self._layers]
         inside = self._masks[0].codes > 0 if self._masks else np.zeros(self.shape, bool)
         self.box = box_around(inside, self.shown_spacing, LEAST_VIEW)  # what the page starts with
         self.first_slices = {}  # with most of the reference; where there is none the middle ones
@@ -127,78 +128,74 @@ class SliceViewer:
                 )
         return kept
 
-    def _panels(self, width: int) -> list[np.ndarray]:
-        """The first axial slice as the page shows it, all panels, (height, width, 3) uint8."""
-        rows, columns = self.box[1:]
-        high, wide = rows.stop - rows.start, columns.stop - columns.start
-        height = max(1, round(width * high * self.shown_spacing[1] / (wide * self.shown_spacing[2])))
-        pick = np.ix_(np.arange(height) * high // height, np.arange(width) * wide // width)
-
-        def shown(codes: np.ndarray) -> np.ndarray:  # (height, width)
-            part = codes[self.first_slices["axial"], rows, columns]
-            return (part[::-1, ::-1] if self.radiological else part)[pick]
-
-        image, reference = grey_panel(shown(self._image.values.codes), self._image), self._masks[:1]
-        panels = [image]
-        for mask in self._masks:
-            panels.append(image.copy())
-            for one in [*reference, mask]:  # the reference below
-                draw_contour(panels[-1], shown(one.codes), one.colours)
-        for layer in self._maps:
-            panels.append(image.copy())
-            draw_map(panels[-1], shown(layer.values.codes), layer)
-            for one in reference:
-                draw_contour(panels[-1], shown(one.codes), one.colours)
-        return panels
+    @cached_property
+    @styled
+    def _picture(self) -> Picture:
+        """The first axial slice as the page shows it, all panels in rows of three."""
+        k, view = self.first_slices["axial"], View(self.box[1:], self.shown_spacing[1:], self.radiological)
+        lines = -(-len(self._layers) // AT_ONCE)
+        figure, grid = view.panels(lines, AT_ONCE, spare=0.9 * lines)
+        for axes, layer in zip(grid.flat, self._layers, strict=False):
+            axes.set_title(fill(layer.meta["name"], 36), parse_math=False)
+            view.show(axes, self._image.values(k), cmap=CT_COLORMAP, vmin=self._low, vmax=self._high)
+            if layer in self._maps:
+                drawn = view.show(
+                    axes,
+                    layer.values(k),
+                    cmap=layer.meta["colormap"],
+                    vmin=layer.meta["low"],
+                    vmax=layer.meta["high"],
+                )
+                figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.85)
+            own = [(layer, 2.0)] if layer in self._masks else []
+            reference = [(mask, 4.0 if own else 2.0) for mask in self._masks[:1] if layer is not self._image]
+            for mask, width in reference + own:  # the reference below
+                for label, colour in mask.meta["colours"].items():
+                    view.outline(axes, mask.codes[k] == label, colour, width, level=0.15)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        return figure.finish(f"Axial slice {k + 1} of {self.shape[0]}, panels: {', '.join(self.panel_names)}")
 
     @cached_property
     def _png(self) -> bytes:
-        width = max(96, min(256, 960 // len(self.panel_names)))
-        scales = [None, *(None for _ in self._masks), *((m.colours, m.values.low, m.values.high) for m in self._maps)]
-        return png_of(list(zip(self.panel_names, self._panels(width), scales, strict=True)))
+        return self._picture.png(80)
 
     @cached_property
     def _html(self) -> str:
-        image, maps = self._image, self._maps
-        layers = [image.values.codes, *(m.codes for m in self._masks), *(m.values.codes for m in maps)]
         # Run lengths alone: noise has nothing else to gain, and it is three times as fast as zlib's default.
         packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-        data = packer.compress(b"".join(layer.tobytes() for layer in layers)) + packer.flush()
-        first = int(len(self.panel_names) > AT_ONCE)  # the image gives way first
+        data = packer.compress(b"".join(layer.codes.tobytes() for layer in self._layers)) + packer.flush()
+        first = int(len(self._layers) > AT_ONCE)  # the image gives way first
         meta = {
             "shape": self.shape,
             "spacing": self.shown_spacing,
             "stride": self.stride,
             "index": self.first_slices,
             "box": [(side.start, side.stop) for side in self.box],
-            "panels": list(range(len(self.panel_names)))[first : first + AT_ONCE],
-            "low": image.low,
-            "high": image.high,
+            "panels": list(range(len(self._layers)))[first : first + AT_ONCE],
+            "low": self._low,
+            "high": self._high,
             "unit": self.unit,
             "radiological": self.radiological,
-            "image": image.values.described(),
-            "byLabel": any(mask.by_label for mask in self._masks),
-            "masks": [mask.described() for mask in self._masks],
-            "maps": [{**m.values.described(), "visible": m.visible, "lut": base64_of(m.colours)} for m in maps],
+            "image": self._image.meta,
+            "masks": [mask.meta for mask in self._masks],
+            "maps": [one.meta for one in self._maps],
             "keep": self.keep,
             "data": base64_of(data),
         }
-        number = self.first_slices["axial"] + 1
-        alt = f"Axial slice {number} of {self.shape[0]}, panels: {', '.join(self.panel_names)}"
-        return fragment("slices", meta, self.title, alt, self._png, self._caption())
+        return fragment("slices", meta, self.title, self._picture.alt, self._png, self._caption())
 
     def _caption(self) -> str:
-        image, unit = self._image.values, f" {self.unit}" if self.unit else ""
+        image, unit = self._image.meta, f" {self.unit}" if self.unit else ""
         mm = " x ".join(f"{length:.3g}" for length in self.spacing)
         sentences = [
             f"{times(self.full_shape)} voxels of {mm} mm (z, y, x).",
-            f"Image in {image.levels} levels from {image.low:.4g} to {image.high:.4g}{unit}, "
-            f"one level {image.step:.2g}{unit}.",
+            f"Image in {image['levels']} levels from {image['low']:.4g} to {image['high']:.4g}{unit}, "
+            f"one level {self._image.step:.2g}{unit}.",
         ]
-        for layer in self._maps:
-            v = layer.values
-            clear = "" if layer.visible == v.first else f", {v.low:g} left clear"
-            sentences.append(f"{v.name}: colours from {v.low:.3g} to {v.high:.3g}{clear}.")
+        sentences += [
+            f"{m['name']}: colours from {m['low']:.3g} to {m['high']:.3g}." for m in (one.meta for one in self._maps)
+        ]
         return caption(sentences, self.notes, self.facts)
 
     def __repr__(self) -> str:

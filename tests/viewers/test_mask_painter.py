@@ -27,23 +27,16 @@ def test_every_preset_is_a_shape_of_its_own_and_the_page_carries_them_all():
 @pytest.mark.parametrize("name", preset_shapes(8, 8))
 def test_where_no_script_runs_there_is_a_picture(name):
     bundle = MaskPainter(name, size=12)._repr_mimebundle_()
-    assert Image.open(io.BytesIO(bundle["image/png"])).width == 5 * 12 * 15
+    assert Image.open(io.BytesIO(bundle["image/png"])).width == 800
     assert re.fullmatch(r"MaskPainter\(12 x 12, \d+ voxels painted\)", bundle["text/plain"])
 
 
-def test_a_mask_too_big_to_paint_on_is_thinned_and_nan_is_background():
-    mask = torch.ones(130, 60)
-    mask[0, 0] = torch.nan
-    painter = MaskPainter(mask)
-    assert max(painter.mask.shape) <= 64
-    assert not painter.mask[0, 0]
-    assert len(painter.notes) == 2
-
-
-@pytest.mark.parametrize("arguments", [(np.zeros((2, 3, 4)),), (np.zeros(5),), (np.zeros((0, 3)),), ("blob",), (None,)])
-def test_a_mask_that_cannot_be_painted_on_is_an_input_error(arguments):
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 3, 4)), np.zeros(5), np.zeros((0, 3)), torch.ones(130, 60), "blob", None]
+)
+def test_a_mask_that_cannot_be_painted_on_is_an_input_error(mask):
     with pytest.raises(InputError):
-        MaskPainter(*arguments)
+        MaskPainter(mask)
 
 
 @pytest.mark.parametrize("size", [3, 65, "wide"])

@@ -9,22 +9,20 @@ import re
 import zlib
 from typing import Any
 
-import matplotlib
 import nibabel
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from PIL import Image
-from scipy import ndimage
 
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import LABEL_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.encoding import MAX_VOXELS, encode_values, stride_for
 from lrnet_edu.viewers.slices import SliceViewer
-from lrnet_edu.viewers.still import THICK
 
 SHAPE = (6, 8, 10)
 
@@ -39,17 +37,19 @@ def box(shape: tuple[int, ...] = SHAPE, label: int = 1) -> np.ndarray:
     return mask
 
 
+def lines_of(panel: Any) -> dict[str, list[tuple[int, ...]]]:
+    """Colour -> left, top, right and bottom of its contours, away from the mask to whole mm."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for artist in panel.collections:
+        for path in artist.get_paths():
+            low, high = path.vertices.min(axis=0), path.vertices.max(axis=0)
+            found.setdefault(to_hex(artist.get_edgecolor()[0]).upper(), []).append((*np.floor(low), *np.ceil(high)))
+    return found
+
+
 def meta_of(shown: Any) -> dict[str, Any]:
     text = shown._repr_mimebundle_()["text/html"]
     return json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])
-
-
-def rgb(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
-
-
-def has_colour(picture: np.ndarray, colour: str) -> bool:
-    return bool((picture == rgb(colour)).all(axis=-1).any())
 
 
 # ---- what the page carries
@@ -60,10 +60,9 @@ def has_colour(picture: np.ndarray, colour: str) -> bool:
 )
 def test_a_code_gives_its_value_back_to_half_a_step(low, reach, levels, unit):
     low, high = low * unit, (low + reach) * unit
-    values = np.linspace(low, high, 301)
+    values = np.linspace(low, high, 301)[None]
     coded = encode_values("x", values, low, high, levels, [])
-    back = coded.low + (coded.codes.astype(float) - coded.first) * coded.step
-    assert np.abs(back - values).max() <= coded.step * 0.501
+    assert np.abs(coded.values(0) - values).max() <= coded.step * 0.501
 
 
 def test_the_payload_is_the_image_the_masks_and_the_maps():
@@ -125,12 +124,6 @@ def test_maps_have_a_scale_of_their_own_or_the_given_one():
     assert (described[0]["high"], described[0]["above"]) == (2, True)
 
 
-def test_fewer_levels_make_a_noisy_volume_smaller():
-    noise = np.random.default_rng(0).normal(60, 60, (32, 64, 64))
-    sizes = [len(SliceViewer(noise, levels=levels)._html) for levels in (256, 64)]
-    assert sizes[1] < 0.85 * sizes[0]
-
-
 @given(st.tuples(*[st.integers(1, 700)] * 3), st.tuples(*[st.floats(0.3, 6)] * 3))
 def test_any_shape_is_thinned_until_it_fits_and_no_further_than_needed(shape, spacing):
     stride = stride_for(shape, spacing)
@@ -154,68 +147,55 @@ def test_a_volume_too_big_for_a_page_is_thinned_and_says_how():
 # ---- the still picture, which stands where no script runs
 
 
-def panels_of(shown: SliceViewer, width: int) -> list[np.ndarray]:
-    return [panel.astype(int) for panel in shown._panels(width)]
+def panels_of(shown: SliceViewer) -> list[Any]:
+    return [axes for axes in shown._picture.axes if axes.get_title()]
 
 
 def test_the_image_is_the_windowed_slice_of_a_ras_volume_as_a_radiologist_sees_it():
-    image = volume()
-    [picture] = panels_of(SliceViewer(image, window=(-140, 260), spacing=(5, 1, 0.5)), 30)
-    assert picture.shape == (48, 30, 3)  # three pixels a column, twice as high
-    expected = np.clip((image[3, ::-1, ::-1] + 140) / 400, 0, 1) * 255
-    assert np.abs(picture[3::6, 1::3] - expected[..., None]).max() <= 1.6
-    for plain in (SliceViewer(image[3], window=(-140, 260)), SliceViewer(image[3:4], radiological=False)):
-        [picture] = panels_of(plain, 10)
-        low, high = meta_of(plain)["low"], meta_of(plain)["high"]
-        assert np.abs(picture[..., 0] - np.clip((image[3] - low) / (high - low), 0, 1) * 255).max() <= 2
+    image, window = volume(), (-140, 260)
+    for shown, expected in (
+        (SliceViewer(image, window=window), image[3, ::-1, ::-1]),
+        (SliceViewer(image[3], window=window), image[3]),
+        (SliceViewer(image[3:4], window=window, radiological=False), image[3]),
+    ):
+        [panel] = panels_of(shown)
+        assert np.abs(panel.images[0].get_array() - expected).max() <= 0.51 * 400 / 255
+        assert panel.images[0].get_clim() == window
+    [panel] = panels_of(SliceViewer(image, spacing=(5, 1, 0.5)))
+    assert panel.images[0].get_extent() == [0, 5, 8, 0]  # mm
 
 
-def test_contours_run_beside_their_masks_and_leave_the_rim_in_sight():
-    mask = box()
-    shown = SliceViewer(np.zeros(SHAPE), {"truth": mask, "found": np.roll(mask, -2, 2)})
-    image, truth, found = panels_of(shown, 100)  # 10 pixels a voxel, the whole slice
-    inside = np.kron(mask[2, ::-1, ::-1], np.ones((10, 10))) > 0
-    around = ndimage.binary_dilation(inside, np.ones((3, 3)), iterations=THICK) & ~inside
-    assert np.array_equal((truth == rgb(REFERENCE_COLOR)).all(axis=-1), around)
-    assert np.array_equal(truth[inside], image[inside])
-    assert has_colour(found, REFERENCE_COLOR)
-    assert has_colour(found, PREDICTION_COLOR)
-    assert not has_colour(truth, PREDICTION_COLOR)
-
-
-def test_of_two_labels_the_inner_ones_rim_stays_in_sight_too():
-    mask = box(label=1)
+def test_contours_run_beside_their_masks_the_reference_in_every_panel_but_the_first():
+    mask, zeros = box(), np.zeros(SHAPE)
     mask[2, 3:5, 5:7] = 2
-    image, picture = panels_of(SliceViewer(volume(), mask), 100)
-    lesion = np.kron(mask[2, ::-1, ::-1] == 2, np.ones((10, 10))) > 0
-    assert np.array_equal(picture[lesion], image[lesion])
-    for label in (1, 2):
-        assert has_colour(picture, LABEL_COLORS[label])
+    image, truth, found, heat = panels_of(SliceViewer(zeros, {"truth": box(), "found": np.roll(box(), -1, 2)}, zeros))
+    assert [lines_of(panel) for panel in (image, truth)] == [{}, {REFERENCE_COLOR: [(1, 1, 8, 7)] * 2}]
+    assert lines_of(found) == {REFERENCE_COLOR: [(1, 1, 8, 7)], PREDICTION_COLOR: [(2, 1, 9, 7)]}
+    assert lines_of(heat) == {REFERENCE_COLOR: [(1, 1, 8, 7)]}
+    by_label = lines_of(panels_of(SliceViewer(zeros, mask))[1])
+    assert by_label.keys() == {LABEL_COLORS[1], LABEL_COLORS[2]}
 
 
 def test_a_map_has_matplotlibs_colours_and_leaves_zero_clear():
     phi = np.zeros(SHAPE, np.float32)
     phi[3, 2:6, 3:8] = np.linspace(0.05, 1, 20).reshape(4, 5)
-    image, heat = panels_of(SliceViewer(volume(), heat={"NI-DM": phi}, radiological=False), 10)
-    expected = matplotlib.colormaps["viridis"](phi[3], bytes=True)[..., :3].astype(int)
-    assert np.abs(heat - expected)[phi[3] > 0].max() <= 4  # 256 levels of the map on 256 colours
-    assert np.array_equal(heat[phi[3] == 0], image[phi[3] == 0])
+    _, heat = panels_of(SliceViewer(volume(), heat={"NI-DM": phi}, radiological=False))
+    drawn = heat.images[1]
+    assert (drawn.get_cmap().name, drawn.get_clim()) == ("viridis", (0, 1))
+    assert np.array_equal(drawn.get_array().mask, phi[3] == 0)
+    assert np.abs(drawn.get_array() - phi[3]).max() <= 0.51 / 255
 
 
 def test_an_output_has_a_page_a_picture_and_a_text_without_addresses():
-    bundles = [SliceViewer(volume(), {"m": box()})._repr_mimebundle_() for _ in range(2)]
+    evil = '</script><img src=x onerror="alert(1)">'
+    bundles = [SliceViewer(volume(), {evil: box()}, {"a $": box()}, title=evil)._repr_mimebundle_() for _ in range(2)]
     assert bundles[0] == bundles[1]
     page, picture, text = (bundles[0][kind] for kind in ("text/html", "image/png", "text/plain"))
     assert " at 0x" not in text
-    assert Image.open(io.BytesIO(picture)).size > (20, 20)
+    assert Image.open(io.BytesIO(picture)).width == 800
     inside = re.search(r'<img src="data:image/png;base64,([^"]+)" alt="[^"]{20,}"', page)
     assert base64.b64decode(inside[1]) == picture
     assert "http" not in page.replace(inside[1], "")
-
-
-def test_names_from_outside_are_escaped():
-    evil = '</script><img src=x onerror="alert(1)">'
-    page = SliceViewer(volume(), {evil: box()}, {evil: box()}, title=evil, unit=evil)._html
     assert "<img src=x" not in page
     assert page.count("<script") == page.count("</script>") == 2
 
@@ -244,8 +224,7 @@ def strange_labels() -> np.ndarray:
         ({"overlays": {"nothing": np.zeros(SHAPE, bool)}}, "'nothing' is empty", 2),
         ({"volume": nan_at(volume(), (2, 0, 0), (2, 0, 1))}, "2 voxels of 'image' are NaN", 1),
         ({"heat": {"phi": nan_at(box(), (2, 7))}}, "10 voxels of 'phi' are NaN", 2),
-        ({"overlays": {"m": nan_at(box(), (0,))}}, "holds NaN or infinity: taken as background", 2),
-        ({"overlays": {"p": box() * 0.7}}, "holds fractions: its contour runs where it reaches 0.5", 2),
+        ({"overlays": {"m": nan_at(box(), (0,))}}, "holds fractions or NaN: its contour runs where it reaches 0.5", 2),
         ({"overlays": {"organs": strange_labels()}}, "without a colour of their own (-4, 9)", 2),
         ({"volume": np.full(SHAPE, 7, np.int16)}, "Every voxel of the volume is 7.", 1),
         ({"volume": np.full(SHAPE, np.nan)}, "480 voxels of 'image' are NaN", 1),
@@ -257,7 +236,7 @@ def test_what_cannot_be_shown_as_it_is_is_said_and_the_rest_is_shown(arguments, 
     shown = SliceViewer(**{"volume": volume(), **arguments})
     assert any(said in note for note in shown.notes), shown.notes
     assert all(note in shown._caption().replace("&#x27;", "'") for note in shown.notes)
-    assert len(panels_of(shown, 20)) == len(shown.panel_names) == panels
+    assert len(panels_of(shown)) == len(shown.panel_names) == panels
     meta = meta_of(shown)
     assert np.isfinite([meta["low"], meta["high"], meta["image"]["low"], meta["image"]["high"]]).all()
 
@@ -287,7 +266,7 @@ def test_a_matrix_is_a_slice_and_a_list_of_masks_is_several():
 @pytest.mark.parametrize("values", [2.0**127, 1e300, 1e-42, 1e-320])
 def test_huge_and_tiny_values_keep_their_contrast(values):
     shown = SliceViewer(np.linspace(-1, 1, 480).reshape(SHAPE) * values, heat=box() * abs(values))
-    assert len(np.unique(shown._image.values.codes)) == 256
+    assert len(np.unique(shown._image.codes)) == 256
     assert json.loads(json.dumps(meta_of(shown), allow_nan=False))
 
 
@@ -304,16 +283,10 @@ def test_huge_and_tiny_values_keep_their_contrast(values):
         ({"overlays": np.ma.masked_array(box(), mask=box())}, "The mask is a masked array"),
         ({"spacing": (1, 1)}, "spacing"),
         ({"spacing": 1.0}, "spacing"),
-        ({"spacing": (1, np.nan, 1)}, "spacing"),
         ({"window": (260, -140)}, "window"),
-        ({"window": (np.nan, 400)}, "window"),
-        ({"window": 400}, "window"),
-        ({"window": "liver"}, "window"),
-        ({"levels": 1}, "levels"),
         ({"levels": 300}, "levels"),
         ({"levels": None}, "levels"),
         ({"heat_range": (1, 1)}, "heat_range"),
-        ({"heat_range": ("low", "high")}, "heat_range"),
     ],
 )
 def test_what_cannot_be_shown_at_all_is_an_input_error(arguments, said):

@@ -127,7 +127,8 @@ async function startSlices(root, meta) {
     const panel = panelOf(panelBox, volume.name, { role: "img", "aria-label": volume.name });
     const outlined = masks.map((mask) => { // under another mask's line a wider or, in the same colours, a dashed one
       const under = !map && mask !== volume;
-      return { mask, thick: under && !meta.byLabel ? THICK + 2 : THICK, dashed: under && meta.byLabel, notes: [] };
+      const byLabel = mask.labels.length > 2;
+      return { mask, thick: under && !byLabel ? THICK + 2 : THICK, dashed: under && byLabel, notes: [] };
     });
     for (const { mask, dashed, notes } of outlined) {
       for (const { text, colour } of mask.legend) {
