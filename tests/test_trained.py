@@ -105,29 +105,27 @@ def test_a_file_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
     assert not trained.mnet.training
 
 
-CANNOT_BE = "metadata of .* cannot be used"
+def metadata_with(**changes: Any) -> dict[str, Any]:
+    return {"mnet": {"in_channels": 1, "classes": 2, "features": [4, 8], "blocks": [1], **changes}}
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"network": ["MNet"]}, "holds no M-Net"),
-        ({"network": "x" * 5000 + "\n"}, "holds no M-Net"),
-        *(({"mnet": {"in_channels": 1, "classes": 2, "features": [4, 8], "blocks": [1], **changes}}, match)
-          for changes, match in (({"features": [10**7, 10**7]}, "another architecture"),
-                                 ({"features": [4, 9]}, "another architecture"),
-                                 ({"features": [10**30, 8]}, CANNOT_BE), ({"spatial_dims": 2}, CANNOT_BE),
-                                 ({"classes": 3}, CANNOT_BE))),
-        ({"label": "1,2"}, CANNOT_BE),
-        ({"patch_size": [8, 16]}, CANNOT_BE),
+        *(({"network": name}, "holds no M-Net") for name in (["MNet"], "LRNet", "x" * 5000 + "\n")),
+        *((metadata_with(features=widths), "another architecture") for widths in ([10**7, 10**7], [4, 9])),
+        *((metadata_with(**changes), "metadata of .* cannot be used")
+          for changes in ({"features": [10**30, 8]}, {"spatial_dims": 2}, {"classes": 3})),
+        ({"label": "1,2"}, "metadata of .* cannot be used"),
+        ({"patch_size": [8, 16]}, "metadata of .* cannot be used"),
         ({"preprocessing": {"spacing": 0.0, "window": None}}, "0.0 mm"),
         ({"preprocessing": {"spacing": 1.5, "window": [3, 3]}}, "window"),
     ],
 )  # fmt: skip
-def test_facts_of_a_checkpoint_that_cannot_be(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+def test_metadata_of_a_checkpoint_that_cannot_be(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
     path = checkpoint(tmp_path / "m.safetensors")
-    tensors, facts = load_checkpoint(path)
-    save_checkpoint(path, tensors, {**facts, **changes})
+    tensors, metadata = load_checkpoint(path)
+    save_checkpoint(path, tensors, {**metadata, **changes})
     with pytest.raises(InputError, match=match) as error:
         load_mnet(path)
     assert str(path) in str(error.value)
@@ -135,24 +133,20 @@ def test_facts_of_a_checkpoint_that_cannot_be(tmp_path: Path, changes: dict[str,
 
 
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
-    mnet, path = checkpoint(tmp_path / "mnet.safetensors"), tmp_path / "lrnet.safetensors"
+    path = lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM")
     with pytest.raises(InputError, match="holds no LR-Net but MNet"):
-        load_lrnet(mnet)
-    lrnet_checkpoint(path, "NI-DM")
-    with pytest.raises(InputError, match="holds no M-Net but"):
-        load_mnet(path)
+        load_lrnet(checkpoint(tmp_path / "mnet.safetensors"))
     for wanted, match in (({"kind": "O-DM"}, "NI-DM, not O-DM"), ({"activation": "sigmoid"}, "relu, not sigmoid")):
         with pytest.raises(InputError, match=match):
             load_lrnet(path, **wanted)
-    for place in (tmp_path, tmp_path / "none.safetensors"):
-        with pytest.raises(InputError, match="There is no checkpoint"):
-            load_mnet(place)
-    tensors, facts = load_checkpoint(path)
-    save_checkpoint(path, {**tensors, "lrnet.head.1.bias": torch.zeros(2)}, facts)
+    with pytest.raises(InputError, match="There is no checkpoint"):
+        load_mnet(tmp_path)
+    tensors, metadata = load_checkpoint(path)
+    save_checkpoint(path, {**tensors, "lrnet.head.1.bias": torch.zeros(2)}, metadata)
     with pytest.raises(InputError, match="another architecture"):
         load_lrnet(path)
     for number in (math.nan, math.inf):
         next(iter(tensors.values())).view(-1)[0] = number
-        save_checkpoint(path, tensors, facts)
+        save_checkpoint(path, tensors, metadata)
         with pytest.raises(InputError, match="not finite"):
             load_lrnet(path)
