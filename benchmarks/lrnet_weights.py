@@ -16,7 +16,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import sys
 import time
 from importlib import metadata
@@ -36,6 +35,7 @@ from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.lrnet_training import error_by_depth, held_out_shapes, lrnet_quality, pretrain_run, soft_response
 from lrnet_edu.networks import LRNet
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.support.voxels import connected_components
 from lrnet_edu.trained import load_lrnet, lrnet_file_name
@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lrnet_edu" / "weights"
 PAIRS = (("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh"))
 NAMES = {Path(lrnet_file_name(*pair, dims)).stem: (*pair, dims) for dims in (3, 2) for pair in PAIRS}
-RECIPE = {"steps": 9000, "validate_every": 1500, "learning_rate": 2.5e-3, "soft": 0.2}
+RECIPE = {"steps": 24_000, "validate_every": 4000, "learning_rate": 2.5e-3, "soft": 0.2}
 CUBES = {  # edge in voxels and number, by the number of axes
     3: ((16, 4), (24, 2), (20, 4), (28, 2), (24, 3), (40, 2)),
     2: ((16, 24), (24, 16), (20, 24), (28, 12), (64, 4), (40, 8)),
@@ -60,7 +60,10 @@ def train(name: str) -> dict[str, Any]:
     started = time.process_time()
     with TemporaryDirectory() as folder:
         pretrain_run(Path(folder), config=config)
-        shutil.copy(Path(folder) / "best.safetensors", WEIGHTS / f"{name}.safetensors")
+        tensors, facts = load_checkpoint(Path(folder) / "last.safetensors")  # one cycle ends at a rate of 0
+        weights = {key: tensor for key, tensor in tensors.items() if key.startswith("lrnet.")}
+        described = {key: facts[key] for key in facts if key not in ("state", "plateau", "lr")}
+        save_checkpoint(WEIGHTS / f"{name}.safetensors", weights, described)
     return {
         "name": name,
         "recipe": {**RECIPE, "cubes": CUBES[dims]},
@@ -148,8 +151,11 @@ def write_table(records: list[dict[str, Any]]) -> None:
         f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
         "",
     ]
-    if earlier := [record["name"] for record in records if isinstance(record["recipe"], list)]:
+    if earlier := [record["name"] for record in records if "steps" not in record["recipe"]]:
         lines += [f"Still from the stages of an earlier recipe, which their JSON states: {', '.join(earlier)}.", ""]
+    shorter = {r["name"]: r["recipe"]["steps"] for r in records if "steps" in r["recipe"]}
+    if shorter := {name: steps for name, steps in shorter.items() if steps != RECIPE["steps"]}:
+        lines += ["With fewer steps: " + ", ".join(f"{name} ({steps})" for name, steps in shorter.items()) + ".", ""]
     lines += [
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
         "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum). NI-DM's "

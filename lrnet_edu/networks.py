@@ -53,9 +53,11 @@ def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str
         raise InputError(f"{name} takes a tensor and got a {type(x).__name__}; give torch.from_numpy(...).")
     if x.ndim != dims + 2 or x.shape[1] != channels:
         raise InputError(f"{name} takes (B, {channels}, {AXES[dims]}) and got {tuple(x.shape)}; {hint}.")
-    weights = [*network.parameters(), x][0].dtype
-    if x.dtype != weights and not torch.is_autocast_enabled(x.device.type):
-        raise InputError(f"{name} has weights of {weights} and got {x.dtype}; give it tensor.to({weights}).")
+    weight = [*network.parameters(), x][0]
+    autocast = torch.is_autocast_enabled(x.device.type)
+    if x.device != weight.device or (x.dtype != weight.dtype and not autocast):
+        has, got = (f"{tensor.dtype} on {tensor.device}" for tensor in (weight, x))
+        raise InputError(f"{name} has weights of {has} and got {got}; bring one of them there with .to(...).")
 
 
 def _checked_dims(spatial_dims: int) -> int:
@@ -205,7 +207,9 @@ class LRNet(nn.Module):
     def forward(self, probabilities: Tensor) -> Tensor:
         hint = "stack the background's and the object's, torch.stack((1 - p, p), dim=1)"
         _check_input(self, probabilities, 2, self.spatial_dims, hint)
-        x = self.stem(pad_to_multiple(probabilities, 2, mode="constant"))  # (B, 4, D, H, W)
+        sides = zip(probabilities.split(1, dim=1), (1.0, 0.0), strict=True)  # beyond the edge lies background
+        pair = torch.cat([pad_to_multiple(p, 2, mode="constant", value=value) for p, value in sides], dim=1)
+        x = self.stem(pair)  # (B, 4, D, H, W)
         x = torch.cat((x, self.up(self.down(x))), dim=1)  # (B, 8, D, H, W)
         return crop_to(self.output(self.head(self.merge(x))), probabilities)  # (B, 1, D, H, W)
 
@@ -261,12 +265,12 @@ def kaiming_uniform(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
-def pad_to_multiple(x: Tensor, factor: int, *, mode: str) -> Tensor:
+def pad_to_multiple(x: Tensor, factor: int, *, mode: str, value: float = 0.0) -> Tensor:
     """Pad the far end of D, H and W to a multiple of ``factor``, at least twice it (a norm needs two voxels)."""
     missing = [max(2 * factor, -(-size // factor) * factor) - size for size in x.shape[2:]]
     if not any(missing):
         return x
-    return F.pad(x, [amount for axis in reversed(missing) for amount in (0, axis)], mode=mode)
+    return F.pad(x, [amount for axis in reversed(missing) for amount in (0, axis)], mode=mode, value=value)
 
 
 def crop_to(x: Tensor, like: Tensor) -> Tensor:
