@@ -20,7 +20,6 @@ With unit voxels m_C is 1, so one formula serves both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import edt
@@ -38,26 +37,21 @@ Spacing = tuple[float, ...]
 
 
 def distance_map(
-    mask: Mask,
-    kind: str = "NI-DM",
-    *,
-    spacing: Sequence[float] | None = None,
-    connectivity: int | None = None,
-    outside: str = "distance",
+    mask: Mask, kind: str = "NI-DM", *, spacing: Sequence[float] | None = None, connectivity: int | None = None
 ) -> Mask:
     """Compute one of the paper's distance maps of a mask (section 2.1, Eq. 1 and its repair: see the module).
 
     With D the distance to the nearest background voxel, and M and m the largest and the smallest D of the
     voxel's connected component:
 
-    ========  ==================  ====================================================
+    ========  ==================  ============================================
     kind      inside the object   outside
-    ========  ==================  ====================================================
+    ========  ==================  ============================================
     O-DM      D                   0
     I-DM      M + m - D           0
     NI-DM     (M + m - D) / M     0
-    SNI-DM    (M + m - D) / M     -D' / M', or -(M' + m' - D') / M' (see ``outside``)
-    ========  ==================  ====================================================
+    SNI-DM    (M + m - D) / M     -D' / M', with D' the distance to the object
+    ========  ==================  ============================================
 
     What lies beyond the image is unknown, neither object nor background: an object cut by the image border
     has no border layer there. Two kinds of mask have no boundary. An empty one gives 0 everywhere, and -1 for
@@ -76,9 +70,6 @@ def distance_map(
             those border voxels reach 1 in NI-DM whose D is m, the others stay below.
         connectivity: which neighbours make one component: 6, 18 or 26 in 3-D, 4 or 8 in 2-D; None means all,
             26 or 8. It affects M and m only: D is always measured to the background, never to another component.
-        outside: for SNI-DM only; the other kinds ignore it. With D' the distance from a background voxel to the object
-            and M' and m' its extremes over the background: "distance" (-D' / M') is near 0 beside the object
-            and -1 far away, "inverse" the other way round. The paper says only "negative".
 
     Returns:
         The map, float32, in the mask's shape: a new array, or a tensor on the mask's device.
@@ -92,10 +83,6 @@ def distance_map(
     array([[0., 6., 4., 2., 4., 6., 0.]], dtype=float32)
     """
     row = kind_of_map(kind)
-    if outside not in ("distance", "inverse"):
-        raise InputError(f'outside {outside!r} is unknown: choose "distance" or "inverse".')
-    if outside == "inverse" and row.outside is not None:
-        row = replace(row, outside=lambda d, low, high: -1 + (d - low) / high)  # = -(M' + m' - D') / M'
     array = _checked_mask(mask)
     axes = {2: 2, 3: 3, 4: 2, 5: 3}[array.ndim]  # the spatial ones
     steps, neighbours = checked_spacing(spacing, axes), _checked_connectivity(connectivity, axes)

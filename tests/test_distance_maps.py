@@ -33,7 +33,7 @@ def brute_force_distances(mask, spacing, sources):
     return distances
 
 
-def from_distances(mask, kind, d, outside_d, connectivity=None, outside="distance"):
+def from_distances(mask, kind, d, outside_d, connectivity=None):
     """The definitions of section 2.1, component by component; for masks that are neither empty nor full."""
     if kind == "O-DM":
         return d
@@ -45,8 +45,7 @@ def from_distances(mask, kind, d, outside_d, connectivity=None, outside="distanc
         inverted = own.max() + own.min() - own
         result[box][here] = inverted if kind == "I-DM" else inverted / own.max()
     if kind == "SNI-DM":
-        d = outside_d[~mask]
-        result[~mask] = -d / d.max() if outside == "distance" else -(d.max() + d.min() - d) / d.max()
+        result[~mask] = -outside_d[~mask] / outside_d.max()
     return result
 
 
@@ -85,12 +84,10 @@ def test_equals_brute_force(mask, spacing):
     d, outside_d = (brute_force_distances(a, spacing, ~a) for a in (mask, ~mask))
     for kind in KINDS:
         for connectivity in (None, *((6, 18, 26) if mask.ndim == 3 else (4, 8))):
-            for outside in ("distance", "inverse"):
-                options = {"connectivity": connectivity, "outside": outside}
-                actual = distance_map(mask, kind, spacing=spacing, **options)
-                assert actual.dtype == np.float32
-                expected = from_distances(mask, kind, d, outside_d, **options)
-                np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
+            actual = distance_map(mask, kind, spacing=spacing, connectivity=connectivity)
+            assert actual.dtype == np.float32
+            expected = from_distances(mask, kind, d, outside_d, connectivity)
+            np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("connectivity", [None, 6])
@@ -146,9 +143,7 @@ def test_empty_full_and_a_single_voxel(shape, kind):
     assert np.all(distance_map(np.zeros(shape), kind) == (-1 if kind == "SNI-DM" else 0))
     padded = np.pad(np.ones(shape, bool), 1)
     expected = from_distances(padded, kind.removeprefix("S"), brute_force_distances(padded, spacing, ~padded), None)
-    for outside in ("distance", "inverse"):
-        actual = distance_map(np.ones(shape), kind, spacing=spacing, outside=outside)
-        np.testing.assert_allclose(actual, expected[border], atol=1e-6)
+    np.testing.assert_allclose(distance_map(np.ones(shape), kind, spacing=spacing), expected[border], atol=1e-6)
     single = np.zeros([n + 1 for n in shape])
     single[(0,) * len(shape)] = 1
     assert distance_map(single, kind)[single > 0] == 1
@@ -196,7 +191,7 @@ def test_every_channel_of_a_batch_is_a_mask_of_its_own(kind, shape, device):
     """(B, C, D, H, W) and (B, C, H, W), with empty and full ones among them, and the tensors without batch."""
     masks = np.stack([blobs(shape, 0.2, 0), np.zeros(shape), blobs(shape, 0.5, 1), np.ones(shape), noise(shape, 0.3, 2),
                       blobs(shape, 0.3, 3)]).reshape(2, 3, *shape)  # fmt: skip
-    options = {"spacing": (2.0, 1.0, 1.5)[-len(shape) :], "connectivity": 2 * len(shape), "outside": "inverse"}
+    options = {"spacing": (2.0, 1.0, 1.5)[-len(shape) :], "connectivity": 2 * len(shape)}
     batch = torch.from_numpy(masks).to(device)
     maps = distance_map(batch.requires_grad_(), kind, **options)
     assert (maps.shape, maps.dtype, maps.device) == (batch.shape, torch.float32, batch.device)
@@ -222,7 +217,6 @@ NAN = np.where(np.arange(5) == 1, np.nan, GOOD)
         (NAN, {}, "NaN"),
         (torch.from_numpy(NAN).half()[None, None], {}, "NaN"),
         (GOOD, {"kind": "NIDM"}, "NI-DM"),
-        (GOOD, {"kind": "SNI-DM", "outside": "near"}, "outside"),
         (GOOD, {"connectivity": 8}, "6, 18, 26"),
         (GOOD[0], {"connectivity": 6}, "4, 8"),
         (GOOD[0], {"spacing": (1, 1, 1)}, "2 positive"),

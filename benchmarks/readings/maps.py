@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
@@ -91,10 +93,12 @@ def full_image() -> str:
 def signed_outside(mask: np.ndarray) -> str:
     """Beside the ball and in the corner."""
     beside = ndimage.binary_dilation(mask) & ~mask
-    first, second = (distance_map(mask, "SNI-DM", outside=version) for version in ("distance", "inverse"))
+    KINDS["inverse"] = replace(KINDS["SNI-DM"], outside=lambda d, low, high: -1 + (d - low) / high)
+    first, second = (distance_map(mask, kind) for kind in ("SNI-DM", "inverse"))
+    del KINDS["inverse"]
     return (
         f"Beside the ball and in the corner: {first[beside].mean():.2f} and {first[0, 0, 0]:.2f}; "
-        f'"inverse" {second[beside].mean():.2f} and {second[0, 0, 0]:.2f}'
+        f"the other way round {second[beside].mean():.2f} and {second[0, 0, 0]:.2f}"
     )
 
 
