@@ -1,6 +1,6 @@
 """The same seed gives the same weights on a CPU, whatever ran before and however many workers help.
 
-``reproduce`` with one and with two workers: tests/study/test_runs.py; prepared cases: tests/data/test_cache.py.
+``reproduce`` with one and with two workers: tests/study; prepared cases: tests/data/test_cache.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.lrnet_training import held_out_shapes, pretrain_run
 from lrnet_edu.mnet_training import train_run
 
-TINY = Config(method="unfrozen-lrnet", features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, warmup_steps=1,
-              validate_every=2, max_voxels=40_000)  # fmt: skip
+TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=4, validate_every=2, max_voxels=40_000)
+LESSONS = PretrainConfig(steps=3, validate_every=3, soft=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +36,16 @@ def weights(folder: Path) -> bytes:
     return (folder / "best.safetensors").read_bytes()
 
 
-def disturb(seed: int) -> None:
-    """What other work of the same process would leave behind."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    torch.rand(seed)
-
-
-@pytest.mark.parametrize("method", ["unfrozen-lrnet", "cascaded", "multi-branch"])
+@pytest.mark.parametrize("method", ["unfrozen-lrnet", "cascaded", "multi-branch", "pretraining"])
 def test_two_trainings_give_the_same_weights_and_another_seed_others(study: Study, tmp_path: Path, method: str) -> None:
-    config = replace(TINY, method=method)
     for number, seed in enumerate((0, 0, 1)):
-        disturb(number + 5)
-        train_run(study, replace(config, seed=seed), tmp_path / str(number), device="cpu")
-    assert weights(tmp_path / "0") == weights(tmp_path / "1")
-    assert weights(tmp_path / "0") != weights(tmp_path / "2")
-
-
-def test_two_pretrainings_give_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
-    for number, seed in enumerate((0, 0, 1)):
-        disturb(number + 5)
-        config = PretrainConfig(steps=3, validate_every=3, soft=0.5, seed=seed)
-        pretrain_run(tmp_path / str(number), config=config, held_out=held_out_shapes(1, 24), device="cpu")
+        torch.manual_seed(number + 5)  # what other work of the same process would leave behind
+        np.random.seed(number + 5)
+        folder = tmp_path / str(number)
+        if method == "pretraining":
+            pretrain_run(folder, config=replace(LESSONS, seed=seed), held_out=held_out_shapes(1, 24), device="cpu")
+        else:
+            train_run(study, replace(TINY, method=method, seed=seed), folder, device="cpu")
     assert weights(tmp_path / "0") == weights(tmp_path / "1")
     assert weights(tmp_path / "0") != weights(tmp_path / "2")
 

@@ -23,19 +23,16 @@ def modules_loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_the_package_is_light() -> None:
-    assert modules_loaded_by("import lrnet_edu").isdisjoint({"torchio", "nibabel", "matplotlib", "SimpleITK", "torch"})
+CORE = "distance_map, LRNet, MNet, Tandem, DiceLoss, DistanceRegressionLoss, case_scores, find_cases"
 
 
-def test_the_core_names_need_no_reader_and_no_plots() -> None:
-    names = "distance_map, LRNet, MNet, Tandem, DiceLoss, DistanceRegressionLoss, case_scores, find_cases"
-    loaded = modules_loaded_by(f"from lrnet_edu import {names}")
-    assert "torch" in loaded
-    assert loaded.isdisjoint({"torchio", "nibabel", "matplotlib", "SimpleITK"})
-
-
-def test_training_from_a_cache_needs_no_reader() -> None:
-    loaded = modules_loaded_by("import lrnet_edu.mnet_training, lrnet_edu.lrnet_training")
+@pytest.mark.parametrize(("statement", "with_torch"), [
+    ("import lrnet_edu", False), (f"from lrnet_edu import {CORE}", True),
+    ("import lrnet_edu.mnet_training, lrnet_edu.lrnet_training", True),  # training from a cache
+])  # fmt: skip
+def test_imports_are_light(statement: str, with_torch: bool) -> None:
+    loaded = modules_loaded_by(statement)
+    assert ("torch" in loaded) == with_torch
     assert loaded.isdisjoint({"torchio", "nibabel", "matplotlib", "SimpleITK"})
 
 
@@ -78,6 +75,8 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
         assert failed == 0
         tried += examples
     assert tried >= 10
+    with pytest.raises(AttributeError, match="no attribute 'Unet'"):
+        lrnet_edu.Unet  # noqa: B018
 
 
 PITFALLS = r"os\.(fork|system|getuid)|\bSIGKILL|shell=True|[\"']/(tmp|dev|proc)\b|import (fcntl|resource|pwd)\b"
@@ -90,8 +89,3 @@ def test_nothing_counts_on_linux() -> None:
     lines = [line for path in package.rglob("*.py") for line in path.read_text("utf-8").splitlines()]
     assert len(lines) > 5000
     assert [line for line in lines if re.search(PITFALLS, line)] == []
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Unet'"):
-        lrnet_edu.Unet  # noqa: B018

@@ -27,30 +27,20 @@ def objections(source: str) -> list[str]:
             found.append(ast.unparse(node))
         if isinstance(node, ast.Call):
             called, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
-            if called in RUNS_TEXT or "allow_pickle" in given or called.endswith("unpack_archive"):
-                found.append(ast.unparse(node))
-            if called.endswith((".extractall", ".extract")) and "filter" not in given:
+            unpacks = called.endswith((".extractall", ".extract")) and "filter" not in given
+            if called in RUNS_TEXT or "allow_pickle" in given or called.endswith("unpack_archive") or unpacks:
                 found.append(ast.unparse(node))
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_unpickles_or_runs_what_it_reads(path: Path) -> None:
-    assert objections(path.read_text("utf-8")) == []
+def test_no_module_unpickles_or_runs_what_it_reads() -> None:
+    assert len(SOURCES) > 50
+    assert {path.name: found for path in SOURCES if (found := objections(path.read_text("utf-8")))} == {}
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "import pickle",
-        "from joblib import load",
-        "from torch import load",
-        "import torch\ntorch.load('a.pt', weights_only=True)",
-        "import numpy as np\nnp.load('a.npy', allow_pickle=True)",
-        "def f(text):\n    return eval(text)",
-        "archive.extractall('here')",
-        "shutil.unpack_archive('a.zip')",
-    ],
-)
+@pytest.mark.parametrize("bad", [
+    "import pickle", "from joblib import load", "from torch import load", "torch.load('a.pt', weights_only=True)",
+    "np.load('a.npy', allow_pickle=True)", "eval(text)", "archive.extractall('here')", "shutil.unpack_archive('a.zip')",
+])  # fmt: skip
 def test_the_objections_are_found(bad: str) -> None:
     assert objections(bad)
