@@ -13,7 +13,7 @@ import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -54,23 +54,26 @@ def _as_typed(words: Sequence[str]) -> str:
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
-def _check_place(out: Path) -> None:
-    """InputError, before any work, unless a folder can be written that is not among somebody's scans."""
+def _check_place(out: Path, device: str | None = None) -> None:
+    """InputError, before any work, unless a folder can be written that is not among scans, and the device is there."""
     from lrnet_edu.data.cases import check_not_among_scans
+    from lrnet_edu.support.devices import choose_device
     from lrnet_edu.support.files import check_writable
 
     check_writable(out)
     check_not_among_scans(out)
+    choose_device(device)
 
 
-def _say_where_it_goes_on(out: Path, config: Any, say: Callable[[str], None]) -> None:
-    """What is not as expected when a run is resumed: it never reached a validation, or its rate rises again."""
-    from lrnet_edu.support.run_folder import settings_of_run
+def _announce_resume(out: Path, config: Any, *, resume: bool) -> None:
+    """Say what is not as expected when a run goes on; InputError unless it may begin, or go on, in its folder."""
+    from lrnet_edu.support.run_folder import check_run, settings_of_run
 
-    if not (out / "last.safetensors").exists():
-        say(f"{out} holds no training to go on with; it begins at step 0.")
-    elif config.one_cycle and (before := settings_of_run(out).get("steps", config.steps)) < config.steps:
-        say(f"From {before} to {config.steps} steps: the learning rate starts anew, where the longer cycle has it.")
+    check_run(out, resume=resume)
+    if resume and not (out / "last.safetensors").exists():
+        typer.echo(f"{out} holds no training to go on with; it begins at step 0.")
+    elif resume and config.one_cycle and (before := settings_of_run(out).get("steps", config.steps)) < config.steps:
+        typer.echo(f"From {before} to {config.steps} steps: the learning rate starts anew.")
 
 
 app = typer.Typer(
@@ -84,19 +87,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, Option("--version", help="Print the version.")] = False) -> None:
+    if version:
         typer.echo(f"lrnet_edu {__version__}")
         raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
-    ] = False,
-) -> None:
-    """What stands before a command."""
 
 
 Data = Annotated[Path, Option(help="Folder of scans: volume-N.nii.gz with segmentation-N.nii.gz (LiTS), or "
@@ -220,18 +215,13 @@ def pretrain(
     """Teach the LR-Net the distance map of a mask (section 2.2)."""
     from lrnet_edu.config import pretrain_config
     from lrnet_edu.lrnet_training import pretrain_run
-    from lrnet_edu.support.devices import choose_device
-    from lrnet_edu.support.run_folder import check_run
 
     if synthetic == (data is not None) or synthetic == (label is not None):
         raise InputError("Give either --data with --label (in LiTS 2 is the tumour), or --synthetic alone.")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
-    _check_place(out)
-    check_run(out, resume=resume)
-    if resume:
-        _say_where_it_goes_on(out, config, typer.echo)
-    place = str(choose_device(device))
-    quality = pretrain_run(out, data=data, label=label, config=config, device=place, resume=resume)
+    _check_place(out, device)
+    _announce_resume(out, config, resume=resume)
+    quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
 
@@ -261,26 +251,18 @@ def train(
     from lrnet_edu.data.study import open_study
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run
-    from lrnet_edu.support.devices import choose_device
-    from lrnet_edu.support.run_folder import TensorBoardLog, check_run
+    from lrnet_edu.support.run_folder import TensorBoardLog
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
         lrnet=str(lrnet) if lrnet else None, steps=steps, warmup_steps=warmup_steps, seed=seed, window=window,
     )  # fmt: skip
-    given = {"--lrnet": lrnet, "--activation": activation, "--alpha": alpha, "--warmup-steps": warmup_steps,
-             "--kind": None if kind == "NI-DM" else kind}  # fmt: skip
-    idle = [option for option, value in given.items() if value is not None]
-    if idle and not METHODS[method].uses_lrnet:
-        raise InputError(
-            f"Method {method} has no LR-Net, and {', '.join(idle)} speaks of one; leave that out, or choose a method "
-            "with an LR-Net, such as dice+lrnet."
-        )
-    _check_place(out)
-    choose_device(device)
-    check_run(out, resume=resume)
-    if resume:
-        _say_where_it_goes_on(out, config, typer.echo)
+    of_lrnet = (lrnet, activation, alpha, warmup_steps, None if kind == "NI-DM" else kind)
+    if not METHODS[method].uses_lrnet and any(option is not None for option in of_lrnet):
+        raise InputError(f"Method {method} has no LR-Net; leave --kind, --activation, --alpha, --lrnet and "
+                         "--warmup-steps out, or choose one that has, such as dice+lrnet.")  # fmt: skip
+    _check_place(out, device)
+    _announce_resume(out, config, resume=resume)
     log = TensorBoardLog(out) if tensorboard else None
     if METHODS[method].uses_lrnet:
         lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
@@ -291,9 +273,7 @@ def train(
                    f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
     state = train_run(study, config, out, device=device, resume=resume, log=log, say=typer.echo)
     if state.converged and state.step < config.steps:
-        typer.echo(
-            f"Ended at step {state.step}: the validation loss has stopped falling, and more steps would not help."
-        )
+        typer.echo(f"Ended at step {state.step}: the validation loss has stopped falling.")
     follow = _as_typed(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
     typer.echo(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 
@@ -345,35 +325,28 @@ def reproduce(
     workers: Annotated[int, Option(min=1, help="Processes that share the runs, on a CPU one core each.")] = 1,
     device: Device = None,
 ) -> None:
-    """Reproduce a table of the paper, or the study. Call it again after a stop: finished runs are kept."""
+    """Reproduce a table of the paper, or the study. Call it again after a stop: finished trainings are kept."""
     from lrnet_edu.config import short_preset
-    from lrnet_edu.study.reproduce import reproduce_table
-    from lrnet_edu.study.text import claim_in_words
-    from lrnet_edu.support.devices import choose_device
-
-    if table == "study":
-        return _reproduce_study(out, data or label, seeds or 10, workers, device)
-    if data is None or label is None:
-        raise InputError("A table needs --data and --label: the folder of scans, and the object in their masks.")
-    config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
-    _check_place(out)
-    choose_device(device)  # refuses what is not there
-    command = _as_typed(["lrnet-edu", *sys.argv[1:]])
-    result = reproduce_table(
-        table, data, out, config, seeds=seeds or 3, workers=workers, device=device, command=command, say=typer.echo
-    )
-    typer.echo("\n".join(["", *map(claim_in_words, result["claims"]), "", f"The table is {out / table}.md."]))
-
-
-def _reproduce_study(out: Path, own: Any, seeds: int, workers: int, device: str | None) -> None:
     from lrnet_edu.study.evidence_text import verdicts
-    from lrnet_edu.study.reproduce import reproduce_study
+    from lrnet_edu.study.reproduce import reproduce_study, reproduce_table
+    from lrnet_edu.study.text import claim_in_words
 
-    if own:
+    if table == "study" and (data or label):
         raise InputError("The study makes its own phantoms; leave --data and --label out.")
-    _check_place(out)
-    result = reproduce_study(out, seeds=seeds, workers=workers, device=device, say=typer.echo)
-    typer.echo("\n\n".join(["", *verdicts(result), f"The page is {out / 'study.md'}."]))
+    if table != "study" and (data is None or label is None):
+        raise InputError("A table needs --data and --label: the folder of scans, and the object in their masks.")
+    _check_place(out, device)
+    if data is None or label is None:
+        result = reproduce_study(out, seeds=seeds or 10, workers=workers, device=device, say=typer.echo)
+        said = verdicts(result)
+    else:
+        config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
+        command = _as_typed(["lrnet-edu", *sys.argv[1:]])
+        result = reproduce_table(
+            table, data, out, config, seeds=seeds or 3, workers=workers, device=device, command=command, say=typer.echo
+        )
+        said = [claim_in_words(claim) for claim in result["claims"]]
+    typer.echo("\n".join(["", *said, "", f"The page is {out / table}.md."]))
 
 
 @app.command()
@@ -388,8 +361,8 @@ def export_course(
     typer.echo(f"Wrote {len(pages)} notebooks; open {out / 'index.html'} in a browser.")
 
 
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Letters that a stream does not know, as a pipe on Windows: a sign stays a sign, and no letter is worth a run."""
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """What stands for letters that a stream does not know, as a pipe on Windows: no letter is worth a run."""
     assert isinstance(error, UnicodeEncodeError)
     letters = error.object[error.start : error.end]
     return "".join({"−": "-", "–": "-", "α": "alpha"}.get(letter, "?") for letter in letters), error.end
@@ -397,8 +370,8 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 
 def main() -> None:
     """The entry point of ``lrnet-edu``."""
-    codecs.register_error("plainly", _plainly)
+    codecs.register_error("replace_unencodable", _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="plainly")
+            stream.reconfigure(errors="replace_unencodable")
     app(prog_name="lrnet-edu")

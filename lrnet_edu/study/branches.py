@@ -40,7 +40,7 @@ from lrnet_edu.study.protocol import (
     falling_rate,
 )
 from lrnet_edu.study.scoring import predictions
-from lrnet_edu.study.trainings import Outcome, Training, train_and_record, write_csv
+from lrnet_edu.study.trainings import Training, train_and_record, write_csv
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.files import write_atomically
 from lrnet_edu.support.jobs import in_processes
@@ -135,8 +135,8 @@ class Branch(Training):
     moved: int = 0
 
 
-def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> Outcome:
-    """Train, test and record a branch; as :func:`lrnet_edu.study.trainings.train_and_record`."""
+def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> str:
+    """Train, test and record a branch; returns what went wrong, or nothing."""
     folder = out / "runs" / branch.name
     if branch.moved:
         branch = replace(branch, config=with_moved_weights(branch, folder))
@@ -149,9 +149,8 @@ def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> Ou
         norms = gradient_norms(scans.study, replace(branch.config, start=str(last))) if branch.arm == "base" else {}
         return {"cells": cells, "gradients": norms}
 
-    outcome = train_and_record(branch, scans.study, out, device, test, falling_rate)
-    if outcome.error:
-        return outcome
+    if error := train_and_record(branch, scans.study, out, device, test, falling_rate):
+        return error
     if branch.seed == 0 and branch.cells == CELLS:
         tensors, facts = load_checkpoint(folder / "last.safetensors")
         mnet = {name: tensor for name, tensor in tensors.items() if name.startswith("mnet.")}
@@ -159,7 +158,7 @@ def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> Ou
         save_checkpoint(out / "mnets" / f"{branch.arm}.safetensors", mnet, facts)
     if branch.arm != "base":  # the others start from its last weights
         shutil.rmtree(folder, ignore_errors=True)
-    return outcome
+    return ""
 
 
 def with_moved_weights(branch: Branch, folder: Path) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from lrnet_edu.metrics import CRITERIA, ScoreTable, columns
 from lrnet_edu.mnet_training import train_run
 from lrnet_edu.study.page import as_html, joined, table
 from lrnet_edu.study.scoring import cases_of_part, predictions, set_scores
-from lrnet_edu.study.trainings import device_name, versions
+from lrnet_edu.study.trainings import device_name, versions, write_csv
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
@@ -46,11 +46,6 @@ class MethodResult:
     table: ScoreTable  # of the cases that hold a lesion
     false_voxels: dict[str, int]  # lesion voxels predicted in each case that holds none
     predictions: dict[str, np.ndarray]  # case -> (D, H, W), True is lesion
-
-    @property
-    def cells(self) -> list[str]:
-        """The criteria as they are printed."""
-        return [CRITERIA[name].text(self.table.mean[name]) for name in columns()]
 
 
 def demo_config(method: str, seed: int) -> Config:
@@ -82,8 +77,10 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
             config = replace(config, lrnet=str(out / "lrnet"))
         state = train_run(study, config, out / method, resume=True)
         results[method] = test_method(METHODS[method].title, state, study, out / method)
-    write_atomically(out / "results.csv", results_as_csv(results).encode())
-    typer.echo(results_as_text(list(results.values())))
+    write_results(out / "results.csv", results)
+    rows = result_rows(results.values())
+    typer.echo("\n".join(f"{title:<28}" + "".join(f"{cell:>8}" for cell in cells) for title, *cells in rows))
+    typer.echo(SCORES)
 
     name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name  # with most lesion voxels
     case = study.cases[name]
@@ -91,25 +88,19 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     scan, lesion = read_image(case.image), encode(read_mask(case.mask).data, LABELS)
     found = {result.title: result.predictions[name] for result in results.values()}
     slices = figures.representative_slices(lesion, 3)
-    rows = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
+    pretraining = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
     pictures = {
         "networks": figures.architecture_figure(load_mnet(out / "dice").mnet, lrnet, demo_config("dice", 0).patch_size),
         "maps": figures.maps_figure(lesion, scan.data, scan.spacing),
-        "lrnet": figures.lrnet_quality_figure(quality, rows),
+        "lrnet": figures.lrnet_quality_figure(quality, pretraining),
         "curves": figures.learning_curves_figure({result.title: result.state.rows for result in results.values()}),
         "found": figures.results_figure(scan.data, lesion, found, scan.spacing, slices),
     }
-    facts = {
-        "cases": ", ".join(f"{len(names)} {part}" for part, names in study.split.items()),
-        "case in the pictures": name,
-        "grid and window": f"{study.preprocessing.spacing:g} mm, {WINDOW[0]:g} to {WINDOW[1]:g} HU",
-        "steps of every M-Net": demo_config("dice", seed).steps,
-        "seconds of every M-Net": ", ".join(f"{result.state.seconds:.0f}" for result in results.values()),
-        "device": device_name(choose_device()),
-        "versions": ", ".join(f"{package} {version}" for package, version in versions().items()),
-        "command": f"lrnet-edu demo --out {out} --seed {seed}",
-    }
-    write_atomically(out / "report.html", as_html(report_text(list(results.values()), facts), pictures).encode())
+    facts = [*study.describe().splitlines(), f"Seed {seed}; the case in the pictures is {name}.",
+             f"{device_name(choose_device())}, {', '.join(map(' '.join, versions().items()))}"]  # fmt: skip
+    text = joined([REPORT, "## Seven criteria (section 3)", SCORES, table(rows[0], rows[1:]), CAUTION,
+                   "## What was run", "\n".join(f"- {fact}" for fact in facts)])  # fmt: skip
+    write_atomically(out / "report.html", as_html(text, pictures).encode())
     typer.echo(f"{out / 'results.csv'} holds the table; open {out / 'report.html'} in a browser.")
     return out / "report.html"
 
@@ -127,72 +118,55 @@ def test_method(title: str, state: State, study: Study, run: Path) -> MethodResu
     return MethodResult(title, state, set_scores(records), false, found)
 
 
-def results_as_csv(results: Mapping[str, MethodResult]) -> str:
+def write_results(path: Path, results: Mapping[str, MethodResult]) -> None:
     """``results.csv``: one row for each method, undefined values left empty."""
-    lines = [["method", *columns()]]
-    for method, result in results.items():
-        values = [result.table.mean[name] for name in columns()]
-        lines.append([method, *("" if math.isnan(value) else f"{value:.4f}" for value in values)])
-    return "".join(f"{','.join(line)}\n" for line in lines)
+    means = {method: [result.table.mean[name] for name in columns()] for method, result in results.items()}
+    write_csv(path, ["method", *columns()], [[method, *("" if math.isnan(x) else f"{x:.4f}" for x in row)]
+                                             for method, row in means.items()])  # fmt: skip
 
 
-def results_as_text(results: Sequence[MethodResult]) -> str:
-    """The table for the terminal, with what was found where nothing is."""
-    rows = [["Test cases with a lesion", *columns()], *([result.title, *result.cells] for result in results)]
-    lines = ["", *(f"{title:<28}" + "".join(f"{cell:>8}" for cell in cells) for title, *cells in rows)]
-    lines.append("DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0.")
-    for name in results[0].false_voxels:
-        found = ", ".join(f"{result.title} {result.false_voxels[name]}" for result in results)
-        lines.append(f"{name} has no lesion; lesion voxels found there: {found}.")
-    return "\n".join([*lines, ""])
-
-
-def report_text(results: Sequence[MethodResult], facts: Mapping[str, object]) -> str:
-    """The report in Markdown, in the order of the paper; the pictures are named."""
-    heads = ["Method", *columns(), "cases without a distance", "false voxels in healthy cases"]
-    rows = [[result.title, *result.cells, str(result.table.undefined["ASSD"]), str(sum(result.false_voxels.values()))]
-            for result in results]  # fmt: skip
-    return joined([REPORT, SCORES, table(heads, rows), CAUTION, "## What was run",
-                   "\n".join(f"- {name}: {value}" for name, value in facts.items())])  # fmt: skip
+def result_rows(results: Iterable[MethodResult]) -> list[list[str]]:
+    """The criteria as they are printed, below their names, and what was found where nothing is."""
+    return [["Test cases with a lesion", *columns(), "missed", "false"]] + [
+        [one.title, *(CRITERIA[name].text(one.table.mean[name]) for name in columns()),
+         str(one.table.undefined["ASSD"]), str(sum(one.false_voxels.values()))]
+        for one in results
+    ]  # fmt: skip
 
 
 REPORT = """\
 # Small lesions, distance maps, two networks
 
 A small tumour is some hundred voxels among a million, and a network that overlooks it is wrong almost nowhere. The
-paper's answer: a second, small network turns the first one's output into a distance map, where every voxel knows how
-far it is from the lesion's border, and the first learns from that map's error as well. This page shows the method once,
-on phantom CTs.
+paper's answer: a second network turns the first one's output into a distance map, where every voxel knows how far it is
+from the lesion's border, and the first learns from that map's error as well. This page shows it once, on phantom CTs.
 
 ## Two networks (section 2.2, Fig. 1)
 
-The **M-Net** gives for every voxel the probability p of being lesion. The **LR-Net** translates p into a distance map.
-It learned that beforehand, from masks alone, and is then frozen: the error of its map flows back through it and teaches
-the M-Net. At test time it is thrown away.
+The **M-Net** gives for every voxel the probability p of being lesion. The **LR-Net** translates p into a distance map,
+as it learned from masks alone. Then it is frozen: the error of its map flows back through it and teaches the M-Net.
 
 ![](networks)
 
 ## Distance maps (section 2.1, Eq. 1, Fig. 2)
 
-D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border gets the most
-weight; divided by the lesion's own maximum M (NI-DM), each rim voxel counts the same, whatever the lesion's size:
+D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border weighs most;
+divided by the lesion's own maximum M (NI-DM), each rim voxel counts the same, whatever the lesion's size:
 φ = (M + 1 − D) / M inside, and 0 outside. SNI-DM adds negative values outside.
 
 ![](maps)
 
 ## The LR-Net (section 2.2)
 
-A Dice near 0.99 proves little, as the mask was the LR-Net's input; the error of φ says whether the map is right. It
-sees 31 voxels across: of lesions whose border is out of its sight it can only guess M. Left, the lesions of the test
-cases; right, random shapes that were held out of its training.
+A Dice near 0.99 proves little, as the mask was its input; the error of φ says whether the map is right. Left, the
+lesions of the test cases; right, random shapes that were held out of its training.
 
 ![](lrnet)
 
 ## Learning curves (section 2.3, Eq. 2)
 
-All methods start from the same M-Net and train for the same number of steps. Each loss is a function of its own, so
-compare the shapes of the upper curves, not their heights; where an LR-Net takes part, its loss joins Dice later. The
-lower curves mean the same for all; the weights of each best point are kept.
+Each loss is a function of its own, so compare the shapes of the upper curves, not their heights. Where an LR-Net takes
+part, its loss joins Dice later. The weights of each best point of the lower curves are kept.
 
 ![](curves)
 
@@ -204,11 +178,8 @@ outside every contour is a lesion that is none.
 ![](found)
 """
 SCORES = """\
-## Seven criteria (section 3)
-
-Means over the test cases with a lesion. DC and DG: larger is better, DC weighs every case alike, DG every voxel. VOE,
-and ASSD, MSD, RMSD in mm: smaller is better. RVD has a sign, so too much in one case hides too little in another. A
-lesion that was missed altogether has no distance: read that count before the mean.
+DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0. Missed: cases in which nothing was
+found, so that they have no distance. False: voxels called lesion in the cases without one.
 """
 CAUTION = (
     "It is one seed and a few minutes of training: another seed alone can move DC by a tenth and more, so a smaller "

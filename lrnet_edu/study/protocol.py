@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.config import FAST, Config, fast
+from lrnet_edu.data.study import PARTS
 from lrnet_edu.losses import DiceLoss, MapWeightedDiceLoss, map_regression_loss
 from lrnet_edu.methods import METHODS, BatchLoss, Method
 
@@ -107,34 +108,29 @@ ARMS = {
 }
 SCRATCH = 5  # seeds of A, B and C from fresh weights
 
+BASE = Config(
+    label=LABEL, method="dice", max_voxels=1_048_000, window=(-30.0, 180.0), patch_size=(32, 48, 48),  # 2.5 mm, HU
+    features=(16, 24, 32, 64), blocks=(1, 1, 1), stride=2,  # preset cpu's M-Net
+    steps=2400, learning_rate=4e-3,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Plan:
     """How large the study is."""
 
     cases: tuple[int, int, int] = (60, 15, 80)  # train, validation, test; the second set has the test's number
+    config: Config = BASE  # of the M-Net that all branches of a seed begin with
     steps: int = 600  # of a branch
-    base_steps: int = 2400  # of the M-Net that all branches of a seed begin with
-    base_rate: float = 4e-3  # at its start, and at that of a training from fresh weights; a branch's is 1e-3
-    validations: int = 2  # of a branch
-    settings: tuple[tuple[str, Any], ...] = (
-        ("max_voxels", 1_048_000),  # 2.5 mm
-        ("patch_size", (32, 48, 48)),
-        ("window", (-30.0, 180.0)),  # HU
-        ("features", (16, 24, 32, 64)),  # preset cpu's M-Net
-        ("blocks", (1, 1, 1)),
-        ("stride", 2),
-    )
     alphas: tuple[float, ...] = ALPHAS
     selection_seeds: tuple[int, ...] = SELECTION_SEEDS
 
     @property
     def split(self) -> dict[str, list[str]]:
         """The cases of the first set by number."""
-        train, validation, test = self.cases
-        ends = {"train": (0, train), "validation": (train, train + validation),
-                "test": (train + validation, train + validation + test)}  # fmt: skip
-        return {part: [f"volume-{number}" for number in range(*end)] for part, end in ends.items()}
+        numbers = iter(range(sum(self.cases)))
+        return {part: [f"volume-{next(numbers)}" for _ in range(count)]
+                for part, count in zip(PARTS, self.cases, strict=True)}  # fmt: skip
 
     def test_cases(self, which: str) -> range:
         """The numbers of a set's cases whose lesions count: validation and test."""
@@ -142,35 +138,29 @@ class Plan:
 
     def base(self, seed: int, steps: int | None = None) -> Config:
         """The M-Net of a seed, trained by Dice."""
-        steps = steps or self.base_steps
-        return self._config("dice", seed, steps=steps, validate_every=steps // (3 * self.validations),
-                            learning_rate=self.base_rate)  # fmt: skip
+        steps = steps or self.config.steps
+        return replace(self.config, seed=seed, steps=steps, validate_every=steps // 6)
 
     def branch(
         self, arm: str, seed: int, start: str, *, alpha: float | None = None, lrnet: str | None = None
     ) -> Config:
         """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""
-        settings = {"warmup_steps": 0} if METHODS[ARMS[arm].method].uses_lrnet else {}
-        return self._config(ARMS[arm].method, 1000 + seed, steps=self.steps, start=start, alpha=alpha, lrnet=lrnet,
-                            validate_every=self.steps // self.validations, **settings)  # fmt: skip
+        method = ARMS[arm].method
+        return replace(self.config, method=method, seed=1000 + seed, start=start, alpha=alpha, lrnet=lrnet,
+                       steps=self.steps, validate_every=self.steps // 2, learning_rate=1e-3,
+                       warmup_steps=0 if METHODS[method].uses_lrnet else None)  # fmt: skip
 
     def config_from_scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
         """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included."""
-        base = self.base(2000 + seed, self.base_steps + self.steps)
+        base = self.base(2000 + seed, self.config.steps + self.steps)
         return replace(base, method=ARMS[arm].method, alpha=alpha)
-
-    def _config(self, method: str, seed: int, **changes: Any) -> Config:
-        return replace(Config(label=LABEL, method=method, seed=seed, **dict(self.settings)), **changes)
 
 
 def study_plan() -> Plan:
     """The study's size; under ``LRNET_EDU_FAST=1`` only so much that everything is run once."""
     if not fast():
         return Plan()
-    small = ("features", "blocks", "max_voxels", "patch_size")
-    settings = tuple((name, FAST[name]) for name in small)
-    return Plan((4, 2, 3), steps=2, base_steps=6, validations=1, settings=settings, alphas=(1.0, 1000.0),
-                selection_seeds=(100,))  # fmt: skip
+    return Plan((4, 2, 3), replace(BASE, **{**FAST, "steps": 6}), 2, alphas=(1.0, 1000.0), selection_seeds=(100,))
 
 
 def falling_rate(share: float) -> float:

@@ -27,7 +27,7 @@ from lrnet_edu.study.protocol import ARMS, PRIMARY_CELL, REPEATS, SCRATCH, SETS,
 from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
-from lrnet_edu.study.trainings import Outcome, Training, finished_records, run_trainings, train_and_record
+from lrnet_edu.study.trainings import Training, finished_records, run_trainings, train_and_record
 from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
@@ -100,18 +100,18 @@ def row_config(config: Config, row: Row, seed: int) -> Config:
     return settings if METHODS[row.method].uses_lrnet else replace(settings, warmup_steps=None)
 
 
-def do_row(study: Study, out: Path, device: str | None, training: Training) -> Outcome:
-    """Train, test and record a row with one seed."""
+def do_row(study: Study, out: Path, device: str | None, training: Training) -> str:
+    """Train, test and record a row with one seed; returns what went wrong, or nothing."""
 
     def test(folder: Path, place: torch.device) -> dict[str, Any]:
         trained = load_mnet(folder)
         trained.mnet.to(place)
         return {"cases": [one.record() for one in predictions(trained, cases_of_part(study, "test"))]}
 
-    outcome = train_and_record(training, study, out, device, test)
-    if not outcome.error:  # what a training goes on from is three times as large as its weights
+    error = train_and_record(training, study, out, device, test)
+    if not error:  # what a training goes on from is three times as large as its weights
         (out / "runs" / training.name / "last.safetensors").unlink(missing_ok=True)
-    return outcome
+    return error
 
 
 # ---- the study --------------------------------------------------------------------------------------------------
@@ -121,21 +121,14 @@ def reproduce_study(
     out: str | Path, *, seeds: int = 10, workers: int = 1, device: str | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:  # fmt: skip
-    """Do what is missing of the study, and write its tables from what is there.
+    """Do what is missing of the study, and write its tables from what is there; as :func:`reproduce_table`.
 
-    Args:
-        out: folder for everything: ``data/``, ``branches/`` (records), ``runs/`` (work in hand), ``mnets/`` (seed 0's),
-            the tables ``lesions.csv.gz`` and ``cases.csv``, ``study.json``, ``study.md`` and its pictures.
-        seeds: how many at most; arms of less interest take fewer.
-        workers: as for a table.
-        device: as for a table.
-        say: as for a table.
+    The folder ``out`` gets ``data/``, ``branches/`` (records), ``runs/`` (work in hand), ``mnets/`` (seed 0's), the
+    tables ``lesions.csv.gz`` and ``cases.csv``, ``study.json``, ``study.md`` and its pictures. Arms of less interest
+    take fewer ``seeds``.
 
     Returns:
         What ``study.json`` holds; nothing before the first branch was tested.
-
-    Raises:
-        InputError: if the folder holds another study, or a branch failed; the other branches are finished first.
     """
     check_options(seeds, workers, device)
     out, plan = Path(out), study_plan()
@@ -163,7 +156,7 @@ def base_branches(plan: Plan, seeds: int) -> list[Branch]:
     first = plan.selection_seeds[0]
     bases = [Branch("base", seed, plan.base(seed), cells=(VALIDATION,))
              for seed in (*plan.selection_seeds, *range(seeds))]  # fmt: skip
-    return [*bases, Branch("base-twice", first, plan.base(first, 2 * plan.base_steps), cells=(VALIDATION,))]
+    return [*bases, Branch("base-twice", first, plan.base(first, 2 * plan.config.steps), cells=(VALIDATION,))]
 
 
 def selection_branches(plan: Plan, out: Path) -> list[Branch]:

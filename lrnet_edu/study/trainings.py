@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -89,60 +89,48 @@ def finished_records(out: Path, trainings: Sequence[Training]) -> list[dict[str,
 
 
 def run_trainings(
-    out: Path, trainings: Sequence[Training], work: Callable[[Any], Outcome], *, workers: int,
-    say: Callable[[str], None],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """All records, the missing ones made first.
-
-    Args:
-        out: where ``branches/`` and ``runs/`` are.
-        trainings: in the order in which they are done.
-        work: :func:`train_and_record` of one of them.
-        workers: processes that share them.
-        say: where the progress goes, a line at a time.
+    out: Path, trainings: Sequence[Training], work: Callable[[Any], str], *, workers: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """All records, the missing ones made first by ``work``, which is :func:`train_and_record` of a training.
 
     Raises:
         InputError: if a training failed, after the others are finished; or a record is another training's.
     """
     todo = [training for training in trainings if read_record(out, training) is None]
     started, errors, done = time.perf_counter(), [], len(trainings) - len(todo)
-    for i, (name, seconds, error) in enumerate(in_processes(work, [(one,) for one in todo], workers), start=1):
-        left = duration((time.perf_counter() - started) / i * (len(todo) - i))
-        say(f"{done + i} of {len(trainings)} trainings: {name}, {error or duration(seconds)}; about {left} left.")
+    for i, error in enumerate(in_processes(work, [(one,) for one in todo], workers), start=1):
+        minutes = (time.perf_counter() - started) / i * (len(todo) - i) / 60
+        say(f"{done + i} of {len(trainings)} trainings; about {minutes:.0f} min left. {error}".rstrip())
         errors += [error] if error else []
     if errors:
         raise InputError(f"{len(errors)} of {len(trainings)} trainings failed, the first with: {errors[0]}")
     return finished_records(out, trainings)
 
 
-class Outcome(NamedTuple):
-    """How a training ended: its seconds of CPU, and what went wrong, where something did."""
-
-    name: str
-    seconds: float = 0.0
-    error: str = ""
-
-
 def train_and_record(
     training: Training, study: Study, out: Path, device: str | None,
     test: Callable[[Path, torch.device], dict[str, Any]], rate: Callable[[float], float] | None = None,
-) -> Outcome:  # fmt: skip
-    """Train, test, and write the record, to which ``test`` adds what the run folder's network scores."""
+) -> str:  # fmt: skip
+    """Train, test, and write the record, to which ``test`` adds what the run folder's network scores.
+
+    Returns:
+        What went wrong, or nothing.
+    """
     place, started, folder = choose_device(device), time.process_time(), out / "runs" / training.name
     try:
         with one_thread(place):
             state = train_run(study, training.config, folder, device=device, resume=True, rate=rate)
             tested = test(folder, place)
     except InputError as error:
-        return Outcome(training.name, error=str(error))
-    seconds = time.process_time() - started
+        return f"{training.name}: {error}"
     record = {
         "arm": training.arm, "seed": training.seed, "config": training.settings, "log": state.rows,
-        "cpu_seconds": round(seconds, 1), "device": device_name(place), "versions": versions(), **tested,
+        "cpu_seconds": round(time.process_time() - started, 1), "device": device_name(place), "versions": versions(),
+        **tested,
     }  # fmt: skip
     content = gzip.compress(json.dumps(record, allow_nan=False).encode(), mtime=0)
     write_atomically(out / "branches" / f"{training.name}.json.gz", content)
-    return Outcome(training.name, seconds)
+    return ""
 
 
 def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -153,13 +141,6 @@ def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -
     table.writerows(rows)
     content = text.getvalue().encode()
     write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-
-
-def duration(seconds: float) -> str:
-    """ "40 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def device_name(device: torch.device) -> str:

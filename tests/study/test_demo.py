@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from scans import checkpoint, lits, mask, store
 from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.config import FAST, Config
 from lrnet_edu.data.study import open_study
-from lrnet_edu.figures import Picture
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study import demo
 from lrnet_edu.study.demo import (
@@ -23,12 +20,8 @@ from lrnet_edu.study.demo import (
     LABEL,
     MethodResult,
     demo_config,
-    report_text,
-    results_as_csv,
-    results_as_text,
     run_demo,
 )
-from lrnet_edu.study.page import as_html
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.run_folder import State
 
@@ -63,18 +56,20 @@ def test_the_table_says_what_evaluate_says_of_the_predictions_written(result: tu
     assert voxels == np.count_nonzero(found.predictions[healthy])
 
 
-def test_the_csv_and_the_text_hold_these_numbers(result: tuple[MethodResult, Path, Path]) -> None:
+def test_all_tables_hold_these_numbers(result: tuple[MethodResult, Path, Path], tmp_path: Path) -> None:
     found = result[0]
     missed = replace(found, title="Missed", table=replace(found.table, mean=dict.fromkeys(found.table.mean, np.nan)))
-    lines = list(csv.reader(io.StringIO(results_as_csv({"dice": found, "mapdice": missed}))))
+    demo.write_results(tmp_path / "results.csv", {"dice": found, "mapdice": missed})
+    lines = list(csv.reader((tmp_path / "results.csv").open()))
     assert lines[0] == ["method", "DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD"]
     assert lines[1][0] == "dice"
     assert float(lines[1][1]) == pytest.approx(found.table.mean["DC"], abs=1e-4)
     assert lines[2] == ["mapdice"] + [""] * 7
-    text = results_as_text([found, missed])
-    assert f"{found.table.mean['ASSD']:.2f}" in text
-    [[healthy, voxels]] = found.false_voxels.items()
-    assert f"{healthy} has no lesion; lesion voxels found there: M-Net + Dice {voxels}, Missed {voxels}." in text
+    _, row, _ = demo.result_rows([found, missed])
+    [[_, voxels]] = found.false_voxels.items()
+    assert row[0] == "M-Net + Dice"
+    assert row[5] == f"{found.table.mean['ASSD']:.2f}"
+    assert row[-1] == str(voxels)
 
 
 def test_every_method_takes_the_same_steps() -> None:
@@ -90,14 +85,3 @@ def test_a_file_of_that_name_which_is_not_the_demos_stays(tmp_path: Path, name: 
         run_demo(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
     assert list(tmp_path.iterdir()) == [tmp_path / name]
-
-
-def test_the_report_shows_the_scores_and_every_picture(result: tuple[MethodResult, Path, Path]) -> None:
-    found = result[0]
-    text = report_text([found], {"command": "lrnet-edu demo"})
-    pictures = {name: Picture(1.0).finish(name) for name in re.findall(r"!\[\]\((\w+)\)", text)}
-    html = as_html(text, pictures)
-    assert html.count("<img src=") == len(pictures) == 5
-    [[_, voxels]] = found.false_voxels.items()
-    row = ["M-Net + Dice", *found.cells, str(found.table.undefined["ASSD"]), str(voxels)]
-    assert "".join(f"<td>{cell}</td>" for cell in row) in html

@@ -44,13 +44,11 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
     size = Plan()
     configs = [size.branch(arm, 3, start="base", lrnet=row.lrnet) for arm, row in ARMS.items()]
     assert {(c.seed, c.steps, c.warmup, c.start, c.learning_rate, c.patch_size) for c in configs} == {
-        (1003, size.steps, 0, "base", 1e-3, (32, 48, 48))
+        (1003, 600, 0, "base", 1e-3, (32, 48, 48))
     }
     assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
     scratch = [size.config_from_scratch(arm, 3) for arm in ("A", "B", "C")]
-    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
-        (2003, size.base_steps + size.steps, None, size.base_rate)
-    }
+    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {(2003, 3000, None, 4e-3)}
 
 
 def test_parts_share_no_case_and_comparisons_name_arms() -> None:

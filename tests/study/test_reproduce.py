@@ -176,7 +176,7 @@ def test_tables_share_their_rows_and_more_seeds_add_to_what_is_there(
 def test_two_processes_write_what_one_does(whole: Path, scans: Path, tmp_path: Path) -> None:
     said: list[str] = []
     table(scans, tmp_path, "table1", workers=2, say=said.append)
-    lines = [line for line in said if "trainings:" in line]
+    lines = [line for line in said if " trainings" in line]
     assert [line.split(" trainings")[0] for line in lines] == ["1 of 2", "2 of 2"]
     assert all(record == records(whole)[name] for name, record in records(tmp_path).items())
     for path in (tmp_path / "runs").rglob("best.safetensors"):
@@ -287,7 +287,7 @@ def test_the_command(
         main()
     out, err = capsys.readouterr()
     assert not stop.value.code, err
-    assert "2 of 2 trainings: mapdice+lrnet_NI-DM_seed-0" in out
+    assert "2 of 2 trainings; about 0 min left.\n" in out
     assert "- **LR-Net better than M-Net alone: not run yet.**" in out
     facts = json.loads((tmp_path / "out/table1.json").read_text())["facts"]
     assert facts["command"].startswith("lrnet-edu reproduce table1 --data ")
