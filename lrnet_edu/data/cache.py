@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -90,17 +89,15 @@ class CachedCase:
 
 
 def cache_root() -> Path:
-    """The folder for what can be computed again: ``LRNET_EDU_CACHE``, or the system's usual place for it.
+    """The folder for what can be computed again: ``LRNET_EDU_CACHE``, or ``lrnet_edu`` in the user's ``.cache``.
 
     Raises:
         InputError: if there is no such place, or nothing can be written to it.
     """
-    places = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}
-    variable, usual = places.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))
     try:
         given = os.environ.get("LRNET_EDU_CACHE")
-        root = Path(given) if given else Path(os.environ.get(variable) or Path.home() / usual) / "lrnet_edu"
-        check_writable(root)
+        usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        check_writable(root := Path(given or Path(usual, "lrnet_edu")))
     except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
         raise InputError(
             f"There is no folder for prepared scans ({first_line(error)}): set the environment variable "
@@ -115,8 +112,6 @@ def cache_cases(
 ) -> list[CachedCase]:  # fmt: skip
     """Prepare cases and keep the results on disk; what is there already is not computed again.
 
-    It can be interrupted at any moment.
-
     Args:
         cases: all with a mask.
         settings: how to prepare them.
@@ -124,9 +119,6 @@ def cache_cases(
         folder: where to keep them; by default in :func:`cache_root`.
         workers: processes; 1 works in this process. None takes one more for every 20 MB of images, up to the
             number of cores and 8 (a full-size CT needs about 3 GB of memory while it is prepared).
-
-    Returns:
-        One entry per case, in the given order.
 
     Raises:
         InputError: if a case has no mask, files are bad, or the folder cannot be written.

@@ -29,12 +29,6 @@ class Case:
         image: the scan's file.
         mask: the segmentation's file, None without one.
         modality: "CT" or "MR" where the data set says so.
-
-    Attributes:
-        name: the image file's without its ending, such as "volume-3" or "hippocampus_001".
-        image: the scan's file.
-        mask: the segmentation's file, None without one.
-        modality: "CT" or "MR" where the data set says so.
     """
 
     name: str
@@ -48,9 +42,6 @@ def find_cases(folder: str | Path) -> list[Case]:
 
     Files of every ending in ``nifti.READERS`` count, none in subfolders that ``dataset.json`` does not name; of its
     lists ``training`` is read.
-
-    Args:
-        folder: with ``volume-N`` and ``segmentation-N``, or with ``dataset.json``.
 
     Raises:
         InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two
@@ -129,15 +120,13 @@ def _listed(folder: Path) -> list[Case]:
     missing = []
     for pair in pairs:
         image, *mask = paths = [_inside(folder, name) for name in pair]
-        missing += [name for name, path in zip(pair, paths, strict=True) if not os.path.isfile(path)]
+        missing += [path.relative_to(folder).as_posix() for path in paths if not os.path.isfile(path)]
         name = image.name.removesuffix(ending(image.name))
         if name in cases:
             raise InputError(f"{listing} lists {abbreviated([name])} twice: keep one entry per case.")
         cases[name] = Case(name, image, mask[0] if mask else None, kind)
     if missing:
-        raise InputError(
-            f"{listing} lists files that are missing ({abbreviated(missing)}): download them, or remove their entries."
-        )
+        raise InputError(f"{listing} lists files that are missing ({abbreviated(missing)}): download them.")
     return list(cases.values())
 
 

@@ -69,7 +69,7 @@ def random_box(objects: np.ndarray, name: str) -> Box:
 def crop_around(
     data: str | Path, out: str | Path, label: str, margin_mm: float = 0.0, *, say: Callable[[str], None] = print
 ) -> list[Path]:
-    """Cut every scan and its mask to the box of an object.
+    """Cut every scan and its mask to the box of an object; their voxels stay where they lay in the scanner's space.
 
     The liver's box and 10 mm around it, ``label="1+2", margin_mm=10``, is what the paper's "effective range
     extraction" (section 3) may mean. It needs the mask, so that it cannot be done for a patient without one.
@@ -81,11 +81,8 @@ def crop_around(
         margin_mm: what stays around it on every side, as far as the scan reaches.
         say: takes a sentence about the cases that were not cut.
 
-    Returns:
-        The files, each scan followed by its mask. They lie where they lay in the scanner's space.
-
-    Raises:
-        InputError: if a file cannot be used, the label occurs in no mask, or ``out`` holds something.
+    Returns the files, each scan followed by its mask; InputError if a file cannot be used, the label occurs in no mask,
+    or ``out`` holds something.
     """
     return _crop(data, out, label, lambda case, volume: box_around(volume.data, volume.spacing, margin_mm), say)
 

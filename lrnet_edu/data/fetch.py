@@ -31,7 +31,7 @@ MD5 = {  # of the published archives, NAME.tar
 def fetch_task(
     name: str, out: str | Path = ".", *, address: str = ADDRESS, say: Callable[[str], None] = lambda text: None
 ) -> Path:
-    """Download a task of the Decathlon and unpack it.
+    """Download a task of the Decathlon (Antonelli et al., 2022; CC BY-SA 4.0) and unpack it.
 
     What has come is kept in ``OUT/NAME.tar.part`` when the line breaks or the program is stopped; the next call goes
     on from there. The archive is unpacked once its MD5 is the published one, and is then removed.
@@ -46,11 +46,8 @@ def fetch_task(
         The folder ``out / name``, for ``find_cases``. A folder that is there already is left as it is.
 
     Raises:
-        InputError: no such task, no connection, no room, another process that fetches it there, or a file that is not
-            the published one.
-
-    Source:
-        Antonelli et al. (2022), The Medical Segmentation Decathlon; the data are CC BY-SA 4.0.
+        InputError: no such task, no connection, no room, another process at it, or a file that is not the published
+            one.
     """
     if name not in MD5:
         raise InputError(f"There is no task {name!r} to fetch; choose one of {', '.join(MD5)}.")

@@ -73,10 +73,7 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
 
 
 def read_image(path: str | Path) -> Volume:
-    """Read one 3-D volume, from NIfTI or another format in :data:`READERS`.
-
-    Returns:
-        float32 (D, H, W), scaled as the file says (``scl_slope``), the axes as they lie in the file.
+    """Read a scan (D, H, W), float32 and scaled as its file says, from NIfTI or another format in :data:`READERS`.
 
     Raises:
         InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
@@ -93,10 +90,8 @@ def read_image(path: str | Path) -> Volume:
 def read_mask(path: str | Path) -> Volume:
     """Read a segmentation: unsigned integers (D, H, W) of the smallest type that holds the values, mostly uint8.
 
-    Labels that a scale factor or a float brings back as 2.9999999 are rounded.
-
-    Raises:
-        InputError: as :func:`read_image`, and for fractional or negative values.
+    Labels that a scale factor or a float brings back as 2.9999999 are rounded. InputError as :func:`read_image`, and
+    for fractional or negative values.
     """
     volume = _reader(path := Path(path))(path)
     data, header = volume.data, volume.header
@@ -268,14 +263,11 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
     """Write a volume as NIfTI; the file appears whole or not at all, and equal data give equal bytes.
 
     Args:
-        path: ends in ``.nii`` or ``.nii.gz``; folders are made, an existing file is replaced.
+        path: ends in ``.nii`` or ``.nii.gz``, else InputError; folders are made, an existing file is replaced.
         data: (D, H, W), float32, uint8 or int16.
         place: a volume on the same grid, of whose file both forms, their codes and the unit of length are kept; or an
             affine (4, 4) to RAS+ mm, which becomes the sform and, unless it is sheared, the qform, both with code 1.
         description: text for the header (``descrip``), ASCII, at most 79 characters.
-
-    Raises:
-        InputError: if the path cannot be written, or has another ending.
     """
     import nibabel as nib
 

@@ -193,22 +193,19 @@ def _isotropic_grid(volume: Volume, spacing: float) -> tuple[list[np.ndarray], n
 
 def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], count: int) -> np.ndarray:
     """Linear interpolation class by class (D, H, W), then the largest share; on a tie the first object wins."""
-    winner = np.zeros([len(along) for along in positions], np.uint8)
     box = occupied_box(classes, margin=1)  # beyond it every share is 0
     classes, positions = classes[box], [at - side.start for at, side in zip(positions, box, strict=True)]
-    inside = [(at > -0.5) & (at < n - 0.5) for at, n in zip(positions, classes.shape, strict=True)]
-    along = [_Interpolation(at[i], n) for at, i, n in zip(positions, inside, classes.shape, strict=True)]
-    part = winner[np.ix_(*inside)]
-    best, rest = np.zeros(part.shape, np.float32), np.ones(part.shape, np.float32)
+    along = [_Interpolation(at, n) for at, n in zip(positions, classes.shape, strict=True)]
+    winner = np.zeros([len(at) for at in positions], np.uint8)
+    best, rest = np.zeros(winner.shape, np.float32), np.ones(winner.shape, np.float32)
     for k in range(1, count + 1):
         share = (classes == k).astype(np.float32)
         for axis in range(3):
             share = along[axis].sample(share, axis)
-        part[share > best + _TIE] = k
+        winner[share > best + _TIE] = k
         np.maximum(best, share, out=best)
         rest -= share
-    part[rest > best + _TIE] = 0
-    winner[np.ix_(*inside)] = part
+    winner[rest > best + _TIE] = 0
     for k in range(1, count + 1):
         _keep_small_parts(winner, k, classes == k, positions)
     return winner

@@ -32,11 +32,7 @@ def sample_folder() -> Path:
 def sample_mnet(method: str = "mapdice+lrnet") -> Path:
     """The checkpoint of an M-Net that the demo trained on the sample CTs, for ``load_mnet`` or ``lrnet-edu predict``.
 
-    Args:
-        method: "dice", "mapdice", "dice+lrnet" or "mapdice+lrnet".
-
-    Raises:
-        InputError: if no M-Net of that method ships.
+    The method is "dice", "mapdice", "dice+lrnet" or "mapdice+lrnet"; InputError for another.
     """
     folders = (PACKAGE.parent / "data_samples" / "mnets", PACKAGE / "mnets")  # of the clone; of an installed package
     shipped = {path.stem: path for folder in folders for path in sorted(folder.glob("[!.]*.safetensors"))}

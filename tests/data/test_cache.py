@@ -188,12 +188,10 @@ def test_bad_cases(data: Path) -> None:
 def test_the_folder_follows_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRNET_EDU_CACHE", str(data.parent / "mine"))
     assert cache_cases(find_cases(data)[:1], SETTINGS, LABELS)[0].folder.parent == data.parent / "mine" / "cases"
-    monkeypatch.delenv("LRNET_EDU_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(data.parent / "xdg"))
-    monkeypatch.setenv("LOCALAPPDATA", str(data.parent / "local"))
-    monkeypatch.setenv("HOME", str(data.parent / "home"))
-    for platform, folder in [("linux", "xdg"), ("win32", "local"), ("darwin", "home/Library/Caches")]:
-        monkeypatch.setattr(sys, "platform", platform)
+    for variable, folder in [("XDG_CACHE_HOME", "xdg"), ("HOME", "home/.cache")]:
+        monkeypatch.delenv("LRNET_EDU_CACHE", raising=False)
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv(variable, str(data.parent / folder.split("/")[0]))
         assert cache_root() == data.parent / folder / "lrnet_edu"
 
 
@@ -203,7 +201,7 @@ def no_home() -> Path:
 
 def test_without_a_home_the_variable_is_named_before_any_work(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that runs as a user without an entry or with a home that cannot be written."""
-    for variable in ("LRNET_EDU_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+    for variable in ("LRNET_EDU_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
     (data / "file").touch()
     for home in (no_home, lambda: data / "file"):

@@ -86,7 +86,7 @@ def phantom(
 
 
 def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:
-    """Write phantoms number ``first``, ``first + 1``, ... in the layout of LiTS.
+    """Write phantoms number ``first``, ``first + 1``, ... in the layout of LiTS, the same every time.
 
     Args:
         folder: where ``volume-N.nii.gz`` and ``segmentation-N.nii.gz`` go; made if missing. No file is replaced.
@@ -94,11 +94,8 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
         first: number of the first one.
         which: the set, "course" (whose first twenty are the course's sample data), "study" or "study-b".
 
-    Returns:
-        The files, each volume followed by its segmentation. Equal voxels and headers every time.
-
-    Raises:
-        InputError: if the folder cannot be written, or holds other scans than these; nothing is written then.
+    Returns the files, each volume followed by its segmentation; InputError, and nothing written, if the folder cannot
+    be written or holds other scans than these.
     """
     folder = Path(folder)
     if which not in SETS:
