@@ -12,6 +12,7 @@ import tarfile
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ pytest.importorskip("build", reason="the package build is not installed")
 
 ROOT = Path(__file__).parents[1]
 NOT_COPIED = (".git", ".venv", "venv", "runs", "build", "dist", "__pycache__", "*.egg-info", ".*_cache", "results")
+INSTALL = ("install", "-q", "--no-deps", "--no-index")
 USE = """
 import sys
 from pathlib import Path
@@ -37,6 +39,14 @@ print("used")
 """
 
 
+def run(*line: str | Path, **options: Any) -> str:
+    """What a command prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(line, capture_output=True, encoding="utf-8", check=False, env=environment, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone") / "lrnet_edu"
@@ -47,9 +57,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(clone: Path) -> tuple[Path, Path]:
     """(sdist, wheel); the wheel is built from the sdist."""
-    line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", clone / "dist", clone]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", clone / "dist", clone)
     return next((clone / "dist").glob("*.tar.gz")), next((clone / "dist").glob("*.whl"))
 
 
@@ -70,42 +78,26 @@ def test_both_hold_the_whole_package_and_nothing_else(built: tuple[Path, Path]) 
 
 def test_a_clone_installed_in_place_is_found_from_the_folder_that_holds_it(clone: Path, tmp_path: Path) -> None:
     """There Python sees a folder of the package's name, the clone, and must not take it for the package."""
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*install, "--target", tmp_path, "-e", clone], check=True, capture_output=True)
+    run(sys.executable, "-m", "pip", *INSTALL, "--no-build-isolation", "--target", tmp_path, "-e", clone)
     code = (
         f"import site; site.addsitedir({str(tmp_path)!r}); "
         "from lrnet_edu.support.errors import InputError; import lrnet_edu; print(lrnet_edu.__file__)"
     )
-    line = [sys.executable, "-E", "-S", "-c", code]  # without whatever is installed here
-    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=clone.parent)
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == clone / "lrnet_edu" / "__init__.py"
+    found = run(sys.executable, "-E", "-S", "-c", code, cwd=clone.parent)  # without whatever is installed here
+    assert Path(found.strip()) == clone / "lrnet_edu" / "__init__.py"
 
 
 def test_the_wheel_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
     """Its dependencies are this environment's; the clone is not among them."""
-    place = tmp_path / "empty"
-    venv.create(place, with_pip=False)
-    scripts = place / ("Scripts" if os.name == "nt" else "bin")
+    venv.create(tmp_path / "empty", with_pip=False)
+    scripts = tmp_path / "empty" / ("Scripts" if os.name == "nt" else "bin")
     python = shutil.which("python", path=str(scripts))
     assert python
-    packages = subprocess.check_output(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-    )
+    packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
     dependencies = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     (Path(packages.strip()) / "dependencies.pth").write_text("\n".join(dependencies), "utf-8")
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", built[1]]
-    subprocess.run(install, check=True)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
-    def run(*line: str | Path) -> str:
-        done = subprocess.run(
-            line, capture_output=True, text=True, encoding="utf-8", check=False, cwd=tmp_path, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert run(python, "-c", USE) == "used\n"
-    overview = run(python, "-m", "lrnet_edu", "--help")
+    run(sys.executable, "-m", "pip", "--python", python, *INSTALL, built[1])
+    assert run(python, "-c", USE, cwd=tmp_path) == "used\n"
+    overview = run(python, "-m", "lrnet_edu", "--help", cwd=tmp_path)
     assert "reproduce" in overview
-    assert run(scripts / "lrnet-edu", "--help") == overview
+    assert run(scripts / "lrnet-edu", "--help", cwd=tmp_path) == overview

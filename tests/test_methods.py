@@ -11,20 +11,18 @@ from scans import checkpoint, lrnet_checkpoint
 from torch import nn
 
 from lrnet_edu.config import Config
-from lrnet_edu.data.patches import Batch
-from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.data.patches import Batch, maps_of_classes
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
 from lrnet_edu.methods import METHODS, MultiBranchMethod, RivalMethod, TandemMethod
 from lrnet_edu.networks import LRNet, Tandem
-from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
+from lrnet_edu.rivals import SIGNED_DISTANCES
 from lrnet_edu.study.rows import TABLES
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.trained import load_lrnet, load_mnet
 
 ROWS = {row.method: METHODS[row.method] for row in TABLES["table2"].rows}  # not those that the study adds
 TANDEMS = [name for name, row in ROWS.items() if isinstance(row, TandemMethod)]
-PLAIN = [name for name, row in ROWS.items() if not isinstance(row, TandemMethod | RivalMethod)]
 
 
 def tiny(method: str, **changes: Any) -> Config:
@@ -42,12 +40,8 @@ def a_batch(config: Config, classes: int = 2) -> Batch:
     labels = torch.zeros(2, 8, 12, 12, dtype=torch.int64)
     for c in range(1, classes):
         labels[:, 1:6, 1:6, 6 * c - 5 : 6 * c] = c
-    masks = torch.stack([labels == c for c in range(1, classes)], dim=1)
-    maps = {
-        kind: torch.from_numpy(signed_distances(labels.numpy(), classes - 1)) if kind == SIGNED_DISTANCES
-        else distance_map(masks, kind)
-        for kind in METHODS[config.method].maps(config)
-    }  # fmt: skip
+    maps = {kind: torch.from_numpy(maps_of_classes(labels.numpy(), classes - 1, kind))
+            for kind in METHODS[config.method].maps(config)}  # fmt: skip
     image = torch.randn(2, 1, 8, 12, 12, generator=torch.Generator().manual_seed(0))
     return Batch(image, labels, maps, ["a", "b"])
 
@@ -62,24 +56,24 @@ def losses_of(config: Config, model: nn.Module, batch: Batch) -> list[float]:
 # ---- losses -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("alpha", [None, 0.0, 50.0])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("method", TANDEMS)
 def test_a_tandem_starts_with_dice_and_goes_on_with_its_loss_and_alpha_times_the_regression(
-    method: str, classes: int
+    method: str, classes: int, alpha: float | None
 ) -> None:
-    for alpha in (None, 0.0, 50.0):
-        config = tiny(method, alpha=alpha)
-        model, batch = model_of(config, classes), a_batch(config, classes)
-        p, maps = model(batch.image)
-        regression = map_regression_loss(maps, batch.maps["NI-DM"])
-        own = {
-            "dice+lrnet": DiceLoss()(p, batch.classes),
-            "mapdice+lrnet": MapDiceLoss()(p, batch.maps["NI-DM"]),
-        }.get(method, 0.0)
-        weight = KINDS["NI-DM"].alpha if alpha is None else alpha
-        expected = [DiceLoss()(p, batch.classes).item(), (own + weight * regression).item()]
-        assert losses_of(config, model, batch) == pytest.approx(expected, rel=1e-5)
-        assert regression > 0
+    config = tiny(method, alpha=alpha)
+    model, batch = model_of(config, classes), a_batch(config, classes)
+    p, maps = model(batch.image)
+    regression = map_regression_loss(maps, batch.maps["NI-DM"])
+    own = {
+        "dice+lrnet": DiceLoss()(p, batch.classes),
+        "mapdice+lrnet": MapDiceLoss()(p, batch.maps["NI-DM"]),
+    }.get(method, 0.0)
+    weight = KINDS["NI-DM"].alpha if alpha is None else alpha
+    expected = [DiceLoss()(p, batch.classes).item(), (own + weight * regression).item()]
+    assert losses_of(config, model, batch) == pytest.approx(expected, rel=1e-5)
+    assert regression > 0
     warm_up, tandem = METHODS[method].phases(config, model)
     assert (warm_up.steps, tandem.steps) == (3, 5)
     warm_up.loss(batch).backward()
@@ -95,21 +89,16 @@ def test_mapdice_weighs_by_ni_dm_whatever_the_light_network_regresses() -> None:
     assert losses_of(config, model, batch)[1] == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("method", PLAIN)
+@pytest.mark.parametrize("method", [name for name in ROWS if name not in TANDEMS])
 def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(method: str) -> None:
     config, row = tiny(method), METHODS[method]
     model, batch = model_of(config), a_batch(config)
-    p = torch.softmax(model.mnet(batch.image), dim=1)
-    expected = row.segmentation_loss()(p, batch.maps["NI-DM"] if method == "mapdice" else batch.classes)
-    assert losses_of(config, model, batch) == [expected.item()]
-
-
-@pytest.mark.parametrize("method", [name for name, row in ROWS.items() if isinstance(row, RivalMethod)])
-def test_the_regression_rivals_bring_their_own_loss_and_map(method: str) -> None:
-    config = tiny(method)
-    model, batch = model_of(config), a_batch(config)
-    network = model if isinstance(METHODS[method], MultiBranchMethod) else model.mnet
-    expected = network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
+    if isinstance(row, RivalMethod):
+        network = model if isinstance(row, MultiBranchMethod) else model.mnet
+        expected = network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
+    else:
+        p = torch.softmax(model.mnet(batch.image), dim=1)
+        expected = row.segmentation_loss()(p, batch.maps["NI-DM"] if method == "mapdice" else batch.classes)
     assert losses_of(config, model, batch) == [expected.item()]
 
 
@@ -151,8 +140,11 @@ def test_the_light_network_is_the_pretrained_one(tmp_path: Path, method: str) ->
     for changes in ({"kind": "O-DM"}, {"activation": "sigmoid"}, {"lrnet": str(tmp_path / "none")}):
         with pytest.raises(InputError):
             model_of(tiny(method, **{"lrnet": str(path), **changes}))
+
+
+def test_a_dead_light_network_is_refused(tmp_path: Path) -> None:
     dead: Any = LRNet("NI-DM")
     nn.init.constant_(dead.head[-1].bias, -1000.0)
-    lrnet_checkpoint(path, "NI-DM", dead)
+    path = lrnet_checkpoint(tmp_path / "best.safetensors", "NI-DM", dead)
     with pytest.raises(InputError, match=r"best\.safetensors gives 0 everywhere.*pretrain it again"):
-        model_of(tiny(method, lrnet=str(path)))
+        model_of(tiny("lrnet", lrnet=str(path)))

@@ -10,6 +10,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,14 @@ def test_nothing_counts_on_linux() -> None:
     lines = [line for path in package.rglob("*.py") for line in path.read_text("utf-8").splitlines()]
     assert len(lines) > 5000
     assert [line for line in lines if re.search(PITFALLS, line)] == []
+
+
+def test_conda_and_pip_users_get_the_same_and_a_plain_install_no_jupyter() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    extras, text = project["optional-dependencies"], (root / "environment.yml").read_text("utf-8")
+    wanted = {*project["dependencies"], *extras["course"], *extras["test"]}
+    assert set(re.findall(r'^ +- "(.+)"$', text, flags=re.MULTILINE)) == wanted
+    assert f"- python{project['requires-python']}" in text
+    assert text.rstrip().endswith("- -e .")
+    assert not re.search("jupyter|ipykernel|ipywidgets|nbval|playwright", " ".join(project["dependencies"]))
