@@ -21,7 +21,7 @@ from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.symptoms import dead_output
-from lrnet_edu.trained import checkpoint_of, load_lrnet, load_pretrained_lrnet, load_weights, tensors_of
+from lrnet_edu.trained import load_lrnet, load_pretrained_lrnet, load_weights
 from lrnet_edu.training import Phase
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Method:
         """The M-Net for ``classes`` classes, background included: a fresh one, or ``config.start`` once more."""
         mnet = self.network(1, classes, features=config.features, blocks=config.blocks, stride=config.stride)
         if config.start is not None:
-            path = checkpoint_of(config.start)
-            load_weights(mnet, tensors_of("mnet", load_checkpoint(path)[0]), path)
+            load_weights(mnet, "mnet", load_checkpoint(config.start)[0], config.start)
         return mnet
 
     def maps(self, config: Config) -> list[str]:
@@ -150,7 +149,7 @@ def lrnet_of(config: Config) -> LRNet:
     """The pretrained LR-Net that a configuration asks for: a shipped one, or the user's own (InputError if dead)."""
     if config.lrnet is None:
         return load_pretrained_lrnet(config.kind, activation=config.activation)
-    lrnet = load_lrnet(checkpoint_of(config.lrnet), kind=config.kind, activation=config.activation)
+    lrnet = load_lrnet(config.lrnet, kind=config.kind, activation=config.activation)
     if symptom := dead_output(lrnet):
         raise InputError(
             f"The LR-Net of {config.lrnet} {symptom}; lower the learning rate or take another seed, and pretrain it "

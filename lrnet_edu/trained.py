@@ -67,7 +67,7 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     with malformed_metadata(path):
         settings = {name: metadata[name] for name in ("kind", "activation", "norm")}
         lrnet = LRNet(**settings, spatial_dims=metadata.get("spatial_dims", 3))
-    load_weights(lrnet, tensors_of("lrnet", tensors), path)
+    load_weights(lrnet, "lrnet", tensors, path)
     return lrnet
 
 
@@ -77,30 +77,19 @@ def lrnet_metadata(lrnet: LRNet) -> dict[str, Any]:
     return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm, **flat}
 
 
-def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: Any) -> None:
-    """Load a checkpoint's tensors into a network; InputError if its architecture differs."""
+def load_weights(network: nn.Module, name: str, tensors: dict[str, Tensor], source: Any) -> None:
+    """Load the weights of one network ("mnet" or "lrnet") of a checkpoint; InputError if its architecture differs."""
+    weights = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
     try:
-        network.load_state_dict(tensors, assign=True)
+        network.load_state_dict(weights, assign=True)
     except RuntimeError:
         raise InputError(
             f"The weights in {source} belong to another architecture than this {type(network).__name__}; use the "
             "features, blocks and classes it was trained with."
         ) from None
-    if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
+    if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in weights.values()):
         raise InputError(f"The weights in {source} are not finite; train or copy the checkpoint again.")
     network.float()
-
-
-def tensors_of(network: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of one network ("mnet" or "lrnet") out of a run's checkpoint, under their own names."""
-    prefix = f"{network}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def checkpoint_of(run: str | Path) -> Path:
-    """``best.safetensors`` of a run folder, or the checkpoint itself."""
-    path = Path(run)
-    return path / "best.safetensors" if path.is_dir() else path
 
 
 MNETS: dict[str, type[MNet]] = {"MNet": MNet, "CascadedMNet": CascadedMNet}  # by the name in a checkpoint
@@ -122,19 +111,18 @@ def load_mnet(run: str | Path) -> TrainedMNet:
     Raises:
         InputError: if there is none, or if it is another network's checkpoint.
     """
-    path = checkpoint_of(run)
-    tensors, metadata = load_checkpoint(path)
+    tensors, metadata = load_checkpoint(run)
     if (network := str(metadata.get("network"))) not in MNETS:
         raise InputError(
-            f"{path} holds no M-Net but a network of kind {abbreviated([network])}; name a run of `lrnet-edu train`."
+            f"{run} holds no M-Net but a network of kind {abbreviated([network])}; name a run of `lrnet-edu train`."
         )
-    with malformed_metadata(path), torch.device("meta"):  # takes no memory, whatever sizes the file claims
+    with malformed_metadata(run), torch.device("meta"):  # takes no memory, whatever sizes the file claims
         known = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
         preprocessing = Preprocessing(**{k: v for k, v in metadata["preprocessing"].items() if k in known})
         mnet, labels = MNETS[network](**metadata["mnet"]), parse_labels(metadata["label"])
         if [mnet.settings[name] for name in ("in_channels", "classes", "spatial_dims")] != [1, len(labels) + 1, 3]:
             raise ValueError("not one class for each label, or not for volumes")
         depth, height, width = (int(size) for size in metadata["patch_size"])
-    load_weights(mnet, tensors_of("mnet", tensors), path)
+    load_weights(mnet, "mnet", tensors, run)
     channels_last(mnet.eval())
     return TrainedMNet(mnet, labels, (depth, height, width), preprocessing)

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import check_holds_only, folder_lock, is_hidden, write_atomically
+from lrnet_edu.support.files import check_empty, folder_lock, is_hidden, write_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parent
 NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
@@ -59,7 +59,7 @@ def _check_own(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder to write to.")
     if not (index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")):
-        check_holds_only(out)
+        check_empty(out)
 
 
 def _read(source: Path) -> Any:

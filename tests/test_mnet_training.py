@@ -29,7 +29,7 @@ from lrnet_edu.support import progress
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.run_folder import State
-from lrnet_edu.trained import load_mnet, tensors_of
+from lrnet_edu.trained import load_mnet
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=3, validate_every=2, max_voxels=40_000)
 TANDEMS = [name for name, row in METHODS.items() if row.uses_lrnet]
@@ -97,8 +97,8 @@ def test_every_row_trains_and_can_be_used(run: Run, study: Study, tmp_path: Path
 def test_a_frozen_light_network_ends_as_it_began(run: Run, tmp_path: Path, method: str) -> None:
     start = LRNet(norm="instance")
     run(method, lrnet=str(lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM", start)), steps=4)
-    end = tensors_of("lrnet", load_checkpoint(tmp_path / "run" / "last.safetensors")[0])
-    same = [torch.equal(end[name], tensor) for name, tensor in start.state_dict().items()]
+    end = load_checkpoint(tmp_path / "run" / "last.safetensors")[0]
+    same = [torch.equal(end[f"lrnet.{name}"], tensor) for name, tensor in start.state_dict().items()]
     row = METHODS[method]
     assert isinstance(row, TandemMethod)
     assert all(same) if row.frozen else not any(same[:2])

@@ -102,7 +102,7 @@ def _crop(
     data, out, labels = Path(data), Path(out), parse_labels(label)
     found = find_cases(data)
     pairs = [(case, case.mask) for case in found if case.mask is not None]
-    files.check_holds_only(out)
+    files.check_empty(out)
     check_not_among_scans(out)
     files.check_writable(out)
     nifti.check_pairs((case.image, mask) for case, mask in pairs)

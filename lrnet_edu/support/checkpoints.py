@@ -22,14 +22,15 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], metadata: M
     write_atomically(Path(path), save(contiguous, metadata={"lrnet_edu": json.dumps(metadata)}))
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what :func:`save_checkpoint` wrote: (tensors on the CPU, metadata).
+def load_checkpoint(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a checkpoint, or the best one of a run folder: (tensors on the CPU, metadata).
 
     Raises:
         InputError: if there is no such file, or it is not one of this package's safetensors files. A pickle
             (``.pt``, ``.pth``) is refused without being opened as one: unpickling can run any code.
     """
     path = Path(path)
+    path = path / "best.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"There is no checkpoint at {path}; name a run folder or a .safetensors file in it.")
     try:
@@ -45,7 +46,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 @contextmanager
-def malformed_metadata(path: Path) -> Iterator[None]:
+def malformed_metadata(path: str | Path) -> Iterator[None]:
     """While a network is built from a checkpoint: what is missing or odd in its metadata becomes an InputError."""
     try:
         yield

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
@@ -64,10 +64,9 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"Nothing can be written to {place}: choose another folder.")
 
 
-def check_holds_only(folder: Path, names: Collection[str] = ()) -> None:
-    """InputError if a folder holds files of other names than these; what systems leave there does not count."""
-    others = [path.name for path in folder.iterdir() if not is_hidden(path.name)] if folder.is_dir() else []
-    if others := sorted(set(others).difference(names)):
+def check_empty(folder: Path) -> None:
+    """InputError if a folder holds files; what systems leave there does not count."""
+    if others := sorted(path.name for path in folder.glob("*") if not is_hidden(path.name)):
         raise InputError(f"{folder} holds other files ({abbreviated(others)}); name a new or an empty folder.")
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata, save_checkpoint
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import changed_settings, check_holds_only, folder_lock, read_json, write_atomically
+from lrnet_edu.support.files import changed_settings, check_empty, folder_lock, read_json, write_atomically
 from lrnet_edu.support.progress import print_above_bar
 
 
@@ -28,7 +28,7 @@ def check_run(folder: Path, *, resume: bool) -> bool:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the run.")
     if not (folder / "config.json").exists():
-        check_holds_only(folder)
+        check_empty(folder)
         return False
     if not resume:
         raise InputError(f"{folder} holds a run already; add --resume to go on with it or name another folder.")

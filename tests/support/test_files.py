@@ -18,7 +18,7 @@ from lrnet_edu.support import files
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import (
     abbreviated,
-    check_holds_only,
+    check_empty,
     check_writable,
     folder_lock,
     read_json,
@@ -69,11 +69,10 @@ def test_places_for_outputs(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match=r"thesis\.tex is a file"):
         check_writable(tmp_path / "thesis.tex" / "run")
-    check_holds_only(tmp_path / "missing")
-    check_holds_only(tmp_path, ["thesis.tex"])
+    check_empty(tmp_path / "missing")
     (tmp_path / ".DS_Store").touch()
     with pytest.raises(InputError, match=r"holds other files \(thesis\.tex\); name a new or an empty folder"):
-        check_holds_only(tmp_path)
+        check_empty(tmp_path)
 
 
 HOLDER = """
