@@ -1,31 +1,26 @@
 # %% [markdown]
 # # 01 · Distance maps
 #
-# A segmentation mask says *object* or *background* and no more. A **distance map** says, for every voxel of the
-# object, how far the border is. The paper makes such a map the thing that a network has to get right. In this
-# notebook you build all four of its maps from a mask, with NumPy and SciPy's labelling.
+# A mask says *object* or *background*. A **distance map** says how far each voxel of the object is from the border. In
+# the paper, networks learn from such maps. Here you build all four kinds.
 #
 # **Afterwards you can**
-# - build O-DM, I-DM, NI-DM and SNI-DM by hand (section 2.1, Eq. 1, Fig. 2),
-# - say what is misprinted in Eq. 1, and repair it,
-# - say what a crop, a merge of two lesions and anisotropic voxels do to a map.
+# - build O-DM, I-DM, NI-DM and SNI-DM from a mask (section 2.1, Eq. 1, Fig. 2),
+# - find the misprint in Eq. 1 and repair it,
+# - say what a crop, a merge and millimetres do to a map.
 #
-# **Takes** 45 minutes to read and try; the cells run in half a minute on a CPU and need no GPU.
-
-# %% [markdown]
-# The one choice that depends on the size of the run: how many balls are looked at near the end.
+# **Takes** 30 minutes to read and try.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
 
 FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
-BALL_RADII = (4, 12, 22) if FAST else (4, 8, 12, 16, 20, 22, 30)  # voxels
+BALL_RADII = (4, 12, 22) if FAST else (4, 8, 12, 16, 20, 22, 30)  # voxels, for section 8
 
 # %% [markdown]
 # ## 1 · A mask with two lesions
 #
-# Small enough to count on your fingers: a large lesion, 7 voxels across with its corners cut, and a small one of
-# 3 × 3 voxels.
+# The large lesion is 7 voxels across, the small one 3.
 
 # %%
 import numpy as np
@@ -39,158 +34,113 @@ for row in mask:
     print(" ".join("#" if voxel else "·" for voxel in row))
 
 # %% [markdown]
-# **Question.** Take the middle voxel of the small lesion. How far is it to the nearest voxel that is *not* lesion?
-# And from a voxel at the lesion's rim? Decide before you go on.
-#
 # ## 2 · O-DM: how far is the border?
 #
-# Equation 1, first line:
+# Equation 1 starts with the distance from a voxel $x$ to the nearest point of the boundary $B$:
 #
 # $$D(x) = \min_{b \in B} d(x, b)$$
 #
-# $d$ is the Euclidean distance and $B$ "the set of points on the object boundary". We read $B$ as the *background*
-# voxels, for a reason that you will see in a moment. The straightest way to compute it: all distances from every
-# object voxel to every background voxel, and the smallest of each row.
+# Here $d$ is the Euclidean distance. We take $B$ to be all *background* voxels.
+#
+# **Question.** What is $D$ in the middle of the small lesion? And at its rim?
 
+# %% tags=["nbval-check-output"]
+from scipy import ndimage
 
-# %%
-def distances_by_hand(mask):
-    """D of Eq. 1 for a mask (H, W) or (D, H, W): 0 outside the object."""
-    inside, outside = np.argwhere(mask), np.argwhere(~mask)  # (N, axes), (M, axes)
-    steps = inside[:, None] - outside[None]  # (N, M, axes)
-    D = np.zeros(mask.shape)
-    D[mask] = np.sqrt((steps**2).sum(axis=-1)).min(axis=1)
-    return D
-
-
-D = distances_by_hand(mask)
+D = ndimage.distance_transform_edt(mask)  # (H, W), to the nearest False
+print(f"small lesion: D = {D[5, 12]:.0f} in the middle, {D[4, 11]:.0f} at the rim")
+print(f"large lesion: D = {D[5, 5]:.0f} in the middle, {D[5, 2]:.0f} at the rim")
 
 # %% [markdown]
-# A small function shows maps with their numbers; it is only drawing, skip it.
+# The next cell only draws.
 
 # %%
 from lrnet_edu.figures import Picture
 from lrnet_edu.figures.palette import MAP_COLORMAP, SIGNED_MAP_COLORMAP
 
 
-def show_numbers(maps, alt):
-    """Panels of small maps, name -> (H, W), with the value written into every voxel that is not 0."""
-    figure = Picture(3.7)
-    for axes, (name, values) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
+def show_maps(maps, alt):
+    """Panels side by side, name -> (H, W); a value of 0 is not written."""
+    height, width = next(iter(maps.values())).shape
+    figure = Picture(0.9 + 4.4 * height / width)
+    for axes, (name, values) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         signed, top = values.min() < 0, values.max()
-        axes.imshow(values, cmap=SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP, vmin=-top if signed else 0, vmax=top)
+        colours = SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP
+        axes.imshow(values, cmap=colours, vmin=-top if signed else 0, vmax=top)
         for (row, column), value in np.ndenumerate(values):
+            text = f"{value:{'.2g' if value > 0 else '.1g'}}".replace("0.", ".") if value else ""
             dark = abs(value) > 0.6 * top if signed else value < 0.6 * top
-            text = f"{value:.2g}".replace("0.", ".") if value else ""
-            axes.text(column, row, text, ha="center", va="center", size=8.5, color="white" if dark else "black")
-        axes.set(title=name, xlabel="column (voxels)", ylabel="row (voxels)")
+            axes.text(column, row, text, ha="center", va="center", size=9.5, color="white" if dark else "black")
+        axes.set_title(name, pad=8)
+        axes.set(xlabel="column (voxels)", ylabel="row (voxels)")
     return figure.finish(alt)
 
 
-show_numbers(
+show_maps(
     {"mask": mask.astype(float), "O-DM: $D$ (voxels)": D},
-    "The mask of ones, and D written into its voxels: 1 at the rims, 4 in the middle of the large lesion, 2 in the "
-    "middle of the small one.",
+    "The mask, and D in its voxels: 1 at the rims, 4 in the middle of the large lesion, 2 in the middle of the small one.",
 )
 
 # %% [markdown]
-# The rim has $D = 1$, not 0: its nearest background voxel is one step away. This is the **O-DM**, the original
-# distance map. Does the package agree with our five lines?
-
-# %% tags=["nbval-check-output"]
-from lrnet_edu import distance_map
-
-
-def largest_difference(a, b):
-    return f"{np.abs(a - b).max() + 0:.5f}"
-
-
-print("O-DM, by hand minus package, largest difference:", largest_difference(D, distance_map(mask, "O-DM")))
-print("D in the middle of the large lesion:", D[5, 5], " of the small one:", D[5, 12], " at its rim:", D[4, 11])
-
-# %% [markdown]
-# ## 3 · Upside down: what the border is worth
+# At the rim $D$ is 1, because the nearest background voxel is one step away. This is the **O-DM**, the original distance
+# map.
 #
-# D is largest where nobody doubts that it is lesion, and small at the border, where all the errors are made. So the
-# paper turns it over and scales it, for every connected component $C$ on its own. Equation 1, second line, **as it
-# is printed**:
+# <details><summary>Why is B not the lesion's own rim?</summary>
+#
+# The paper calls $B$ "the set of points on the object boundary". If these were the lesion's rim voxels, $D$ would be 0
+# there. The formula of the next section would then give $(M_C + 1) / M_C$, which is more than 1. But the paper promises
+# values in $[0, 1]$.
+# </details>
+#
+# ## 3 · NI-DM: turn it over and scale it
+#
+# $D$ is largest deep inside. The paper wants more weight near the border. So it inverts $D$ and scales it, separately
+# for each connected component $C$. The second line of Eq. 1, **as printed**:
 #
 # $$\varphi(x) = \frac{\max_{x \in C}\,(D(x) + 1 - D(x))}{\max_{x \in C}\,(D(x))}$$
 #
-# **Question.** Read the numerator slowly. What is $D(x) + 1 - D(x)$? What would this map look like?
+# **Question.** Look at the numerator. What does this map look like?
 
 # %% tags=["nbval-check-output"]
-from scipy import ndimage
-
-eight_neighbours = np.ones((3, 3))  # voxels that touch at a corner belong together
-components, count = ndimage.label(mask, eight_neighbours)  # (H, W): 0, 1, 2
+components, count = ndimage.label(mask, np.ones((3, 3)))  # voxels that touch at a corner are connected
 
 for number in range(1, count + 1):
-    inside = D[components == number]
+    inside = D[components == number]  # (N,)
     printed = (inside + 1 - inside).max() / inside.max()
-    print(f"component {number}: M_C = {inside.max():.0f}, phi as printed = {printed:.2f} at each of its voxels")
+    print(f"component {number}: largest D = {inside.max():.0f}, printed formula = {printed:.2f} at every voxel")
 
 # %% [markdown]
-# A constant: the mask again, with other numbers. It is a **misprint**. The sentence beside the formula says what is
-# meant: each component is "subtracted by its local maximum distance value plus 1", then "divided by the local maximum
-# distance". With $M_C = \max_{x \in C} D(x)$:
+# It is constant in each lesion: a **misprint**. The paper's text says what is meant. Each component is "subtracted by
+# its local maximum distance value plus 1" and then "divided by the local maximum distance". With $M_C = \max_{x \in C} D(x)$:
 #
-# $$\text{I-DM: } M_C + 1 - D(x)$$
+# $$\text{I-DM: } M_C + 1 - D(x) \qquad \text{NI-DM: } \varphi(x) = \frac{M_C + 1 - D(x)}{M_C}$$
 #
-# $$\text{NI-DM: } \varphi(x) = \frac{M_C + 1 - D(x)}{M_C}$$
+# Outside the lesions both are 0. **I-DM** is the inverse distance map, **NI-DM** the normalised inverse one.
 #
-# and 0 outside every component. **I**-DM is the *inverse* map, **NI**-DM the *normalised inverse* one.
-#
-# **Question.** What is $\varphi$ at the rim of the large lesion, of the small one, and of a lesion of a single voxel?
-
+# **Question.** What is $\varphi$ at the rim of each lesion? And in its middle?
 
 # %% tags=["nbval-check-output"]
-def inverse_by_hand(mask, normalise):
-    """I-DM, or NI-DM where ``normalise``: the repaired second line of Eq. 1."""
-    D = distances_by_hand(mask)
-    components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
-    result = np.zeros(mask.shape)
-    for number in range(1, count + 1):
-        C = components == number
-        M = D[C].max()
-        result[C] = (M + 1 - D[C]) / (M if normalise else 1)
-    return result
-
-
-i_dm, ni_dm = (inverse_by_hand(mask, normalise) for normalise in (False, True))
-for name, row, column in (("large", 5, 5), ("small", 5, 12)):
-    rim = ni_dm[components == components[row, column]].max()
-    print(f"{name} lesion: phi = {rim:.2f} at the rim, {ni_dm[row, column]:.2f} = 1 / M_C in the middle")
+i_dm, ni_dm = np.zeros(mask.shape), np.zeros(mask.shape)
+for number in range(1, count + 1):
+    C = components == number
+    M = D[C].max()
+    i_dm[C] = M + 1 - D[C]
+    ni_dm[C] = (M + 1 - D[C]) / M
+    print(f"component {number}: phi = {ni_dm[C].max():.2f} at the rim, {ni_dm[C].min():.2f} in the middle")
 
 # %%
-show_numbers(
+show_maps(
     {"I-DM: $M_C + 1 - D$ (voxels)": i_dm, "NI-DM: $\\varphi$ (no unit)": ni_dm},
     "I-DM is 4 at the rim of the large lesion and 2 at the rim of the small one; NI-DM is 1 at both rims and falls to "
     "0.25 and 0.5 in the middle.",
 )
 
 # %% [markdown]
-# A lesion of a single voxel has $D = M_C = 1$, so its $\varphi$ is 1, too. That is the point of the normalisation:
-# **every lesion peaks at 1, whatever its size**, and it peaks at its border. A loss that is weighted by $\varphi$
-# hears a lesion of one voxel as loudly, per voxel, as the rim of a large one.
+# **Every lesion has $\varphi = 1$ at its rim, whatever its size.** In the middle $\varphi$ falls to $1 / M_C$.
 #
-# ### Why $B$ is the background
-#
-# **Question.** Suppose $B$ were the object's own rim, the voxels that touch the background. What is $D$ on the rim
-# then, and $\varphi$? The paper promises values in $[0, 1]$.
-
-# %% tags=["nbval-check-output"]
-large = mask & (components == 1)
-rim = large & ~ndimage.binary_erosion(large)
-to_rim = np.linalg.norm(np.argwhere(large)[:, None] - np.argwhere(rim)[None], axis=-1).min(axis=1)  # (N,)
-phi = (to_rim.max() + 1 - to_rim) / to_rim.max()
-print(f"B = the object's own rim: D from {to_rim.min():.0f} to {to_rim.max():.0f}, phi up to {phi.max():.3f}")
-print(f"B = the background:       D from {D[large].min():.0f} to {D[large].max():.0f}, phi up to {ni_dm.max():.3f}")
-
-# %% [markdown]
 # ### Exercise 1.1 · One maximum for all?
-# Suppose we were lazy and used one $M$ for the whole image, the large lesion's, instead of one per component. What
-# would $\varphi$ be in the middle of the *small* lesion? Answer with a number.
+# Use one $M$ for the whole image, that of the large lesion, instead of one per component. What is $\varphi$ in the
+# middle of the *small* lesion?
 
 # %% tags=["exercise"]
 answer = None
@@ -209,52 +159,63 @@ exercises.check_1_1(answer)
 # </details>
 
 # %% [markdown]
-# ## 4 · SNI-DM: the outside gets a sign
+# ## 4 · SNI-DM, and the proof
 #
-# The fourth map is NI-DM inside and "negative" outside; the paper says no more. We take the distance $D'$ from a
-# background voxel to the object, divided by the largest one, $M'$:
+# The fourth map is NI-DM inside and negative outside. The paper says no more. We take $-D' / M'$, where $D'$ is the
+# distance from a background voxel to the nearest lesion, and $M'$ its largest value.
 #
-# $$\text{SNI-DM} = \varphi \text{ inside}, \qquad -D' / M' \text{ outside}$$
-#
-# **Question.** Walk along a line from far outside into the lesion. Is the map smooth where you cross the border?
+# **Question.** Walk from a corner of the image into a lesion. Does the map change smoothly at the border?
+
 
 # %%
-D_outside = distances_by_hand(~mask)
-sni_dm = np.where(mask, ni_dm, -D_outside / D_outside.max())
+def maps_by_hand(mask):
+    """The four maps of a mask (H, W) or (D, H, W) that has some object and some background."""
+    D = ndimage.distance_transform_edt(mask)
+    components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    M = np.ones(mask.shape)  # M_C of every voxel; outside it does not matter
+    for number in range(1, count + 1):
+        C = components == number
+        M[C] = D[C].max()
+    i_dm = np.where(mask, M + 1 - D, 0)
+    D_outside = ndimage.distance_transform_edt(~mask)
+    sni_dm = np.where(mask, i_dm / M, -D_outside / D_outside.max())
+    return {"O-DM": D, "I-DM": i_dm, "NI-DM": i_dm / M, "SNI-DM": sni_dm}
 
-show_numbers(
-    {"distance to the lesions: $D'$ (voxels)": D_outside, "SNI-DM (no unit)": sni_dm},
-    "Left, the distance of the background voxels to the lesions; right, SNI-DM: positive inside the lesions with 1 at "
-    "their rims, slightly negative just outside, −1 in the far corner.",
+
+maps = maps_by_hand(mask)
+show_maps(
+    {"NI-DM (no unit)": maps["NI-DM"], "SNI-DM (no unit)": maps["SNI-DM"]},
+    "NI-DM and SNI-DM are equal inside the lesions, with 1 at the rims; outside SNI-DM is slightly negative beside the "
+    "lesions and -1 in the far corner.",
 )
 
 # %% [markdown]
-# It jumps, from a little below 0 just outside to 1 at the rim: the border is a cliff, here as in NI-DM. All four maps are
-# built now. Do they agree with the package?
+# No. It jumps from −0.2 to 1.
+#
+# **Question.** The package's `distance_map` computes all four maps. Do our few lines give the same values, in 3-D too?
 
 # %% tags=["nbval-check-output"]
-by_hand = {"O-DM": D, "I-DM": i_dm, "NI-DM": ni_dm, "SNI-DM": sni_dm}
-for kind, ours in by_hand.items():
-    theirs = distance_map(mask, kind)
-    print(
-        f"{kind:6}  from {theirs.min():5.2f} to {theirs.max():4.2f}   largest difference "
-        f"{largest_difference(ours, theirs)}"
-    )
+from lrnet_edu import distance_map
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.data.samples import sample_folder
+
+lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W), of a sample CT
+noise = np.random.default_rng(0).random((12, 14, 16)) > 0.9  # (D, H, W)
+
+for name, example in (("two lesions", mask), ("random voxels", noise), ("lesions of a CT", lesions)):
+    for kind, by_hand in maps_by_hand(example).items():
+        np.testing.assert_allclose(by_hand, distance_map(example, kind), rtol=1e-5, atol=1e-6)
+    print(f"{name:15} {example.shape!s:14} all four maps are equal")
 
 # %% [markdown]
-# From here on we use `distance_map`. It computes the same numbers fast enough for scans of hundreds of slices, where
-# our table of all pairs would not fit into any memory. In the paper the output layer of the network follows the range
-# of the map: ReLU for O-DM, I-DM and NI-DM, which are never negative, tanh for SNI-DM.
+# From here on we use `distance_map`.
 #
 # ## 5 · Paint!
 #
-# **Predict first, then paint:**
+# **Question.** Predict first, then paint with mouse, finger or keyboard:
 # 1. Erase one voxel in the middle of the large lesion. What happens to its NI-DM?
-# 2. Paint a bridge from the large lesion to the small one. What happens in the *small* lesion?
-# 3. Choose "touching". Two lesions or one?
-# 4. Choose "cut by the border". Where is its rim?
-#
-# (Mouse, finger or keyboard; the maps follow at once.)
+# 2. Paint a bridge between the two lesions. What happens inside the *small* one?
+# 3. Choose "cut by the border". Where is the rim now?
 
 # %%
 from lrnet_edu.viewers.mask_painter import MaskPainter
@@ -262,84 +223,56 @@ from lrnet_edu.viewers.mask_painter import MaskPainter
 MaskPainter("large and small", size=24, title="A mask and its four maps")
 
 # %% [markdown]
-# The bridge, in numbers, on our first mask:
+# The hole and the bridge, on the mask of section 1:
 
 # %% tags=["nbval-check-output"]
+pierced = mask.copy()
+pierced[5, 5] = False  # the deepest voxel is missing
 bridged = mask.copy()
 bridged[5, 9:11] = True  # two voxels join the lesions
-pierced = mask.copy()
-pierced[5, 5] = False  # one voxel is missing
 
-for name, changed in (("as it was", mask), ("with a bridge", bridged), ("pierced", pierced)):
+for name, changed in (("as it was", mask), ("pierced", pierced), ("with a bridge", bridged)):
     phi = distance_map(changed, "NI-DM")
-    in_small, in_large = phi[5, 12], phi[5, 4]  # in the middle; one voxel beside the middle
-    print(f"{name:14} phi: small lesion, middle {in_small:.2f}; large one, beside its middle {in_large:.2f}")
+    print(f"{name:14} phi beside the large lesion's middle {phi[5, 4]:.2f}, in the small one's middle {phi[5, 12]:.2f}")
 
 # %% [markdown]
-# Two voxels of a bridge make one component of two, whose $M_C$ is the larger one: the small lesion is suddenly
-# shallow. One missing voxel lifts $\varphi$ around it to 1. "Touching" is one lesion: its two discs share a neck, four
-# voxels wide, and a single common corner would have been enough. And where the image cuts a lesion, there is no rim: the
-# next section says why. **$\varphi$ is not local**: it depends on the deepest voxel of the component, wherever that is.
-# Remember this in notebook 03, where a network that sees 31 voxels has to guess it.
+# A hole is background, so $\varphi$ is 1 around it. The bridge makes one component of two lesions, and $M_C$ now comes
+# from the deeper one.
+#
+# So **$\varphi$ is not local**. It depends on the deepest voxel of the component, however far away that is. In notebook
+# 03 a network with a limited view has to estimate it.
+#
+# Where the image cuts a lesion there is no rim: what lies beyond is unknown, not background.
 
 # %% [markdown]
 # ## 6 · The crop
 #
-# Networks are trained on patches, and patches cut through lesions. Here is a ball of radius 10 that a patch cuts 3
-# voxels beyond its middle.
+# Networks are trained on patches, and patches cut through lesions. Take the lower rows of our mask as a patch.
 #
-# **Question.** Is it the same to compute the map first and crop it, and to crop the mask first and compute its map?
-
-
-# %%
-def ball(radius, spacing=(1.0, 1.0, 1.0)):
-    """A ball (D, H, W) of a radius in mm on a grid of the given spacing (z, y, x) in mm, with some background."""
-    half = [int(np.ceil(radius / step)) + 2 for step in spacing]
-    z, y, x = np.ogrid[tuple(slice(-n, n + 1) for n in half)]
-    return (z * spacing[0]) ** 2 + (y * spacing[1]) ** 2 + (x * spacing[2]) ** 2 <= radius**2
-
-
-whole = ball(10)  # (D, H, W)
-middle = len(whole) // 2
-patch = slice(middle + 3, None)  # rows (y) of the patch
-
-map_then_crop = distance_map(whole, "NI-DM")[:, patch]  # (D, h, W)
-crop_then_map = distance_map(whole[:, patch], "NI-DM")
-
-# %%
-figure = Picture(2.9)
-panels = {
-    "map of the ball, cropped": (map_then_crop[middle], MAP_COLORMAP, 0),
-    "map of the cropped ball": (crop_then_map[middle], MAP_COLORMAP, 0),
-    "left minus middle": ((map_then_crop - crop_then_map)[middle], SIGNED_MAP_COLORMAP, -0.3),
-}
-for axes, (title, (plane, colours, low)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-    shown = axes.imshow(plane, cmap=colours, vmin=low, vmax=-low or 1)
-    axes.set(title=title, xlabel="x (voxels)")
-    label = "difference of φ (no unit)" if low else "φ (no unit)"
-    figure.colorbar(shown, ax=axes, orientation="horizontal", label=label)
-figure.axes[0].set_ylabel("y (voxels)")
-figure.finish(
-    "Left, the NI-DM of the whole ball, cropped; middle, the NI-DM of the cropped ball, darker inside; right, their "
-    "difference, 0.25 in the middle of the cut and 0 at the true rim."
-)
+# **Question.** Is the map of the cropped mask the same as the cropped map?
 
 # %% tags=["nbval-check-output"]
-depths = [distance_map(lesion, "O-DM").max() for lesion in (whole, whole[:, patch])]
-print(f"M_C of the ball {depths[0]:.2f}, of what the patch holds {depths[1]:.2f}")
-print(f"phi differs by up to {(map_then_crop - crop_then_map).max():.3f}")
-print(f"in the middle of the cut phi is {crop_then_map[middle, 0, middle]:.3f}, not 1")
+patch = slice(6, None)  # rows
+map_then_crop = distance_map(mask, "NI-DM")[patch]  # (h, W)
+crop_then_map = distance_map(mask[patch], "NI-DM")  # (h, W)
+for name, phi in (("map, then crop", map_then_crop), ("crop, then map", crop_then_map)):
+    print(f"{name}: phi = {phi[0, 5]:.2f} in the middle of the large lesion's cut, {phi[0, 12]:.2f} in the small one's")
+
+# %%
+show_maps(
+    {"map, then crop: $\\varphi$ (no unit)": map_then_crop, "crop, then map: $\\varphi$ (no unit)": crop_then_map},
+    "Both maps are 1 at the lesions' rims; along the cut through the large lesion the map of the crop is smaller.",
+)
 
 # %% [markdown]
-# Both maps are right, of different masks. A network that sees the patch alone cannot know about the depth beyond it,
-# so the rule for training is: **crop (and flip, and resample) the mask, then compute the map.** Never crop or
-# interpolate a map.
+# No. The deepest voxel of the large lesion lies outside the patch, and a network that sees only the patch cannot know
+# about it.
 #
-# And look at the cut itself: no rim there. What lies outside an image is *unknown*, not background.
+# So **crop, flip and resample the mask, then compute the map**. Never crop or interpolate a map.
 #
 # ### Exercise 1.2 · What the crop costs
-# A lesion has $M_C = 10$; in the patch only a part with $M_C = 6$ is left. A voxel of that part has
-# $D = 3$ in both. How much larger is $\varphi$ there in the cropped map than in the map of the crop?
+# A lesion has $M_C = 10$. The part of it in a patch has $M_C = 6$. A voxel of that part has $D = 3$ in both. How much
+# larger is $\varphi$ there in the cropped map than in the map of the crop?
 
 # %% tags=["exercise"]
 answer = None
@@ -358,40 +291,42 @@ exercises.check_1_2(answer)
 # %% [markdown]
 # ## 7 · Millimetres: what is the "+1"?
 #
-# CT voxels are not cubes of 1 mm. `distance_map(mask, kind, spacing=(z, y, x))` measures in mm. Now put D in mm into
-# Eq. 1 as it stands.
+# With `spacing=(z, y, x)`, `distance_map` measures in mm.
 #
-# **Question.** With voxels of 0.7 mm the rim has $D = 0.7$. What is $\varphi$ there? And with voxels of 3 mm?
+# **Question.** With voxels of 3 mm, $D$ is 3 at the rim. Does Eq. 1 still give 1 there?
+
 
 # %% tags=["nbval-check-output"]
-print("voxels z × y × x (mm)   M_C     m_C    rim, bare '+1'   rim, with m_C   rim voxels below 1   lowest rim")
-for spacing, radius in (((1, 1, 1), 8), ((0.7, 0.7, 0.7), 5.6), ((3, 3, 3), 24), ((3.27, 0.98, 0.98), 12)):
+def ball(radius, spacing=(1, 1, 1)):
+    """A ball (D, H, W) of a radius in mm on a grid of the given spacing (z, y, x) in mm, with some background."""
+    half = [int(np.ceil(radius / step)) + 2 for step in spacing]
+    z, y, x = np.ogrid[tuple(slice(-n, n + 1) for n in half)]
+    return (z * spacing[0]) ** 2 + (y * spacing[1]) ** 2 + (x * spacing[2]) ** 2 <= radius**2
+
+
+print("voxels z × y × x (mm)   largest phi with '+1'   with 'm_C'   rim voxels below 1")
+for spacing, radius in (((1, 1, 1), 8), ((3, 3, 3), 24), ((0.7, 0.7, 0.7), 5.6), ((3, 1, 1), 12)):
     lesion = ball(radius, spacing)
-    D_mm = distance_map(lesion, "O-DM", spacing=spacing)
+    D_mm = distance_map(lesion, "O-DM", spacing=spacing)  # (D, H, W)
     M, m = D_mm[lesion].max(), D_mm[lesion].min()
-    bare = (M + 1 - D_mm) / M
-    phi = distance_map(lesion, "NI-DM", spacing=spacing)
+    printed, repaired = (M + 1 - D_mm) / M, (M + m - D_mm) / M
     rim = lesion & ~ndimage.binary_erosion(lesion)
+    below = (repaired[rim] < 0.999).mean()
     name = " × ".join(f"{step:g}" for step in spacing)
-    print(
-        f"{name:20} {M:7.2f} {m:7.2f} {bare[rim].max():12.3f} {phi[rim].max():15.3f} "
-        f"{100 * (phi[rim] < 0.9999).mean():17.0f} % {phi[rim].min():14.2f}"
-    )
+    print(f"{name:17} {printed[rim].max():20.2f} {repaired[rim].max():18.2f} {100 * below:14.0f} %")
 
 # %% [markdown]
-# The 1 in Eq. 1 is the rim's $D$ in unit voxels. In millimetres it has to be the component's smallest distance,
-# $m_C = \min_{x \in C} D(x)$:
+# No. With the "+1", coarse voxels stay below 1 and fine ones exceed it. The 1 is the rim's distance *in voxels*. In mm it
+# has to be the smallest distance in the component, $m_C = \min_{x \in C} D(x)$:
 #
 # $$\varphi(x) = \frac{M_C + m_C - D(x)}{M_C}$$
 #
-# With the bare "+1" fine voxels push $\varphi$ above 1 and coarse ones leave the whole rim below it. With $m_C$ it
-# never exceeds 1. But the last line has news: under *anisotropic* voxels most of the rim stays below 1, for only the
-# rim voxels along the finest axis have $D = m_C$. This is why the next notebook resamples scans to cubes first, and
-# why training computes its maps in voxels (`spacing=None`), as the authors did.
+# If voxels are not cubes, as in the last row, part of the rim still stays below 1. So notebook 02 resamples scans to
+# cubes.
 #
 # ### Exercise 1.3 · The formula for every spacing
-# Write a function that turns the O-DM of **one** component, in mm, into its NI-DM. It gets `D` (D, H, W), 0 outside,
-# and returns an array of the same shape. `answer` is the function itself: `def answer(D): ...`.
+# Write a function that turns the O-DM of **one** component, in mm, into its NI-DM. It gets `D` (D, H, W), which is 0
+# outside, and returns an array of the same shape: `def answer(D): ...`.
 
 # %% tags=["exercise"]
 answer = None
@@ -410,19 +345,19 @@ exercises.check_1_3(answer)
 # </details>
 
 # %% [markdown]
-# ## 8 · And back again: is the mapping "rigorous"?
+# ## 8 · Back to the mask
 #
-# The paper speaks of a *rigorous mapping* between mask and map. Exactly: `map > 0` gives the mask back, for all four.
-# But a network's output is never exactly 0, so one takes a threshold, 0.05 for NI-DM.
+# `map > 0` gives the mask back. A network's map has errors, so it needs a threshold above 0. The package uses 0.05 for
+# NI-DM.
 #
-# **Question.** Does the threshold give every mask back, too? Look at $\varphi$ in the middle of balls that grow.
+# **Question.** Do balls of every size come back?
 
 # %%
 for radius in BALL_RADII:
     lesion = ball(radius)
     phi = distance_map(lesion, "NI-DM")
     lost = (lesion & ~(phi > 0.05)).sum()
-    print(f"radius {radius:2} voxels: phi in the middle {phi[lesion].min():.3f}, voxels lost by phi > 0.05: {lost}")
+    print(f"radius {radius:2} voxels: phi in the middle {phi[lesion].min():.3f}, voxels lost {lost}")
 
 # %% [markdown]
 # ### Exercise 1.4 · Where the threshold drills a hole
@@ -447,21 +382,17 @@ exercises.check_1_4(answer)
 # %% [markdown]
 # ## 9 · Figure 2, on a CT
 #
-# All of it together on a sample CT (a phantom; notebook 02 looks at these scans). **Question.** Which panel would you
-# show to a colleague who asks where a segmentation has to be good, in a large lesion and in a small one alike?
+# **Question.** A colleague asks where a segmentation has to be accurate, in large and small lesions alike. Which panel
+# would you show?
 
 # %%
-from lrnet_edu.data.nifti import read_image, read_mask
-from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.figures import maps_figure
 
 ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
-lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)
 maps_figure(lesions, ct.data)
 
 # %% [markdown]
-# NI-DM: it is brightest at every border, and equally bright at all of them. O-DM points at the middles, I-DM at the
-# borders of large lesions only.
+# NI-DM is bright at every border. O-DM shows the middles, and I-DM favours the borders of large lesions.
 #
 # ## Summary
 #
@@ -469,12 +400,11 @@ maps_figure(lesions, ct.data)
 # |---|---|---|---|
 # | O-DM | $D$ | 0 | 0 to $M_C$ |
 # | I-DM | $M_C + 1 - D$ | 0 | 0 to $M_C$ |
-# | NI-DM | $(M_C + 1 - D) / M_C$ | 0 | 0 to 1, and 1 at every rim |
+# | NI-DM | $(M_C + 1 - D) / M_C$ | 0 | 0 to 1 |
 # | SNI-DM | $(M_C + 1 - D) / M_C$ | $-D' / M'$ | −1 to 1 |
 #
-# - Eq. 1's numerator is a misprint; $B$ is the background; the "1" is $m_C$ when distances are in mm.
-# - The maximum is per component, so each rim voxel counts the same, whatever the lesion's size, and $\varphi$ is not local.
+# - The numerator of Eq. 1 is misprinted. In mm, its 1 becomes $m_C$.
+# - NI-DM is 1 at the rim of every lesion, and it is not local.
 # - Crop, flip and resample masks, never maps.
 #
-# **Next:** [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb): what a scan looks like, and how little of it
-# is lesion. More on our reading of Eq. 1: the first lines of `lrnet_edu/distance_maps.py`.
+# **Next:** [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb).

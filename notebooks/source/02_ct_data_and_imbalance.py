@@ -1,33 +1,33 @@
 # %% [markdown]
 # # 02 · CT data and imbalance
 #
-# "Liver tumors usually occupy a very small fraction of the input volume", says the paper's first paragraph. How small?
-# In this notebook you open CT scans, bring them into the shape that a network wants, the paper's four steps one by
-# one, and put a number on the imbalance after each.
+# "Liver tumors usually occupy a very small fraction of the input volume", says the paper's introduction. Here you open
+# CT scans, measure this fraction, and prepare the scans for a network.
 #
 # **Afterwards you can**
 # - read a CT with its spacing and orientation, and window it,
-# - resample it, cut its effective range and sub-images (section 3, "Dataset and Preprocessing"),
-# - say how unequal object and background are, and what that does to a loss.
+# - say what trivial guesses score, and why a loss hardly notices small lesions,
+# - crop a scan, resample it and cut patches (section 3, "Dataset and Preprocessing").
 #
-# **Takes** 40 minutes to read and try; the cells run in a minute on a CPU and need no GPU.
+# **Takes** 30 minutes to read and try.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
 
 FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
-CASES = 4 if FAST else 20  # of the 20 samples, for the statistics
-PATCHES = 100 if FAST else 1000  # random sub-images per case
+PATCHES = 100 if FAST else 1000  # of each scan, in section 6
 
 # %% [markdown]
 # ## 1 · What is in the file?
 #
-# The course ships 20 small phantom scans in the layout of the LiTS challenge: `volume-N.nii.gz`, the CT, and
-# `segmentation-N.nii.gz`, where 0 is background, 1 liver and 2 lesion. They are computed, not photographed: no
-# patient's data, but the numbers (HU, noise, sizes, spacing) follow real scans. Everything below works on LiTS
-# itself.
+# The course comes with 20 phantom scans, named as in the LiTS challenge. They are computed, not taken from patients. In
+# their masks 0 is background, 1 liver and 2 lesion.
+#
+# **Question.** A 3 × 3 × 3 convolution looks one voxel in each direction. Does it look equally far, in mm?
 
 # %% tags=["nbval-check-output"]
+import numpy as np
+
 from lrnet_edu import find_cases
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.samples import sample_folder
@@ -35,123 +35,52 @@ from lrnet_edu.data.samples import sample_folder
 cases = {case.name: case for case in find_cases(sample_folder())}
 scan = read_image(cases["volume-0"].image)
 labels = read_mask(cases["volume-0"].mask)
+lesion = labels.data == 2  # (D, H, W)
 
-print("cases:", len(cases))
-print("image:", scan.data.shape, scan.data.dtype, "   mask:", labels.data.shape, labels.data.dtype)
-print("spacing (z, y, x) in mm:", tuple(round(step, 2) for step in scan.spacing))
-
-# %% [markdown]
-# Arrays here are (D, H, W) = (z, y, x): slice, row, column. The values are **Hounsfield units** (HU), a calibrated
-# scale: air −1000, water 0, bone several hundred.
-#
-# **Question.** The voxels are boxes, not cubes, and a 3 × 3 × 3 convolution looks one voxel in each direction. Along
-# which axis does it see farther, and how many times as far?
-
-# %% tags=["nbval-check-output"]
-along_z, along_y, along_x = scan.spacing  # mm
-print(f"one voxel is {along_z:.1f} mm along z and {along_x:.1f} mm along x, {along_z / along_x:.2f} times as far")
+print("cases:", len(cases), "  shape (D, H, W):", scan.data.shape)
+print("spacing (z, y, x):", " × ".join(f"{step:.1f}" for step in scan.spacing), "mm")
+print(f"a step along z is {scan.spacing[0] / scan.spacing[2]:.2f} times as long as one along x")
 
 # %% [markdown]
-# Nearly twice as far from slice to slice as within one. Section 5 mends that.
+# No. Section 5 fixes that.
 #
-# **Question.** The file stores (x, y, z), and which way each axis points is free. What happens to a network that never
-# asks? Three of our files:
+# **Question.** A file may store its axes in any order and direction. Do all files here agree?
 
 # %% tags=["nbval-check-output"]
 import nibabel
 
 for name in ("volume-0", "volume-3", "volume-8"):
     file = nibabel.load(cases[name].image)
-    print(f"{name}: stored as {file.shape}, its axes point to {nibabel.aff2axcodes(file.affine)}")
+    print(f"{name}: stored as {file.shape}, the axes point to {' '.join(nibabel.aff2axcodes(file.affine))}")
 
 # %% [markdown]
-# R, A, S: towards the patient's right, front (anterior) and head (superior). Volume 3 is turned by 180°, volume 8 is
-# stored in another axis order. Nothing is wrong with them: the 4 × 4 *affine* in the header says so, and whoever
-# ignores it trains on livers that lie on the wrong side. Preprocessing turns all of them to R, A, S first.
+# No. R, A and S say that an axis points to the patient's right, front and head. L, P and I are the opposite directions.
+# Preprocessing turns every scan to R, A, S. Otherwise the network would see some livers on the wrong side.
 #
 # ## 2 · Look at it
 #
-# **Question.** Before you scroll: in how many of the 40 slices do you expect a lesion? And could you see the small
-# ones without their contours? Find out. (Arrow keys or wheel scroll, dragging on a panel changes the window, O
-# takes the contours away, W shows the whole slice.)
+# **Question.** How many of the 40 slices show a lesion? Can you see the small ones without their contours? Arrow keys
+# scroll, O hides the contours, and W shows the whole slice.
 
 # %%
 from lrnet_edu.viewers.slices import SliceViewer
 
 SliceViewer(
-    scan.data,
-    spacing=scan.spacing,
-    overlays={"label": labels.data},
-    levels=64,
-    title="volume-0: liver (1) and lesions (2)",
+    scan.data, spacing=scan.spacing, overlays={"lesions": lesion}, levels=64, title="volume-0, a CT, and its lesions"
 )
 
 # %% tags=["nbval-check-output"]
-lesion_slices = (labels.data == 2).any(axis=(1, 2))  # (D,)
-print(f"slices with a lesion: {lesion_slices.sum()} of {len(lesion_slices)}")
-print(f"voxels that are lesion: {100 * (labels.data == 2).mean():.2f} %, liver: {100 * (labels.data > 0).mean():.1f} %")
+print(f"slices with a lesion: {lesion.any(axis=(1, 2)).sum()} of {len(lesion)}")
+print(f"lesion: {100 * lesion.mean():.2f} % of all voxels")
 
 # %% [markdown]
-# ## 3 · The window
+# ## 3 · The window scales and clips
 #
-# A CT spans 2500 HU from air to dense bone. The window is the part of that range that is mapped to [0, 1]; what lies
-# beyond its ends is clipped.
-#
-# **Question.** A screen shows 256 grey levels. If they span −1000 to 1500 HU, how many of them lie between liver and
-# lesion?
-
-# %% tags=["nbval-check-output"]
-import numpy as np
-
-liver_hu, lesion_hu = scan.data[labels.data == 1], scan.data[labels.data == 2]
-contrast = liver_hu.mean() - lesion_hu.mean()
-print(
-    f"liver {liver_hu.mean():.0f} HU, lesion {lesion_hu.mean():.0f} HU, spread inside the liver {liver_hu.std():.0f} HU"
-)
-WINDOWS = ((-1000, 1500), (-200, 250), (0, 160))  # HU
-for low, high in WINDOWS:
-    print(f"window {low:5} to {high:4} HU: {256 * contrast / (high - low):4.1f} grey levels between liver and lesion")
-
-# %%
-from lrnet_edu.figures import Picture, representative_slices
-from lrnet_edu.figures.palette import CT_COLORMAP
-
-k = representative_slices(labels.data == 2, 1)[0]
-figure = Picture(4.1)
-for axes, (low, high) in zip(figure.subplots(1, 3, sharey=True), WINDOWS, strict=True):
-    plane = scan.data[k, ::-1, ::-1]  # (H, W), as a radiologist sees it: the front on top, the right at the left
-    size = (0, plane.shape[1] * scan.spacing[2], plane.shape[0] * scan.spacing[1], 0)  # mm
-    shown = axes.imshow(plane, cmap=CT_COLORMAP, vmin=low, vmax=high, extent=size)
-    axes.set(title=f"{low} to {high} HU", xlabel="mm")
-    figure.colorbar(shown, ax=axes, orientation="horizontal", label="HU")
-figure.axes[0].set_ylabel("mm")
-figure.finish(
-    f"Slice {k} in three windows: from -1000 to 1500 HU liver and lesions look alike, from -200 to 250 HU the lesions "
-    "are seen, from 0 to 160 HU they are plain and the noise is, too."
-)
-
-# %% [markdown]
-# That was the screen. A network has no grey levels: its input is 32-bit floats, and they resolve 2500 HU without any
-# window. What does a window do for a network, then?
-#
-# **Question.** It scales, and it clips. Which of the two can a network do without?
-
-# %% tags=["nbval-check-output"]
-print("window (HU)      contrast   / noise in the liver   / spread of the whole image")
-for low, high in WINDOWS:
-    image = np.clip((scan.data - low) / (high - low), 0, 1)  # (D, H, W)
-    difference = image[labels.data == 1].mean() - image[labels.data == 2].mean()
-    noise, spread = image[labels.data == 1].std(), image.std()
-    print(f"{low:5} to {high:4} {difference:13.3f} {difference / noise:16.2f} {difference / spread:27.2f}")
-
-# %% [markdown]
-# It can do without the scaling. Contrast and noise grow together (second column), so no information is gained, and the
-# network's first layer could multiply just as well. What helps is the **clipping**. Without it air and bone set the
-# spread of the image, and the difference between liver and lesion is a small fraction of that spread (third column).
-# Normalisation layers divide by it. The price: whatever is clipped is lost. Ours maps −200 to 250 HU to [0, 1].
+# CT values are Hounsfield units (HU), with air at −1000 and water at 0. A **window** maps a range of HU to $[0, 1]$ and
+# clips what lies beyond.
 #
 # ### Exercise 2.1 · The window transform
-# Write it: a function of an array of HU. `def answer(hu): ...`.
+# Write the window from −200 to 250 HU as a function of an array: `def answer(hu): ...`.
 
 # %% tags=["exercise"]
 answer = None
@@ -169,21 +98,101 @@ exercises.check_2_1(answer)
 # </details>
 
 # %% [markdown]
-# ## 4 · How unequal is it?
-#
-# Imagine a "network" that always answers *background*. On volume 0:
-#
-# **Question.** What is its accuracy? What is its Dice? Which of the two would you put on a slide?
+# **Question.** Three windows. In which do you see the lesions? In which do you see the noise?
 
-# %% tags=["nbval-check-output"]
-lesion = labels.data == 2  # (D, H, W)
-nothing = np.zeros_like(lesion)
-dice = 2 * (nothing & lesion).sum() / (nothing.sum() + lesion.sum())
-print(f"always background: accuracy {100 * (nothing == lesion).mean():.2f} %, Dice {dice:.2f}")
+# %%
+from lrnet_edu.figures import Picture
+from lrnet_edu.figures.palette import CT_COLORMAP
+
+WINDOWS = ((-1000, 1500), (-200, 250), (0, 160))  # HU
+k = lesion.sum(axis=(1, 2)).argmax()  # the slice with most of the lesions
+plane = scan.data[k, 20:110, ::-1][::-1]  # (H, W), the front on top, the patient's right at the left
+height, width = plane.shape[0] * scan.spacing[1], plane.shape[1] * scan.spacing[2]  # mm
+
+figure = Picture(3.6)
+for axes, (low, high) in zip(figure.subplots(1, 3, sharey=True), WINDOWS, strict=True):
+    shown = axes.imshow(plane, cmap=CT_COLORMAP, vmin=low, vmax=high, extent=(0, width, height, 0))
+    axes.set_title(f"{low} to {high} HU", pad=8)
+    axes.set_xlabel("mm")
+    figure.colorbar(shown, ax=axes, orientation="horizontal", label="HU", ticks=(low, high))
+figure.axes[0].set_ylabel("mm")
+figure.finish(
+    f"Slice {k} in three windows: from -1000 to 1500 HU liver and lesions look alike, from -200 to 250 HU the lesions "
+    "are seen, from 0 to 160 HU they are plain, and so is the noise."
+)
 
 # %% [markdown]
-# And what does the loss hear? Cross-entropy pulls at the logit of every voxel with $p - g$, where $p$ is the predicted
-# probability and $g$ the truth. A fresh network says $p \approx 0.5$ everywhere:
+# **Question.** A window scales and it clips. A network could learn the scaling itself. Which of the two helps it?
+
+# %% tags=["nbval-check-output"]
+liver = labels.data == 1  # (D, H, W), without its lesions
+print("window (HU)      contrast   / noise in the liver   / spread of the whole image")
+for low, high in WINDOWS:
+    image = np.clip((scan.data - low) / (high - low), 0, 1)  # (D, H, W)
+    contrast = image[liver].mean() - image[lesion].mean()
+    print(f"{low:5} to {high:4} {contrast:13.3f} {contrast / image[liver].std():16.2f} {contrast / image.std():27.2f}")
+
+# %% [markdown]
+# The clipping. Scaling raises contrast and noise alike, as the second column shows. But without clipping, air and bone
+# dominate the spread of the image, and the lesions' contrast is a small part of it. The price: what is clipped is lost.
+#
+# ## 4 · Imbalance: what trivial guesses score
+#
+# **Dice** is twice the overlap of two masks over the sum of their sizes. For two empty masks it is 1.
+#
+# Here are four guesses without any learning. The last two know the liver, and the last one marks its voxels below 85 HU.
+#
+# **Question.** Which guess has the best accuracy on volume 0, and which the best Dice?
+
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu import metrics
+
+
+def dice(guess, truth):
+    sizes = guess.sum() + truth.sum()
+    return 2 * (guess & truth).sum() / sizes if sizes else 1.0
+
+
+def guesses(hu, labels):
+    """Masks (D, H, W) from the HU and the labels of a scan."""
+    nothing, liver = np.zeros(labels.shape, bool), labels > 0
+    dark = liver & (hu < 85)
+    return {"all background": nothing, "all lesion": ~nothing, "the whole liver": liver, "dark liver voxels": dark}
+
+
+for name, guess in guesses(scan.data, labels.data).items():
+    score = dice(guess, lesion)
+    assert np.isclose(score, metrics.dice(guess, lesion))  # the package's
+    print(f"{name:18} accuracy {100 * (guess == lesion).mean():6.2f} %   Dice {score:.2f}")
+
+# %% [markdown]
+# "All background" misses every lesion, yet its accuracy is above 99 %. Its Dice is 0.
+#
+# **Question.** Now take the mean Dice over all 20 scans, as the paper's DC does. Can "all background" score more than 0?
+
+# %% tags=["nbval-check-output"]
+scores, shares = {}, []
+for case in cases.values():
+    here = read_mask(case.mask).data  # (D, H, W)
+    shares.append((here == 2).mean())
+    for name, guess in guesses(read_image(case.image).data, here).items():
+        scores.setdefault(name, []).append(dice(guess, here == 2))
+
+for name, values in scores.items():
+    print(f"{name:18} mean Dice {np.mean(values):.3f}")
+shares = np.array(shares)
+print(f"{(shares == 0).sum()} scans have no lesion")
+print(f"in the others, lesions fill {100 * shares[shares > 0].min():.2f} % to {100 * shares.max():.2f} % of the voxels")
+
+# %% [markdown]
+# Yes, because an empty answer is right for a scan without a lesion. Before you trust a network's score, ask what such
+# guesses score on the same scans.
+#
+# And what does a loss notice? Cross-entropy pulls at the logit of each voxel with $p - g$, where $p$ is the predicted
+# probability and $g$ the truth. Suppose that an untrained network says 0.5 everywhere.
+#
+# **Question.** How much stronger is the pull of all background voxels together than that of all lesion voxels?
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -192,12 +201,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 logits = torch.zeros(lesion.shape, requires_grad=True)  # (D, H, W), so p = 0.5
 binary_cross_entropy_with_logits(logits, torch.from_numpy(lesion).float(), reduction="sum").backward()
 pull = logits.grad.abs().numpy()  # (D, H, W)
-print(f"pull of all background voxels / pull of all lesion voxels = {pull[~lesion].sum() / pull[lesion].sum():.0f}")
+print(f"pull of the background / pull of the lesions = {pull[~lesion].sum() / pull[lesion].sum():.0f}")
 
 # %% [markdown]
-# The background is more than a hundred times as loud. The network's first lesson is to say *background* everywhere, and
-# at that point its accuracy is excellent. Class weights turn the volume up by just this ratio (notebook 04); they know
-# nothing about shape, which is what the paper adds.
+# More than a hundred times. Class weights can undo this ratio, but they know nothing about shape.
 #
 # ### Exercise 2.2 · A harder case
 # How many voxels of `volume-1` are not lesion, for each one that is?
@@ -218,62 +225,42 @@ exercises.check_2_2(answer)
 # </details>
 
 # %% [markdown]
-# ## 5 · Preprocessing, step by step
+# ## 5 · The box and the cubes
 #
-# The paper names four steps without numbers: spacing interpolation, window transform, effective range extraction,
-# sub-image generation. Ours come in another order (the box first, so that less is interpolated). The grid is chosen
-# from the scans: their own resolution, made coarser until a typical one fits into `max_voxels`. (A training looks at
-# its training cases only.)
-
-# %%
-from lrnet_edu.data.preprocessing import choose_preprocessing
-
-chosen = list(cases.values())[:CASES]
-settings = choose_preprocessing(chosen, max_voxels=400_000)
-print(f"isotropic grid of {settings.spacing} mm, window {settings.window} HU")
-
-# %% [markdown]
-# ### Effective range: cut the air away
+# The paper names four steps of preprocessing: spacing interpolation, window transform, effective range extraction and
+# sub-image generation. You know the window. The **effective range** is a box around the body, found from the image alone:
+# a new patient comes without a mask.
 #
-# A box around the body, found from the *image*, for a new patient comes without a mask. **Question.** Which share of
-# volume 0 is air around the patient? Guess from its picture above.
+# **Question.** What share of volume 0 does the box remove? Does it remove any lesion?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.data.preprocessing import effective_range
 
-box = effective_range(scan.data, scan.spacing, is_ct=True)  # a slice per axis
-body = lesion[box]
-print(f"{lesion.shape} becomes {body.shape}: {100 * (1 - body.size / lesion.size):.0f} % of the voxels are gone")
-print(f"lesion voxels lost: {lesion.sum() - body.sum()}")
-print(f"lesion: {100 * lesion.mean():.2f} % of the scan, {100 * body.mean():.2f} % of the box")
+in_box = lesion[effective_range(scan.data, scan.spacing, is_ct=True)]
+print(f"{lesion.shape} becomes {in_box.shape}: {100 * (1 - in_box.size / lesion.size):.0f} % of the voxels are gone")
+print(f"lesion voxels lost: {lesion.sum() - in_box.sum()}")
 
 # %% [markdown]
-# ### Spacing interpolation: cubes
+# **Spacing interpolation** gives cubes, here of 3 mm. The classes of the mask are interpolated one by one, and each voxel
+# takes the class with the largest share.
 #
-# In section 7 of notebook 01 anisotropic voxels left most of a lesion's rim below $\varphi = 1$; and a convolution
-# should look equally far in all directions. So the scan is interpolated to cubes, here of a round 3 mm. **Question.**
-# A mask of zeros and ones is interpolated too. Between a 0 and a 1 that gives one half. Yet what comes out must be a
-# mask again: what would you do?
+# **Question.** What do the lesions keep, their number of voxels or their volume?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.support.labels import parse_labels
 
-at_3_mm = Preprocessing(spacing=3.0, window=(-200, 250))
-prepared = prepare(scan, at_3_mm, labels, parse_labels("1,2"))  # class 1 the liver, class 2 the lesions
+AT_3_MM = Preprocessing(spacing=3.0, window=(-200, 250))
+prepared = prepare(scan, AT_3_MM, labels, parse_labels("1,2"))  # box, cubes and window at once
+on_grid = prepared.classes == 2  # (D, H, W)
 
-before, after = lesion.sum() * np.prod(scan.spacing) / 1000, (prepared.classes == 2).sum() * 27 / 1000
-print(f"image {prepared.image.shape} from {prepared.image.min():.0f} to {prepared.image.max():.0f}")
-print(f"classes {prepared.classes.shape}: {np.unique(prepared.classes).tolist()}")
-print(f"lesions: {before:.0f} ml in the file, {after:.0f} ml on the grid of 3 mm")
+print(f"image {prepared.image.shape}, values from {prepared.image.min():.0f} to {prepared.image.max():.0f}")
+for where, mask, voxel in (("file", lesion, np.prod(scan.spacing)), ("grid of 3 mm", on_grid, 3**3)):
+    print(f"{where:13} {mask.sum():5} lesion voxels, {mask.sum() * voxel / 1000:.0f} ml")
 
 # %% [markdown]
-# Each class is interpolated on its own, which gives fractions, and then every voxel takes the class with the largest
-# share: whole numbers again. The lesions keep their volume to within a few per cent. (A lesion too small for the grid
-# would vanish; it keeps one voxel.)
-#
 # ### Exercise 2.3 · Voxels and millilitres
-# A lesion of 10 ml is resampled from 5 × 2.7 × 2.7 mm to cubes of 3 mm. How many voxels has it afterwards, about?
+# A lesion of 10 ml is resampled from 5 × 2.7 × 2.7 mm to cubes of 3 mm. About how many voxels does it have afterwards?
 
 # %% tags=["exercise"]
 answer = None
@@ -290,95 +277,66 @@ exercises.check_2_3(answer)
 # </details>
 
 # %% [markdown]
-# ### Sub-images: what the network sees
+# ## 6 · Patches
 #
-# A whole scan does not fit into memory with its gradients, so training sees patches. **Question.** Draw patches of
-# 24 × 48 × 48 voxels at random places. How many of them hold no lesion at all?
+# **Sub-image generation** cuts patches, here of 24 × 48 × 48 voxels.
+#
+# **Question.** What raises the share of lesion voxels more: the box, or a patch that is centred on a lesion?
+
 
 # %%
-from lrnet_edu.data.patches import cut
-
-SIZE = (24, 48, 48)
-
-
-def patches_of(lesion, rng, centred):
-    """Lesion masks of random patches, or of patches centred on a random lesion voxel."""
-    places = np.argwhere(lesion)  # (N, 3)
-    for _ in range(PATCHES):
-        if centred:
-            corner = places[rng.integers(len(places))] - np.array(SIZE) // 2
-        else:
-            corner = rng.integers(np.maximum(np.array(lesion.shape) - SIZE, 0) + 1)
-        yield cut(lesion, corner, SIZE, mode="constant")
-
-
+SIZE = np.array((24, 48, 48))
 rng = np.random.default_rng(0)
-on_grid = prepared.classes == 2  # (D, H, W)
-shares = {
-    title: np.array([patch.mean() for patch in patches_of(on_grid, rng, centred)])
-    for title, centred in (("random", False), ("centred on a lesion", True))
-}
-for title, share in shares.items():
-    empty = (share == 0).mean()
-    print(f"{title:20} without a lesion {100 * empty:4.0f} %, lesion share on average {100 * share.mean():.2f} %")
 
-# %% [markdown]
-# This is the cheapest cure for imbalance, and the course's training uses it: a good part of the patches are centred on
-# an object, the rest are random, so that the network also learns what is *not* a lesion.
-#
-# (Why does even a random patch hold more lesion than the box it is cut from? A patch lies inside the box, so the box's
-# rim is in few patches and its middle, where the liver is, in many.)
-#
-# ## 6 · The whole data set, in one picture
-#
-# **Question.** Which of these steps gains most? And would *one* class weight, the background's voxels for each of the
-# lesion, do for all patients?
 
-# %%
-steps = ["whole scan", "body box", "lesion-centred\npatch", "liver alone,\nwere it known"]
-table = []  # one row a case with a lesion: the lesion's share after each step
-lesions_by_case = {}
-for case in chosen:
+def mean_share(lesion, centred):
+    """Lesion share of random patches, or of patches around a random lesion voxel, as far as the scan reaches."""
+    places, last, total = np.argwhere(lesion), np.maximum(np.array(lesion.shape) - SIZE, 0), 0
+    for _ in range(PATCHES):
+        corner = places[rng.integers(len(places))] - SIZE // 2 if centred else rng.integers(last + 1)
+        z, y, x = np.clip(corner, 0, last)
+        total += lesion[z : z + SIZE[0], y : y + SIZE[1], x : x + SIZE[2]].mean()
+    return total / PATCHES
+
+
+steps = ("whole scan", "box", "random patch", "patch on a lesion")
+table, lesions_on_grid = [], []  # one row a scan with lesions: their share after each step
+for case in cases.values():
     in_file = read_mask(case.mask)
-    ready = prepare(read_image(case.image), settings, in_file, parse_labels("1,2"))
-    here = ready.classes == 2  # (D, H, W)
-    lesions_by_case[case.name] = here
+    here = prepare(read_image(case.image), AT_3_MM, in_file, parse_labels("1,2")).classes == 2  # (D, H, W)
     if here.any():
-        centred = np.mean([patch.mean() for patch in patches_of(here, rng, centred=True)])
-        table.append([(in_file.data == 2).mean(), here.mean(), centred, here.sum() / (ready.classes > 0).sum()])
-table = np.array(table)  # (cases, steps)
-
-without = [name for name, mask in lesions_by_case.items() if not mask.any()]
-factor = table[:, 0].max() / table[:, 0].min()
-print(f"cases without any lesion: {', '.join(without) or 'none among these'}")
-print(f"between the others the lesions' share of the scan differs by a factor of up to {factor:.0f}")
+        lesions_on_grid.append(here)
+        table.append([(in_file.data == 2).mean(), here.mean(), mean_share(here, False), mean_share(here, True)])
+table = np.array(table)  # (scans, steps)
 for step, share in zip(steps, np.median(table, axis=0), strict=True):
-    print(f"{step.replace(chr(10), ' '):27} median lesion share {100 * share:6.2f} %, 1 voxel in {1 / share:.0f}")
+    print(f"{step:18} median lesion share {100 * share:5.2f} %, 1 voxel in {1 / share:.0f}")
 
 # %%
 from lrnet_edu.figures.palette import BLACK, BLUE
 
 figure = Picture(3.8)
 axes = figure.subplots()
-axes.plot(range(len(steps)), 100 * table.T, color=BLUE, alpha=0.35, lw=1)
-axes.plot(range(len(steps)), 100 * np.median(table, axis=0), color=BLACK, marker="o", lw=3, label="median")
+axes.plot(steps, 100 * table.T, color=BLUE, alpha=0.4, lw=1.2)
+axes.plot(steps, 100 * np.median(table, axis=0), color=BLACK, marker="o", lw=3, label="median")
 axes.set_yscale("log")
 axes.set_yticks((0.1, 0.3, 1, 3, 10), ("0.1", "0.3", "1", "3", "10"))
-axes.set_xticks(range(len(steps)), steps)
-axes.set(ylabel="Lesion share of the voxels (%)", title=f"{len(table)} cases with lesions, one line each")
+axes.set(ylabel="Lesion share of the voxels (%)", title=f"{len(table)} scans with lesions, one line each")
 axes.legend(loc="upper left")
 medians = ", ".join(f"{100 * share:.2f} %" for share in np.median(table, axis=0))
-figure.finish(f"The lesion's share of the voxels after each step, one line a case; the medians are {medians}.")
+figure.finish(f"The lesions' share of the voxels after each step, one line a scan; the medians are {medians}.")
 
 # %% [markdown]
-# Of the steps that a training can take, choosing the patch gains by far the most. Knowing the liver would gain more
-# still, but that is a segmentation of its own. And the cases differ by far, so no single class weight fits all. Some
-# patients have no lesion at all: then Dice is 0 / 0, and an evaluation has to say what it does (notebook 06).
+# The patch. The course's trainings centre some patches on lesions and draw the others at random, so that the network also
+# learns what is *not* a lesion.
+#
+# <details><summary>Why does a random patch hold more lesion than the box that it is cut from?</summary>
+#
+# Every patch lies inside the box. So the middle of the box, where the liver is, lies in many patches, and its rim in few.
+# </details>
 #
 # ## 7 · Small lesions are all rim
 #
-# Imbalance has a second face, *within* the lesions. **Question.** Of a lesion of 5 mm radius on this grid, which share
-# of the voxels touches the background? And of one of 20 mm? Guess, then read the answer off the figure.
+# **Question.** What share of a lesion's voxels lies at its rim if its radius is 5 mm? And if it is 20 mm?
 
 # %%
 from scipy import ndimage
@@ -386,39 +344,33 @@ from scipy import ndimage
 from lrnet_edu import distance_map
 
 radii, rims = [], []
-for mask in lesions_by_case.values():
+for mask in lesions_on_grid:
     components, count = ndimage.label(mask, np.ones((3, 3, 3)))
     D = distance_map(mask, "O-DM")
     for number in range(1, count + 1):
         inside = D[components == number]  # (N,)
-        radii.append((3 * inside.size / (4 * np.pi)) ** (1 / 3) * settings.spacing)  # of a ball of equal volume
+        radii.append((inside.size * 3**3 * 3 / (4 * np.pi)) ** (1 / 3))  # mm, of a ball of equal volume
         rims.append((inside == 1).mean())
 
 figure = Picture(3.8)
 axes = figure.subplots()
 axes.plot(radii, 100 * np.array(rims), "o", color=BLUE, mec="white", ms=8)
-axes.set(
-    xlabel="Radius of the lesion (mm; ball of equal volume)",
-    ylabel="Voxels at the rim (%)",
-    title=f"{len(radii)} lesions at {settings.spacing} mm",
-    xlim=(0, None),
-    ylim=(0, 105),
-)
+axes.set(xlabel="Radius of a ball of the same volume (mm)", ylabel="Voxels at the rim (%)", xlim=(0, None))
+axes.set(ylim=(0, 105), title=f"{len(radii)} lesions on the grid of 3 mm")
 figure.finish(
-    "Share of a lesion's voxels that lie at its rim against its radius: all of them for the smallest lesions, less than "
-    f"half for the largest; {len(radii)} lesions."
+    "Share of a lesion's voxels that lie at its rim against its radius: nearly all of them for the smallest lesions, "
+    f"less than half for the largest; {len(radii)} lesions."
 )
 
 # %% [markdown]
-# A small lesion *is* its border. One voxel too few all around, and it is gone; the same mistake costs a large one a
-# little Dice. NI-DM gives the rim the value 1 in lesions of every size, which is the paper's answer to this picture.
+# A small lesion is almost all rim. A network that misses its outer layer of voxels misses nearly all of it, while a large
+# lesion keeps its middle. The paper's answer is NI-DM, which is 1 at the rim of lesions of every size.
 #
 # ## Summary
 #
-# - A CT is HU plus an affine; read both. Window it: [0, 1] for −200 to 250 HU.
-# - Preprocessing: R, A, S; body box; cubes; window; patches. Masks are resampled class by class, maps never.
-# - Lesions fill a fraction of a per cent of a scan. Accuracy hides that, cross-entropy drowns in it, and choosing
-#   patches helps before any loss does.
-# - Small lesions are nearly all rim.
+# - Turn a CT to R, A, S, crop it to the body, resample it to cubes, window it and cut patches.
+# - Lesions fill about a hundredth of a scan or less. Accuracy hides this, and background dominates cross-entropy.
+# - Compare every Dice with what trivial guesses score.
+# - Small lesions are almost all rim.
 #
-# **Next:** [03 · The LR-Net](03_lrnet_pretraining.ipynb): a small network learns to compute NI-DM from a mask.
+# **Next:** [03 · The LR-Net](03_lrnet_pretraining.ipynb) computes NI-DM from a mask.
