@@ -10,8 +10,7 @@ from typing import Any
 from lrnet_edu.data.study import DataSettings
 from lrnet_edu.methods import METHODS
 from lrnet_edu.networks import output_activation
-from lrnet_edu.support.checks import check_whole
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_whole
 from lrnet_edu.training import Schedule
 
 

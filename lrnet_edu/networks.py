@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
-from lrnet_edu.support.checks import check_whole
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_whole
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 # GroupNorm with one group per feature is instance normalisation; on a CPU PyTorch computes it faster this way.

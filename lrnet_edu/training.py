@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from lrnet_edu.networks import channels_last
-from lrnet_edu.support.checks import check_number, check_whole
 from lrnet_edu.support.devices import explain_out_of_memory, ordered_batches, reduced_precision
+from lrnet_edu.support.errors import check_number, check_whole
 from lrnet_edu.support.progress import print_above_bar
 from lrnet_edu.support.run_folder import State, load_state, save_best, save_state, write_log
 from lrnet_edu.support.symptoms import check_finite, stuck_training

@@ -24,8 +24,7 @@ from scipy import ndimage
 
 from lrnet_edu.data.cases import Case
 from lrnet_edu.data.nifti import Volume, read_grid, read_image
-from lrnet_edu.support.checks import checked_range
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, checked_range
 from lrnet_edu.support.labels import Labels, encode
 from lrnet_edu.support.voxels import Box, connected_components, occupied_box
 

@@ -14,8 +14,7 @@ from lrnet_edu.data.cache import CachedCase, cache_cases, cache_root
 from lrnet_edu.data.cases import Case, find_cases
 from lrnet_edu.data.nifti import check_pairs, read_mask
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
-from lrnet_edu.support.checks import check_whole, checked_range
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_whole, checked_range
 from lrnet_edu.support.files import abbreviated, read_json
 from lrnet_edu.support.labels import Labels, format_labels, parse_labels
 

@@ -28,9 +28,8 @@ from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
 from lrnet_edu.study.trainings import Training, finished_records, run_trainings, train_and_record
-from lrnet_edu.support.checks import check_whole
 from lrnet_edu.support.devices import choose_device
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, check_whole
 from lrnet_edu.support.files import folder_lock
 from lrnet_edu.trained import load_mnet
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.figures.palette import LABEL_COLORS, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
-from lrnet_edu.support.checks import checked_range
+from lrnet_edu.support.errors import checked_range
 from lrnet_edu.viewers.page import base64_of
 
 MAX_VOXELS = 128**3  # of one volume on a page

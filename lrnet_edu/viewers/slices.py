@@ -19,8 +19,7 @@ from lrnet_edu.figures.palette import CT_COLORMAP
 from lrnet_edu.figures.picture import Picture, styled
 from lrnet_edu.figures.volumes import View, box_around
 from lrnet_edu.support.arrays import checked_spacing, plain_array
-from lrnet_edu.support.checks import checked_range
-from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.errors import InputError, checked_range
 from lrnet_edu.viewers.encoding import as_volume, image_layer, map_layer, mask_layers, stride_for, times
 from lrnet_edu.viewers.page import base64_of, caption, fragment
 
@@ -139,13 +138,8 @@ class SliceViewer:
             axes.set_title(fill(layer.meta["name"], 36), parse_math=False)
             view.show(axes, self._image.values(k), cmap=CT_COLORMAP, vmin=self._low, vmax=self._high)
             if layer in self._maps:
-                drawn = view.show(
-                    axes,
-                    layer.values(k),
-                    cmap=layer.meta["colormap"],
-                    vmin=layer.meta["low"],
-                    vmax=layer.meta["high"],
-                )
+                scale = {"cmap": layer.meta["colormap"], "vmin": layer.meta["low"], "vmax": layer.meta["high"]}
+                drawn = view.show(axes, layer.values(k), **scale)
                 figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.85)
             own = [(layer, 2.0)] if layer in self._masks else []
             reference = [(mask, 4.0 if own else 2.0) for mask in self._masks[:1] if layer is not self._image]
