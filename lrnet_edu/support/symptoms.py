@@ -45,10 +45,7 @@ class MissedObjects:
     def warning(self, dice: np.ndarray, present: np.ndarray, step: int) -> str | None:
         """A sentence once nothing has been found from one validation to the next.
 
-        Args:
-            dice: (cases, classes), of the validation after ``step`` steps.
-            present: (cases, classes), whether the case holds the object.
-            step: number of steps.
+        Of the validation after ``step`` steps: Dice, and whether the case holds the object, (cases, classes) both.
         """
         first = self.since
         self.since = -1 if not present.any() or dice[present].any() else step

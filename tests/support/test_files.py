@@ -97,34 +97,6 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
     assert contents(tmp_path) == {}
 
 
-CONTENDER = """
-import sys, time
-from pathlib import Path
-from lrnet_edu.support.files import InputError, folder_lock
-held, shared, end = 0, 0, time.monotonic() + 1
-while time.monotonic() < end:
-    try:
-        with folder_lock(Path(sys.argv[1]), "a"):
-            held += 1
-            try:
-                Path(sys.argv[1], "held").touch(exist_ok=False)
-                Path(sys.argv[1], "held").unlink()
-            except OSError:
-                shared += 1
-    except InputError:
-        pass
-print(held, shared)
-"""
-
-
-def test_a_lock_whose_file_comes_and_goes_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
-    line = [sys.executable, "-c", CONTENDER, str(tmp_path)]
-    both = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    counts = [[int(number) for number in process.communicate()[0].split()] for process in both]
-    assert sum(held for held, _ in counts) > 50
-    assert [shared for _, shared in counts] == [0, 0]
-
-
 def test_waiting_for_a_file_while_another_of_the_folder_is_free(tmp_path: Path) -> None:
     order, holding = [], threading.Event()
 

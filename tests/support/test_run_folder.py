@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from toys import CPU, SCHEDULE, rows_of, toy_task
@@ -96,27 +97,13 @@ def test_a_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: BaseEx
     assert contents(tmp_path) == before
 
 
-# ---- TensorBoard ------------------------------------------------------------------------------------------------
-
-
 def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
-
-    class Writer:
-        def __init__(self, folder: str) -> None:
-            assert folder == str(tmp_path / "tensorboard")
-
-        def add_scalar(self, name: str, value: float, step: int) -> None:
-            written.append((name, value, step))
-
-        def flush(self) -> None:
-            pass
-
     monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install tensorboard"):
         TensorBoardLog(tmp_path)
     monkeypatch.setattr("lrnet_edu.support.run_folder.find_spec", lambda name: name)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", type(sys)("tensorboard"))
-    sys.modules["torch.utils.tensorboard"].SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard := MagicMock())
     fit(toy_task(), SCHEDULE, tmp_path, CPU, log=TensorBoardLog(tmp_path))
+    tensorboard.SummaryWriter.assert_called_once_with(str(tmp_path / "tensorboard"))
+    written = [call.args for call in tensorboard.SummaryWriter().add_scalar.call_args_list]
     assert written == [(name, value, row["step"]) for row in rows_of(tmp_path) for name, value in row.items()]
