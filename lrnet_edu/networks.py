@@ -53,8 +53,7 @@ def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str
     if x.ndim != dims + 2 or x.shape[1] != channels:
         raise InputError(f"{name} takes (B, {channels}, {AXES[dims]}) and got {tuple(x.shape)}; {hint}.")
     weight = [*network.parameters(), x][0]
-    autocast = torch.is_autocast_enabled(x.device.type)
-    if x.device != weight.device or (x.dtype != weight.dtype and not autocast):
+    if x.device != weight.device or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):
         has, got = (f"{tensor.dtype} on {tensor.device}" for tensor in (weight, x))
         raise InputError(f"{name} has weights of {has} and got {got}; bring one of them there with .to(...).")
 

@@ -1,25 +1,17 @@
-"""Devices: which is taken, what is said of one that cannot be, and GPU paths without a GPU.
-
-For the latter tensors pose as another device's: they have a shape and no values, and refuse to meet those of the CPU.
-"""
+"""Devices: which is taken, what is said of one that cannot be, and GPU paths without a GPU."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from toys import CPU, PointBatches, Points
 
-from lrnet_edu import MNet
 from lrnet_edu.config import Config
 from lrnet_edu.data.patches import Batch
-from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.methods import METHODS
 from lrnet_edu.rivals import SIGNED_DISTANCES
@@ -126,48 +118,18 @@ def test_batches_come_in_order_and_a_damaged_one_says_so_with_and_without_worker
         next(batches)
 
 
-# ---- tensors that pose as another device's ----------------------------------------------------------------------
-
-ELSEWHERE = torch.device("lazy")  # a device that needs no library of its own as long as nothing is computed
-SHAPE = (8, 16, 16)
-OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
-posing = pytest.mark.skipif(OLD, reason="tensors without values cannot pose as another device's before torch 2.13")
+# ---- a device without values ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def without_values(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
-    """In this mode networks can be moved there, and what the code asks of values gets an answer."""
-    monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: 3.0)
-    monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: np.zeros(tensor.shape, np.float32))
-    before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    yield FakeTensorMode(allow_non_fake_inputs=True)
-    torch.__future__.set_overwrite_module_params_on_conversion(before)
-
-
-@posing
 @pytest.mark.parametrize("method", METHODS)
-def test_a_step_of_every_method_stays_where_the_network_is(method: str, without_values: FakeTensorMode) -> None:
-    config, row = Config(method=method, features=(4, 8), blocks=(1,), steps=8), METHODS[method]
-    model = row.model(config, 2)
-    with without_values:
-        model = model.to(ELSEWHERE)
-        maps = {kind: torch.zeros(2, 2 if kind == SIGNED_DISTANCES else 1, *SHAPE) for kind in row.maps(config)}
-        batch = Batch(torch.zeros(2, 1, *SHAPE), torch.zeros(2, *SHAPE, dtype=torch.int64), maps, ["a", "b"])
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(weights)
-        for phase in row.phases(config, model):
-            phase.loss(batch.to(ELSEWHERE)).backward()
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-    assert all(weight.grad is not None and weight.grad.device == ELSEWHERE for weight in weights)
-
-
-@posing
-def test_a_prediction_comes_back_to_the_cpu(without_values: FakeTensorMode) -> None:
-    mnet = MNet(features=(4, 8), blocks=(1,))
-    with without_values:
-        found = predict_probabilities(mnet.to(ELSEWHERE), np.zeros((12, 24, 24), np.float32), patch_size=SHAPE)
-        assert found.shape == (2, 12, 24, 24)
-        with pytest.raises(RuntimeError, match="device"):  # a tensor left behind would be noticed
-            map_regression_loss(torch.zeros(2, 1, *SHAPE, device=ELSEWHERE), torch.zeros(2, 1, *SHAPE))
+def test_a_step_of_every_method_stays_where_the_network_is(method: str) -> None:
+    """Tensors of the device "meta" have a shape and no values, and refuse to meet those of the CPU."""
+    meta, shape, config, row = torch.device("meta"), (8, 16, 16), Config(method=method, steps=8), METHODS[method]
+    model = row.model(config, 2).to(meta)
+    maps = {kind: torch.zeros(2, 2 if kind == SIGNED_DISTANCES else 1, *shape) for kind in row.maps(config)}
+    batch = Batch(torch.zeros(2, 1, *shape), torch.zeros(2, *shape, dtype=torch.int64), maps, ["a", "b"])
+    for phase in row.phases(config, model):
+        phase.loss(batch.to(meta)).backward()
+    assert all(weight.grad is not None for weight in model.parameters() if weight.requires_grad)
+    with pytest.raises(RuntimeError, match="device"):  # a tensor left behind would be noticed
+        map_regression_loss(torch.zeros(2, 1, *shape, device=meta), torch.zeros(2, 1, *shape))
