@@ -19,7 +19,7 @@ from lrnet_edu.data.cases import find_cases, segmentation_name
 from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, score_table
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError, check_each
-from lrnet_edu.support.files import abbreviated, check_writable, folder_lock, read_json, write_atomically
+from lrnet_edu.support.files import abbreviated, check_writable, folder_lock, write_atomically
 from lrnet_edu.support.labels import encode, format_labels, parse_labels
 from lrnet_edu.support.progress import progress
 
@@ -153,16 +153,8 @@ def _board_as_json(board: ChallengeScores) -> dict[str, Any]:
 def _check_json(path: Path) -> None:
     """Raise InputError unless the scores can be written there; an existing file must hold scores."""
     check_writable(path.parent)
-    if not path.exists():
-        return
-    try:
-        content = read_json(path)
-        content.pop("challenge", None)
-        tables = [content] if "cases" in content else list(content.values())
-        if not tables or any(set(table) != {"cases", "mean", "undefined"} for table in tables):
-            raise ValueError
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise InputError(f"{path} exists and holds no scores: choose another file for --json.") from None
+    if path.exists() and not (path.is_file() and b'"undefined": {' in path.read_bytes()):
+        raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
 
 
 # ---- table ----------------------------------------------------------------------------------------------

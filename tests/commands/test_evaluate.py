@@ -74,7 +74,7 @@ def test_json_against_values_worked_out_by_hand(folders: Folders, tmp_path: Path
     assert_by_hand(json.loads(target.read_text()))
 
 
-@pytest.mark.parametrize("foreign", ['{"training": []}', "{}", "[1]", "no json"])
+@pytest.mark.parametrize("foreign", ['{"training": []}', "[1]", "no json"])
 def test_json_replaces_nothing_but_scores(folders: Folders, tmp_path: Path, foreign: str) -> None:
     target = tmp_path / "scores.json"
     target.write_text(foreign)
@@ -93,11 +93,9 @@ def test_several_objects_stand_under_their_labels_and_their_means_at_the_end(fol
     assert_by_hand(scores["2"])
     assert [case["dice"] for case in scores["1"]["cases"]] == [1, 1, 1]
     assert scores["1"]["mean"]["DC"] == scores["1"]["mean"]["DG"] == 1
-    lines = [line.split() for line in scores_as_text(scores, "2,1").splitlines()]
-    starts = [line[0] if line[:1] != ["Label"] else " ".join(line[:2]) for line in lines if line]
-    last_case = max(i for i, start in enumerate(starts) if start.startswith("segmentation"))
-    assert {"Label 2", "Label 1"} <= set(starts[last_case:])
-    assert ["Label", "2", "0.222", "0.333", "0.833", "-0.250", "0.250", "1.75", "2.25", "1.93"] in lines
+    means = scores_as_text(scores, "2,1").rsplit("segmentation-", 1)[1]  # of all objects, below all cases
+    assert "Label 1 " in means
+    assert "Label 2           0.222   0.333   0.833  -0.250   0.250    1.75    2.25    1.93" in means
 
 
 def test_a_union_is_one_object(tmp_path: Path) -> None:
@@ -124,10 +122,6 @@ def test_what_is_scored_and_against_what(folders: Folders) -> None:
     assert_by_hand(evaluate_folders(predictions, references, label="2"))
     said = missing_predictions(predictions, references)
     assert said == "Scored 3 of 4 references; without a prediction: segmentation-77.nii.gz."
-    for number in (2, 3, 10):
-        (references / f"segmentation-{number}.nii.gz").unlink()
-    for path in predictions.glob("*-[123]*.nii*"):
-        path.unlink()
     store(predictions / "segmentation-77.nii", voxels())
     assert missing_predictions(predictions, references) is None
 
@@ -146,12 +140,9 @@ def test_a_decathlon_data_set_and_its_labels_are_references(tmp_path: Path) -> N
 
 def test_names_whose_accents_are_stored_apart_are_the_same_names(tmp_path: Path) -> None:
     """As a Mac's archive may bring them."""
-    together, apart = (unicodedata.normalize(form, "Zoë.nii.gz") for form in ("NFC", "NFD"))
-    for first, second in ((together, apart), (apart, together)):
-        predictions, references = tmp_path / first / "predictions", tmp_path / first / "references"
-        store(predictions / first, voxels((5, 5, 5)))
-        store(references / second, voxels((5, 5, 5)))
-        assert evaluate_folders(predictions, references, label="2")["mean"]["DC"] == 1
+    for folder, form in (("p", "NFC"), ("r", "NFD")):
+        store(tmp_path / folder / unicodedata.normalize(form, "Zoë.nii.gz"), voxels((5, 5, 5)))
+    assert evaluate_folders(tmp_path / "p", tmp_path / "r", label="2")["mean"]["DC"] == 1
 
 
 def test_a_label_must_occur_but_not_in_every_case(folders: Folders) -> None:
@@ -217,18 +208,8 @@ def test_a_criterion_of_ones_own_has_its_columns(folders: Folders, monkeypatch: 
     assert (rows["segmentation-2"][-1], rows["Mean"][-1], rows["Label"][-1]) == ("3.0", "1.5", "HD0")
 
 
-def test_predictions_of_another_label_are_noticed(tmp_path: Path) -> None:
-    for name in ("r/a", "r/b"):
-        store(tmp_path / f"{name}.nii.gz", voxels((5, 5, 5)))
-    for name in ("p/a", "p/c", "r/c"):
-        store(tmp_path / f"{name}.nii.gz", voxels())
-
-    def said(**found: Any) -> bool:
-        for name, data in found.items():
-            store(tmp_path / f"p/{name}.nii.gz", data)
-        text = scores_as_text(evaluate_folders(tmp_path / "p", tmp_path / "r", label="2"), "2")
-        return "No prediction holds label 2" in text
-
-    assert said(b=voxels())
-    assert not said(b=voxels((5, 5, 5)))
-    assert not said(b=voxels(), c=voxels((5, 5, 5)))
+def test_predictions_of_another_label_are_noticed(folders: Folders) -> None:
+    assert "No prediction holds label 2" not in scores_as_text(evaluate_folders(*folders, label="2"), "2")
+    for path in folders[0].iterdir():
+        store(path, voxels((5, 5, 5), label=1))
+    assert "No prediction holds label 2" in scores_as_text(evaluate_folders(*folders, label="2"), "2")
