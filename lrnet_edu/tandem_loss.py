@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from lrnet_edu.losses.inputs import Loss
 from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import checked_setting, values_are_readable
+from lrnet_edu.support.loss_inputs import check_output, checked_setting, class_numbers, values_are_readable
 from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.trained import load_pretrained_lrnet
 
@@ -64,15 +64,12 @@ class TandemLoss(Loss):
         if isinstance(lrnet, LRNet):
             check_pretrained(lrnet)
             self.kind, lrnets = lrnet.kind, {lrnet.spatial_dims: lrnet}
-        elif isinstance(lrnet, str):
-            self.kind = lrnet
-            lrnets = {dims: load_pretrained_lrnet(lrnet, spatial_dims=dims) for dims in (2, 3)}
         else:
-            raise InputError(f"lrnet is a {type(lrnet).__name__}; give a kind of map such as 'NI-DM', or an LRNet.")
+            self.kind, lrnets = lrnet, {dims: load_pretrained_lrnet(lrnet, spatial_dims=dims) for dims in (2, 3)}
         self.lrnets = nn.ModuleDict({f"{dims}d": net.requires_grad_(False).eval() for dims, net in lrnets.items()})
         if not (segmentation in ("dice", "mapdice", None) or callable(segmentation)):
             raise InputError(f"segmentation is {segmentation!r}; give 'dice', 'mapdice', None or a loss (p, labels).")
-        if ignore_label is not None and not isinstance(ignore_label, int):
+        if not isinstance(ignore_label, int | None):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
         self.segmentation, self.ignore_label = segmentation, ignore_label
         self.alpha = checked_setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
@@ -90,20 +87,19 @@ class TandemLoss(Loss):
             logits: (B, C, D, H, W) or (B, C, H, W), class 0 the background, before the softmax, any float type.
             labels: whole numbers (B, D, H, W) or (B, 1, D, H, W), or one-hot (B, C, D, H, W); without D in 2-D.
         """
-        classes = self._class_numbers(logits, labels)  # (B, D, H, W)
-        lrnet: Any = self._lrnet_for(logits)
+        check_output(logits, "logits")
+        dims = logits.ndim - 2
+        if f"{dims}d" not in self.lrnets:
+            raise InputError(f"The logits are {dims}-D; give an LR-Net with spatial_dims={dims}, or a kind of map.")
+        labels = _whole_numbers(labels, logits).as_subclass(Tensor)
+        counts = torch.ones_like(labels, dtype=torch.bool) if self.ignore_label is None else labels != self.ignore_label
+        classes = class_numbers(torch.where(counts, labels, 0), logits)  # (B, D, H, W)
+        counts = counts.reshape(len(classes), 1, *classes.shape[1:])  # (B, 1, D, H, W)
         p = torch.softmax(logits.float(), dim=1)  # (B, C, D, H, W)
-        counts = torch.ones_like(classes, dtype=torch.bool)
         if self.ignore_label is not None:
-            counts = classes != self.ignore_label
-            classes = torch.where(counts, classes, 0)
-            background = F.one_hot(torch.zeros_like(classes), p.shape[1]).movedim(-1, 1)
-            p = torch.where(counts[:, None], p, background.to(p.dtype))  # certain background, like the labels now
-        if values_are_readable(classes) and (int(classes.min()) < 0 or int(classes.max()) >= p.shape[1]):
-            raise InputError(
-                f"The labels run from {int(classes.min())} to {int(classes.max())} and the logits have {p.shape[1]} "
-                "classes; renumber them, or name the label to leave out as ignore_label."
-            )
+            background = torch.zeros_like(p)
+            background[:, 0] = 1
+            p = torch.where(counts, p, background)  # certain background, like the labels now
 
         terms: dict[str, Tensor] = {}
         if self.segmentation == "mapdice":
@@ -112,47 +108,24 @@ class TandemLoss(Loss):
             loss = DiceLoss() if isinstance(self.segmentation, str) else self.segmentation
             terms["segmentation"] = loss(p, classes[:, None])
         phi = _maps(classes, p.shape[1], self.kind)  # (B, C - 1, D, H, W)
-        errors = F.smooth_l1_loss(regress_maps(lrnet, p).float(), phi, reduction="none") * counts[:, None]
+        maps = regress_maps(self.lrnets[f"{dims}d"].to(logits.device), p).float()  # (B, C - 1, D, H, W)
+        errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
         terms["map"] = self.alpha * mean_over_processes(errors.sum(), counts.sum() * phi.shape[1])
         self.terms = {name: term.detach() for name, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
-    def _class_numbers(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Each voxel's class, (B, D, H, W) int64, from any accepted form of labels."""
-        for x, name in ((logits, "logits"), (labels, "labels")):
-            if not isinstance(x, Tensor):
-                raise InputError(f"The {name} are a {type(x).__name__}; give a tensor, torch.as_tensor(...).")
-        shape = tuple(logits.shape)
-        if len(shape) not in (4, 5) or shape[1] < 2 or 0 in shape or not logits.is_floating_point():
-            raise InputError(
-                f"The logits are {shape} of {logits.dtype}; give floats (B, C, D, H, W) or (B, C, H, W) with the "
-                "background as class 0 (of one channel x, torch.cat((torch.zeros_like(x), x), dim=1))."
-            )
-        if labels.device != logits.device:
-            raise InputError(f"The labels are on {labels.device}, the logits on {logits.device}; move one of them.")
-        if labels.shape == logits.shape:
-            if values_are_readable(labels) and not bool(
-                ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
-            ):
-                raise InputError("The labels have the logits' shape and are not one-hot; give each voxel one class.")
-            return labels.argmax(1)
-        if tuple(labels.shape) not in ((shape[0], *shape[2:]), (shape[0], 1, *shape[2:])):
-            raise InputError(
-                f"The logits are {shape} and the labels {tuple(labels.shape)}; give whole numbers "
-                f"{(shape[0], *shape[2:])} or {(shape[0], 1, *shape[2:])}, or one-hot {shape}."
-            )
-        if labels.is_floating_point() and values_are_readable(labels) and not bool((labels == labels.round()).all()):
-            raise InputError("The labels hold fractions; give whole numbers, one class for each voxel.")
-        return labels.reshape(shape[0], *shape[2:]).as_subclass(Tensor).long()
 
-    def _lrnet_for(self, logits: Tensor) -> nn.Module:
-        dims = logits.ndim - 2
-        if f"{dims}d" not in self.lrnets:
-            raise InputError(
-                f"The logits are {dims}-D and this LR-Net is not; give TandemLoss(load_pretrained_lrnet("
-                f"{self.kind!r}, spatial_dims={dims}))."
-            )
-        return self.lrnets[f"{dims}d"].to(logits.device)
+def _whole_numbers(labels: Tensor, logits: Tensor) -> Tensor:
+    """Labels in any form that is accepted, as integers."""
+    if not isinstance(labels, Tensor):
+        raise InputError(f"The labels are of type {type(labels).__name__}; give a tensor, torch.as_tensor(...).")
+    if labels.shape == logits.shape:
+        if values_are_readable(labels) and not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+            raise InputError("The labels have the logits' shape and are not one-hot; give each voxel one class.")
+        return labels.argmax(1)
+    if labels.is_floating_point() and values_are_readable(labels) and not (labels == labels.round()).all():
+        raise InputError("The labels hold fractions; give whole numbers, one class for each voxel.")
+    return labels.long()
 
 
 @torch.compiler.disable

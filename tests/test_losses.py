@@ -56,8 +56,7 @@ def random_case(loss: nn.Module, classes: int = 3, batch: int = 2) -> tuple[Tens
 
 def ball(radius: int, size: int) -> Tensor:
     """A mask (1, D, H, W)."""
-    centre = torch.arange(size) - size // 2
-    return sum(axis**2 for axis in torch.meshgrid(*[centre] * 3, indexing="ij"))[None] <= radius**2
+    return torch.from_numpy(((np.indices((size,) * 3) - size // 2) ** 2).sum(0) <= radius**2)[None]
 
 
 def pair(foreground: Tensor) -> Tensor:
@@ -128,15 +127,11 @@ class TestEveryLoss:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             torch.testing.assert_close(loss(p.float(), target), value, rtol=0.02, atol=0.01)
 
-    def test_a_gpu_never_has_to_wait(self, loss: nn.Module) -> None:
+    def test_a_gpu_never_has_to_wait_and_one_graph_is_compiled(self, loss: nn.Module) -> None:
         """Off the CPU no value is read back: on the device without values that would raise."""
         logits, target = random_case(loss)
-        loss = copy.deepcopy(loss).to("meta")
-        assert loss(logits.softmax(1).to("meta"), target.to("meta")).shape == ()
-
-    def test_compiled_as_one_graph(self, loss: nn.Module) -> None:
-        logits, target = random_case(loss)
         p = logits.softmax(1)
+        assert copy.deepcopy(loss).to("meta")(p.to("meta"), target.to("meta")).shape == ()
         compiled = torch.compile(loss, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(p, target), loss(p, target))
 
@@ -144,10 +139,10 @@ class TestEveryLoss:
         logits, target = random_case(loss)
         p = logits.softmax(1)
         for given, to, match in (
-            (logits, target, "softmax"), (logits.long(), target, "softmax"), (p[0, 0], target, "classes, D, H, W"),
+            (logits, target, "softmax"), (logits.long(), target, "give floats"), (p[0, 0], target, "classes, D, H, W"),
             (p[:, :1], target, "at least one class more"), (p.numpy(), target, "are of type ndarray"),
             (p, target[..., :-1], "give"), (p, target[:1], "give"), (p, target.numpy(), "type ndarray; give"),
-            (p[0], target[0], r"with a batch axis, tensor\[None\]"),
+            (p[0], target[0], r"with a batch axis, tensor\[None\]"), (p, target.to("meta"), "move one of them"),
         ):  # fmt: skip
             with pytest.raises(InputError, match=match):
                 loss(given, to)
@@ -179,10 +174,9 @@ def test_labels_of_either_shape_and_any_integer_type(loss: nn.Module) -> None:
     ("build", "match"),
     [
         (lambda: losses.FocalTverskyLoss(gamma=0), "gamma is 0"),
-        (lambda: losses.FocalTverskyLoss(gamma=math.nan), "gamma is nan"),
         (lambda: losses.WeightedCrossEntropyLoss(0), "max_weight is 0"),
         (lambda: losses.TverskyLoss(false_positive_weight=-1), "false_positive_weight is -1"),
-        (lambda: losses.ExpLogLoss(exponent=0), "exponent is 0"),
+        (lambda: losses.ExpLogLoss(exponent=math.nan), "exponent is nan"),
         (lambda: DistanceRegressionLoss(load_pretrained_lrnet(), "1"), "alpha is '1'"),
         (lambda: DistanceRegressionLoss(load_pretrained_lrnet(), math.inf), "alpha is inf; give a finite number"),
         (lambda: DistanceRegressionLoss(nn.Identity()), "give it a number"),
@@ -203,24 +197,15 @@ def test_a_mask_or_another_kind_of_map_is_refused_and_its_own_is_not(kind: str) 
     lesion, p = ball(4, 12), torch.full((1, 2, 12, 12, 12), 0.5)
     thin = lesion.clone()
     thin[:, 7:] = thin[:, :5] = False  # two voxels thick: a map and its mask are alike
-    wrong = [scale * lesion[:, None].float() for scale in (1, 0.5, 3)]
+    wrong = [scale * lesion[:, None].float() for scale in (1, 0.5, 3, math.nan, math.inf)]
     wrong += [maps_of(lesion, kind=other) for other in KINDS if other != kind]
     of_kind = DistanceRegressionLoss(load_pretrained_lrnet(kind))
     for loss in [of_kind, *(OVERLAP_MAP_LOSSES if kind == "NI-DM" else [])]:
         for genuine in (lesion, thin, 0 * lesion):
             loss(p, maps_of(genuine, kind=kind))
         for target in wrong:
-            with pytest.raises(InputError, match=f"takes {kind} .*compute it with distance_map"):
+            with pytest.raises(InputError, match=f"takes {kind}.*compute them with distance_map"):
                 loss(p, target)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("loss", [*OVERLAP_MAP_LOSSES, REGRESSION], ids=name)
-def test_maps_with_nan(loss: nn.Module, bad: float) -> None:
-    logits, target = random_case(loss)
-    target.view(-1)[5] = bad
-    with pytest.raises(InputError, match="NaN"):
-        loss(logits.softmax(1), target)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -237,10 +222,7 @@ def test_an_lrnet_that_has_learned_nothing_is_named(dims: int) -> None:
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_an_empty_target(loss: nn.Module) -> None:
     """Ratios of overlap say one and teach nothing; the others charge for what is found."""
-    p, labels = (
-        pair(torch.full((1, 4, 4, 4), 0.25, dtype=torch.float64)).requires_grad_(),
-        torch.zeros(1, 4, 4, 4).long(),
-    )
+    p, labels = pair(torch.full((1, 4, 4, 4), 0.25).double()).requires_grad_(), torch.zeros(1, 4, 4, 4).long()
     value = loss(p, target_of(loss, labels))
     value.backward()
     if loss in [*MASK_LOSSES[:2], *OVERLAP_MAP_LOSSES]:
@@ -250,13 +232,6 @@ def test_an_empty_target(loss: nn.Module) -> None:
         assert loss(pair(p[:, 1].detach() + 0.1), target_of(loss, labels)) > value + 0.01
     if loss in MASK_LOSSES[3:5]:  # cross-entropy is the background's, generalised Dice the mean foreground
         assert value.item() == pytest.approx({3: -math.log(0.75), 4: 0.25}[MASK_LOSSES.index(loss)])
-
-
-def test_an_absent_class_among_several_weighs_like_the_smallest_present() -> None:
-    p = torch.full((1, 3, 1, 1, 4), 1 / 3, dtype=torch.float64)
-    labels = torch.tensor([1, 0, 0, 0]).reshape(1, 1, 1, 4)  # weights 1/9, 1 and, absent, 1 again
-    expected = 1 - 2 * (1 / 9 * 1 + 1 / 3) / (1 / 9 * (4 / 3 + 3) + (4 / 3 + 1) + 4 / 3)
-    assert losses.GeneralizedDiceLoss()(p, labels).item() == pytest.approx(expected)
 
 
 # ---- the minimiser of MapDice -----------------------------------------------------------------------------------
@@ -317,15 +292,11 @@ def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it() -> None:
 
 
 def test_mistakes_of_regression() -> None:
-    loss, p, phi = (
-        DistanceRegressionLoss(load_pretrained_lrnet()),
-        pair(torch.rand(1, 4, 4, 4)),
-        torch.zeros(1, 1, 4, 4, 4),
-    )
+    loss, p, phi = DistanceRegressionLoss(load_pretrained_lrnet()), pair(torch.rand(1, 4, 4, 4)), torch.zeros(1, 4, 4)
     with pytest.raises(InputError, match=r"LRNet takes \(B, 2, D, H, W\)"):
-        loss(p[:, :, 0], phi[:, :, 0])
-    with pytest.raises(InputError, match=r"move the loss there with loss\.to"):
-        loss.to("meta")(p, phi)
+        loss(p[:, :, 0], phi[:, None])
+    with pytest.raises(InputError, match=r"on meta .* on cpu"):
+        loss.to("meta")(p, torch.zeros(1, 1, 4, 4, 4))
     with pytest.raises(InputError, match="maps' shape"):
         map_regression_loss(phi, phi[0])
 

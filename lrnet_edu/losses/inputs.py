@@ -1,4 +1,4 @@
-"""What the losses share: their two bases, and sums per class over batch, voxels and processes."""
+"""What the losses share: their bases, sums per class over batch, voxels and processes, and what is a map."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import (
-    check_keywords,
-    foreground_and_maps,
-    probabilities_and_one_hot,
-    values_are_readable,
-)
+from lrnet_edu.support.loss_inputs import check_keywords, check_target, checked_probabilities, class_numbers
+from lrnet_edu.support.loss_inputs import values_are_readable as readable
 from lrnet_edu.support.parallel import sum_over_processes
 
 EPS = 1e-5  # of Eq. 2, in voxels: avoids 0 / 0
@@ -34,7 +30,9 @@ class MaskLoss(Loss):
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
-        return self.value(*probabilities_and_one_hot(probabilities, target))
+        p = checked_probabilities(probabilities)
+        each = torch.arange(p.shape[1], device=target.device).reshape(-1, *[1] * (p.ndim - 2))  # (C, 1, 1, 1)
+        return self.value(p, (class_numbers(target, p)[:, None] == each).to(p.dtype))
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         """The loss of probabilities and one-hot labels, (B, C, D, H, W) each."""
@@ -46,9 +44,7 @@ class MapLoss(Loss):
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
-        p, phi = foreground_and_maps(probabilities, target)
-        check_map(phi, "NI-DM", type(self).__name__)
-        return self.value(p, phi)
+        return self.value(*foreground_and_maps(probabilities, target, "NI-DM", type(self).__name__))
 
     def value(self, p: Tensor, phi: Tensor) -> Tensor:
         """The loss of foreground probabilities and maps, (B, C - 1, D, H, W) each."""
@@ -65,28 +61,34 @@ def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:
     return (numerator + eps) / (denominator + eps)
 
 
+def foreground_and_maps(probabilities: Tensor, target: Tensor, kind: str | None, who: str) -> tuple[Tensor, Tensor]:
+    """Checked foreground probabilities p and maps phi, (B, classes - 1, D, H, W) both, the maps of a kind if known."""
+    p = checked_probabilities(probabilities)[:, 1:]
+    check_target(target, "maps", probabilities, (tuple(p.shape),))
+    if kind is not None and readable(target):
+        check_map(target, kind, who)
+    return p, target.to(p.dtype)
+
+
 def check_map(phi: Tensor, kind: str, who: str) -> None:
-    """Raise InputError if maps (B, C, D, H, W) cannot be of this kind: a mask, or another kind. CPU values only.
+    """Raise InputError if maps (B, C, D, H, W) cannot be of this kind: a mask, or another kind.
 
     A step from a voxel towards its nearest background stays in the lesion and brings it nearer. So at every voxel
     with all its neighbours in the lesion, a map that falls to the core has a larger neighbour, and one that rises a
     smaller one. A mask has neither. Thin lesions have no such voxel: all kinds but SNI-DM are then alike.
     """
-    if not values_are_readable(phi) or phi.numel() == 0:
-        return
     row, low, high = kind_of_map(kind), float(phi.min()), float(phi.max())
-    advice = f"compute it with distance_map(mask, {kind!r})"
-    if (row.empty < 0 <= low and bool((phi == 0).any())) or (row.empty >= 0 > low) or (row.normalised and high > 1.001):
-        raise InputError(f"{who} takes {kind} and these maps run from {low:.3g} to {high:.3g}; {advice}.")
-    dims = phi.ndim - 2
-    pool = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
-    outside = F.pad((phi <= 0).to(phi.dtype), [1] * (2 * dims), value=1.0)
+    wrong = (low == 0 if row.empty < 0 else low < 0) or not high <= (1.001 if row.normalised else 1e9)  # or NaN
+    pool = F.max_pool2d if phi.ndim == 4 else F.max_pool3d
+    outside = F.pad((phi <= 0).to(phi.dtype), [1] * (2 * (phi.ndim - 2)), value=1.0)
     inner = pool(outside, 3, stride=1) == 0  # all neighbours in the lesion, and in the image
-    if not inner.any():
-        return
-    falls = row.inside(1.0, 1.0, 2.0) > row.inside(2.0, 1.0, 2.0)
-    signed = phi if falls else -phi
-    nearer = pool(signed, 3, stride=1, padding=1) > signed  # a neighbour nearer to the background
-    if not nearer[inner].all() or (high <= 1.001 and not row.normalised):
-        what = "a mask" if low >= 0 and bool(((phi == 0) | (phi == high)).all()) else "another kind of map"
-        raise InputError(f"{who} takes {kind} and this is {what}, or a map that was changed afterwards; {advice}.")
+    if inner.any():
+        falls = row.inside(1.0, 1.0, 2.0) > row.inside(2.0, 1.0, 2.0)
+        signed = phi if falls else -phi
+        nearer = pool(signed, 3, stride=1, padding=1) > signed  # a neighbour nearer to the background
+        wrong |= not nearer[inner].all() or (high <= 1.001 and not row.normalised)
+    if wrong:
+        raise InputError(
+            f"{who} takes {kind}, and these maps from {low:.3g} to {high:.3g} are a mask, another kind of map, or "
+            f"changed; compute them with distance_map(mask, {kind!r})."
+        )

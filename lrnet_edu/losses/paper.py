@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS, kind_of_map
-from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, check_map, class_sums, ratio
+from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, class_sums, foreground_and_maps, ratio
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import at_least_float32, checked_setting, foreground_and_maps
+from lrnet_edu.support.loss_inputs import at_least_float32, checked_setting
 from lrnet_edu.support.parallel import mean_over_processes
 
 
@@ -94,8 +95,8 @@ class DistanceRegressionLoss(Loss):
             takes the default of its kind of map (``kinds.KINDS``). Table 1's rows without alpha mean alpha = 1.
 
     Raises:
-        InputError: if lrnet is not a network, if alpha is negative or not finite, or None for a network without a kind
-            of map; when called, if shapes, devices or types do not fit.
+        InputError: if lrnet is no network, or one that has learned nothing, if alpha is negative, or None for a network
+            without a kind of map; when called, if shapes, devices or types do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
@@ -118,16 +119,10 @@ class DistanceRegressionLoss(Loss):
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
-        _, phi = foreground_and_maps(probabilities, target)
-        if isinstance(self.lrnet, LRNet):
-            check_map(phi, self.lrnet.kind, "This LR-Net's loss")
-        weight = [*self.lrnet.parameters(), probabilities][0]
-        if weight.device != probabilities.device:
-            raise InputError(
-                f"The LR-Net is on {weight.device} and the probabilities are on {probabilities.device}; move "
-                f"the loss there with loss.to({str(probabilities.device)!r})."
-            )
-        maps = regress_maps(self.lrnet, at_least_float32(probabilities).to(weight.dtype))  # (B, classes - 1, D, H, W)
+        kind = self.lrnet.kind if isinstance(self.lrnet, LRNet) else None
+        _, phi = foreground_and_maps(probabilities, target, kind, "This LR-Net's loss")
+        weights = [*self.lrnet.parameters(), probabilities][0]
+        maps = regress_maps(self.lrnet, at_least_float32(probabilities).to(weights.dtype))  # (B, classes - 1, D, H, W)
         return self.alpha * map_regression_loss(maps, phi)
 
 
@@ -136,14 +131,11 @@ def check_pretrained(lrnet: nn.Module) -> None:
     """Raise InputError for an LR-Net that has not learned the map of a ball of radius 5."""
     if not isinstance(lrnet, LRNet):
         return
-    centre = torch.arange(20.0) - 9.5
-    squares = sum(axis**2 for axis in torch.meshgrid(*[centre] * lrnet.spatial_dims, indexing="ij"))
-    ball = torch.as_tensor(squares < 25).float()[None, None]  # (1, 1, D, H, W)
-    weight = next(lrnet.parameters())
-    found = lrnet(torch.cat((1 - ball, ball), dim=1).to(weight)).cpu().float()
-    right = distance_map(ball, lrnet.kind)
+    offsets = torch.from_numpy(np.indices((20,) * lrnet.spatial_dims)) - 9.5
+    ball = ((offsets**2).sum(0) < 25).float()[None, None]  # (1, 1, D, H, W)
+    found = lrnet(torch.cat((1 - ball, ball), dim=1).to(next(lrnet.parameters()))).cpu().float()
+    right, inside = distance_map(ball, lrnet.kind), ball > 0
     errors, spread = (found - right).abs(), (right - right.mean()).abs()  # of the map, and of one value for all
-    inside = ball > 0
     if errors.mean() > 0.5 * spread.mean() or errors[inside].mean() > 0.4 * right[inside].mean():
         raise InputError(
             f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach; take "
@@ -154,14 +146,11 @@ def check_pretrained(lrnet: nn.Module) -> None:
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
     """Section 2.3's regression loss without alpha: smooth L1 (beta = 1), the mean over voxels and classes.
 
-    Maps and target have the same shape, (B, classes - 1, D, H, W).
-
-    Raises:
-        InputError: if the shapes differ.
+    Maps and target are (B, classes - 1, D, H, W); InputError if their shapes differ.
     """
     if maps.shape != target.shape:
         raise InputError(
-            f"The maps are {tuple(maps.shape)} and the target {tuple(target.shape)}; give it the maps' shape."
+            f"The maps are {tuple(maps.shape)}, the target {tuple(target.shape)}; give it the maps' shape."
         )
     maps = at_least_float32(maps)
     errors = F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum")

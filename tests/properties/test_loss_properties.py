@@ -132,9 +132,8 @@ def test_a_plane_costs_what_one_slice_costs(loss: nn.Module, output: Any) -> Non
 @given(data=st.data(), axes=st.integers(2, 3))
 def test_a_genuine_map_is_never_refused(kind: str, data: st.DataObject, axes: int) -> None:
     mask = torch.from_numpy(data.draw(masks(axes=axes)).copy())
-    options = {"connectivity": data.draw(st.sampled_from([4, 8] if axes == 2 else [6, 18, 26])),
-               "outside": data.draw(st.sampled_from(["distance", "inverse"]))}  # fmt: skip
-    phi = distance_map(torch.stack((mask, mask.flip(0)))[None], kind, **options)  # (1, 2, D, H, W)
+    connectivity = data.draw(st.sampled_from([4, 8] if axes == 2 else [6, 18, 26]))
+    phi = distance_map(torch.stack((mask, mask.flip(0)))[None], kind, connectivity=connectivity)  # (1, 2, D, H, W)
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         check_map(phi.to(dtype), kind, "It")
 
