@@ -13,7 +13,6 @@ training sees them.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import sys
@@ -33,7 +32,15 @@ from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.lrnet_training import error_by_depth, held_out_shapes, lrnet_quality, pretrain_run, soft_response
+from lrnet_edu.kinds import KINDS
+from lrnet_edu.lrnet_training import (
+    LRNetQuality,
+    held_out_shapes,
+    lrnet_quality,
+    map_of_mask,
+    pretrain_run,
+    soft_response,
+)
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.labels import parse_labels
@@ -80,8 +87,9 @@ def judge(name: str) -> dict[str, Any]:
     quality = {}
     for title, masks in sets.items():
         found = lrnet_quality(lrnet, masks)
-        parts = {"error": found.error, "up_to_12": found.error_between(0, 12), "beyond": found.error_between(12, 1e9)}
-        rounded = {part: None if math.isnan(error) else round(error, 4) for part, error in parts.items()}
+        parts = {"error": found.lesions, "up_to_12": [one for one in found.lesions if one.radius <= 12],
+                 "beyond": [one for one in found.lesions if one.radius > 12]}  # fmt: skip
+        rounded = {part: round(LRNetQuality(0, those).error, 4) if those else None for part, those in parts.items()}
         quality[title] = {"lesions": len(found.lesions), "dice": round(found.dice, 4), **rounded}
     thinned = {}
     if lrnet.spatial_dims == 3:
@@ -115,6 +123,23 @@ def lesion_masks(folder: Path, label: str, spacing: float) -> list[np.ndarray]:
     cases = [case for case in find_cases(folder) if case.mask]
     cached = cache_cases(cases, Preprocessing(spacing, (-200.0, 250.0)), parse_labels(label))
     return [case.classes == 1 for case in cached if np.any(case.classes)]
+
+
+@torch.inference_mode()
+def error_by_depth(lrnet: LRNet, radius: float) -> list[float]:
+    """Mean error of the map in each layer of a ball, from the border to the middle; by share of M for O-DM and I-DM.
+
+    The mean error over a lesion says little about its core, which is a small part of it: a network that knows the
+    border alone looks good. Layer i of the ball (a disc in 2-D) holds the voxels with D between i - 1/2 and i + 1/2.
+    """
+    reach = int(radius) + 8
+    offsets = np.indices((2 * reach + 1,) * lrnet.spatial_dims) - reach
+    ball = np.sum(offsets**2, axis=0) <= radius**2
+    depths = distance_map(ball, "O-DM")
+    errors = np.abs(map_of_mask(lrnet, ball) - distance_map(ball, lrnet.kind))
+    scale = 1.0 if KINDS[lrnet.kind].normalised else depths.max()
+    layers = np.round(depths).astype(int)
+    return [float(errors[layers == layer].mean() / scale) for layer in range(1, layers.max() + 1)]
 
 
 def mask_sets(dims: int) -> dict[str, list[np.ndarray]]:

@@ -233,12 +233,7 @@ class LRNetQuality:
     @property
     def error(self) -> float:
         """Error of phi: the mean over lesions (NaN without any)."""
-        return self.error_between(0, np.inf)
-
-    def error_between(self, low: float, high: float) -> float:
-        """Error of phi over the lesions of more than ``low`` and at most ``high`` voxels radius."""
-        errors = [lesion.error for lesion in self.lesions if low < lesion.radius <= high]
-        return float(np.mean(errors)) if errors else float("nan")
+        return float(np.mean([lesion.error for lesion in self.lesions])) if self.lesions else float("nan")
 
 
 @torch.inference_mode()
@@ -267,24 +262,6 @@ def map_of_mask(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:
     p = torch.from_numpy(mask.astype(np.float32))[None].to(next(lrnet.parameters()).device)
     twice = background_and_object(torch.cat((p, p)))  # PyTorch is slow with a batch of one
     return lrnet(twice)[0, 0].float().cpu().numpy()
-
-
-@torch.inference_mode()
-def error_by_depth(lrnet: LRNet, radius: float) -> list[float]:
-    """Mean error of the map in each layer of a ball, from the border to the middle; by share of M for O-DM and I-DM.
-
-    The mean error over a lesion says little about its core, which is a small part of it: a network that knows the
-    border alone looks good. Layer i of the ball (a disc in 2-D) holds the voxels with D between i - 1/2 and i + 1/2;
-    the radius is in voxels.
-    """
-    reach = int(radius) + 8
-    offsets = np.indices((2 * reach + 1,) * lrnet.spatial_dims) - reach
-    ball = np.sum(offsets**2, axis=0) <= radius**2
-    depths = distance_map(ball, "O-DM")
-    errors = np.abs(map_of_mask(lrnet, ball) - distance_map(ball, lrnet.kind))
-    scale = 1.0 if kind_of_map(lrnet.kind).normalised else depths.max()
-    layers = np.round(depths).astype(int)
-    return [float(errors[layers == layer].mean() / scale) for layer in range(1, layers.max() + 1)]
 
 
 class SoftResponse(NamedTuple):

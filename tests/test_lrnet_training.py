@@ -229,8 +229,6 @@ def test_a_perfect_network_scores_one_and_no_error(kind: str) -> None:
     ball_radii = [(n / (4 / 3 * np.pi)) ** (1 / 3) for n in (1, 125)]
     assert [lesion.radius for lesion in volume.lesions[:2]] == pytest.approx(ball_radii)
     assert [lesion.radius for lesion in flat.lesions] == pytest.approx([(25 / np.pi) ** 0.5])
-    perfect: Any = Computed(kind)
-    assert training.error_by_depth(perfect, 4) == [0] * 4
 
 
 def test_the_error_is_the_mean_over_lesions_not_over_voxels() -> None:
@@ -267,15 +265,6 @@ def test_dice_counts_voxels_beyond_the_threshold(kind: str) -> None:
         return maps
 
     assert quality_of(kind, [two_lesions()], change).dice == pytest.approx(2 * 125 / (126 + 129))
-
-
-def test_errors_by_size_and_by_depth() -> None:
-    quality = training.LRNetQuality(1.0, [training.LesionError(r, e) for r, e in ((1, 0.1), (2, 0.3), (5, 0.8))])
-    assert quality.error == pytest.approx(0.4)
-    assert quality.error_between(1, 5) == pytest.approx((0.3 + 0.8) / 2)  # more than 1, at most 5
-    assert np.isnan(quality.error_between(5, 9))
-    depth: Any = Computed("O-DM", lambda maps, mask: maps + 0.5 * (maps > 2.5))  # wrong from the third layer on
-    assert training.error_by_depth(depth, 5) == pytest.approx([0, 0, *[0.5 / 5.0990195] * 3], rel=1e-4)  # M = sqrt(26)
 
 
 def test_a_lesion_that_is_less_and_less_probable() -> None:
