@@ -47,12 +47,7 @@ def _memory_map(file: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A prepared case on disk, whose arrays are memory-mapped.
-
-    Attributes:
-        name: of the case.
-        folder: where its files are.
-    """
+    """A prepared case in a folder on disk, whose arrays are memory-mapped."""
 
     name: str
     folder: Path

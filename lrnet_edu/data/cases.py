@@ -40,8 +40,9 @@ class Case:
 def find_cases(folder: str | Path) -> list[Case]:
     """Find the cases of a folder in LiTS or Decathlon layout, in natural order (2 before 10).
 
-    Files of every ending in ``nifti.READERS`` count, none in subfolders that ``dataset.json`` does not name; of its
-    lists ``training`` is read.
+    Args:
+        folder: of scans; files of every ending in ``nifti.READERS`` count, none in subfolders that ``dataset.json``
+            does not name; of its lists ``training`` is read.
 
     Raises:
         InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two
@@ -90,7 +91,7 @@ def _lits(folder: Path) -> list[Case]:
     images, masks = ({number: path for kind, number, path in files if kind == wanted}
                      for wanted in ("volume", "segmentation"))  # fmt: skip
     kept = {*images.values(), *masks.values()}
-    if twice := [path.name for _, _, path in files if path not in kept]:
+    if twice := [f"{kind}-{number}" for kind, number, path in files if path not in kept]:
         raise InputError(f"{folder} holds {abbreviated(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
     if alone := [path.name for number, path in masks.items() if number not in images]:
         raise InputError(f"{folder} holds {abbreviated(alone)} without a volume of that number: add it or remove it.")

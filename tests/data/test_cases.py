@@ -62,7 +62,7 @@ def test_incomplete_folders_are_told_with_all_that_is_wrong(tmp_path: Path) -> N
     alone = fill(tmp_path / "a", "volume-1.nii", "segmentation-2.nii", "segmentation-3.nii.gz")
     fails(alone, "segmentation-2.nii, segmentation-3.nii.gz", "without a volume")
     twice = fill(tmp_path / "b", *(f"{name}-1.nii{end}" for name in ("volume", "segmentation") for end in ("", ".gz")))
-    fails(twice, "segmentation-1.nii, volume-1.nii", "keep one")
+    fails(twice, "segmentation-1, volume-1", "keep one")
 
 
 def test_names_of_segmentations_and_files_of_another_format_once_there_is_a_reader(

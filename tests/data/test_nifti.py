@@ -49,10 +49,11 @@ def placed(path: Path, *, sform: tuple[Any, int], qform: tuple[Any, int], unit: 
     return path
 
 
-def itk_place(path: Path) -> np.ndarray:
+def itk_place(path: Path, first: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
+    """Where ITK sees the voxel ``first`` and others along each axis."""
     image = SimpleITK.ReadImage(str(path))
-    ends = ((0, 0, 0), (4, 0, 0), (0, 5, 0), (0, 0, 6))
-    return np.array([image.TransformIndexToPhysicalPoint(index) for index in ends])
+    ends = np.add(first, [(0, 0, 0), (4, 0, 0), (0, 5, 0), (0, 0, 6)])
+    return np.array([image.TransformIndexToPhysicalPoint(index) for index in ends.tolist()])
 
 
 def test_a_fourth_axis_of_length_one_and_a_name_that_is_not_true(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("unit", ["mm", "micron"])
-def test_what_is_written_for_a_file_lies_where_it_lies(tmp_path: Path, name: str, unit: str) -> None:
+def test_what_is_written_for_a_file_and_a_part_of_it_lie_where_they_lay(tmp_path: Path, name: str, unit: str) -> None:
     (sform, s_code), (qform, q_code) = FORMS[name]
     scale = np.diag([1000.0] * 3 + [1]) if unit == "micron" else np.eye(4)
     forms = [None if form is None else scale @ form for form in (sform, qform)]
@@ -127,22 +128,11 @@ def test_what_is_written_for_a_file_lies_where_it_lies(tmp_path: Path, name: str
         np.testing.assert_array_equal(one[field], other[field])
     np.testing.assert_allclose(itk_place(source), itk_place(tmp_path / "out.nii"), atol=1e-4)
     assert nifti.same_grid(volume, nifti.read_grid(tmp_path / "out.nii"))
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_a_part_of_a_file_lies_where_it_lay(tmp_path: Path, name: str) -> None:
-    sform, qform = FORMS[name]
-    source = placed(tmp_path / "in.nii", sform=sform, qform=qform)
-    volume = nifti.read_mask(source)
     part = volume.moved(volume.data[3:, 2:, 1:], (3, 2, 1))
     nifti.write(tmp_path / "part.nii", part.data, part)
-    for sign in (1, -1):  # the first voxel of the part, and one outside of it
-        index, corner = np.array([1, 2, 3]) * sign, np.array([1, 2, 3])
-        there = SimpleITK.ReadImage(str(source)).TransformIndexToPhysicalPoint((index + corner).tolist())
-        here = SimpleITK.ReadImage(str(tmp_path / "part.nii")).TransformIndexToPhysicalPoint(index.tolist())
-        if name != "neither":  # there nibabel puts the middle of the file at 0 and ITK its first voxel
-            np.testing.assert_allclose(here, there, atol=1e-4)
     np.testing.assert_allclose(nifti.read_grid(tmp_path / "part.nii").affine, part.affine, atol=1e-4)
+    if name != "neither":  # there nibabel puts the middle of the file at 0 and ITK its first voxel
+        np.testing.assert_allclose(itk_place(tmp_path / "part.nii"), itk_place(source, first=(1, 2, 3)), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["MNI beside the scanner's", "qform only", "sform only"])
@@ -241,19 +231,15 @@ def with_header(**fields: object) -> bytes:
 
 
 PACKED = gzip.compress(GOOD)
-HUGE = with_header(dim=[3, 30_000, 30_000, 30_000, 1, 1, 1, 1])
 NAN = np.where(noise() == noise()[0, 0, 0], np.nan, noise())
 Q = {"sform_code": 0, "qform_code": 1}
 
 BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "dicom": (b"\0" * 128 + b"DICM" + b"\0" * 900, ["no NIfTI file", "dcm2niix converts DICOM", "NRRD", "SimpleITK"]),
-    "half of a pair": (GOOD[:344] + b"ni1\0", ["no NIfTI"]),
     "text": (b"hello", ["no NIfTI"]),
     "empty": (b"", ["empty"]),
     "truncated": (GOOD[:-1], ["truncated", "again"]),
-    "truncated gzip": (PACKED[:-20], ["truncated", "again"]),
     "wrong checksum": (PACKED[:-8] + bytes([PACKED[-8] ^ 0xFF]) + PACKED[-7:], ["damaged", "again"]),
-    "promises 54 TB, gzip": (gzip.compress(HUGE), ["truncated"]),
     "2-D": (bytes_of(noise(shape=(5, 6))), ["2-D", "(5, 6)", "3-D volume"]),
     "4-D": (bytes_of(noise(shape=(5, 6, 7, 2))), ["4-D", "3-D volume"]),
     "NaN": (bytes_of(NAN), ["NaN", "replace"]),
@@ -268,8 +254,6 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "far away": (with_header(srow_x=[-0.8, 0, 0, 1e30]), ["affine"]),
     "one axis too long": (nib.Nifti2Image(np.zeros((1, 40_000, 1), "u1"), AFFINE).to_bytes(), ["40000"]),
     "axes coincide": (with_header(srow_x=[-0.8, 0.9, 0, 30], srow_y=[0, 0, 0, 40]), ["affine"]),
-    "unknown type": (with_header(datatype=77), ["damaged"]),
-    "no rotation": (with_header(**Q, quatern_b=3), ["damaged"]),
 }  # fmt: skip
 
 

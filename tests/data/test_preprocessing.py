@@ -22,7 +22,6 @@ from lrnet_edu.data.preprocessing import (
     back_to_original,
     choose_preprocessing,
     effective_range,
-    is_segmentation,
     prepare,
 )
 from lrnet_edu.metrics import dice
@@ -310,12 +309,3 @@ def test_masks_are_interpolated_linearly_class_by_class(affine: np.ndarray, spac
     clear = ordered[2] - ordered[1] > 2e-3
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(prepared.classes[clear], shares.argmax(axis=0)[clear])
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([0, 1, 2], True), ([0, 0.9999999, 2.0000001], True), ([0, 10], False), ([-1, 1], False), ([0, 0.5, 1], False),
-     ([3, 3], False), ([-1000, 40, 1500], False)],
-)  # fmt: skip
-def test_a_segmentation_given_as_a_scan_is_known(values: list[float], expected: bool) -> None:
-    assert is_segmentation(np.resize(np.array(values, np.float32), (3, 4, 5))) is expected
