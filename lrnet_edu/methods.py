@@ -127,22 +127,23 @@ class TandemMethod(Method):
 
 @dataclass(frozen=True)
 class RivalMethod(Method):
-    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
+    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own.
+
+    Attributes:
+        branch: adds a second decoder for the training alone; None where the network itself regresses.
+    """
+
+    branch: type[MultiBranch] | None = None
+
+    def model(self, config: Config, classes: int) -> nn.Module:
+        return self.branch(self.mnet(config, classes)) if self.branch else super().model(config, classes)
 
     def maps(self, config: Config) -> list[str]:
         return [SIGNED_DISTANCES]
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
-        network: Any = model if isinstance(model, MultiBranch) else model.get_submodule("mnet")
+        network: Any = model if self.branch else model.get_submodule("mnet")
         return lambda batch: network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
-
-
-@dataclass(frozen=True)
-class MultiBranchMethod(RivalMethod):
-    """Multi-branch regression: the M-Net with a second decoder, which is dropped at test time."""
-
-    def model(self, config: Config, classes: int) -> nn.Module:
-        return MultiBranch(self.mnet(config, classes))
 
 
 def lrnet_of(config: Config) -> LRNet:
@@ -171,6 +172,6 @@ METHODS: dict[str, Method] = {
     "tversky": Method("Tversky", losses.TverskyLoss),
     "focal-tversky": Method("Focal Tversky", losses.FocalTverskyLoss),
     "explog": Method("Exponential logarithmic", losses.ExpLogLoss),
-    "multi-branch": MultiBranchMethod("Multi-branch regression"),
+    "multi-branch": RivalMethod("Multi-branch regression", branch=MultiBranch),
     "cascaded": RivalMethod("Cascaded regression", network=CascadedMNet),
 }

@@ -14,7 +14,7 @@ from lrnet_edu.config import Config
 from lrnet_edu.data.patches import Batch, maps_of_classes
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
-from lrnet_edu.methods import METHODS, MultiBranchMethod, RivalMethod, TandemMethod
+from lrnet_edu.methods import METHODS, RivalMethod, TandemMethod
 from lrnet_edu.networks import LRNet, Tandem
 from lrnet_edu.rivals import SIGNED_DISTANCES
 from lrnet_edu.study.rows import TABLES
@@ -94,7 +94,7 @@ def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(me
     config, row = tiny(method), METHODS[method]
     model, batch = model_of(config), a_batch(config)
     if isinstance(row, RivalMethod):
-        network = model if isinstance(row, MultiBranchMethod) else model.mnet
+        network = model if method == "multi-branch" else model.mnet
         expected = network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
     else:
         p = torch.softmax(model.mnet(batch.image), dim=1)
