@@ -1,4 +1,4 @@
-"""Work that is repeated for hours: its memory stays flat, and thousands of cases need hardly more than hundreds."""
+"""Work that is repeated for hours: its memory stays flat."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from scans import checkpoint, mask, scan, store
 
 from lrnet_edu.commands import predict
 from lrnet_edu.config import Config
-from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.study import open_study
 from lrnet_edu.mnet_training import train_run
 
@@ -30,13 +28,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
 
 
-def megabytes(key: str = "VmRSS") -> float:
-    """Memory of this process, without what is free already; ``VmHWM`` is its peak."""
+def megabytes() -> float:
+    """Memory of this process, without what is free already."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 class Memory:
@@ -74,20 +72,3 @@ def test_two_hundred_predicted_volumes(tmp_path: Path, monkeypatch: pytest.Monke
     run, scans = checkpoint(tmp_path / "run.safetensors"), folder_of_scans(tmp_path / "scans", 200, (24, 40, 36))
     assert len(predict.predict_files(run, scans, tmp_path / "out", probabilities=True, device="cpu")) == 200
     memory.check()
-
-
-def test_two_thousand_cases(tmp_path: Path) -> None:
-    """Found, prepared, opened again and cut into patches; ten times as many cases need hardly more memory."""
-    peaks = {}
-    for number in (200, 2000):
-        scans = folder_of_scans(tmp_path / str(number), number, (8, 12, 12))
-        before = megabytes()
-        Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak is counted anew
-        for _ in range(2):  # prepared, then read
-            study = open_study(scans, replace(CONFIG, patch_size=(8, 8, 8)))
-            study.describe()
-        batches = PatchBatches(study.cached["train"], kinds=["NI-DM"], classes=1, patch_size=(8, 8, 8), batch_size=2,
-                               object_share=0.5, augment=True, seed=[0], length=number)  # fmt: skip
-        assert sum(len(batches[i].cases) for i in range(number)) == 2 * number
-        peaks[number] = megabytes("VmHWM") - before
-    assert peaks[2000] < peaks[200] + 30

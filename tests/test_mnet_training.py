@@ -21,9 +21,9 @@ from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.data.study import Study, open_study
-from lrnet_edu.methods import METHODS, TandemMethod
+from lrnet_edu.methods import METHODS
 from lrnet_edu.mnet_training import case_dice, mnet_task, seconds_needed, train_run
-from lrnet_edu.networks import LRNet, MNet
+from lrnet_edu.networks import MNet
 from lrnet_edu.rivals import CascadedMNet
 from lrnet_edu.support import progress
 from lrnet_edu.support.checkpoints import load_checkpoint
@@ -32,7 +32,6 @@ from lrnet_edu.support.run_folder import State
 from lrnet_edu.trained import load_mnet
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 12, 12), steps=3, validate_every=2, max_voxels=40_000)
-TANDEMS = [name for name, row in METHODS.items() if row.uses_lrnet]
 Run = Callable[..., State]
 
 
@@ -91,17 +90,6 @@ def test_every_row_trains_and_can_be_used(run: Run, study: Study, tmp_path: Path
     assert metadata["method"] == method
     reached = np.mean([case_dice(trained.mnet, case, TINY.patch_size, 1) for case in study.cached["validation"]])
     assert reached == pytest.approx(max(row["score"] for row in state.rows))
-
-
-@pytest.mark.parametrize("method", TANDEMS)
-def test_a_frozen_light_network_ends_as_it_began(run: Run, tmp_path: Path, method: str) -> None:
-    start = LRNet(norm="instance")
-    run(method, lrnet=str(lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM", start)), steps=4)
-    end = load_checkpoint(tmp_path / "run" / "last.safetensors")[0]
-    same = [torch.equal(end[f"lrnet.{name}"], tensor) for name, tensor in start.state_dict().items()]
-    row = METHODS[method]
-    assert isinstance(row, TandemMethod)
-    assert all(same) if row.frozen else not any(same[:2])
 
 
 def test_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
