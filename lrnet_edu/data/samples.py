@@ -23,9 +23,8 @@ def sample_folder() -> Path:
         from lrnet_edu.data.phantoms.phantom import write_samples
 
         with folder_lock(cached, wait=True):
-            if not (cached / "complete").exists():
-                write_samples(cached)
-                write_atomically(cached / "complete", b"")
+            write_samples(cached)
+            write_atomically(cached / "complete", b"")
     return cached
 
 

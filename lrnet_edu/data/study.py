@@ -128,7 +128,8 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
         InputError: if the cases cannot be used together; it names the file and what to do.
     """
     data, labels = Path(data), parse_labels(settings.label)
-    place, found = cache_root() / "cases", find_cases(data)  # what cannot be written is told before any scan is read
+    cache_root()  # that it cannot be written is told before any scan is read
+    found = find_cases(data)
     cases = {case.name: case for case in found if case.mask is not None}
     parts = read_split(Path(split), list(cases)) if split else split_cases(list(cases))
     check_pairs((case.image, case.mask) for case in cases.values() if case.mask)
@@ -136,7 +137,7 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     _check_labels([case.mask for case in training if case.mask], labels)
     chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cases = {name: cases[name] for part in PARTS for name in parts[part]}
-    cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels, folder=place)}
+    cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels)}
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
     if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
         low, high = chosen.window

@@ -132,9 +132,7 @@ def test_several_labels(tmp_path: Path) -> None:
     study = open_study(tmp_path, replace(SETTINGS, label="1,3"))
     assert study.labels == ((1,), (3,))
     assert re.search(r"test DC: [0-9.]+ \(label 1\), [0-9.]+ \(label 3\)", study.describe())
-    union = open_study(tmp_path, replace(SETTINGS, label="1+3"))
-    assert union.labels == ((1, 3),)
-    assert set(np.unique(union.cached["train"][0].classes)) == {0, 1}
+    assert set(np.unique(open_study(tmp_path, replace(SETTINGS, label="1+3")).cached["train"][0].classes)) == {0, 1}
     with pytest.raises(InputError, match="No training case holds label 2, their masks hold 0, 1, 3:"):
         open_study(tmp_path, replace(SETTINGS, label="2"))
 
