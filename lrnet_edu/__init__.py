@@ -11,8 +11,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LISTED = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8")).body
-_MODULE_OF = {name.name: line.module for line in _LISTED if isinstance(line, ast.ImportFrom) for name in line.names}
+_IMPORTS = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8")).body
+_MODULE_OF = {alias.name: line.module for line in _IMPORTS if isinstance(line, ast.ImportFrom) for alias in line.names}
 __all__ = ["__version__", *sorted(_MODULE_OF)]
 
 

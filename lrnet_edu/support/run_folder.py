@@ -23,10 +23,8 @@ def check_run(folder: Path, *, resume: bool) -> bool:
     """True if the folder holds a run to resume, False if a new one may begin there; before any slow work.
 
     Raises:
-        InputError: if the folder holds a run already and ``resume`` is off, holds something else, or is a file.
+        InputError: if the folder holds a run already and ``resume`` is off, or holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the run.")
     if not (folder / "config.json").exists():
         check_empty(folder)
         return False
