@@ -157,12 +157,12 @@ def crop(
     ] = None,
 ) -> None:
     """Cut scans and masks to boxes. They become a new data set in the layout of the old one."""
-    from lrnet_edu.data.crop import crop_around, crop_random
+    from lrnet_edu.data.crop import crop_scans
 
     if around is not None and random_boxes is None:
-        files = crop_around(data, out, around, margin, say=typer.echo)
+        files = crop_scans(data, out, around, margin, say=typer.echo)
     elif random_boxes is not None and around is None and not margin:
-        files = crop_random(data, out, random_boxes, say=typer.echo)
+        files = crop_scans(data, out, random_boxes, random=True, say=typer.echo)
     else:
         raise InputError("Give either --around LABEL, with --margin MM if you like, or --random-boxes LABEL.")
     typer.echo(f"Wrote {len(files)} files to {out}.")

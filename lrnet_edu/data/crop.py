@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_edu.data import nifti
-from lrnet_edu.data.cases import Case, check_not_among_scans, find_cases
+from lrnet_edu.data.cases import check_not_among_scans, find_cases
 from lrnet_edu.support import files
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import encode, parse_labels
@@ -66,10 +66,11 @@ def random_box(objects: np.ndarray, name: str) -> Box:
     return before, shape - before - after
 
 
-def crop_around(
-    data: str | Path, out: str | Path, label: str, margin_mm: float = 0.0, *, say: Callable[[str], None] = print
-) -> list[Path]:
-    """Cut every scan and its mask to the box of an object; their voxels stay where they lay in the scanner's space.
+def crop_scans(
+    data: str | Path, out: str | Path, label: str, margin_mm: float = 0.0, *,
+    random: bool = False, say: Callable[[str], None] = print,
+) -> list[Path]:  # fmt: skip
+    """Cut every scan and its mask to the box of an object, or to a random one that holds it.
 
     The liver's box and 10 mm around it, ``label="1+2", margin_mm=10``, is what the paper's "effective range
     extraction" (section 3) may mean. It needs the mask, so that it cannot be done for a patient without one.
@@ -79,26 +80,13 @@ def crop_around(
         out: a new or empty folder for the same layout, same names of files.
         label: the object, "1" or "1+2"; with "1,2" both are in the box.
         margin_mm: what stays around it on every side, as far as the scan reaches.
+        random: every side is cropped or padded at random instead, never into the object, so that its place tells
+            nothing. Added voxels repeat the scan's border and are background in the mask.
         say: takes a sentence about the cases that were not cut.
 
-    Returns the files, each scan followed by its mask; InputError if a file cannot be used, the label occurs in no mask,
-    or ``out`` holds something.
+    Returns the files, each scan followed by its mask, which lie where they lay in the scanner's space; InputError if a
+    file cannot be used, the label occurs in no mask, or ``out`` holds something.
     """
-    return _crop(data, out, label, lambda case, volume: box_around(volume.data, volume.spacing, margin_mm), say)
-
-
-def crop_random(data: str | Path, out: str | Path, label: str, *, say: Callable[[str], None] = print) -> list[Path]:
-    """As :func:`crop_around`, but every side is cropped or padded at random, so that the object's place tells nothing.
-
-    No side is cropped into the object. Added voxels repeat the scan's border and are background in the mask.
-    """
-    return _crop(data, out, label, lambda case, volume: random_box(volume.data, case.name), say)
-
-
-def _crop(
-    data: str | Path, out: str | Path, label: str, choose: Callable[[Case, nifti.Volume], Box],
-    say: Callable[[str], None],
-) -> list[Path]:  # fmt: skip
     data, out, labels = Path(data), Path(out), parse_labels(label)
     found = find_cases(data)
     pairs = [(case, case.mask) for case in found if case.mask is not None]
@@ -109,9 +97,9 @@ def _crop(
     boxes: dict[str, Box] = {}
     for case, path in progress(pairs, "Looking for boxes", unit="case"):
         mask = nifti.read_mask(path)
-        objects = nifti.Volume(encode(mask.data, labels), mask.affine)
-        if objects.data.any():
-            boxes[case.name] = choose(case, objects)
+        if (objects := encode(mask.data, labels)).any():
+            box = random_box(objects, case.name) if random else box_around(objects, mask.spacing, margin_mm)
+            boxes[case.name] = box
     if not boxes:
         raise InputError(f"Label {label} occurs in no mask of {data}: choose another.")
     written = []

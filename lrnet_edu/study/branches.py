@@ -17,7 +17,7 @@ from scipy import ndimage
 from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase, cache_cases
 from lrnet_edu.data.cases import Case, find_cases
-from lrnet_edu.data.crop import crop_around
+from lrnet_edu.data.crop import crop_scans
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.phantoms.phantom import phantom, sample, write_samples
@@ -64,8 +64,7 @@ class TestCase(NamedTuple):
     visible: np.ndarray
 
 
-@dataclass(frozen=True)
-class Scans:
+class Scans(NamedTuple):
     """All phantoms of the study, prepared."""
 
     study: Study
@@ -80,7 +79,7 @@ def prepare_scans(out: Path, plan: Plan, *, workers: int, say: Callable[[str], N
         for which, count in zip(SETS, (sum(plan.cases), plan.cases[-1]), strict=True):
             write_samples(data / which, count, 0, which)
             shutil.rmtree(data / f"{which}-box", ignore_errors=True)
-            crop_around(data / which, data / f"{which}-box", "1+2", MARGIN_MM, say=say)
+            crop_scans(data / which, data / f"{which}-box", "1+2", MARGIN_MM, say=say)
         jobs = [(data, which, number) for which in SETS for number in plan.test_cases(which)]
         rows = sorted(row for case in in_processes(measure_lesions, jobs, workers) for row in case)
         write_csv(table, ("set", "case", "lesion", "ml", "d_prime"), rows)
@@ -106,8 +105,6 @@ def prepare_scans(out: Path, plan: Plan, *, workers: int, say: Callable[[str], N
 def measure_lesions(data: Path, which: str, number: int) -> list[tuple[str, int, int, float, float]]:
     """Set, case, lesion, ml and d' of every lesion of a phantom."""
     recipe = sample(number, which)
-    if not recipe.lesions:
-        return []
     image = read_image(data / which / f"volume-{number}.nii.gz").data
     mask = read_mask(data / which / f"segmentation-{number}.nii.gz").data
     healthy = phantom(number, shape=recipe.shape, spacing=recipe.spacing, lesions=False, settings=PHANTOMS[which])

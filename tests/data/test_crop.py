@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from scans import AFFINE, load, mask, scan, store
 
 from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.crop import box_around, crop_around, crop_random, cropped_around, random_box
+from lrnet_edu.data.crop import box_around, crop_scans, cropped_around, random_box
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.support.errors import InputError
 
@@ -54,8 +53,7 @@ def assert_same_place(old: Path, new: Path) -> None:
 def test_lits(lits: Path, tmp_path: Path, random: bool) -> None:
     before = {path.name: path.read_bytes() for path in lits.iterdir()}
     out, said = tmp_path / "new" / "out", []
-    crop = crop_random if random else partial(crop_around, margin_mm=3.0)
-    written = crop(lits, out, "2", say=said.append)
+    written = crop_scans(lits, out, "2", 3.0, random=random, say=said.append)
     names = [f"{kind}-{number}.nii.gz" for number in (1, 2) for kind in ("volume", "segmentation")]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in out.iterdir()) == sorted(names)
@@ -74,7 +72,7 @@ def test_numbers_that_are_no_int16_stay_as_they_are(lits: Path, tmp_path: Path) 
     scans = [(scan() * factor).astype(np.float32) for factor in (0.5, 1e4)]
     for number, one in enumerate(scans, start=1):
         store(lits / f"volume-{number}.nii.gz", one, TURN @ AFFINE)
-    for one, path in zip(scans, crop_around(lits, tmp_path / "out", "1+2", 1000)[::2], strict=True):
+    for one, path in zip(scans, crop_scans(lits, tmp_path / "out", "1+2", 1000)[::2], strict=True):
         np.testing.assert_array_equal(load(path), one)
 
 
@@ -85,7 +83,7 @@ def test_decathlon_with_its_dialects_stays_decathlon(lits: Path, tmp_path: Path)
         (folder / f"{place}.nii.gz").write_bytes((lits / f"{kind}-1.nii.gz").read_bytes())
     listing = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lesion": 2}, "file_ending": ".nii.gz"}
     (folder / "dataset.json").write_text(json.dumps(listing), "utf-16")
-    crop_around(folder, out, "2")
+    crop_scans(folder, out, "2")
     (case,) = find_cases(out)
     assert (case.name, case.modality) == ("a_0000", "CT")
     assert case.mask == out / "labelsTr" / "a.nii.gz"
@@ -101,13 +99,13 @@ def test_nothing_is_written_where_something_is_or_nothing_could_be(lits: Path, t
         (tmp_path / "listed" / "new", "2", "outside"),
         (tmp_path / "out", "7", "Label 7 occurs in no mask"),
     ]:
-        for crop in (crop_around, crop_random):
+        for random in (True, False):
             with pytest.raises(InputError, match=words):
-                crop(lits, out, label)
+                crop_scans(lits, out, label, random=random)
     store(lits / "segmentation-1.nii.gz", mask()[1:])
     store(lits / "segmentation-2.nii.gz", mask(), AFFINE)
     with pytest.raises(InputError, match=r"2 cannot be used: .*segmentation-1.*segmentation-2"):
-        crop_around(lits, tmp_path / "out", "1")
+        crop_scans(lits, tmp_path / "out", "1")
     assert not (tmp_path / "out").exists()
 
 
