@@ -112,13 +112,10 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
         case = phantom(seed, shape=shape, spacing=spacing, lesions=lesions, settings=SETS[which])
         volumes = [_stored_along(axes, data, case.affine) for data in (case.image, case.mask)]
         for path, volume in zip(paths[seed], volumes, strict=True):
-            if path.exists():
-                old = nifti.read_image(path)
-                if not nifti.same_grid(old, volume) or not np.array_equal(old.data, volume.data):
-                    raise InputError(f"{path} exists and is no phantom of this set; name another folder.")
-        for path, volume in zip(paths[seed], volumes, strict=True):
             if not path.exists():
                 nifti.write(path, volume.data, volume, description=description)
+            elif not (nifti.same_grid(old := nifti.read_image(path), volume) and np.array_equal(old.data, volume.data)):
+                raise InputError(f"{path} exists and is no phantom of this set; name another folder.")
     return [path for pair in paths.values() for path in pair]
 
 
