@@ -87,9 +87,6 @@ class MaskBatches(Dataset[MaskBatch]):
     def __init__(self, draw: Draw, config: PretrainConfig) -> None:
         self.draw, self.config = draw, config
 
-    def __len__(self) -> int:
-        return self.config.steps
-
     def __getitem__(self, index: int) -> MaskBatch:
         config = self.config
         rng = np.random.default_rng([config.seed, index])
