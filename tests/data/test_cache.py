@@ -6,8 +6,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,19 +206,3 @@ def test_without_a_home_the_variable_is_named_before_any_work(data: Path, monkey
         monkeypatch.setattr(Path, "home", home)
         with pytest.raises(InputError, match=r"(home directory|is a file).*\): .* LRNET_EDU_CACHE"):
             open_study(data, DataSettings(label="9"))  # a label that is not there would be told next
-
-
-def test_reading_needs_neither_torchio_nor_nibabel(data: Path) -> None:
-    run(data)
-    script = f"""
-import sys
-sys.modules["torchio"] = sys.modules["nibabel"] = None  # importing them would fail
-from pathlib import Path
-from lrnet_edu.data.cache import cache_cases
-from lrnet_edu.data.cases import find_cases
-from lrnet_edu.data.preprocessing import Preprocessing
-folder = Path({str(data.parent / "cache")!r})
-for case in cache_cases(find_cases({str(data)!r}), Preprocessing(1.5, None), {LABELS}, folder=folder):
-    assert [int((case.classes == k).sum()) for k in (1, 2)] == [len(indices) for indices in case.foreground]
-"""
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

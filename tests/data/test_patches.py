@@ -72,16 +72,6 @@ def test_a_batch_depends_on_seed_and_number_alone(cases: list[CachedCase], worke
     assert not any(torch.equal(a, b) for a, b in combinations(images, 2))
 
 
-def test_a_sampler_of_one_s_own_chooses_the_corners(cases: list[CachedCase]) -> None:
-    class FirstCorner(PatchBatches):
-        def corner(self, case: CachedCase, rng: np.random.Generator) -> np.ndarray:
-            return np.zeros(3, int)
-
-    batch = FirstCorner(cases[:1], **{**SETTINGS, "augment": False})[0]
-    expected = cases[0].classes[: SIZE[0], : SIZE[1], : SIZE[2]]
-    assert all(np.array_equal(classes, expected) for classes in batch.classes.numpy())
-
-
 def test_maps_are_those_of_the_finished_patch(cases: list[CachedCase]) -> None:
     """A lesion that the patch cuts has another maximum and so another map than in the whole volume."""
     batches = PatchBatches(cases, **{**SETTINGS, "kinds": list(KINDS)})
