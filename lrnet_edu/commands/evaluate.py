@@ -82,8 +82,9 @@ def missing_predictions(predictions: str | Path, references: str | Path) -> str 
     known = _find_references(Path(references))
     scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
     missing = [path.name for path in known.values() if path not in scored]
-    told = f"Scored {len(scored)} of {len(known)} references; without a prediction: {abbreviated(missing)}."
-    return told if missing else None
+    if not missing:
+        return None
+    return f"Scored {len(scored)} of {len(known)} references; without a prediction: {abbreviated(missing)}."
 
 
 def _find_references(folder: Path) -> dict[str, Path]:

@@ -50,12 +50,8 @@ def provenance(command: str, data: np.ndarray) -> str:
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str) -> None:
-    """Make sure, before any work, that a command may write its NIfTI files.
-
-    Raises:
-        InputError: if an output is an input, a folder, no name of a NIfTI file, in a place where nothing can
-            be written, or exists and is not what the same command wrote, unchanged.
-    """
+    """InputError, before any work, for an output that is an input, a folder, no name of a NIfTI file, in a place where
+    nothing can be written, or exists and is not what the same command wrote, unchanged."""
     for folder in {path.parent for path in outputs}:
         check_writable(folder)
     taken = {path.resolve() for path in inputs}

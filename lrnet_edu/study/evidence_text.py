@@ -104,8 +104,7 @@ def convergence(result: Mapping[str, Any]) -> str:
                 f"{end['score']:.3f} after {end['step']:g}."
             )
     if listed := ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items()):
-        sentences.append(f"Seed 0 again with its first weights moved by a millionth: standard deviation of the primary "
-                         f"endpoint {listed}.")  # fmt: skip
+        sentences.append(f"First weights moved by a millionth: standard deviation of the primary endpoint {listed}.")
     return " ".join(sentences)
 
 

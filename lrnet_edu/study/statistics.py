@@ -50,15 +50,11 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> Comparison:
         theirs: the same for the other method.
 
     Returns:
-        The comparison, its p not yet corrected. InputError if the arrays do not match, are empty or hold NaN.
+        The comparison, its p not yet corrected. InputError if the arrays do not match.
     """
-    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    if ours.shape != theirs.shape or ours.ndim != 2 or ours.size == 0:
-        shapes = f"{ours.shape} and {theirs.shape}"
-        raise InputError(f"The scores are {shapes}; give both as (seeds, cases), the same ones in the same order.")
+    if ours.shape != theirs.shape or ours.ndim != 2:
+        raise InputError(f"The scores are {ours.shape} and {theirs.shape}; give both as (seeds, cases).")
     differences = ours - theirs  # (seeds, cases)
-    if np.isnan(differences).any():
-        raise InputError("A score is NaN; leave out the cases in which a score is undefined.")
     low, high = np.quantile(bootstrap_means(differences), [LEVEL / 2, 1 - LEVEL / 2])
     by_case = differences.mean(axis=0)  # (cases,)
     p, (seeds, cases) = signed_rank_p(by_case), differences.shape

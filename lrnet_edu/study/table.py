@@ -153,12 +153,12 @@ def compare_rows(records: Records, pairs: Sequence[tuple[Keys, Keys]]) -> dict[t
 
 def judge(claims: Sequence[Claim], records: Records) -> list[dict[str, Any]]:
     """Which claims held, and the comparisons behind them."""
-    wanted = list(dict.fromkeys(pair[:2] for claim in claims for pair in claim.pairs))
-    compared, result = compare_rows(records, wanted), []
-    for claim in claims:
-        pairs = [{"pair": pair.words, **compared[pair[:2]]} for pair in claim.pairs if pair[:2] in compared]
-        verdicts = [pair["verdict"] for pair in pairs]
-        result.append({"claim": claim.words, "outcome": outcome(verdicts, len(claim.pairs)), "pairs": pairs})
+    compared = compare_rows(records, list(dict.fromkeys(pair[:2] for _, wanted in claims for pair in wanted)))
+    result = []
+    for words, wanted in claims:
+        pairs = [{"pair": pair.words, **compared[pair[:2]]} for pair in wanted if pair[:2] in compared]
+        verdict = outcome([pair["verdict"] for pair in pairs], len(wanted))
+        result.append({"claim": words, "outcome": verdict, "pairs": pairs})
     return result
 
 

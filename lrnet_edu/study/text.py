@@ -46,10 +46,7 @@ def introduction(result: Mapping[str, Any]) -> str:
         f"{seeds} seed{'s' * (seeds != 1)}, {result['facts']['runs']} runs finished.{paper}",
     ]
     if more := test["cases"] - cases:
-        lines.append(
-            f"{more} more test case{'s hold' if more > 1 else ' holds'} no object: Dice would be 0 or 1 there, so "
-            "they are no part of these means, and what was found in them stands in the table by size."
-        )
+        lines.append(f"{more} more without an object are no part of these means: Dice would be 0 or 1 there.")
     if test["comparisons"] and cases < test["cases_needed"]:
         lines.append(
             "**With so few cases the corrected test cannot call any difference to M-Net + Dice significant**, were all "
@@ -177,7 +174,6 @@ def facts(result: Mapping[str, Any]) -> str:
         f"- Command: `{known['command']}`",
         f"- Cases: {cases}; grid {known['grid_mm']:g} mm, {scale}",
         f"- Settings of all rows: {settings}; rows with an LR-Net begin with Dice alone, the warm-up",
-        "- Kept of each training: the weights with the best validation DC (after the warm-up, where there is one)",
         f"- Device: {'; '.join(known['devices'])}",
         f"- Versions: {'; '.join(known['versions'])}",
         f"- CPU seconds of all trainings together: {known['seconds']:.0f}",

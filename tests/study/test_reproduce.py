@@ -21,7 +21,6 @@ from lrnet_edu.cli import main
 from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
-from lrnet_edu.data.nifti import read_mask
 from lrnet_edu.data.phantoms import settings
 from lrnet_edu.data.study import split_cases
 from lrnet_edu.losses import TverskyLoss
@@ -33,7 +32,7 @@ from lrnet_edu.study.froc import THRESHOLDS
 from lrnet_edu.study.protocol import ARMS, Plan, study_plan
 from lrnet_edu.study.reproduce import base_branches, choose_alphas, reproduce_study, reproduce_table, row_config
 from lrnet_edu.study.rows import TABLES, Row
-from lrnet_edu.study.trainings import read_record
+from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.trained import load_mnet
 
@@ -108,8 +107,8 @@ def test_both_tables_have_all_rows_and_claims_speak_of_these() -> None:
     assert [len(keys) for keys in known] == [2 + 5 * 5, 13]
     assert known[0] & known[1] == {"dice", "mapdice", *(f"{m}_NI-DM" for m in ("lrnet", "dice+lrnet", "mapdice+lrnet"))}
     for name in ("table1", "table2"):
-        for claim in TABLES[name].claims:
-            assert all(set(pair.better + pair.than) <= known[0] | known[1] for pair in claim.pairs)
+        for _, pairs in TABLES[name].claims:
+            assert all(set(pair.better + pair.than) <= known[0] | known[1] for pair in pairs)
 
 
 def test_every_row_is_trained_as_long_on_the_same_patches() -> None:
@@ -163,13 +162,12 @@ def test_a_stopped_table_goes_on_and_ends_alike(
 
 
 def test_tables_share_their_rows_and_more_seeds_add_to_what_is_there(
-    scans: Path, tmp_path: Path, trained: list[str]
+    whole: Path, scans: Path, tmp_path: Path, trained: list[str]
 ) -> None:
-    one = table(scans, tmp_path, "table1")
-    table(scans, tmp_path, "table2")
-    assert trained == NAMES
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     two = table(scans, tmp_path, "table1", seeds=2)
-    assert trained[3:] == ["dice_seed-1", "mapdice+lrnet_NI-DM_seed-1"]
+    assert trained == ["dice_seed-1", "mapdice+lrnet_NI-DM_seed-1"]
+    one = json.loads((whole / "table2.json").read_text())
     assert two["rows"][0]["by_seed"]["DC"][:1] == one["rows"][0]["by_seed"]["DC"]
 
 
@@ -214,17 +212,13 @@ def test_the_scores_are_those_of_predict_and_evaluate(whole: Path, scans: Path, 
     ("changes", "match"),
     [
         ({"config": replace(TINY, steps=3)}, r"other settings \(steps 2, now 3; convergence_patience 2, now 3\)"),
-        ({"config": replace(TINY, learning_rate=0.5)}, r"other settings \(learning_rate 0.001, now 0.5\)"),
         ({"config": replace(TINY, label="1,2")}, "several objects"),
     ],
 )
-def test_other_settings_need_another_folder(
-    whole: Path, scans: Path, trained: list[str], changes: dict[str, Any], match: str
-) -> None:
+def test_other_settings_need_another_folder(whole: Path, scans: Path, changes: dict[str, Any], match: str) -> None:
     before = contents(whole)
     with pytest.raises(InputError, match=match):
         table(scans, whole, **changes)
-    assert trained == []
     assert contents(whole) == before
 
 
@@ -234,7 +228,6 @@ def test_other_settings_need_another_folder(
         ({"name": "table3"}, "There is no table 'table3'; choose one of table1, table2"),
         ({"device": "toaster"}, "toaster"),
         ({"seeds": 0}, "seeds is 0"),
-        ({"workers": 1.5}, "workers is 1.5"),
     ],
 )
 def test_a_wrong_option_is_told_before_any_scan_is_looked_for(
@@ -257,23 +250,25 @@ def test_other_scans_are_refused(whole: Path, tmp_path: Path, trained: list[str]
     assert trained == []
 
 
-def test_a_test_part_without_the_object_is_refused_before_anything_is_trained(
-    scans: Path, tmp_path: Path, trained: list[str]
-) -> None:
+def test_a_test_part_without_the_object_is_refused(scans: Path, tmp_path: Path) -> None:
     shutil.copytree(scans, tmp_path / "scans")
     for name in split_cases([f"volume-{number}" for number in range(8)])["test"]:
         store(tmp_path / "scans" / f"{name.replace('volume', 'segmentation')}.nii.gz", mask(label=2))
     with pytest.raises(InputError, match="No test case holds label 1, so there is nothing to compare"):
         table(tmp_path / "scans", tmp_path / "out")
-    assert trained == []
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"no json"), gzip.compress(b"[1]")])
-def test_a_damaged_record_is_named(scans: Path, whole: Path, tmp_path: Path, content: bytes) -> None:
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "branches" / f"{NAMES[0]}.json.gz").write_bytes(content)
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"[1]")])
+def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
+    training = Training("dice", 0, TINY)
+    store_record(tmp_path, training, content)
     with pytest.raises(InputError, match=r"dice_seed-0\.json\.gz is damaged; remove it"):
-        table(scans, tmp_path)
+        read_record(tmp_path, training)
+
+
+def store_record(out: Path, training: Training, content: bytes) -> None:
+    (out / "branches").mkdir()
+    (out / "branches" / f"{training.name}.json.gz").write_bytes(content)
 
 
 def test_the_command(
@@ -328,15 +323,6 @@ def test_every_branch_is_in_the_tables_with_its_visible_lesions(study: Any) -> N
     assert (out / "study.md").exists()
 
 
-def test_views_hold_the_same_lesions_and_the_box_is_smaller(study: Any) -> None:
-    out, _ = study
-    for number in (6, 7):
-        body, box = (read_mask(out / "data" / folder / f"segmentation-{number}.nii.gz").data
-                     for folder in ("study", "study-box"))  # fmt: skip
-        assert (box == 2).sum() == (body == 2).sum()
-        assert box.size < 0.6 * body.size
-
-
 def test_a_finished_study_is_not_made_again(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     out, result = study
     monkeypatch.setattr(reproduce, "do_branch", lambda *_: pytest.fail("a finished branch was made again"))
@@ -378,9 +364,7 @@ def test_records_of_the_study_keep_their_format(tmp_path: Path) -> None:
     cells: dict[str, Any] = {"validation/box": {"cases": [], "calibration": []}}
     record = {"arm": "base", "seed": 100, "config": config, "log": [], "cpu_seconds": 1.0, "device": "cpu",
               "versions": {}, "cells": cells, "gradients": {}}  # fmt: skip
-    path = tmp_path / "branches" / "base_seed-100.json.gz"
-    path.parent.mkdir()
-    path.write_bytes(gzip.compress(json.dumps(record).encode()))
+    store_record(tmp_path, base, gzip.compress(json.dumps(record).encode()))
     assert read_record(tmp_path, base) == record
     with pytest.raises(InputError, match="other settings"):
         read_record(tmp_path, replace(base, config=replace(base.config, learning_rate=0.5)))
