@@ -94,10 +94,8 @@ def cache_root() -> Path:
         usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         check_writable(root := Path(given or Path(usual, "lrnet_edu")))
     except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
-        raise InputError(
-            f"There is no folder for prepared scans ({first_line(error)}): set the environment variable "
-            "LRNET_EDU_CACHE to one with room."
-        ) from None
+        why = f"There is no folder for prepared scans ({first_line(error)})"
+        raise InputError(f"{why}: set the environment variable LRNET_EDU_CACHE to one with room.") from None
     return root
 
 

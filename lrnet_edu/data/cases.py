@@ -106,15 +106,10 @@ def _listed(folder: Path) -> list[Case]:
         names = list(map(str, channels.values() if isinstance(channels, dict) else ()))
         pairs = [[_one(image), *([] if mask is None else [_one(mask)])] for image, mask in _pairs(folder, content)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f'{listing} is malformed: it needs "training", a list of entries like '
-            '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}.'
-        ) from error
+        entry = '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
+        raise InputError(f'{listing} is malformed: it needs "training", a list of entries like {entry}.') from error
     if len(names) > 1 or any(isinstance(file, list) for pair in pairs for file in pair):
-        raise InputError(
-            f"{listing} is of scans with several channels ({abbreviated(names)}), and the networks here see one: make "
-            "a data set of the files of one channel."
-        )
+        raise InputError(f"{listing} lists several channels ({abbreviated(names)}): choose the files of one channel.")
     modality = (names or [""])[0].upper()
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
     cases: dict[str, Case] = {}

@@ -89,10 +89,8 @@ def _download(url: str, part: Path) -> None:
         total = start + int(answer.headers["Content-Length"])
         needed, free = 2 * total - start, shutil.disk_usage(part.parent).free  # the archive, and its content
         if free < needed:
-            raise InputError(
-                f"{part.parent} has {free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed; make room or "
-                "choose another output folder."
-            )
+            room = f"{free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed"
+            raise InputError(f"{part.parent} has {room}; make room or choose another output folder.")
         bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True)
         with part.open("ab" if start else "wb") as file, bar:
             while block := answer.read(2**20):
@@ -108,8 +106,7 @@ def _check_md5(part: Path, md5: str) -> None:
     if found != md5:
         part.unlink()
         raise InputError(
-            f"What came as {part.stem} is not the published file (its MD5 is {found}, not {md5}) and has been "
-            "removed; call again."
+            f"{part.stem} is not the published file (its MD5 is {found}) and has been removed; call again."
         )
 
 

@@ -103,9 +103,7 @@ def read_mask(path: str | Path) -> Volume:
         if not np.isfinite(data).all() or not np.allclose(volume.data, data, rtol=1e-6, atol=apart):
             raise InputError(f"{path} is no mask, it holds fractional values or NaN: export it as a label map.")
     if data.min() < 0 or data.max() > np.iinfo(np.uint32).max:
-        raise InputError(
-            f"{path} holds negative values or huge ones: give a segmentation (not the scan), with labels 1 to 255."
-        )
+        raise InputError(f"{path} holds negative or huge values: give a segmentation (not the scan), labels 1 to 255.")
     return Volume(np.ascontiguousarray(data, dtype=np.min_scalar_type(int(data.max()))), volume.affine, header)
 
 
@@ -138,9 +136,8 @@ def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
             WrapStructError, ValueError) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{path} is truncated, damaged or not readable ({first_line(error)}): download or export it again."
-        ) from error
+        why = f"{path} is truncated, damaged or not readable ({first_line(error)})"
+        raise InputError(f"{why}: download or export it again.") from error
     finally:
         logger.disabled = False
     grid.header["scl_slope"] = image.dataobj.slope  # nibabel takes it away when it loads

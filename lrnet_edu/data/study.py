@@ -51,8 +51,7 @@ def split_cases(names: Sequence[str]) -> dict[str, list[str]]:
     """
     if len(names) < 3:
         raise InputError(
-            f"A training needs three cases with a mask (train, validation, test), and here are {len(names)}; a mask "
-            "goes beside its scan, segmentation-0 to volume-0."
+            f"A training needs three cases with a mask (segmentation-N to volume-N); here are {len(names)}."
         )
     shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
     validation, test = (max(1, round(share * len(names))) for share in (0.15, 0.25))
@@ -68,9 +67,7 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         content = read_json(path)
         split = {part: case_names(content[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path} is not a split; give a JSON file with lists of case names under train, validation and test."
-        ) from None
+        raise InputError(f"{path} is not a split; give lists of cases under {', '.join(PARTS)}.") from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
         raise InputError(f"{path} names cases that the data does not hold ({abbreviated(unknown)}); remove them.")
@@ -141,10 +138,8 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
     if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
         low, high = chosen.window
-        raise InputError(
-            f"Between {low:g} and {high:g} HU the scans are of one grey; choose a window in which the object differs "
-            "from what surrounds it (--window), such as -200 250 for the liver."
-        )
+        advice = "choose a --window in which the object differs from what surrounds it, as -200 250 for the liver"
+        raise InputError(f"Between {low:g} and {high:g} HU the scans are of one grey; {advice}.")
     without_mask = tuple(case.name for case in found if case.mask is None)
     return Study(data, labels, parts, chosen, cases, by_part, without_mask)
 
@@ -157,10 +152,8 @@ def _check_labels(masks: Sequence[Path], labels: Labels) -> None:
         if all(seen.intersection(group) for group in labels):
             return
     absent = ", ".join(format_labels((group,)) for group in labels if not seen.intersection(group))
-    raise InputError(
-        f"No training case holds label {absent}, their masks hold {abbreviated(sorted(seen))}: choose another label, "
-        "or the training cases with --split."
-    )
+    why = f"No training case holds label {absent}, their masks hold {abbreviated(sorted(seen))}"
+    raise InputError(f"{why}: choose another label, or the training cases with --split.")
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:

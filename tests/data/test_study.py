@@ -47,7 +47,7 @@ def test_every_case_belongs_to_exactly_one_part(number: int) -> None:
 
 
 def test_two_cases_are_too_few() -> None:
-    with pytest.raises(InputError, match=r"three cases.* are 2;"):
+    with pytest.raises(InputError, match=r"three cases.* are 2\."):
         split_cases(["a", "b"])
 
 
