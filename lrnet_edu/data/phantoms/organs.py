@@ -7,8 +7,6 @@ measured in 3D-IRCADb cases 1 and 17 and one case of LiTS, the others' in the us
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -18,16 +16,8 @@ from lrnet_edu.data.phantoms.settings import PhantomSettings
 SIDES = (1, -1)  # the patient's right, left
 
 
-class Anatomy(NamedTuple):
-    """What later steps need to know: two shapes (D, H, W) and the HU of this liver."""
-
-    skin: Array
-    liver: Array
-    liver_hu: float
-
-
-def paint_anatomy(body: Canvas, settings: PhantomSettings) -> Anatomy:
-    """Paint everything but the lesions; the order is the painter's."""
+def paint_anatomy(body: Canvas, settings: PhantomSettings) -> tuple[Array, Array, float]:
+    """Paint all but the lesions, from the back to the front; the skin's and the liver's shape, and the liver's HU."""
     vessel_hu, liver_hu = body.rng.uniform(*settings.vessel_hu), body.rng.uniform(*settings.liver_hu)
     skin, cavity = _trunk(body)
     chest = _lungs_and_heart(body, cavity)
@@ -38,7 +28,7 @@ def paint_anatomy(body: Canvas, settings: PhantomSettings) -> Anatomy:
     liver = _liver_shape(body, cavity, chest, spine, kidneys, cava)
     _liver(body, liver, cavity, liver_hu, vessel_hu)
     body.paint(cava - 0.5, vessel_hu - 10)  # it runs in a groove of the liver, no fat between
-    return Anatomy(skin, liver, liver_hu)
+    return skin, liver, liver_hu
 
 
 def _trunk(body: Canvas) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from lrnet_edu.data import nifti
 from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas
-from lrnet_edu.data.phantoms.organs import Anatomy, paint_anatomy
+from lrnet_edu.data.phantoms.organs import paint_anatomy
 from lrnet_edu.data.phantoms.settings import GRIDS as GRIDS
 from lrnet_edu.data.phantoms.settings import SETS, PhantomSettings
 from lrnet_edu.support.errors import InputError
@@ -78,11 +78,11 @@ def phantom(
     """
     for_anatomy, for_lesions, for_scan = (np.random.default_rng([seed, stream, *settings.salt]) for stream in range(3))
     body = Canvas(shape, spacing, for_anatomy, settings.body_scale)
-    anatomy = paint_anatomy(body, settings)
-    mask = (anatomy.liver < 0).astype(np.uint8)  # (D, H, W)
+    skin, liver, liver_hu = paint_anatomy(body, settings)
+    mask = (liver < 0).astype(np.uint8)  # (D, H, W)
     if lesions:
-        mask[_paint_lesions(body, anatomy, for_lesions, settings) & (mask == 1)] = 2
-    return Phantom(_scan(body, anatomy.skin, for_scan, settings), mask, spacing)
+        mask[_paint_lesions(body, liver, liver_hu, for_lesions, settings) & (mask == 1)] = 2
+    return Phantom(_scan(body, skin, for_scan, settings), mask, spacing)
 
 
 def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:
@@ -127,7 +127,9 @@ def _stored_along(axes: str, data: Array, affine: Array) -> nifti.Volume:
     return nifti.Volume(apply_orientation(data.T, turn).T, affine @ inv_ornt_aff(turn, data.T.shape))
 
 
-def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator, settings: PhantomSettings) -> Array:
+def _paint_lesions(
+    body: Canvas, liver: Array, liver_hu: float, rng: np.random.Generator, settings: PhantomSettings
+) -> Array:
     """Tumours of many sizes, a few mm apart, the large ones deeper in the liver; their voxels (D, H, W)."""
     low, high = settings.lesion_count
     count = low + int((high + 1 - low) * rng.uniform() ** 1.2)
@@ -136,12 +138,12 @@ def _paint_lesions(body: Canvas, anatomy: Anatomy, rng: np.random.Generator, set
     radii[0] = max(radii[0], settings.leading_radius_mm)
     lesions = np.full(body.image.shape, FAR)
     for radius in radii:
-        room = np.flatnonzero((anatomy.liver < -0.5 * radius) & (lesions > radius + 5))
+        room = np.flatnonzero((liver < -0.5 * radius) & (lesions > radius + 5))
         if room.size:
             voxel = np.unravel_index(rng.choice(room), lesions.shape)
             centre = np.array([body.x[voxel], body.y[voxel], body.z[voxel]])
             part = body.part(centre, 2 * radius + 8)
-            lesion = _paint_lesion(part, centre, radius, anatomy.liver[part.box], anatomy.liver_hu, rng, settings)
+            lesion = _paint_lesion(part, centre, radius, liver[part.box], liver_hu, rng, settings)
             lesions[part.box] = np.minimum(lesions[part.box], lesion)
     return lesions < 0
 
