@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import CPU, SCHEDULE, change_loss, dying, line, rows_of, toy_task
+from toys import CPU, SCHEDULE, assert_same_run, change_loss, dying, line, rows_of, toy_task
 
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.errors import InputError
@@ -123,20 +123,6 @@ def test_adam_begins_anew_where_a_phase_asks_for_it(tmp_path: Path) -> None:
     assert (weights_after(1e-3, False) - weights_after(1.0, False)).abs().max() > 1e-3
 
 
-def test_each_phase_has_its_steps_and_its_loss(tmp_path: Path) -> None:
-    task = toy_task(warm_up=3)
-    seen: list[tuple[str, int]] = []
-    for i, phase in enumerate(task.phases):
-
-        def noted(batch: Any, phase: Any = phase) -> Tensor:
-            seen.append((phase.name, batch.number))
-            return phase.loss(batch)
-
-        task.phases = [*task.phases[:i], replace(phase, loss=noted), *task.phases[i + 1 :]]
-    fit(task, SCHEDULE, tmp_path, CPU)
-    assert seen == [("warm-up" if i < 3 else "line", i) for i in range(8)]
-
-
 def test_only_the_last_phase_chooses_weights_lowers_the_rate_and_ends_the_run(tmp_path: Path) -> None:
     """Another loss is trained in the warm-up, so that its validations say nothing of what comes after."""
     schedule = Schedule(steps=40, validate_every=2, plateau_patience=0, convergence_patience=3)
@@ -219,22 +205,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = fit(stagnating_task(), SCHEDULE, folder, CPU)
     assert [row["lr"] for row in state.rows] == pytest.approx([0.05, 0.05, 0.05, 0.04])
     return folder
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, optimiser and log bit for bit; only the seconds may differ."""
-    for name in ("last.safetensors", "best.safetensors"):
-        a, b = load_checkpoint(one / name), load_checkpoint(other / name)
-        assert a[0].keys() == b[0].keys()
-        assert all(torch.equal(a[0][key], b[0][key]) for key in a[0])
-        assert timeless(a[1]) == timeless(b[1])
-    assert timeless(rows_of(one)) == timeless(rows_of(other))
-
-
-def timeless(facts: Any) -> Any:
-    if isinstance(facts, dict):
-        return {key: timeless(value) for key, value in facts.items() if key != "seconds"}
-    return [timeless(value) for value in facts] if isinstance(facts, list) else facts
 
 
 @pytest.mark.parametrize("step", range(8))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.training import Phase, Schedule, Task
 
 CPU = torch.device("cpu")
@@ -97,3 +98,19 @@ def dying(task: Task, step: int) -> Task:
 def rows_of(folder: Path) -> list[dict[str, float]]:
     with (folder / "log.csv").open(encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, optimiser and log bit for bit; only the seconds may differ."""
+    for name in ("last.safetensors", "best.safetensors"):
+        a, b = load_checkpoint(one / name), load_checkpoint(other / name)
+        assert a[0].keys() == b[0].keys()
+        assert all(torch.equal(a[0][key], b[0][key]) for key in a[0])
+        assert timeless(a[1]) == timeless(b[1])
+    assert timeless(rows_of(one)) == timeless(rows_of(other))
+
+
+def timeless(facts: Any) -> Any:
+    if isinstance(facts, dict):
+        return {key: timeless(value) for key, value in facts.items() if key != "seconds"}
+    return [timeless(value) for value in facts] if isinstance(facts, list) else facts
