@@ -43,15 +43,15 @@ class Volume:
         """Voxel size (z, y, x) in mm."""
         return spacing_of(self.affine)
 
-    def in_ras(self) -> Volume:
-        """The same volume, its axes turned so that indices (x, y, z) grow to the right, the front and the head.
+    def oriented(self, axes: str) -> Volume:
+        """The same volume, its axes turned so that indices grow along ``axes``: "RAS" is right, front (A), head (S).
 
-        Files keep their axes in any order and direction. The data is a view, not a copy.
+        Files keep their axes in any order and direction, as nibabel's ``aff2axcodes`` says it. The data is a view.
         """
-        from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+        from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
         stored = self.data.T  # (X, Y, Z) of the file
-        turn = io_orientation(self.affine)  # for each axis of the file: the RAS+ axis it runs along, and 1 or -1
+        turn = ornt_transform(io_orientation(self.affine), axcodes2ornt(axes))
         return Volume(apply_orientation(stored, turn).T, self.affine @ inv_ornt_aff(turn, stored.shape))
 
     def moved(self, data: np.ndarray, first: Sequence[int] | np.ndarray) -> Volume:

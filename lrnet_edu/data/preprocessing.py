@@ -133,14 +133,14 @@ def prepare(
     import torch
     import torchio as tio
 
-    turned = image.in_ras()
+    turned = image.oriented("RAS")
     box = effective_range(turned.data, turned.spacing, is_ct=settings.window is not None)
     scan = turned.moved(turned.data[box], [side.start for side in box])  # (D, H, W)
     positions, affine = _isotropic_grid(scan, settings.spacing)
     classes, beyond = None, 0
     if mask is not None and labels is not None:
         stored = encode(mask.data, labels)
-        within = Volume(stored, image.affine).in_ras().data[box]
+        within = Volume(stored, image.affine).oriented("RAS").data[box]
         beyond = int(np.count_nonzero(stored) - np.count_nonzero(within))
         classes = _resample_classes(within, positions, count=len(labels))
     # TorchIO wants (channel, x, y, z), and ITK a copy in which flipped axes are made straight.

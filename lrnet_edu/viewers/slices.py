@@ -49,9 +49,9 @@ class SliceViewer:
         heat_range: (low, high) of every map's colour scale instead.
         title: shown above the panels.
         unit: of the volume's values; None: "HU" if a window is given or the values look like those of a CT.
-        radiological: the volume is RAS+ (as this package's cases are, and ``read_image(path).in_ras()``,
-            ``read_mask(path).in_ras()`` of your own files), and slices are turned to a radiologist's view, with letters
-            at the sides. False, and always in 2-D: as the array lies, index 0 at the top and left.
+        radiological: the volume is RAS+ (as this package's cases are, and ``read_image(path).oriented("RAS")``,
+            ``read_mask(path).oriented("RAS")`` of your own files), and slices are turned to a radiologist's view, with
+            letters at the sides. False, and always in 2-D: as the array lies, index 0 at the top and left.
         levels: of the image, 2 to 256; 64 make the output of a noisy volume about half as large.
 
     Raises:

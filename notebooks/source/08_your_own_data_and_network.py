@@ -295,13 +295,13 @@ from lrnet_edu.data.nifti import read_image
 split = json.loads(Path("runs/liver/split.json").read_text())
 name = split["test"][0]
 number = name.removeprefix("volume-")
-scan = read_image(my_scans / f"{name}.nii.gz").in_ras()  # any file, turned the way the viewer expects
+scan = read_image(my_scans / f"{name}.nii.gz").oriented("RAS")  # any file, turned the way the viewer expects
 SliceViewer(
     scan.data,
     spacing=scan.spacing,
     overlays={
-        "ground truth": read_mask(my_scans / f"segmentation-{number}.nii.gz").in_ras().data > 0,
-        "prediction": read_mask(Path("runs/liver/predictions") / f"segmentation-{number}.nii.gz").in_ras().data > 0,
+        "ground truth": read_mask(my_scans / f"segmentation-{number}.nii.gz").oriented("RAS").data > 0,
+        "prediction": read_mask(Path("runs/liver/predictions") / f"segmentation-{number}.nii.gz").oriented("RAS").data > 0,
     },
     levels=64,
     title=f"{name}, a test case: the liver and what {STEPS} steps learned of it",

@@ -110,21 +110,13 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
     recipes.sort(key=lambda r: not any(path.exists() for path in paths[r.seed]))  # what may be refused comes first
     for seed, shape, spacing, lesions, axes in progress(recipes, "Making phantoms", unit="case"):
         case = phantom(seed, shape=shape, spacing=spacing, lesions=lesions, settings=SETS[which])
-        volumes = [_stored_along(axes, data, case.affine) for data in (case.image, case.mask)]
+        volumes = [nifti.Volume(data, case.affine).oriented(axes) for data in (case.image, case.mask)]
         for path, volume in zip(paths[seed], volumes, strict=True):
             if not path.exists():
                 nifti.write(path, volume.data, volume, description=description)
             elif not (nifti.same_grid(old := nifti.read_image(path), volume) and np.array_equal(old.data, volume.data)):
                 raise InputError(f"{path} exists and is no phantom of this set; name another folder.")
     return [path for pair in paths.values() for path in pair]
-
-
-def _stored_along(axes: str, data: Array, affine: Array) -> nifti.Volume:
-    """A RAS+ volume (D, H, W) flipped and permuted so that its indices (i, j, k) grow along ``axes``."""
-    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
-
-    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
-    return nifti.Volume(apply_orientation(data.T, turn).T, affine @ inv_ornt_aff(turn, data.T.shape))
 
 
 def _paint_lesions(
