@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.commands.image_files import absent_label, image_files, stem
+from lrnet_edu.commands.image_files import image_files, stem
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases, segmentation_name
 from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, score_table
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import abbreviated, check_writable, folder_lock, write_atomically
-from lrnet_edu.support.labels import encode, format_labels, parse_labels
+from lrnet_edu.support.labels import absent_label, encode, format_labels, parse_labels
 from lrnet_edu.support.progress import progress
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+$")  # what `predict --probabilities` writes, without the ending

@@ -7,7 +7,7 @@ names the command and a checksum of the voxels, so a prediction that was correct
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import natural_order
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, check_writable, is_hidden
-from lrnet_edu.support.labels import Labels, format_labels
 from lrnet_edu.support.progress import progress
 
 
@@ -33,12 +32,6 @@ def image_files(folder: Path) -> list[Path]:
 def stem(path: Path) -> str:
     """A file's name without .nii or .nii.gz."""
     return path.name.removesuffix(nifti.ending(path.name))
-
-
-def absent_label(objects: Labels, numbers: Iterable[int], where: str) -> InputError:
-    """The error for objects that are not among the label numbers found."""
-    present = ", ".join(str(number) for number in sorted(set(numbers) - {0})) or "none but 0"
-    return InputError(f"Label {format_labels(objects)} does not occur in {where}: there is {present}.")
 
 
 def provenance(command: str, data: np.ndarray) -> str:

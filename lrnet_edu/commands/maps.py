@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lrnet_edu.commands.image_files import absent_label, check_outputs, provenance
+from lrnet_edu.commands.image_files import check_outputs, provenance
 from lrnet_edu.data import nifti
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock
-from lrnet_edu.support.labels import encode, parse_labels
+from lrnet_edu.support.labels import absent_label, encode, parse_labels
 
 
 def write_map(

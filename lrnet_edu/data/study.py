@@ -16,7 +16,7 @@ from lrnet_edu.data.nifti import check_pairs, read_mask
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.support.errors import InputError, check_whole, checked_range
 from lrnet_edu.support.files import abbreviated, read_json
-from lrnet_edu.support.labels import Labels, format_labels, parse_labels
+from lrnet_edu.support.labels import Labels, absent_label, format_labels, parse_labels
 
 PARTS = ("train", "validation", "test")
 
@@ -151,9 +151,8 @@ def _check_labels(masks: Sequence[Path], labels: Labels) -> None:
         seen.update(np.unique(read_mask(path).data).tolist())
         if all(seen.intersection(group) for group in labels):
             return
-    absent = ", ".join(format_labels((group,)) for group in labels if not seen.intersection(group))
-    why = f"No training case holds label {absent}, their masks hold {abbreviated(sorted(seen))}"
-    raise InputError(f"{why}: choose another label, or the training cases with --split.")
+    absent = tuple(group for group in labels if not seen.intersection(group))
+    raise absent_label(absent, seen, "the training cases (--split chooses others)")
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ them: ``2`` is one object, ``1+2`` is their union as one object (the liver of Li
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -40,6 +41,12 @@ def parse_labels(text: str) -> Labels:
 def format_labels(labels: Labels) -> str:
     """Write labels as :func:`parse_labels` reads them."""
     return ",".join("+".join(str(number) for number in group) for group in labels)
+
+
+def absent_label(objects: Labels, numbers: Iterable[int], where: str) -> InputError:
+    """The error for objects that are not among the label numbers found."""
+    present = ", ".join(str(number) for number in sorted(set(numbers) - {0})) or "none but 0"
+    return InputError(f"Label {format_labels(objects)} does not occur in {where}: there is {present}.")
 
 
 def encode(mask: np.ndarray, labels: Labels) -> np.ndarray:
