@@ -3,7 +3,6 @@
 Every case has a folder of its own, named by a hash of all that its content depends on: the files (path, size,
 time of last change), TorchIO's version, the preprocessing, the labels. Changed settings therefore lead to another
 folder, and a folder that exists is complete: it is written under another name and renamed as the last step.
-Reading a cache needs neither TorchIO nor nibabel.
 """
 
 from __future__ import annotations
@@ -91,8 +90,8 @@ def cache_root() -> Path:
     """
     try:
         given = os.environ.get("LRNET_EDU_CACHE")
-        usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        check_writable(root := Path(given or Path(usual, "lrnet_edu")))
+        root = Path(given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lrnet_edu"))
+        check_writable(root)
     except (RuntimeError, InputError) as error:  # RuntimeError: there is no home directory
         why = f"There is no folder for prepared scans ({first_line(error)})"
         raise InputError(f"{why}: set the environment variable LRNET_EDU_CACHE to one with room.") from None

@@ -206,3 +206,6 @@ def test_without_a_home_the_variable_is_named_before_any_work(data: Path, monkey
         monkeypatch.setattr(Path, "home", home)
         with pytest.raises(InputError, match=r"(home directory|is a file).*\): .* LRNET_EDU_CACHE"):
             open_study(data, DataSettings(label="9"))  # a label that is not there would be told next
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(data.parent / "mine"))
+    monkeypatch.setattr(Path, "home", no_home)
+    assert cache_root() == data.parent / "mine"
