@@ -133,7 +133,7 @@ def test_several_labels(tmp_path: Path) -> None:
     assert study.labels == ((1,), (3,))
     assert re.search(r"test DC: [0-9.]+ \(label 1\), [0-9.]+ \(label 3\)", study.describe())
     assert set(np.unique(open_study(tmp_path, replace(SETTINGS, label="1+3")).cached["train"][0].classes)) == {0, 1}
-    with pytest.raises(InputError, match="Label 2 does not occur in the training cases.*: there is 1, 3"):
+    with pytest.raises(InputError, match=r"Label 2 does not occur in the training cases.*: there is 1, 3"):
         open_study(tmp_path, replace(SETTINGS, label="2"))
 
 
@@ -141,7 +141,7 @@ def test_a_label_that_no_training_case_holds_is_told_before_any_work(tmp_path: P
     data = lits(tmp_path, range(5))
     for number in range(4):
         store(data / f"segmentation-{number}.nii.gz", 0 * mask())
-    with pytest.raises(InputError, match="Label 1 does not occur in the training cases.*: there is none but 0"):
+    with pytest.raises(InputError, match=r"Label 1 does not occur in the training cases.*: there is none but 0"):
         open_study(data, SETTINGS, split=split_file(tmp_path, 2, 1))
 
 
