@@ -102,11 +102,7 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     summary = f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
     figure.suptitle(f"LR-Net: {summary}", size=12, weight="bold")
-    alt = f"Error of phi against lesion radius. {summary.replace('φ', 'phi')}."
-    for name, low, high in (("up to", 0.0, 12.0), ("beyond", 12.0, np.inf)):
-        if not np.isnan(mean := quality.error_between(low, high)):
-            alt += f" Lesions {name} 12 voxels radius: {mean:.3f}."
-    return figure.finish(alt)
+    return figure.finish(f"Error of phi against lesion radius. {summary.replace('φ', 'phi')}.")
 
 
 def running_mean(radius: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,7 @@ from lrnet_edu.viewers.encoding import map_colours, times
 from lrnet_edu.viewers.page import caption, fragment
 
 MAX_CELLS = 64  # of one side: beyond, a cell is too small to be painted
-PAINTED = {  # kind that the script computes -> title with its unit, and whether it has a sign
-    kind: (f"{kind} ({KINDS[kind].unit})" if KINDS[kind].unit else kind, KINDS[kind].outside is not None)
-    for kind in ("O-DM", "I-DM", "NI-DM", "SNI-DM")
-}
+PAINTED = ("O-DM", "I-DM", "NI-DM", "SNI-DM")  # kinds that the script computes
 EMPTY_COLOR = "#1B1B1B"
 
 
@@ -91,13 +88,15 @@ class MaskPainter:
         def rows(mask: np.ndarray) -> list[str]:
             return ["".join(map(str, row)) for row in mask.astype(int)]
 
+        maps = []
+        for kind in PAINTED:
+            unit, signed = KINDS[kind].unit, KINDS[kind].outside is not None
+            title = f"{kind} ({unit})" if unit else kind
+            maps.append({"kind": kind, "title": title, "signed": signed, **map_colours(signed=signed)})
         meta = {
             "rows": rows(self.mask),
             "presets": {name: rows(mask) for name, mask in preset_shapes(*self.mask.shape).items()},
-            "maps": [
-                {"kind": kind, "title": title, "signed": signed, **map_colours(signed=signed)}
-                for kind, (title, signed) in PAINTED.items()
-            ],
+            "maps": maps,
             "chosen": [0, 2],  # the maps shown beside the grid at first
             "objectColour": REFERENCE_COLOR,
             "emptyColour": EMPTY_COLOR,

@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,43 +53,39 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-class OfflinePage:
-    """A page opened from disk while every request that would leave it is refused and remembered."""
+@pytest.fixture
+def open_offline(browser: Any) -> Iterator[Any]:
+    """``open_offline(file, **context)`` -> its page, and what it asked for and complained of: refused, errors.
 
-    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
-        self.context = browser.new_context(viewport={"width": 1000, "height": 900}, **context)
-        self.refused: list[str] = []
-        self.errors: list[str] = []
+    The page is opened from disk while every request that would leave it is refused and remembered.
+    """
+    contexts = []
+
+    def open_it(file: Path, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1000, "height": 900}, **options)
+        contexts.append(context)
+        opened = SimpleNamespace(page=context.new_page(), refused=[], errors=[])
 
         def judge(route: Any) -> None:
             if route.request.url.startswith(("file:", "data:")):
                 route.continue_()
             else:
-                self.refused.append(route.request.url)
+                opened.refused.append(route.request.url)
                 route.abort()
 
-        self.context.route("**/*", judge)
-        self.page = self.context.new_page()
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console",
-            lambda m: self.errors.append(m.text) if m.type == "error" or "lrnet" in m.text else None,
-        )
-        self.page.goto(file.as_uri())
+        def listen(message: Any) -> None:
+            if message.type == "error" or "lrnet" in message.text:
+                opened.errors.append(message.text)
 
-
-@pytest.fixture
-def open_offline(browser: Any) -> Iterator[Any]:
-    """``open_offline(file, **context)`` -> OfflinePage; closed after the test."""
-    opened: list[OfflinePage] = []
-
-    def open_it(file: Path, **context: Any) -> OfflinePage:
-        opened.append(OfflinePage(browser, file, **context))
-        return opened[-1]
+        context.route("**/*", judge)
+        opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
+        opened.page.on("console", listen)
+        opened.page.goto(file.as_uri())
+        return opened
 
     yield open_it
-    for page in opened:
-        page.context.close()
+    for context in contexts:
+        context.close()
 
 
 class Lab:
@@ -109,18 +105,13 @@ class Lab:
 
         context.route(lambda url: not url.startswith((self.url, "data:", "blob:")), refuse)
         page = context.new_page()
-        page.goto(f"{self.url}/lab/workspaces/t/tree/{notebook}?reset")
+        page.goto(f"{self.url}/lab/workspaces/t/tree/{notebook}?reset", timeout=90_000)
         page.wait_for_function(KERNEL_READY, timeout=90_000)
         return page
 
     def run_all(self, page: Any) -> None:
         """Run every cell; fails where one raises."""
         assert page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')"), "a cell raised"
-
-    def use_theme(self, page: Any, theme: str) -> None:
-        """Change JupyterLab's theme to "Light" or "Dark"."""
-        name = f"JupyterLab {theme}"
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
 
     def close(self, page: Any) -> None:
         """Shut the notebook's kernel down, which would keep what it has imported, and close the page."""
@@ -143,12 +134,7 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         port = probe.getsockname()[1]
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
-        *(
-            "--ServerApp.port_retries=0",
-            "--IdentityProvider.token=",
-            "--allow-root",
-            "--expose-app-in-browser",
-        ),
+        *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser"),
         *(f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={settings}"),
     ]
     own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
@@ -156,26 +142,21 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (home / "log.txt").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+    try:
         url = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(url, server, home / "log.txt")
-            yield Lab(folder, url, browser)
-        finally:
-            server.terminate()
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
+        _wait_for(url, server, home / "log.txt")
+        yield Lab(folder, url, browser)
+    finally:
+        server.kill()
+        server.wait(20)
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 180
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            break
+    while time.monotonic() < end and server.poll() is None:
         try:
             urllib.request.urlopen(f"{url}/api", timeout=2).close()
             return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.2)
     pytest.fail(f"JupyterLab did not start:\n{log.read_text('utf-8')[-2000:]}")

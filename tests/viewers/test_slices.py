@@ -77,10 +77,9 @@ def test_the_payload_is_the_image_the_masks_and_the_maps():
 
 def test_the_grey_levels_span_twice_the_window_as_far_as_the_volume_reaches():
     image = np.linspace(-1000, 3000, 480).reshape(SHAPE)
-    described = meta_of(SliceViewer(image, window=(-140, 260)))["image"]
-    assert (described["low"], described["high"], described["below"], described["above"]) == (-340, 460, True, True)
-    described = meta_of(SliceViewer(image.clip(0, 200), window=(-140, 260)))["image"]
-    assert (described["low"], described["high"], described["below"]) == (0, 200, False)
+    for values, expected in ((image, (-340, 460, True, True)), (image.clip(0, 200), (0, 200, False, False))):
+        described = meta_of(SliceViewer(values, window=(-140, 260)))["image"]
+        assert tuple(described[key] for key in ("low", "high", "below", "above")) == expected
 
 
 @pytest.mark.parametrize(
@@ -203,17 +202,10 @@ def test_an_output_has_a_page_a_picture_and_a_text_without_addresses():
 # ---- input that does not fit
 
 
-def nan_at(array: np.ndarray, *places: tuple[int, ...]) -> np.ndarray:
+def nan_at(array: np.ndarray, place: tuple[int, ...], value: float = np.nan) -> np.ndarray:
     array = array.astype(float)
-    for place in places:
-        array[place] = np.nan
+    array[place] = value
     return array
-
-
-def strange_labels() -> np.ndarray:
-    mask = box(label=9).astype(np.int32)
-    mask[2, 2, 3] = -4
-    return mask
 
 
 @pytest.mark.parametrize(
@@ -222,10 +214,10 @@ def strange_labels() -> np.ndarray:
         ({"overlays": {"good": box(), "bad": box((6, 8, 12))}}, "'bad' is left out: its shape is 6 x 8 x 12", 2),
         ({"heat": {"number": 3.0}}, "its shape is that of a number", 1),
         ({"overlays": {"nothing": np.zeros(SHAPE, bool)}}, "'nothing' is empty", 2),
-        ({"volume": nan_at(volume(), (2, 0, 0), (2, 0, 1))}, "2 voxels of 'image' are NaN", 1),
+        ({"volume": nan_at(volume(), (2, 0))}, "10 voxels of 'image' are NaN", 1),
         ({"heat": {"phi": nan_at(box(), (2, 7))}}, "10 voxels of 'phi' are NaN", 2),
         ({"overlays": {"m": nan_at(box(), (0,))}}, "holds fractions or NaN: its contour runs where it reaches 0.5", 2),
-        ({"overlays": {"organs": strange_labels()}}, "without a colour of their own (-4, 9)", 2),
+        ({"overlays": {"organs": nan_at(box(label=9), (2, 2, 3), -4)}}, "without a colour of their own (-4, 9)", 2),
         ({"volume": np.full(SHAPE, 7, np.int16)}, "Every voxel of the volume is 7.", 1),
         ({"volume": np.full(SHAPE, np.nan)}, "480 voxels of 'image' are NaN", 1),
         ({"volume": volume() / 1000, "window": (-140, 260)}, "the whole range is shown", 1),
@@ -244,30 +236,15 @@ def test_what_cannot_be_shown_as_it_is_is_said_and_the_rest_is_shown(arguments, 
 @pytest.mark.parametrize(
     "mask",
     [
-        box() * 0.7,
         nan_at(box(), (0, 0, 0)),
         torch.from_numpy(box()).bfloat16().requires_grad_(),
-        torch.from_numpy(box()).to(torch.uint16),
         box().astype(">i4"),
         box().tolist(),
-        [box()],
     ],
 )
 def test_a_mask_of_any_type_is_the_mask(mask):
     assert np.array_equal(SliceViewer(volume(), mask)._masks[0].codes, box())
-
-
-@pytest.mark.filterwarnings("ignore:the matrix subclass")
-def test_a_matrix_is_a_slice_and_a_list_of_masks_is_several():
-    assert SliceViewer(np.matrix(volume()[0]), np.matrix(box()[2])).shape == (1, 8, 10)
     assert SliceViewer(volume(), [box(), box()], (box(),)).panel_names == ["image", "mask 1", "mask 2", "map 1"]
-
-
-@pytest.mark.parametrize("values", [2.0**127, 1e300, 1e-42, 1e-320])
-def test_huge_and_tiny_values_keep_their_contrast(values):
-    shown = SliceViewer(np.linspace(-1, 1, 480).reshape(SHAPE) * values, heat=box() * abs(values))
-    assert len(np.unique(shown._image.codes)) == 256
-    assert json.loads(json.dumps(meta_of(shown), allow_nan=False))
 
 
 @pytest.mark.parametrize(
@@ -275,14 +252,11 @@ def test_huge_and_tiny_values_keep_their_contrast(values):
     [
         ({"volume": np.zeros(5)}, "shape (5,) cannot be shown"),
         ({"volume": np.zeros((0, 4, 4))}, "cannot be shown"),
-        ({"volume": np.array([["a"]])}, "give a NumPy array"),
         ({"volume": None}, "give a NumPy array"),
         ({"volume": "scan.nii.gz"}, "The volume is a str"),
         ({"volume": np.ma.masked_array(volume(), mask=box())}, "masked array"),
         ({"volume": nibabel.Nifti1Image(volume(), np.eye(4))}, "nibabel image"),
-        ({"overlays": np.ma.masked_array(box(), mask=box())}, "The mask is a masked array"),
         ({"spacing": (1, 1)}, "spacing"),
-        ({"spacing": 1.0}, "spacing"),
         ({"window": (260, -140)}, "window"),
         ({"levels": 300}, "levels"),
         ({"levels": None}, "levels"),
