@@ -39,9 +39,9 @@ def max_open_arrays() -> int:
     return min(512, allowed // 4) if allowed > 0 else 512
 
 
-@lru_cache(max_open_arrays())  # opening takes as long as cutting a patch
-def _memory_map(file: Path) -> np.ndarray:
-    return np.load(file, mmap_mode="r")
+@lru_cache(max_open_arrays())  # opening takes longer than cutting a patch
+def _memory_maps(folder: Path, names: str) -> list[np.ndarray]:
+    return [np.load(file, mmap_mode="r") for file in sorted(folder.glob(names))]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ class CachedCase:
     @property
     def image(self) -> np.ndarray:
         """float16 (D, H, W)."""
-        return _memory_map(self.folder / "image.npy")
+        return _memory_maps(self.folder, "image.npy")[0]
 
     @property
     def classes(self) -> np.ndarray:
         """uint8 (D, H, W), 0..K."""
-        return _memory_map(self.folder / "classes.npy")
+        return _memory_maps(self.folder, "classes.npy")[0]
 
     @property
     def foreground(self) -> list[np.ndarray]:
         """Per class 1..K the indices (z, y, x) of its voxels, int32 (n, 3); n may be 0."""
-        return [_memory_map(file) for file in sorted(self.folder.glob("foreground-*.npy"))]
+        return _memory_maps(self.folder, "foreground-*.npy")
 
     @property
     def facts(self) -> dict[str, Any]:
