@@ -161,16 +161,17 @@ check_3_1 = number(
     praise="The smaller the lesion, the less copying costs. On a single voxel the photocopier is perfect.",
 )
 
-# 31 voxels, and two convolutions of one step to either side, a step being two voxels.
-check_3_2 = number(
-    39,
-    {
-        35: "Nearly: below the down-sampling one step is not one voxel of the input but two.",
-        8: "That is what is added. How many does it see in all?",
-    },
-    hint="By how many voxels does one 3 x 3 x 3 convolution widen it down there?",
-    praise="Deeper layers see farther at the same price: a block below the down-sampling counts twice.",
-)
+
+@check("The middle is a few voxels out of two thousand. What hardly counts in the loss is hardly learnt.")
+def check_3_2(answer: Any) -> str | None:
+    """Where in a ball the error of phi grows most if every voxel counts the same, not every layer."""
+    hints = {
+        "rim": "The outermost layer holds most voxels, so now it counts most. Which layer holds the fewest?",
+        "outside": "The background weighs what it did before. The change is inside: which layer has lost its weight?",
+    }
+    named = str(answer).strip().lower()
+    return None if named == "middle" else hints.get(named, 'Name one of "rim", "middle" and "outside".')
+
 
 # The voxel size at which 45 mm are 14 voxels: the fifteenth, the last one in sight, is background.
 check_3_3 = number(
@@ -253,6 +254,19 @@ def check_4_3(answer: Any) -> str | None:
         return "The size is right, the sign is not: the loss is 1 MINUS the ratio."
     rule = "It differs from autograd. The quotient rule: (N / S)' = (N' S - N S') / S², N' = 2 g and S' = 1."
     return None if np.abs(yours - right).max() < tolerance else rule
+
+
+# The chance from which on painting a voxel pays at a ratio of 0.8, if a false alarm weighs 0.1.
+check_4_4 = number(
+    0.08,
+    {
+        0.4: "That is Dice, a = 1/2. What is a here?",
+        0.72: "That takes the weight of the misses. It is the false alarms' weight that makes painting expensive.",
+        (0.1, 0.8): "The rule has two factors: a, and the ratio.",
+    },
+    hint="Painting pays off where q exceeds a times the ratio.",
+    praise="Eight in a hundred are enough for it: it will paint a wide belt around every lesion. Run the training.",
+)
 
 
 # ---- 05: the frozen tandem --------------------------------------------------------------------------------------
