@@ -8,13 +8,11 @@ D(x) is the Euclidean distance from x to the nearest background voxel, so D is 1
 inwards; M_C is the largest D in C. phi is 1 on the border of every component, whatever its size, and falls to
 1 / M_C at its deepest voxel.
 
-The printed numerator, "max over C of (D(x) + 1 - D(x))", is a misprint: it would be the constant 1. The text
-beside it ("subtracted by its local maximum distance value plus 1") says what is meant. The paper also
-measures D to "the set of points on the object boundary". If these were the object's own border voxels, D
-would be 0 there and phi would exceed 1, outside the stated range [0, 1].
+The printed numerator, "max over C of (D(x) + 1 - D(x))", is a misprint: it would be the constant 1. The text beside it
+("subtracted by its local maximum distance value plus 1") says what is meant. The paper measures D to "the set of points
+on the object boundary": with the object's own border voxels, D would be 0 there and phi above its range [0, 1].
 
 In millimetres the "+1", the distance of the border layer in unit voxels, becomes m_C, the smallest D in C.
-With unit voxels m_C is 1, so one formula serves both.
 """
 
 from __future__ import annotations
@@ -41,8 +39,7 @@ def distance_map(
 ) -> Mask:
     """Compute one of the paper's distance maps of a mask (section 2.1, Eq. 1 and its repair: see the module).
 
-    With D the distance to the nearest background voxel, and M and m the largest and the smallest D of the
-    voxel's connected component:
+    With D the distance to the nearest background voxel, M and m its extremes in the voxel's connected component:
 
     ========  ==================  ============================================
     kind      inside the object   outside
@@ -53,23 +50,21 @@ def distance_map(
     SNI-DM    (M + m - D) / M     -D' / M', with D' the distance to the object
     ========  ==================  ============================================
 
-    What lies beyond the image is unknown, neither object nor background: an object cut by the image border
-    has no border layer there. Two kinds of mask have no boundary. An empty one gives 0 everywhere, and -1 for
-    SNI-DM. A full one is treated as if one layer of background surrounded the image; it has no outside, so
-    its SNI-DM is its NI-DM.
+    What lies beyond the image is unknown, neither object nor background: an object cut by the image border has no
+    border layer there. An empty mask gives 0 everywhere, and -1 for SNI-DM. A full one is treated as if one layer of
+    background surrounded the image; it has no outside, so its SNI-DM is its NI-DM.
 
     Cropping or resampling a mask changes M: crop and resample masks, never maps, and compute the map last.
 
     Args:
-        mask: booleans or numbers; the object is every voxel != 0 (select one of several labels with ``labels == 2``). A
-            NumPy array (H, W) or (D, H, W); or a tensor on any device, also a batch (B, C, H, W) or (B, C, D, H, W),
-            in which every channel is a mask with its own map. The computation runs on the CPU.
+        mask: the object is every voxel != 0 (select one of several labels with ``labels == 2``). A NumPy array (H, W)
+            or (D, H, W); or a tensor on any device, also a batch (B, C, H, W) or (B, C, D, H, W), in which every
+            channel is a mask with its own map. The computation runs on the CPU.
         kind: a key of ``kinds.KINDS``.
-        spacing: mm per voxel in the order of the axes, (z, y, x) or (y, x); O-DM and I-DM are then in mm.
-            None means unit voxels, and maps in voxels: Eq. 1 as it stands. With anisotropic spacing only
-            those border voxels reach 1 in NI-DM whose D is m, the others stay below.
-        connectivity: which neighbours make one component: 6, 18 or 26 in 3-D, 4 or 8 in 2-D; None means all,
-            26 or 8. It affects M and m only: D is always measured to the background, never to another component.
+        spacing: mm per voxel in the order of the axes, (z, y, x) or (y, x); O-DM and I-DM are then in mm. None means
+            unit voxels: Eq. 1 as it stands. With anisotropic spacing only border voxels whose D is m reach 1 in NI-DM.
+        connectivity: which neighbours make one component: 6, 18 or 26 in 3-D, 4 or 8 in 2-D; None means all. It
+            affects M and m only: D is always measured to the background, never to another component.
 
     Returns:
         The map, float32, in the mask's shape: a new array, or a tensor on the mask's device.
@@ -85,9 +80,12 @@ def distance_map(
     row = kind_of_map(kind)
     array = _checked_mask(mask)
     axes = {2: 2, 3: 3, 4: 2, 5: 3}[array.ndim]  # the spatial ones
-    steps, neighbours = checked_spacing(spacing, axes), _checked_connectivity(connectivity, axes)
+    steps = checked_spacing(spacing, axes)
+    allowed: tuple[int, ...] = (4, 8) if axes == 2 else (6, 18, 26)
+    if connectivity not in (None, *allowed):
+        raise InputError(f"connectivity {connectivity!r} does not fit {axes}-D: choose one of {allowed}.")
     samples = array.reshape(-1, *array.shape[-axes:])  # (B * C, D, H, W)
-    maps = [_map_of(sample, row, steps, neighbours) for sample in samples]
+    maps = [_map_of(sample, row, steps, connectivity or allowed[-1]) for sample in samples]
     phi = (np.stack(maps) if len(maps) > 1 else maps[0]).reshape(array.shape)  # of one, without a copy
     return torch.from_numpy(phi).to(mask.device) if isinstance(mask, torch.Tensor) else phi
 
@@ -139,10 +137,3 @@ def _checked_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:
     if array.dtype.kind == "f" and np.isnan(array.max()):  # max() propagates NaN
         raise InputError("mask holds NaN: replace it by 0 (background) or 1 (object) first.")
     return array
-
-
-def _checked_connectivity(connectivity: int | None, axes: int) -> int:
-    allowed = (6, 18, 26) if axes == 3 else (4, 8)
-    if connectivity not in (None, *allowed):
-        raise InputError(f"connectivity {connectivity!r} does not fit {axes}-D: choose one of {allowed}.")
-    return connectivity or allowed[-1]

@@ -23,12 +23,10 @@ def predict_probabilities(
 ) -> np.ndarray:
     """Softmax probabilities of a whole volume by overlapping windows, averaged with a bell-shaped weight.
 
-    Near a window's edge half of a voxel's surroundings is missing, so windows overlap and their
-    centres count most.
+    Near a window's edge half of a voxel's surroundings is missing, so windows overlap and their centres count most.
 
     Args:
-        mnet: image (B, 1, d, h, w) -> logits (B, classes, d, h, w); used on its device and in its mode,
-            and not changed.
+        mnet: image (B, 1, d, h, w) -> logits (B, classes, d, h, w); used on its device and in its mode, not changed.
         image: (D, H, W), preprocessed.
         patch_size: voxels (z, y, x) of a window; along a shorter axis the window is as long as the image.
         overlap: share of a window that the next one covers as well, from 0 to below 1.
@@ -41,51 +39,39 @@ def predict_probabilities(
             logits or returns NaN.
     """
     image = plain_array(image, "image")
-    _check(image, patch_size, overlap)
+    if image.ndim != 3 or 0 in image.shape:
+        raise InputError(f"The image has the shape {image.shape}; give one volume (D, H, W).")
+    sized = isinstance(patch_size, Sequence | np.ndarray) and len(patch_size) == 3
+    if not sized or not all(isinstance(w, int | np.integer) and w > 0 for w in patch_size):
+        raise InputError(f"patch_size is {patch_size!r}; give three whole numbers of voxels (z, y, x), at least 1.")
+    if not isinstance(overlap, Real) or not 0 <= overlap < 1:
+        raise InputError(f"overlap is {overlap!r}; give a share of the window, 0 to below 1.")
     volume = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
     taken = next(mnet.parameters(), volume)  # the network's device and type
     size = tuple(min(w, s) for w, s in zip(patch_size, image.shape, strict=True))
     starts = [_starts(s, w, overlap) for s, w in zip(image.shape, size, strict=True)]
     weight = _bell(size)  # (d, h, w)
-    total, weights = torch.empty(0), torch.zeros(image.shape)
-    corners = list(product(*starts))
-    for first in range(0, len(corners), BATCH):
-        boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True))
-                 for corner in corners[first : first + BATCH]]  # fmt: skip
-        patches = torch.stack([volume[box] for box in boxes])[:, None]  # (b, 1, d, h, w)
-        patches = patches.expand(max(BATCH, len(boxes)), -1, -1, -1, -1)  # PyTorch is slow with a batch of one
+    boxes = [tuple(slice(c, c + w) for c, w in zip(corner, size, strict=True)) for corner in product(*starts)]
+    total, weights = torch.zeros(()), torch.zeros(image.shape)
+    for first in range(0, len(boxes), BATCH):
+        patches = torch.stack([volume[box] for box in boxes[first : first + BATCH]])[:, None]  # (b, 1, d, h, w)
+        patches = patches.expand(BATCH, -1, -1, -1, -1) if len(patches) == 1 else patches  # one alone is slow
         logits = mnet(patches.to(taken))
         if not isinstance(logits, Tensor) or logits.shape[2:] != size or logits.shape[1] < 2:
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(
-                f"The network returns {found} for {tuple(patches.shape)}, not logits (B, classes, D, H, W) with the "
-                "background as class 0; of a Tandem, pass tandem.mnet."
+                "The network does not return logits (B, classes, D, H, W) of the patch's size with the background as "
+                "class 0; of a Tandem, pass tandem.mnet."
             )
         probabilities = torch.softmax(logits.float(), dim=1).cpu()  # (b, classes, d, h, w)
         if first == 0:
             total = torch.zeros(probabilities.shape[1], *image.shape)
-        for box, patch in zip(boxes, probabilities, strict=False):
+        for box, patch in zip(boxes[first : first + BATCH], probabilities, strict=False):
             total[(slice(None), *box)] += patch * weight
             weights[box] += weight
     if not math.isfinite(float(total.sum())):
-        raise InputError(
-            "The network's output holds NaN: its weights or the image's values are far too large; train or copy the "
-            "checkpoint again, or fix the image."
-        )
+        raise InputError("The network's output holds NaN; look whether the image's values or its weights are far off.")
     total /= weights
     return total.numpy()
-
-
-def _check(image: np.ndarray, patch_size: Sequence[int], overlap: float) -> None:
-    if image.ndim != 3 or 0 in image.shape:
-        raise InputError(f"The image has the shape {image.shape}; give one volume (D, H, W).")
-    sized = isinstance(patch_size, Sequence | np.ndarray) and len(patch_size) == 3
-    if not sized or not all(isinstance(w, int | np.integer) and w > 0 for w in patch_size):
-        raise InputError(
-            f"patch_size is {patch_size!r}; give three whole numbers of voxels (z, y, x), each at least 1."
-        )
-    if not isinstance(overlap, Real) or not 0 <= overlap < 1:
-        raise InputError(f"overlap is {overlap!r}; give a share of the window, 0 to below 1.")
 
 
 def _starts(size: int, window: int, overlap: float) -> list[int]:

@@ -1,7 +1,4 @@
-"""The kinds of distance map (sections 2.1 and 3.1, Fig. 2): one table, which everything else reads.
-
-To add a kind, add a row: maps, LR-Net, losses, commands and figures read it from here.
-"""
+"""The kinds of distance map (sections 2.1 and 3.1, Fig. 2): one table, which everything else reads."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def _inverted_share(d: Any, low: Any, high: Any) -> Any:
 
 
 # The cost of finding nothing differs fifty-fold between the kinds (`losses.cost_of_empty_output`). Each alpha, rounded
-# to one digit, brings it to about 0.03 for one lesion, a ball of radius 6 in 48^3 voxels (NI-DM with alpha = 10).
+# to one digit, brings it to about 0.03 for one lesion, a ball of radius 6 in 48^3 voxels.
 # NI-DM falls to 1 / M at the core of a component, so its threshold fails once M exceeds 20 voxels.
 KINDS = {
     "O-DM": Kind(lambda d, low, high: d, "relu", alpha=3.0, threshold=0.5, unit="voxels"),

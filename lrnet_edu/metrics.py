@@ -15,15 +15,8 @@ MSD   the largest of them (the Hausdorff distance, 100 %)           0 and above 
 RMSD  square root of the mean of their squares                      0 and above     0
 ====  ============================================================  ==============  =======
 
-An empty mask has no surface, and RVD divides by the reference's size: such values are undefined, here NaN:
-
-====================  ====  ===  =========  ================
-case                  Dice  VOE  RVD        ASSD, MSD, RMSD
-====================  ====  ===  =========  ================
-both masks empty      1     0    0          undefined
-prediction empty      0     1    -1         undefined
-reference empty       0     1    undefined  undefined
-====================  ====  ===  =========  ================
+An empty mask has no surface, and RVD divides by the reference's size: such values are undefined, here NaN. Two empty
+masks have Dice 1, VOE 0 and RVD 0; if one is empty they are 0, 1 and -1 (or undefined, if it is the reference).
 
 An entry more in ``CRITERIA``, the table of them, is a column more in every table.
 """
@@ -51,15 +44,10 @@ class CaseScores:
     """What one case scores; distances are in mm, undefined values NaN.
 
     Attributes:
-        dice: one wrong layer of voxels costs a small object far more of it than a large one.
-        voe: 1 - dice / (2 - dice): it ranks as Dice does.
+        dice, voe: they rank alike, for VOE is 1 - dice / (2 - dice). A wrong layer of voxels costs a small object most.
         rvd: 0 says that the volumes agree, not that the objects meet.
-        assd: in mm; the larger of the two surfaces counts more.
-        msd: in mm; one wrong voxel far away decides it alone.
-        rmsd: in mm, between ASSD and MSD.
-        intersection: voxels in both objects; with the two sizes, all that DG needs.
-        prediction_voxels: size of the predicted object.
-        reference_voxels: size of the reference object.
+        assd, msd, rmsd: in mm; in ASSD the larger surface counts more, in MSD one voxel far away decides alone.
+        intersection, prediction_voxels, reference_voxels: all that DG needs.
         more: values of the criteria added to ``CRITERIA``, by their attribute.
     """
 
@@ -209,15 +197,14 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
 def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | None = None) -> ScoreTable:
     """The scores of a set of cases: DC, DG, and the means of the other criteria.
 
-    One case with a large tumour can dominate DG. RVD is signed, so a mean near 0 may hide cases far above and far
-    below; ``abs_RVD``, the mean of its absolute values, shows them. Undefined values are left out of the means, and
-    counted: a model that misses a lesion altogether gains, as the case has no surface distance. ``penalties`` reverses
-    this; there is no agreed value, but no distance exceeds the diagonal of the scan in mm.
+    One case with a large tumour can dominate DG. RVD is signed: a mean near 0 may hide cases far above and far below;
+    ``abs_RVD``, the mean of its absolute values, shows them. Undefined values are left out of the means, and counted: a
+    model that misses a lesion altogether gains, as the case has no surface distance. ``penalties`` reverses this.
 
     Args:
         cases: Scores of the cases; if there are none, every mean is NaN. DG of a set without any object voxel is 1.
-        penalties: Values by name ("RVD", "ASSD", "MSD", "RMSD") that replace undefined ones where exactly one of the
-            masks is empty. They change no count.
+        penalties: Values by name ("RVD", "ASSD", "MSD", "RMSD") in place of undefined ones where exactly one of the
+            masks is empty; there is no agreed value, but no distance exceeds the diagonal of the scan in mm.
 
     Raises InputError if the cases are not CaseScores, or a penalty has another name or is not a finite number.
 

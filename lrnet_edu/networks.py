@@ -1,7 +1,7 @@
 """Section 2.2 and Fig. 1: the main network (M-Net), the light network (LR-Net), and both in tandem.
 
 The paper gives no widths. The ones here are those of the authors' later scripts: a residual 3-D U-Net of 8 to 128
-features, and an LR-Net of 15,717 weights that sees 31 voxels along each axis, 15 to either side.
+features, and an LR-Net of 15,717 weights that sees 31 voxels along each axis.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ NORMS: dict[str | None, Callable[[int], nn.Module]] = {
 }
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}  # by the number of spatial axes
 TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-POOLING = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-LINEAR = {2: "bilinear", 3: "trilinear"}
-AXES = {2: "H, W", 3: "D, H, W"}
 
 
 def output_activation(kind: str, activation: str | None = None) -> str:
@@ -37,13 +34,9 @@ def output_activation(kind: str, activation: str | None = None) -> str:
     return activation or kind_of_map(kind).activation
 
 
-def convolution(
-    inputs: int, outputs: int, norm: str | None, dims: int, *, size: int = 3, stride: int = 1
-) -> nn.Sequential:
-    """Convolution, normalisation, ReLU: the building block of both networks."""
-    return nn.Sequential(
-        CONVOLUTION[dims](inputs, outputs, size, stride=stride, padding=size // 2), NORMS[norm](outputs), nn.ReLU()
-    )
+def convolution(a: int, b: int, norm: str | None, dims: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution from a to b features, normalisation, ReLU: the building block of both networks."""
+    return nn.Sequential(CONVOLUTION[dims](a, b, size, stride=stride, padding=size // 2), NORMS[norm](b), nn.ReLU())
 
 
 def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str) -> None:
@@ -51,7 +44,8 @@ def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str
     if not isinstance(x, Tensor):
         raise InputError(f"{name} takes a tensor and got a {type(x).__name__}; give torch.from_numpy(...).")
     if x.ndim != dims + 2 or x.shape[1] != channels:
-        raise InputError(f"{name} takes (B, {channels}, {AXES[dims]}) and got {tuple(x.shape)}; {hint}.")
+        axes = {2: "H, W", 3: "D, H, W"}[dims]
+        raise InputError(f"{name} takes (B, {channels}, {axes}) and got {tuple(x.shape)}; {hint}.")
     weight = [*network.parameters(), x][0]
     if x.device != weight.device or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):
         has, got = (f"{tensor.dtype} on {tensor.device}" for tensor in (weight, x))
@@ -59,7 +53,7 @@ def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str
 
 
 def _checked_dims(spatial_dims: int) -> int:
-    if spatial_dims not in AXES:
+    if spatial_dims not in (2, 3):
         raise InputError(f"spatial_dims is {spatial_dims!r}; give 2 for slices or 3 for volumes.")
     return spatial_dims
 
@@ -67,14 +61,11 @@ def _checked_dims(spatial_dims: int) -> int:
 class ResidualBlock(nn.Module):
     """Two 3^3 convolutions beside a shortcut, added, then ReLU (the backbone's block, section 2.2)."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str | None, dims: int) -> None:
+    def __init__(self, a: int, b: int, norm: str | None, dims: int) -> None:
         super().__init__()
         conv = CONVOLUTION[dims]
-        self.body = nn.Sequential(
-            *convolution(inputs, outputs, norm, dims), conv(outputs, outputs, 3, padding=1), NORMS[norm](outputs)
-        )
-        same = inputs == outputs
-        self.shortcut = nn.Identity() if same else nn.Sequential(conv(inputs, outputs, 1), NORMS[norm](outputs))
+        self.body = nn.Sequential(*convolution(a, b, norm, dims), conv(b, b, 3, padding=1), NORMS[norm](b))
+        self.shortcut = nn.Identity() if a == b else nn.Sequential(conv(a, b, 1), NORMS[norm](b))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + self.shortcut(x))
@@ -88,18 +79,17 @@ def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None, di
 class MNet(nn.Module):
     """The main segmentation network: a residual 3-D U-Net (section 2.2, Fig. 1 left).
 
-    Image (B, in_channels, D, H, W) -> logits (B, classes, D, H, W); class 0 is the background. Any D, H, W: the
-    image is padded with its border values to a multiple of the pooling, and the logits are cropped back. With
-    ``spatial_dims=2`` images are (B, in_channels, H, W).
+    Image (B, in_channels, D, H, W) -> logits (B, classes, D, H, W); class 0 is the background. Any D, H, W: the image
+    is padded with its border values to a multiple of the pooling, and the logits are cropped back.
 
     Args:
         in_channels: channels of the image, 1 for CT.
-        classes: number of classes, background included: 2 for the paper's tumour.
+        classes: background included: 2 for the paper's tumour.
         features: width of each level, top first; its length is the number of levels.
         blocks: residual blocks of each level below the first, on the way down and again on the way up.
-        stride: of the first convolution. With 2 all levels work at half the size, which takes a third of the time;
-            the logits are interpolated back to the image's size. The paper's is 1.
-        spatial_dims: 3 for volumes, 2 for slices.
+        stride: of the first convolution; the paper's is 1. With 2 all levels work at half the size, in a third of the
+            time, and the logits are interpolated back.
+        spatial_dims: 3 for volumes, 2 for slices (B, in_channels, H, W).
 
     Raises:
         InputError: if features and blocks do not fit together; when called, if the image has the wrong shape or type.
@@ -112,10 +102,8 @@ class MNet(nn.Module):
         super().__init__()
         dims = _checked_dims(spatial_dims)
         if len(blocks) != len(features) - 1:
-            raise InputError(
-                f"MNet has {len(features)} levels of features, so blocks needs {len(features) - 1} numbers and "
-                f"got {len(blocks)}; give one for each level below the first."
-            )
+            needed = f"{len(features)} levels of features, so blocks needs {len(features) - 1} numbers"
+            raise InputError(f"MNet has {needed} and got {len(blocks)}; give one for each level below the first.")
         check_whole("stride", stride, least=1)
         self.settings: dict[str, Any] = {"in_channels": in_channels, "classes": classes, "features": list(features),
                                          "blocks": list(blocks), "stride": stride, "spatial_dims": dims}  # fmt: skip
@@ -123,13 +111,14 @@ class MNet(nn.Module):
         self.stem = nn.Sequential(
             convolution(in_channels, top, norm, dims, stride=stride), convolution(top, top, norm, dims)
         )
-        self.pool = POOLING[dims](2)
+        self.pool = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[dims](2)
         levels = list(zip(pairwise(features), blocks, strict=True))
         self.encoder = nn.ModuleList(residual_blocks(a, b, n, norm, dims) for (a, b), n in levels)
         self.upsample = nn.ModuleList(TRANSPOSED[dims](b, a, 2, stride=2) for (a, b), _ in levels)
         self.decoder = nn.ModuleList(residual_blocks(2 * a, a, n, norm, dims) for (a, _), n in levels)
         self.head = nn.Sequential(convolution(top, top, norm, dims, size=1), CONVOLUTION[dims](top, classes, 1))
-        self.enlarge = nn.Upsample(scale_factor=stride, mode=LINEAR[dims]) if stride > 1 else nn.Identity()
+        linear = "bilinear" if dims == 2 else "trilinear"
+        self.enlarge = nn.Upsample(scale_factor=stride, mode=linear) if stride > 1 else nn.Identity()
         kaiming_uniform(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -159,22 +148,22 @@ class MNet(nn.Module):
 class LRNet(nn.Module):
     """The lightweight regression network: probabilities -> distance map (section 2.2, Fig. 1 right).
 
-    (B, 2, D, H, W), the softmax pair (background, object) -> (B, 1, D, H, W), the map. It computes section 2.1's
-    map differentiably, so that the error of the map can train whatever produced the probabilities. It sees
-    15 voxels to either side: it cannot see the maximum M_C of a lesion much larger than that.
+    (B, 2, D, H, W), the softmax pair (background, object) -> (B, 1, D, H, W), the map of section 2.1, differentiably:
+    so its error can train whatever produced the probabilities. It sees 15 voxels to either side: it cannot see the
+    maximum M_C of a lesion much larger than that.
 
-    Deviation: no normalisation by default. Instance normalisation (the authors' choice, ``norm="instance"``)
-    depends on how much of the volume is background, which differs between patches and whole scans.
+    Deviation: no normalisation by default. Instance normalisation (the authors' choice) depends on how much of the
+    volume is background, which differs between patches and whole scans.
 
     Args:
         kind: the map it regresses, "O-DM", "I-DM", "NI-DM" or "SNI-DM".
-        activation: output layer; None takes section 3.1's, ReLU for O-DM, I-DM and NI-DM, tanh for SNI-DM.
-            "sigmoid" with NI-DM is the paper's NI-DM_s.
+        activation: output layer, "relu", "tanh" or "sigmoid"; None takes section 3.1's, tanh for SNI-DM and ReLU for
+            the others. "sigmoid" with NI-DM is the paper's NI-DM_s.
         norm: None or "instance".
         spatial_dims: 3 for volumes, 2 for slices (B, 2, H, W).
 
     Raises:
-        InputError: if there is no such kind, activation or norm; when called, if the input has the wrong shape or type.
+        InputError: if there is no such kind or activation; when called, if the input has the wrong shape or type.
     """
 
     def __init__(
@@ -183,8 +172,6 @@ class LRNet(nn.Module):
         super().__init__()
         dims = self.spatial_dims = _checked_dims(spatial_dims)
         activation = output_activation(kind, activation)
-        if norm not in NORMS:
-            raise InputError(f"LRNet has no norm {norm!r}; choose None or 'instance'.")
         self.kind, self.activation, self.norm = kind, activation, norm
         self.stem = nn.Sequential(convolution(2, 4, norm, dims), convolution(4, 4, norm, dims))
         self.down = nn.Sequential(convolution(4, 8, norm, dims, stride=2), residual_blocks(8, 8, 2, norm, dims))
@@ -213,10 +200,9 @@ class LRNet(nn.Module):
 
 
 def regress_maps(lrnet: nn.Module, probabilities: Tensor) -> Tensor:
-    """The map of every foreground class by the same LR-Net, classes folded into the batch axis.
+    """The map of every foreground class by the same LR-Net: (B, classes, D, H, W) -> (B, classes - 1, D, H, W).
 
-    (B, classes, D, H, W) -> (B, classes - 1, D, H, W). The paper is binary; for each class c > 0 the LR-Net is
-    given the pair (1 - p_c, p_c).
+    The paper is binary; for each class c > 0 the LR-Net is given the pair (1 - p_c, p_c).
     """
     foreground = probabilities[:, 1:]  # (B, K, D, H, W)
     pairs = torch.stack((1 - foreground, foreground), dim=2).flatten(0, 1)  # (B * K, 2, D, H, W)
@@ -226,17 +212,13 @@ def regress_maps(lrnet: nn.Module, probabilities: Tensor) -> Tensor:
 class Tandem(nn.Module):
     """M-Net and LR-Net in a row (section 2.2, Fig. 1): image -> (probabilities, maps).
 
-    (B, in_channels, D, H, W) -> (B, classes, D, H, W) and (B, classes - 1, D, H, W). Frozen, the LR-Net is a fixed
-    function: its weights and statistics never change, yet gradients flow through it to the M-Net (so it is
-    not wrapped in ``no_grad``). ``frozen=False`` is the paper's uLR-Net.
+    (B, in_channels, D, H, W) -> (B, classes, D, H, W) and (B, classes - 1, D, H, W).
 
     Args:
-        mnet: what segments, image -> logits.
+        mnet: any network, image -> logits.
         lrnet: a pretrained LR-Net.
-        frozen: whether the LR-Net stays as it is.
-
-    Raises:
-        InputError: when called, if the image does not have the shape that the networks need.
+        frozen: its weights never change, yet gradients flow through it to the M-Net (so it is not wrapped in
+            ``no_grad``). False is the paper's uLR-Net.
     """
 
     def __init__(self, mnet: nn.Module, lrnet: nn.Module, frozen: bool = True) -> None:

@@ -47,10 +47,7 @@ class MultiBranch(nn.Module):
 
     The branch is a decoder of the M-Net's shape that starts from the bottleneck alone: without skip connections,
     everything it knows about distances must be in the features that both decoders share. It is used in training
-    only; what is kept is ``mnet``, a plain M-Net.
-
-    Args:
-        mnet: the M-Net that is trained together with the branch.
+    only; what is kept is ``mnet``, the M-Net that is trained with it.
     """
 
     def __init__(self, mnet: MNet) -> None:

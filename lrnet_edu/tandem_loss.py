@@ -27,8 +27,7 @@ class TandemLoss(Loss):
     """L_seg(p, labels) + alpha * SmoothL1(LR-Net(p), phi), p = softmax(logits), phi the distance map of the labels.
 
     Everything is inside: the softmax, the maps (computed from the labels on the CPU, without gradient), the frozen
-    LR-Net. No map has to be computed, stored or augmented beforehand. ``terms`` holds the last values of the parts,
-    "segmentation" and "map" (with alpha), as tensors without gradient.
+    LR-Net. ``terms`` holds the last values of the parts, "segmentation" and "map" (with alpha), without gradient.
 
     Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
     passes hardly any gradient: keep a segmentation loss beside it, or start with one.
@@ -37,8 +36,8 @@ class TandemLoss(Loss):
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
             is frozen, and follows the logits to their device.
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
-            (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W). A loss that starts from logits can be given
-            ``p.log()``, or be added outside: ``other(logits, labels) + TandemLoss(segmentation=None)(logits, labels)``.
+            (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W). A loss that starts from logits is added
+            outside: ``other(logits, labels) + TandemLoss(segmentation=None)(logits, labels)``.
         alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``).
         ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -62,62 +64,37 @@ class Phase:
 
 @dataclass
 class Task:
-    """What the loop trains, and how it is validated.
+    """What the loop trains, and how it is validated."""
 
-    Attributes:
-        model: what is trained and saved; weights without ``requires_grad`` stay as they are.
-        batches: batch i at index i, on the CPU, with a method ``to(device)`` and a field ``cases``.
-        phases: in order; their steps add up to the schedule's. Best weights, plateaus and convergence are judged in
-            the last one only; until its first validation the best weights so far are kept.
-        validate: step -> figures of the model as it is now. ``val_loss`` steers the learning rate and the end,
-            ``score`` (higher is better) chooses ``best.safetensors``.
-        metadata: what is needed to rebuild the network; stored in both checkpoints.
-        best_prefix: prefix of the weights that ``best.safetensors`` holds.
-        after_backward: called with the step's number, between the backward pass and the optimiser's step.
-        memory_advice: what to reduce if memory runs out.
-    """
-
-    model: nn.Module
-    batches: Dataset[Any]
+    model: nn.Module  # trained and saved; weights without ``requires_grad`` stay as they are
+    batches: Dataset[Any]  # batch i at index i, on the CPU, with a method ``to(device)`` and a field ``cases``
+    # In order; their steps add up to the schedule's. Best weights, plateaus and convergence are judged in the last one
+    # only; until its first validation the best weights so far are kept.
     phases: Sequence[Phase]
+    # Step -> figures of the model as it is now. "val_loss" steers the learning rate and the end, "score" (higher is
+    # better) chooses best.safetensors.
     validate: Callable[[int], Row]
-    metadata: dict[str, Any]
-    best_prefix: str
-    after_backward: Callable[[int], None] = lambda step: None
-    memory_advice: str = "the size of a batch"
-
-    def phase(self, step: int) -> tuple[Phase, int]:
-        """The phase of a step, and the step at which that phase begins."""
-        first = 0
-        for phase in self.phases[:-1]:
-            if step < first + phase.steps:
-                return phase, first
-            first += phase.steps
-        return self.phases[-1], first
+    metadata: dict[str, Any]  # what is needed to rebuild the network; stored in both checkpoints
+    best_prefix: str  # of the names of the weights that best.safetensors holds
+    after_backward: Callable[[int], None] = lambda step: None  # called with the step, before the optimiser's
+    memory_advice: str = "the size of a batch"  # what to lower if memory runs out
 
 
 def fit(
     task: Task, schedule: Schedule, folder: Path, device: torch.device, *, resume: bool = False,
     rate: Callable[[float], float] | None = None, log: Callable[[Row], None] | None = None, title: str = "training",
 ) -> State:  # fmt: skip
-    """Train until the validation loss has converged or the steps are used up.
+    """Train until the validation loss has converged or the steps are used up; return where it ended.
 
     Args:
-        task: what is trained.
-        schedule: how long and how fast.
         folder: a run folder that holds ``config.json`` already; ``log.csv`` and both checkpoints are written there.
-        device: where.
         resume: go on from ``last.safetensors``, if there is one.
         rate: function from the share of steps done to the factor on the learning rate; None uses the schedule.
         log: called with each validation's row: "step", "seconds", "lr", "train_loss" and the task's figures.
-        title: of the progress bar.
-
-    Returns:
-        Where the training ended.
 
     Raises:
-        InputError: if a loss is not finite (naming the step and the cases), memory runs out (naming what to
-            reduce), or ``resume`` finds another run.
+        InputError: if a loss is not finite (naming the step and the cases), memory runs out (naming what to lower), or
+            ``resume`` finds another run.
     """
     rate = one_cycle if rate is None and schedule.one_cycle else rate
     model = channels_last(task.model.to(device))
@@ -127,7 +104,7 @@ def fit(
         optimizer, factor=schedule.plateau_factor, patience=schedule.plateau_patience
     )
     state = load_state(folder, task.model, optimizer, plateau) if resume else State()
-    _, last_phase = task.phase(schedule.steps)
+    starts = list(accumulate((phase.steps for phase in task.phases[:-1]), initial=0))  # first step of each phase
     started, train_losses = time.perf_counter() - state.seconds, []
     with explain_out_of_memory(device, f"lower {task.memory_advice}"), tqdm(
         total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True
@@ -135,11 +112,12 @@ def fit(
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
             if state.converged:
                 break
-            phase, first = task.phase(state.step)
+            number = bisect_right(starts, state.step) - 1
+            phase = task.phases[number]
             model.train()
             if rate is not None:
                 optimizer.param_groups[0]["lr"] = schedule.learning_rate * rate(state.step / schedule.steps)
-            if phase.fresh_optimizer and state.step == first:
+            if phase.fresh_optimizer and state.step == starts[number]:
                 optimizer.state.clear()
             with reduced_precision(device):
                 loss = phase.loss(batch.to(device))
@@ -163,9 +141,9 @@ def fit(
             row = {"step": state.step, "seconds": round(state.seconds, 2), "lr": optimizer.param_groups[0]["lr"],
                    "train_loss": sum(train_losses) / len(train_losses), **figures}  # fmt: skip
             train_losses = []
-            if rate is None and state.step > last_phase:
+            if rate is None and state.step > starts[-1]:
                 plateau.step(figures["val_loss"])
-            if record_validation(row, state, last_phase, schedule.convergence_patience if rate is None else None):
+            if record_validation(row, state, starts[-1], schedule.convergence_patience if rate is None else None):
                 save_best(folder, task.model, task.best_prefix, task.metadata)
             write_log(folder / "log.csv", state.rows)
             if log is not None:
@@ -176,15 +154,17 @@ def fit(
 
 
 def record_validation(row: Row, state: State, last_phase: int, patience: int | None) -> bool:
-    """Record a validation in the state, decide whether the training has converged, and return whether it is the best.
+    """Record a validation in the state, and return whether it is the best.
 
-    Both look only at validations after step ``last_phase``; the first of these replaces whatever was best before.
+    The training has converged once the validation loss has not improved for ``patience`` validations (section 3). Both
+    look only at validations after step ``last_phase``; the first of these replaces whatever was best before.
     """
     state.rows.append(row)
     if sentence := stuck_training(state.rows):
         print_above_bar(sentence)
     losses = [row["val_loss"] for row in state.rows if row["step"] > last_phase]
-    state.converged = patience is not None and bool(losses) and converged(losses, patience)
+    if losses and patience is not None:
+        state.converged = len(losses) - 1 - losses.index(min(losses)) >= patience
     if row["score"] <= state.best_score and not state.best_step <= last_phase < state.step:
         return False
     state.best_score, state.best_step = row["score"], state.step
@@ -194,8 +174,3 @@ def record_validation(row: Row, state: State, last_phase: int, patience: int | N
 def one_cycle(share: float) -> float:
     """Factor on the learning rate after this share of the steps: linear up to 0.1, then a cosine down to 0."""
     return share / 0.1 if share < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.1) / 0.9)
-
-
-def converged(losses: Sequence[float], patience: int) -> bool:
-    """True once the validation loss has not improved for ``patience`` validations (section 3)."""
-    return len(losses) - 1 - list(losses).index(min(losses)) >= patience

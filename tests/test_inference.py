@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lrnet_edu.inference import _bell, _starts, predict_probabilities
+from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.networks import LRNet, MNet, Tandem
 from lrnet_edu.support.errors import InputError
 
@@ -65,27 +64,6 @@ def test_probabilities_sum_to_one_and_one_window_is_one_pass(shape: tuple[int, i
     assert np.abs(p.sum(0) - 1).max() < 1e-5
     whole = predict_probabilities(mnet, image, patch_size=(20, 16, 16))
     assert np.allclose(whole, in_one_pass(mnet, image), atol=1e-6)
-
-
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75, 0.99])
-def test_windows_reach_from_the_first_voxel_to_the_last_without_gaps(overlap: float) -> None:
-    for size, window in product(range(1, 40), (1, 2, 5, 8)):
-        if window > size:
-            continue
-        starts = _starts(size, window, overlap)
-        assert (starts[0], starts[-1]) == (0, size - window)
-        steps = np.diff(starts)
-        assert (steps > 0).all()
-        assert (steps <= max(1, window * (1 - overlap))).all()  # at least the overlap asked for
-
-
-def test_the_middle_of_a_window_counts_most_and_its_edge_still_something() -> None:
-    for size in ((1, 1, 1), (5, 8, 3), (2, 64, 9)):
-        bell = _bell(size)
-        assert bell.shape == size
-        assert (bell > 0).all()
-        assert bell[tuple((n - 1) // 2 for n in size)] >= (1 - 1e-5) * bell.max()
-        assert torch.allclose(bell, bell.flip((0, 1, 2)), rtol=1e-4)
 
 
 class BlindAtTheEdge(nn.Module):
@@ -145,7 +123,7 @@ def test_networks_and_images_of_other_types(dtype: torch.dtype) -> None:
         ({"image": np.zeros((1, 8, 8, 8))}, r"shape \(1, 8, 8, 8\)"),
         ({"image": np.full((5, 6, 7), np.nan)}, "holds NaN"),
         ({"image": "volume-0.nii.gz"}, "give a NumPy array or a torch tensor"),
-        ({"mnet": MNet(1, 1, features=(2, 4), blocks=(1,))}, r"\(2, 1, 8, 8, 8\), not logits"),
+        ({"mnet": MNet(1, 1, features=(2, 4), blocks=(1,))}, "does not return logits"),
         ({"mnet": Tandem(MNet(features=(2, 4), blocks=(1,)), LRNet())}, r"tandem\.mnet"),
     ],
 )

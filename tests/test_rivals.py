@@ -90,16 +90,6 @@ def test_the_branch_leaves_the_mnet_as_it_is_and_starts_from_its_bottleneck_alon
     assert not torch.equal(first[0], other[0])
 
 
-def test_both_tasks_teach_the_encoder_and_each_its_own_decoder() -> None:
-    for task, taught, untaught in ((0, "mnet.decoder", "branch"), (1, "branch", "mnet.decoder")):
-        model = multi_branch()
-        image, _, maps = batch()
-        F.l1_loss(model(image)[task], maps).backward()
-        assert learns(model.mnet.encoder)
-        assert learns(model.get_submodule(taught))
-        assert all(p.grad is None for p in model.get_submodule(untaught).parameters())
-
-
 def by_hand(outputs: tuple[torch.Tensor, ...], labels: torch.Tensor, maps: torch.Tensor) -> tuple[float, float]:
     """Cross-entropy and mean absolute error of (logits, maps)."""
     logits, regressed = (tensor.detach().double().numpy() for tensor in outputs)
@@ -161,15 +151,3 @@ def test_the_classes_teach_through_the_map() -> None:
     image, labels, _ = batch()
     F.cross_entropy(model(image), labels).backward()
     assert learns(model)
-
-
-@pytest.mark.parametrize("make", [multi_branch, cascaded])
-def test_a_few_steps_lower_the_loss(make: Any) -> None:
-    model, target = make(), batch()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    first = model.loss(*target).item()
-    for _ in range(15):
-        optimizer.zero_grad()
-        model.loss(*target).backward()
-        optimizer.step()
-    assert model.loss(*target).item() < 0.8 * first

@@ -8,20 +8,16 @@ losses (`MaskLoss`) take integer labels (B, D, H, W) or (B, 1, D, H, W); map los
 In the formulas p is a probability, g the one-hot mask (1 inside the class, 0 outside), phi the map, and every
 sum runs over the whole batch and all voxels, for one class; eps = 1e-5, in voxels, unless stated.
 
-**A batch without a foreground class (g = 0).** Dice, MapDice, Tversky and the like are overlap ratios:
-they return 1 - eps / (sum p + eps), which is about 1 with a vanishing gradient, so such a batch teaches nothing
-about that class; they reach 0 only where p is 0 everywhere. The weighted cross-entropy, the generalised
-Dice, the exponential logarithmic loss and the distance regression loss do penalise false alarms.
+**A batch without a foreground class (g = 0).** Dice, MapDice, Tversky and the like are overlap ratios: they return
+1 - eps / (sum p + eps), about 1 with a vanishing gradient, so such a batch teaches nothing about that class. The
+weighted cross-entropy, the generalised Dice, the exponential logarithmic loss and the distance regression loss do
+penalise false alarms.
 
-**Half precision.** Probabilities in float16 or bfloat16 are converted to float32.
+**Several processes.** Where ``torch.distributed`` is initialised the sums run over the batches of ALL processes, since
+a ratio of sums is not the mean of the processes' ratios. Every process must then call a loss the same number of times.
 
-**Several processes.** Where ``torch.distributed`` is initialised the sums run over the batches of ALL
-processes, since a ratio of sums is not the mean of the processes' ratios. Every process must then call a loss
-the same number of times, in validation as well.
-
-**Mistakes.** Wrong shapes and types raise `InputError`, and so do wrong values (logits for probabilities,
-labels the network does not know) on the CPU. Values are not checked on a GPU, which would have to synchronise, nor
-under ``torch.compile``.
+**Mistakes.** Wrong shapes and types raise `InputError`, and so do wrong values (logits for probabilities, labels the
+network does not know) on the CPU: on a GPU that would have to wait. Half precision is converted to float32.
 """
 
 from lrnet_edu.losses.imbalance import ExpLogLoss as ExpLogLoss

@@ -12,15 +12,10 @@ from lrnet_edu.support.loss_inputs import checked_setting
 class WeightedCrossEntropyLoss(MaskLoss):
     """WCE: the cross-entropy with one weight for each class (cited from Ronneberger et al., U-Net, 2015).
 
-    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = background voxels / voxels of
-    class c in the batch, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean
-    of -ln p_0.
+    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = background voxels / voxels of class c in the
+    batch, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean of -ln p_0.
 
-    Deviation: U-Net's own weighting, the other reading, is a map of weights (w0 = 10, sigma = 5) that also
-    stresses the gaps between touching cells. This loss has class weights only.
-
-    Args:
-        max_weight: the largest weight of a class, and one over the smallest.
+    Deviation: U-Net's own map of weights (w0 = 10, sigma = 5) also stresses the gaps between touching cells.
     """
 
     def __init__(self, max_weight: float = 1000.0) -> None:
@@ -40,8 +35,8 @@ class GeneralizedDiceLoss(MaskLoss):
     1 - 2 sum_c w_c sum(p_c g_c) / sum_c w_c sum(p_c + g_c) with w_c = 1 / (sum g_c)^2, over ALL classes, the
     background too, summed before the division.
 
-    An absent class would have an infinite weight; it gets the largest weight of the classes present instead. In
-    the binary case without a lesion both weights are equal, and the loss is the mean probability of the foreground.
+    An absent class, whose weight would be infinite, gets the largest weight of the classes present. In the binary case
+    without a lesion the loss is then the mean probability of the foreground.
     """
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
@@ -55,12 +50,9 @@ class GeneralizedDiceLoss(MaskLoss):
 class TverskyLoss(MaskLoss):
     """Tversky loss (Salehi et al. 2017): a Dice loss that penalises misses more than false alarms.
 
-    1 - TI, TI = (TP + eps) / (TP + a FP + b FN + eps), with TP = sum(p g), FP = sum(p (1 - g)) and
-    FN = sum((1 - p) g); the mean over the foreground classes. With both weights 0.5 it is the Dice loss.
-
-    Args:
-        false_positive_weight: a, which the original calls alpha.
-        false_negative_weight: b, which the original calls beta.
+    1 - TI, TI = (TP + eps) / (TP + a FP + b FN + eps), with TP = sum(p g), FP = sum(p (1 - g)) and FN = sum((1 - p) g);
+    the mean over the foreground classes. ``false_positive_weight`` a and ``false_negative_weight`` b are the original's
+    alpha and beta; with both 0.5 it is the Dice loss.
     """
 
     def __init__(self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7) -> None:
@@ -81,16 +73,12 @@ class TverskyLoss(MaskLoss):
 class FocalTverskyLoss(TverskyLoss):
     """Focal Tversky loss (Abraham and Khan 2019): (1 - TI)^(1 / gamma), the mean over the foreground classes.
 
-    TI is `TverskyLoss`'s. With gamma above 1 the slope grows towards perfect agreement, where it would
-    become infinite: 1 - TI is clamped to at least 1e-7, and the slope is 0 there.
+    TI and its weights are `TverskyLoss`'s (the original calls b alpha). With gamma above 1 the slope grows towards
+    perfect agreement, where it would become infinite: 1 - TI is clamped to at least 1e-7, and the slope is 0 there.
 
-    Deviation: the original sums over the classes; the mean keeps the scale. The original's alpha = 0.7 weighs
-    the false NEGATIVES and Tversky's own alpha the false positives: here both are named after what they weight.
+    So well segmented classes keep a larger share of the gradient.
 
-    Args:
-        false_positive_weight: of false alarms in TI.
-        false_negative_weight: of misses in TI.
-        gamma: 1 leaves TI as it is; above 1, well segmented classes keep a larger share of the gradient.
+    Deviation: the original sums over the classes; the mean keeps the scale.
     """
 
     def __init__(
@@ -109,17 +97,13 @@ class ExpLogLoss(MaskLoss):
     dice_weight * mean_c (-ln Dice_c)^e + cross_entropy_weight * mean_x w_l (-ln p_l(x))^e
 
     l is the true class of voxel x, w_l = sqrt(all voxels / voxels of class l), and
-    Dice_c = (2 sum(p g) + 1) / (sum p + sum g + 1) over ALL classes, the background too. The original's eps
-    of one voxel is what makes false alarms cost something where a class is absent. Both powers have an
-    infinite slope at perfect agreement: the base is clamped to at least 1e-7, and the slope is 0 there (so
-    perfect agreement costs about 0.01, not 0).
+    Dice_c = (2 sum(p g) + 1) / (sum p + sum g + 1) over ALL classes, the background too. The original's eps of a voxel
+    makes false alarms cost something where a class is absent. Both powers have an infinite slope at perfect agreement:
+    the base is clamped to at least 1e-7, and the slope is 0 there (so perfect agreement costs about 0.01, not 0).
+
+    ``exponent`` is e: below 1, well segmented classes keep learning.
 
     Deviation: the class frequencies are the batch's, not the training set's.
-
-    Args:
-        dice_weight: of the Dice term.
-        cross_entropy_weight: of the cross-entropy term.
-        exponent: e, of both terms; below 1, well segmented classes keep learning.
     """
 
     def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:

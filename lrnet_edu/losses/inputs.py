@@ -73,9 +73,8 @@ def foreground_and_maps(probabilities: Tensor, target: Tensor, kind: str | None,
 def check_map(phi: Tensor, kind: str, who: str) -> None:
     """Raise InputError if maps (B, C, D, H, W) cannot be of this kind: a mask, or another kind.
 
-    A step from a voxel towards its nearest background stays in the lesion and brings it nearer. So at every voxel
-    with all its neighbours in the lesion, a map that falls to the core has a larger neighbour, and one that rises a
-    smaller one. A mask has neither. Thin lesions have no such voxel: all kinds but SNI-DM are then alike.
+    Every voxel with all its neighbours in the lesion has one nearer to the background: a larger one in a map that falls
+    to the core, a smaller one in a map that rises. A mask has neither. Thin lesions have no such voxel.
     """
     row, low, high = kind_of_map(kind), float(phi.min()), float(phi.max())
     wrong = (low == 0 if row.empty < 0 else low < 0) or not high <= (1.001 if row.normalised else 1e9)  # or NaN

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import distance_map
-from lrnet_edu.kinds import KINDS, kind_of_map
+from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, class_sums, foreground_and_maps, ratio
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
@@ -41,13 +41,12 @@ class MapDiceLoss(MapLoss):
 
     1 - (2 sum(p phi) + eps) / (sum p + sum phi + eps), the mean over the foreground classes.
 
-    Deviation: the printed equation has no sum over voxels, and 1 minus a sum over classes falls below 0; this
-    is the form of the authors' scripts. The map must lie in [0, 1] (NI-DM): larger values leave the range of
-    a loss, and the negative ones of SNI-DM take the denominator through 0.
+    Deviation: the printed equation has no sum over voxels, and 1 minus a sum over classes falls below 0; this is the
+    form of the authors' scripts. The map must lie in [0, 1] (NI-DM), or the loss leaves its range.
 
-    Its minimiser is not the mask. Including a voxel pays off only if its phi exceeds half the best ratio, so the
-    perfect answer costs 0.07 on a ball of radius 5 and 0.12 on one of radius 20, and a hollow lesion costs
-    less. `MapWeightedDiceLoss` fixes that.
+    Its minimiser is not the mask. Including a voxel pays off only if its phi exceeds half the best ratio: the perfect
+    answer costs 0.07 on a ball of radius 5 and 0.12 on one of radius 20, and a hollow lesion costs less.
+    `MapWeightedDiceLoss` fixes that.
 
     >>> phi = torch.tensor([0, 1, 0.5, 1, 0]).reshape(1, 1, 1, 1, 5)  # a lesion of three voxels
     >>> p = (phi > 0).float()  # found to the voxel
@@ -63,11 +62,9 @@ class MapDiceLoss(MapLoss):
 class MapWeightedDiceLoss(MapLoss):
     """MapDice repaired: a Dice loss of the MASK in which the map only weights the voxels. Not in the paper.
 
-    1 - (2 sum(w p g) + eps) / (sum(w (p + g)) + eps) with g = (phi > 0) and w = phi inside the object, 1
-    outside; the mean over the foreground classes.
-
-    As with any strictly positive weight it is 0 at p = g and larger everywhere else, and it keeps Eq. 2's
-    emphasis on the border. With w = phi alone, false alarms in the background would cost nothing.
+    1 - (2 sum(w p g) + eps) / (sum(w (p + g)) + eps) with g = (phi > 0) and w = phi inside the object, 1 outside; the
+    mean over the foreground classes. As with any strictly positive weight it is 0 at p = g and larger everywhere else,
+    and it keeps Eq. 2's emphasis on the border.
     """
 
     def value(self, p: Tensor, phi: Tensor) -> Tensor:
@@ -80,23 +77,21 @@ class MapWeightedDiceLoss(MapLoss):
 class DistanceRegressionLoss(Loss):
     """Distance map regression (section 2.3): alpha * SmoothL1(LR-Net(p), phi), for use behind any network.
 
-    The loss runs the LR-Net itself, for every foreground class, and freezes it permanently: its weights require
-    no gradient and it stays in evaluation mode, while gradients flow through it to the probabilities. Under
-    autocast the LR-Net runs in the reduced precision and its error is taken in float32.
+    The loss runs the LR-Net itself, for every foreground class, and freezes it permanently: its weights require no
+    gradient and it stays in evaluation mode, while gradients flow through it to the probabilities. The target is maps
+    (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
 
-    Maps (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
-
-    Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be inactive, and then no
-    gradient comes back: start with a segmentation loss, or keep one beside this term.
+    Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be inactive, and then no gradient
+    comes back: start with a segmentation loss, or keep one beside this term.
 
     Args:
         lrnet: a PRETRAINED LR-Net. It is frozen in place and moves with ``loss.to(device)``.
-        alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None
-            takes the default of its kind of map (``kinds.KINDS``). Table 1's rows without alpha mean alpha = 1.
+        alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None takes the
+            default of its kind of map (``kinds.KINDS``). Table 1's rows without alpha mean alpha = 1.
 
     Raises:
-        InputError: if lrnet is no network, or one that has learned nothing, if alpha is negative, or None for a network
-            without a kind of map; when called, if shapes, devices or types do not fit.
+        InputError: if lrnet is no network, or an LRNet that has learned nothing, or if alpha is negative; when called,
+            if shapes, devices or types do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
@@ -104,10 +99,9 @@ class DistanceRegressionLoss(Loss):
         if not isinstance(lrnet, nn.Module):
             raise InputError("lrnet is not a network; give one, such as load_pretrained_lrnet('NI-DM').")
         if alpha is None:
-            kind = getattr(lrnet, "kind", None)
-            if kind not in KINDS:
-                raise InputError(f"There is no default alpha for an LR-Net of kind {kind!r}; give it a number.")
-            alpha = KINDS[kind].alpha
+            if not isinstance(lrnet, LRNet):
+                raise InputError("alpha is None, which only an LRNet has a default for; give it a number.")
+            alpha = kind_of_map(lrnet.kind).alpha
         self.alpha = checked_setting("alpha", alpha)
         check_pretrained(lrnet)
         self.lrnet = lrnet.requires_grad_(False).eval()
@@ -137,10 +131,8 @@ def check_pretrained(lrnet: nn.Module) -> None:
     right, inside = distance_map(ball, lrnet.kind), ball > 0
     errors, spread = (found - right).abs(), (right - right.mean()).abs()  # of the map, and of one value for all
     if errors.mean() > 0.5 * spread.mean() or errors[inside].mean() > 0.4 * right[inside].mean():
-        raise InputError(
-            f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach; take "
-            f"load_pretrained_lrnet({lrnet.kind!r}) or pretrain it."
-        )
+        what = f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach"
+        raise InputError(f"{what}; take load_pretrained_lrnet({lrnet.kind!r}) or pretrain it.")
 
 
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
@@ -158,9 +150,5 @@ def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
 
 
 def cost_of_empty_output(target: Tensor, kind: str) -> float:
-    """What an empty output costs in the regression loss, at alpha = 1, where ``target`` is right.
-
-    Multiplied by alpha, this is the regression term beside a Dice term near 1; the default alphas are chosen by it.
-    """
-    empty = torch.full_like(target, kind_of_map(kind).empty)
-    return float(F.smooth_l1_loss(empty, target))
+    """What an empty output costs in the regression loss at alpha = 1; the default alphas are chosen by it."""
+    return float(F.smooth_l1_loss(torch.full_like(target, kind_of_map(kind).empty), target))

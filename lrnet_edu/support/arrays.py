@@ -19,14 +19,10 @@ _IMAGES = {
 
 
 def plain_array(volume: Any, name: str) -> np.ndarray:
-    """The numbers of an array, a tensor on any device, or a list of lists, as they are and where they are.
+    """The numbers of an array, a tensor on any device, or a list of lists, and of their subclasses; without a copy.
 
-    Args:
-        volume: any of these, and of their subclasses, such as MONAI's MetaTensor.
-        name: what to call it in an error, "mask".
-
-    Raises:
-        InputError: for what has its axes in another order, hides some of its values, or holds no real numbers.
+    InputError, which calls it ``name``, for what has its axes in another order, hides some of its values, or holds no
+    real numbers.
     """
     if np.ma.is_masked(volume):
         raise InputError(f"The {name} is a masked array, whose hidden voxels could be anything; give {name}.filled(0).")
@@ -35,28 +31,18 @@ def plain_array(volume: Any, name: str) -> np.ndarray:
         if library in made_by:
             raise InputError(f"The {name} is {what}; give {advice.format(name)}.")
     torch = sys.modules.get("torch")  # who has a tensor has imported it
-    if torch is not None and isinstance(volume, torch.Tensor):
-        return _array_of_tensor(volume, name)
     try:
-        array = np.asarray(volume)
-    except (TypeError, ValueError):
+        array = _array_of_tensor(volume) if torch and isinstance(volume, torch.Tensor) else np.asarray(volume)
+    except (TypeError, ValueError, RuntimeError):  # sparse and meta tensors raise the last
         raise InputError(f"The {name} is a {type(volume).__name__}; give a NumPy array or a torch tensor.") from None
     if array.dtype.kind not in "biuf":
-        what = f"of type {array.dtype}" if isinstance(volume, np.ndarray) else f"a {type(volume).__name__}"
+        what = f"a {type(volume).__name__} of {array.dtype}"
         raise InputError(f"The {name} is {what}; give a NumPy array or a torch tensor of booleans or real numbers.")
     return array
 
 
-def _array_of_tensor(tensor: Any, name: str) -> np.ndarray:
-    import torch
-
-    if tensor.layout != torch.strided:
-        raise InputError(f"The {name} is a sparse tensor; give {name}.to_dense().")
-    if tensor.is_meta:
-        raise InputError(f"The {name} is on torch's meta device, which holds no values; make it on the CPU.")
-    if tensor.is_complex():
-        raise InputError(f"The {name} is a complex tensor; give {name}.real or {name}.abs().")
-    tensor = tensor.as_subclass(torch.Tensor)
+def _array_of_tensor(tensor: Any) -> np.ndarray:
+    tensor = tensor.as_subclass(sys.modules["torch"].Tensor)
     try:
         return tensor.numpy(force=True)
     except TypeError:  # bfloat16 and the 8-bit floats have no counterpart in NumPy

@@ -23,10 +23,6 @@ class Subclass(torch.Tensor):
     """As MONAI's MetaTensor is one."""
 
 
-class OwnImage(SimpleITK.Image):
-    """Somebody's own kind of image."""
-
-
 @pytest.mark.parametrize("dtype", ["?", "i1", ">i2", ">u2", "<u8", "i8", "f2", ">f4", ">f8", np.longdouble])
 def test_arrays_of_every_type_of_number(dtype: Any) -> None:
     np.testing.assert_array_equal(plain_array(MASK.astype(dtype), "mask"), MASK)
@@ -51,15 +47,11 @@ def test_what_has_one_meaning_is_taken(volume: Any) -> None:
     [
         (np.ma.masked_array(MASK, MASK == 0), r"mask.filled\(0\)"),
         (SimpleITK.GetImageFromArray(MASK), r"sitk.GetArrayFromImage\(mask\)"),
-        (OwnImage(4, 5, 6, SimpleITK.sitkUInt8), "GetArrayFromImage"),
         (nib.Nifti1Image(MASK, np.eye(4)), r"np.asarray\(mask.dataobj\).transpose\(\)"),
         (tio.LabelMap(tensor=TENSOR[None]), r"mask.numpy\(\)\[0\].transpose\(2, 1, 0\)"),
-        (TENSOR.to_sparse(), "to_dense"),
-        (TENSOR.to("meta"), "holds no values"),
-        (TENSOR.float().to_mkldnn(), "to_dense"),
-        (TENSOR.to(torch.complex64), r"mask.abs\(\)"),
-        (MASK.astype(object), "type object"),
-        (MASK.astype(str), "real numbers"),
+        (TENSOR.to_sparse(), "is a Tensor"),
+        (TENSOR.to(torch.complex64), "real numbers"),
+        (MASK.astype(object), "of object"),
         ([[1, 2], [3]], "is a list"),
         ({"image": MASK}, "is a dict"),
         ("mask.nii.gz", "is a str"),
