@@ -1,6 +1,8 @@
-"""The course as web pages for a lecture, every notebook with its outputs and an index: ``lrnet-edu export-course OUT``.
+"""What an instructor takes along: ``lrnet-edu export-course OUT``.
 
-The pages need no network and no kernel. Pictures and viewers are inside already; formulas become MathML, which
+``OUT`` gets every notebook with its outputs as a web page, and an index; in ``slides/`` the same to project; in
+``handouts/`` the notebooks without outputs and solutions, in ``handouts_with_solutions/`` with them. The pages need no
+network and no kernel. Pictures and viewers are inside already; formulas become MathML, which
 browsers draw themselves; what would have to be fetched, such as a badge, becomes its text.
 """
 
@@ -21,11 +23,14 @@ from lrnet_edu.support.files import check_empty, folder_lock, is_hidden, write_a
 NOTEBOOKS = Path(__file__).resolve().parent
 NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
 MARK = '<meta name="generator" content="lrnet-edu export-course">'
+ANSWERS = {"solution", "found"}  # tags of cells that a handout leaves out
+UNSEEN = {"setup", "parameters", "exercise", *ANSWERS}  # that slides leave out
+QUESTION = re.compile(r"^\*\*Question.*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+/blob/[^/\s]+)/")
 
 
 def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Path]:
-    """Write every notebook as an HTML page of the same name, and ``index.html``.
+    """Write every notebook as an HTML page of the same name, ``index.html``, slides and handouts.
 
     Args:
         out: folder to write: a new or empty one, or one that this function wrote before.
@@ -48,8 +53,13 @@ def export_course(out: str | Path, notebooks: str | Path = NOTEBOOKS) -> list[Pa
     with folder_lock(out):
         titles = {source.stem: _title(_read(source)) for source in sources}
         pages = {source.stem: _page(source, titles) for source in sources}
-        for name, page in [("index", _index(sources, titles)), *pages.items()]:  # the index marks the folder as ours
+        slides = {f"slides/{source.stem}": _slides(source, titles) for source in sources}
+        # the index marks the folder as ours
+        for name, page in [("index", _index(sources, titles)), *pages.items(), *slides.items()]:
             write_atomically(out / f"{name}.html", page.encode())
+        for source in sources:
+            write_atomically(out / "handouts" / source.name, _handout(source, solutions=False).encode())
+            write_atomically(out / "handouts_with_solutions" / source.name, _handout(source, solutions=True).encode())
     return [out / f"{name}.html" for name in pages]
 
 
@@ -178,6 +188,18 @@ def _page(source: Path, titles: dict[str, str]) -> str:
     return _document(titles[source.stem], body)
 
 
+def _handout(source: Path, *, solutions: bool) -> str:
+    """The notebook as its file's text, without outputs, and with or without what is tagged as a solution."""
+    import nbformat
+
+    notebook = _read(source)
+    cells = [cell for cell in notebook.cells if solutions or not ANSWERS & set(cell.metadata.get("tags", []))]
+    for cell in cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return nbformat.writes(nbformat.from_dict({**notebook, "cells": cells}))
+
+
 def _index(sources: list[Path], titles: dict[str, str]) -> str:
     """Title, goals and minutes of every notebook, as its first cell names them."""
     entries = ""
@@ -190,6 +212,49 @@ def _index(sources: list[Path], titles: dict[str, str]) -> str:
             f'<section><h2><a href="{source.stem}.html">{escape(titles[source.stem])}</a></h2>\n{goals}</section>'
         )
     return _document("lrnet_edu: the course", f"<main>{LEAD}{entries}</main>")
+
+
+# ---- slides ------------------------------------------------------------------------------------------------
+
+
+def _slides(source: Path, titles: dict[str, str]) -> str:
+    """A slide for each result, below its question; the prose since the slide before is its speaker notes."""
+    notebook = _read(source)
+    renderer = _renderer(notebook, source.parent, titles)
+    slides: list[tuple[str, str, str]] = []  # heading, body and notes, in HTML
+    heading, prose = titles[source.stem], ""
+    for cell in notebook.cells:
+        if UNSEEN & set(cell.metadata.get("tags", [])):
+            continue
+        if cell.cell_type == "markdown":
+            prose += f"{cell.source}\n\n"
+            if found := re.findall(r"^##+ (.+)$", cell.source, re.MULTILINE):
+                heading = found[-1]
+        elif body := _result(cell):
+            question = "".join(_html(asked, renderer) for asked in QUESTION.findall(prose)[-1:])
+            slides.append((_html(heading, renderer), question + body, _html(prose, renderer)))
+            prose = ""
+    first = (f"<p>{escape(titles[source.stem])}</p>", "<p>Arrow keys turn the slides, N shows the notes.</p>", "")
+    shown = "".join(f"<section><header>{head}</header>{body}<aside>{notes}</aside></section>"
+                    for head, body, notes in [first, *slides])  # fmt: skip
+    return _document(titles[source.stem], f"<main>{shown}</main><output></output>{SLIDES}")
+
+
+def _result(cell: Any) -> str:
+    """What a cell showed: its pictures, or its text below its code; nothing of an exercise's check."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    if cell.source.startswith("exercises."):
+        return ""
+    found = [output.get("data", {}) for output in cell.outputs]
+    pictures = [data["text/html"] if "text/html" in data else f'<img src="data:image/png;base64,{data["image/png"]}">'
+                for data in found if data.keys() & {"text/html", "image/png"}]  # fmt: skip
+    text = "".join(output.get("text", "") for output in cell.outputs)
+    if pictures or not text:
+        return "".join(pictures)
+    return f"{highlight(cell.source, PythonLexer(), HtmlFormatter())}<pre>{escape(text)}</pre>"
 
 
 def _document(title: str, body: str) -> str:
@@ -248,3 +313,37 @@ math { font-size: 1.08em; }
 math[display="block"] { margin: 0.8rem 0; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 """
+
+SLIDES = """<style>
+main { max-width: none; padding: 0; }
+section { display: none; box-sizing: border-box; min-height: 100vh; margin: 0; padding: 2vh 4vw; border: 0; }
+section.here { display: block; }
+section p, section pre { max-width: none; font-size: 1.4rem; }
+section pre { white-space: pre-wrap; }
+section header, section header * { margin: 0 0 1vh; font-size: 2rem; font-weight: 600; }
+section img { width: 100%; max-height: 76vh; object-fit: contain; }
+section aside { display: none; position: fixed; inset: auto 0 0; max-height: 40vh; overflow: auto; padding: 1rem 4vw;
+  background: var(--code); border-top: 2px solid var(--line); }
+.notes aside { display: block; }
+output { position: fixed; right: 1rem; bottom: 0.5rem; color: var(--soft); }
+@media print { section { display: block; break-after: page; } output { display: none; } }
+</style>
+<script>
+const slides = [...document.querySelectorAll("section")];
+let place = Math.min(slides.length - 1, Number(location.hash.slice(1)) || 0);
+function show(to) {
+  place = Math.max(0, Math.min(slides.length - 1, to));
+  slides.forEach((slide, i) => slide.classList.toggle("here", i === place));
+  document.querySelector("output").textContent = `${place + 1} / ${slides.length}`;
+  history.replaceState(null, "", `#${place}`);
+  dispatchEvent(new Event("resize"));
+}
+addEventListener("keydown", event => {
+  if (event.target !== document.body) return;  // a viewer's slider has arrow keys of its own
+  const turns = {ArrowRight: place + 1, PageDown: place + 1, " ": place + 1, ArrowLeft: place - 1, PageUp: place - 1,
+    Home: 0, End: slides.length};
+  if (event.key in turns) { show(turns[event.key]); event.preventDefault(); }
+  if (event.key === "n") document.body.classList.toggle("notes");
+});
+show(place);
+</script>"""
