@@ -115,14 +115,6 @@ def test_every_command_and_option_explains_itself(command: Command) -> None:
             assert set(rows) <= METHODS.keys()
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["maps", "a", "b", "--nonsense"], ["demo", "--seed", "-1"]])
-def test_wrong_usage_is_exit_code_2(command: Command, arguments: list[str]) -> None:
-    code, out, err = command(*arguments)
-    assert (code, out) == (2, "")
-    assert "Error: " in err
-    assert "Traceback" not in err
-
-
 def test_the_version_and_an_interruption(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

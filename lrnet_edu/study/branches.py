@@ -29,16 +29,7 @@ from lrnet_edu.methods import Method, TandemMethod
 from lrnet_edu.metrics import case_scores, dice
 from lrnet_edu.study.detectability import VISIBLE, detectability
 from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
-from lrnet_edu.study.protocol import (
-    CELLS,
-    LABEL,
-    MARGIN_MM,
-    ROUNDING,
-    SETS,
-    Plan,
-    VoxelwiseMethod,
-    falling_rate,
-)
+from lrnet_edu.study.protocol import CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, VoxelwiseMethod, falling_rate
 from lrnet_edu.study.scoring import predictions
 from lrnet_edu.study.trainings import Training, train_and_record, write_csv
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint

@@ -1,8 +1,8 @@
 """The LiTS challenge's own scoring: its board counts lesions, and measures the ones that were found.
 
-The paper's Table 2 scores the tumour of a case as one object (``lrnet_edu.metrics``). The board of the LiTS challenge
-(the paper's reference 3, Bilic et al., "The Liver Tumor Segmentation Benchmark") asks first which lesions were found at
-all, and measures overlap and distances of those alone. These are the rules of its public scoring program.
+The paper's Table 2 scores the tumour of a case as one object. The board of the LiTS challenge (the paper's reference 3,
+Bilic et al., "The Liver Tumor Segmentation Benchmark") asks first which lesions were found at all, and measures those
+alone. These are the rules of its public scoring program.
 
 Liver is every label >= 1, lesion is label 2, and the lesions are the 6-connected components of each volume.
 Within a case they are matched in five steps:

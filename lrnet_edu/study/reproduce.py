@@ -65,8 +65,7 @@ def reproduce_table(
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
     check_options(seeds, workers, device)
-    out = Path(out)
-    study = open_study(Path(data), config)
+    out, study = Path(out), open_study(Path(data), config)
     say(study.describe())
     if not any(len(case.foreground[0]) for case in study.cached["test"]):
         raise InputError(f"No test case holds label {config.label}, so there is nothing to compare; add some that do.")

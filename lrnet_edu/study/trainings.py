@@ -66,20 +66,18 @@ class Training:
 
 def read_record(out: Path, training: Training) -> dict[str, Any] | None:
     """What a finished training wrote, None if it is not finished; InputError for another one's record, or damage."""
-    path = out / "branches" / f"{training.name}.json.gz"
+    path, now = out / "branches" / f"{training.name}.json.gz", training.settings
     if not path.exists():
         return None
     try:
         record = json.loads(gzip.decompress(path.read_bytes()))
-        before, now = dict(record["config"]), training.settings
+        before = dict(record["config"])
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; remove it, and the training is done again.") from None
-    changed = [name for name, value in before.items() if now.get(name) != value]
-    if changed and set(changed) <= set(training.scans):
-        raise InputError(f"{path} was made from other scans; name another folder.")
-    if changed:
-        what = changed_settings(changed, before, now)
-        raise InputError(f"{path} was made with other settings ({what}); name another folder.")
+    if changed := [name for name, value in before.items() if now.get(name) != value]:
+        other = f"with other settings ({changed_settings(changed, before, now)})"
+        other = "from other scans" if set(changed) <= set(training.scans) else other
+        raise InputError(f"{path} was made {other}; name another folder.")
     return record
 
 
@@ -113,8 +111,7 @@ def train_and_record(
 ) -> str:  # fmt: skip
     """Train, test, and write the record, to which ``test`` adds what the run folder's network scores.
 
-    Returns:
-        What went wrong, or nothing.
+    Returns what went wrong, or nothing.
     """
     place, started, folder = choose_device(device), time.process_time(), out / "runs" / training.name
     try:

@@ -13,7 +13,6 @@ import pytest
 from scans import AFFINE, SHAPE, load, store
 
 from lrnet_edu.commands.evaluate import evaluate_folders, missing_predictions, scores_as_text
-from lrnet_edu.metrics import CRITERIA, Criterion
 from lrnet_edu.support.errors import InputError
 
 STEP = 1.5  # mm between two voxels along x, see AFFINE
@@ -197,15 +196,6 @@ def test_the_table_fits_80_columns(folders: Folders) -> None:
     assert rows["undefined"][1:] == ["0", "0", "0", "1", "1", "1", "1", "1"]
     assert any(name.startswith("..") and name.endswith("long-7") for name in rows)
     assert "Without label 2: 1 of the 4 references." in text
-
-
-def test_a_criterion_of_ones_own_has_its_columns(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CRITERIA, "HD0", Criterion("least distance", "mm", "lower", ".1f", "hd0", of_distances=np.min))
-    scores = evaluate_folders(*folders, label="2")
-    assert [case["hd0"] for case in scores["cases"]] == [3, 0, None]
-    assert (scores["mean"]["HD0"], scores["undefined"]["HD0"]) == (1.5, 1)
-    rows = rows_of(scores_as_text(scores, "2"))
-    assert (rows["segmentation-2"][-1], rows["Mean"][-1], rows["Label"][-1]) == ("3.0", "1.5", "HD0")
 
 
 def test_predictions_of_another_label_are_noticed(folders: Folders) -> None:

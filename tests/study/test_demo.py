@@ -15,13 +15,7 @@ from lrnet_edu.config import FAST, Config
 from lrnet_edu.data.study import open_study
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study import demo
-from lrnet_edu.study.demo import (
-    DEMO_METHODS,
-    LABEL,
-    MethodResult,
-    demo_config,
-    run_demo,
-)
+from lrnet_edu.study.demo import DEMO_METHODS, LABEL, MethodResult, demo_config, run_demo
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.run_folder import State
 

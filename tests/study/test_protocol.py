@@ -48,7 +48,9 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
     }
     assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
     scratch = [size.config_from_scratch(arm, 3) for arm in ("A", "B", "C")]
-    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {(2003, 3000, None, 4e-3)}
+    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
+        (2003, size.config.steps + size.steps, None, 4e-3)
+    }
 
 
 def test_parts_share_no_case_and_comparisons_name_arms() -> None:

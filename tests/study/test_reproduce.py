@@ -353,7 +353,8 @@ def test_branches_start_from_the_base_and_rounding_from_next_to_it(study: Any) -
 
 def test_records_of_the_study_keep_their_format(tmp_path: Path) -> None:
     """As the first version of ``reproduce study`` wrote them."""
-    [base, *_] = base_branches(Plan(), 0)
+    plan = Plan()
+    base = replace(base_branches(plan, 0)[0], config=plan.base(100, 2400))
     config = {
         "label": "2", "max_voxels": 1048000, "window": [-30.0, 180.0], "patch_size": [32, 48, 48], "batch_size": 2,
         "object_share": 0.67, "steps": 2400, "validate_every": 400, "learning_rate": 0.004, "plateau_factor": 0.8,
