@@ -111,7 +111,7 @@ SCRATCH = 5  # seeds of A, B and C from fresh weights
 BASE = Config(
     label=LABEL, method="dice", max_voxels=1_048_000, window=(-30.0, 180.0), patch_size=(32, 48, 48),  # 2.5 mm, HU
     features=(16, 24, 32, 64), blocks=(1, 1, 1), stride=2,  # preset cpu's M-Net
-    steps=4800, learning_rate=4e-3,
+    steps=9600, learning_rate=4e-3,
 )  # fmt: skip
 
 
