@@ -8,9 +8,8 @@ D(x) is the Euclidean distance from x to the nearest background voxel, so D is 1
 inwards; M_C is the largest D in C. phi is 1 on the border of every component, whatever its size, and falls to
 1 / M_C at its deepest voxel.
 
-The printed numerator, "max over C of (D(x) + 1 - D(x))", is a misprint: it would be the constant 1. The text beside it
-("subtracted by its local maximum distance value plus 1") says what is meant. The paper measures D to "the set of points
-on the object boundary": with the object's own border voxels, D would be 0 there and phi above its range [0, 1].
+The printed numerator, "max over C of (D(x) + 1 - D(x))", is a misprint, the constant 1; the text beside it ("subtracted
+by its local maximum distance value plus 1") says what is meant. Other readings: docs/reading_the_paper.md.
 
 In millimetres the "+1", the distance of the border layer in unit voxels, becomes m_C, the smallest D in C.
 """
@@ -31,7 +30,6 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components, occupied_box
 
 Mask = TypeVar("Mask", np.ndarray, torch.Tensor)
-Spacing = tuple[float, ...]
 
 
 def distance_map(
@@ -69,8 +67,7 @@ def distance_map(
     Returns:
         The map, float32, in the mask's shape: a new array, or a tensor on the mask's device.
 
-    Raises:
-        InputError: if the mask has the wrong type or shape, has no voxels or holds NaN, or if an option is invalid.
+    Raises InputError if the mask has the wrong type or shape, has no voxels or holds NaN, or if an option is invalid.
 
     >>> distance_map(np.array([[0, 1, 1, 1, 1, 1, 0]]), "O-DM")
     array([[0., 1., 2., 3., 2., 1., 0.]], dtype=float32)
@@ -90,7 +87,7 @@ def distance_map(
     return torch.from_numpy(phi).to(mask.device) if isinstance(mask, torch.Tensor) else phi
 
 
-def _map_of(mask: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -> np.ndarray:
+def _map_of(mask: np.ndarray, kind: Kind, spacing: tuple[float, ...], connectivity: int) -> np.ndarray:
     """The map of one mask (D, H, W), component by component, each in its own box.
 
     Lesions fill about a hundredth of a scan, so this is many times faster than on the whole scan, and just as exact:
@@ -120,7 +117,7 @@ def _map_of(mask: np.ndarray, kind: Kind, spacing: Spacing, connectivity: int) -
     return phi
 
 
-def _distances(inside: np.ndarray, spacing: Spacing) -> np.ndarray:
+def _distances(inside: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Distance to the nearest False voxel, 0 on False voxels themselves; the image border does not count as False."""
     threads = torch.get_num_threads() if inside.size > 2**20 else 1  # not worth starting for small boxes
     numbers = inside.view(np.uint8)  # of bools edt takes two to three times as long

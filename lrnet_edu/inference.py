@@ -34,9 +34,8 @@ def predict_probabilities(
     Returns:
         (classes, D, H, W) float32, summing to 1 at every voxel.
 
-    Raises:
-        InputError: if the image is not (D, H, W), the patch size or overlap is invalid, or the network does not return
-            logits or returns NaN.
+    Raises InputError if the image is not (D, H, W), the patch size or overlap is invalid, or the network does not
+    return logits or returns NaN.
     """
     image = plain_array(image, "image")
     if image.ndim != 3 or 0 in image.shape:

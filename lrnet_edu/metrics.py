@@ -17,8 +17,6 @@ RMSD  square root of the mean of their squares                      0 and above 
 
 An empty mask has no surface, and RVD divides by the reference's size: such values are undefined, here NaN. Two empty
 masks have Dice 1, VOE 0 and RVD 0; if one is empty they are 0, 1 and -1 (or undefined, if it is the reference).
-
-An entry more in ``CRITERIA``, the table of them, is a column more in every table.
 """
 
 from __future__ import annotations
@@ -80,12 +78,10 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a set of cases scores: one row of the paper's Table 2.
+    """What a set of so many cases scores: one row of the paper's Table 2.
 
-    Attributes:
-        cases: how many.
-        mean: the set's value of every criterion in ``CRITERIA``; NaN where no case has a value.
-        undefined: for the same names, in how many cases the value is undefined.
+    ``mean`` holds the set's value of every criterion in ``CRITERIA``, NaN where no case has a value; ``undefined``, in
+    how many cases it has none.
     """
 
     cases: int
@@ -207,11 +203,6 @@ def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | No
             masks is empty; there is no agreed value, but no distance exceeds the diagonal of the scan in mm.
 
     Raises InputError if the cases are not CaseScores, or a penalty has another name or is not a finite number.
-
-    >>> lesion, nothing = np.ones((2, 2, 2)), np.zeros((2, 2, 2))
-    >>> table = score_table([case_scores(found, lesion, (1, 1, 1)) for found in (lesion, nothing)])
-    >>> table.mean["DC"], table.mean["ASSD"], table.undefined["ASSD"]
-    (0.5, 0.0, 1)
     """
     cases = list(cases) if isinstance(cases, Iterable) else [cases]
     if not all(isinstance(case, CaseScores) for case in cases):

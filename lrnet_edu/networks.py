@@ -91,8 +91,7 @@ class MNet(nn.Module):
             time, and the logits are interpolated back.
         spatial_dims: 3 for volumes, 2 for slices (B, in_channels, H, W).
 
-    Raises:
-        InputError: if features and blocks do not fit together; when called, if the image has the wrong shape or type.
+    Raises InputError if features and blocks do not fit together; when called, if the image does not fit.
     """
 
     def __init__(
@@ -162,8 +161,7 @@ class LRNet(nn.Module):
         norm: None or "instance".
         spatial_dims: 3 for volumes, 2 for slices (B, 2, H, W).
 
-    Raises:
-        InputError: if there is no such kind or activation; when called, if the input has the wrong shape or type.
+    Raises InputError if there is no such kind or activation; when called, if the input has the wrong shape or type.
     """
 
     def __init__(
@@ -200,10 +198,7 @@ class LRNet(nn.Module):
 
 
 def regress_maps(lrnet: nn.Module, probabilities: Tensor) -> Tensor:
-    """The map of every foreground class by the same LR-Net: (B, classes, D, H, W) -> (B, classes - 1, D, H, W).
-
-    The paper is binary; for each class c > 0 the LR-Net is given the pair (1 - p_c, p_c).
-    """
+    """The map of each class c > 0 from its pair (1 - p_c, p_c): (B, classes, D, H, W) -> (B, classes - 1, D, H, W)."""
     foreground = probabilities[:, 1:]  # (B, K, D, H, W)
     pairs = torch.stack((1 - foreground, foreground), dim=2).flatten(0, 1)  # (B * K, 2, D, H, W)
     return lrnet(pairs).reshape(foreground.shape)

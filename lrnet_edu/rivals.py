@@ -30,8 +30,8 @@ MAP_WEIGHT = 1.0  # lambda of the cascaded rival
 def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
     """The rivals' map of every class 0 .. ``number`` of a batch: (B, D, H, W) -> (B, number + 1, D, H, W) float32.
 
-    D(x) inside the class, -D(x) outside, with D the distance in voxels to the nearest voxel of the other side; clipped
-    to [-CLIP, CLIP] and divided by CLIP. An absent class is -1 everywhere, one that fills the patch 1.
+    D(x) inside the class, -D(x) outside, D being the distance in voxels to the other side, clipped at CLIP and divided
+    by it. An absent class is -1 everywhere, one that fills the patch 1.
     """
     maps = np.empty((len(classes), number + 1, *classes.shape[1:]), np.float32)
     for one, out in zip(classes, maps, strict=True):
@@ -80,8 +80,7 @@ class MultiBranch(nn.Module):
             classes: (B, D, H, W) integers.
             maps: :func:`signed_distances`, (B, classes, D, H, W).
         """
-        logits, regressed = self(image)
-        losses = torch.stack((cross_entropy(logits, classes), map_error(regressed, maps)))
+        losses = task_losses(*self(image), classes, maps)
         return (losses * torch.exp(-2 * self.log_sigmas) + self.log_sigmas).sum()
 
 
@@ -109,15 +108,11 @@ class CascadedMNet(MNet):
 
     def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
         """Negative log likelihood + MAP_WEIGHT * L1 of the map; arguments as :meth:`MultiBranch.loss`."""
-        logits, regressed = self.logits_and_maps(image)
-        return cross_entropy(logits, classes) + MAP_WEIGHT * map_error(regressed, maps)
+        entropy, error = task_losses(*self.logits_and_maps(image), classes, maps)
+        return entropy + MAP_WEIGHT * error
 
 
-def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
-    """Mean over the voxels of logits (B, classes, D, H, W) and labels (B, D, H, W), of all processes."""
-    return mean_over_processes(F.cross_entropy(logits, classes, reduction="sum"), classes.numel())
-
-
-def map_error(regressed: Tensor, maps: Tensor) -> Tensor:
-    """Mean absolute error of maps (B, classes, D, H, W), over the voxels of all processes."""
-    return mean_over_processes((regressed.float() - maps).abs().sum(), maps.numel())
+def task_losses(logits: Tensor, regressed: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
+    """Cross-entropy of the segmentation and mean absolute error of the map, over the voxels of all processes: (2,)."""
+    entropy, error = F.cross_entropy(logits, classes, reduction="sum"), (regressed.float() - maps).abs().sum()
+    return torch.stack((mean_over_processes(entropy, classes.numel()), mean_over_processes(error, maps.numel())))

@@ -36,13 +36,11 @@ class TandemLoss(Loss):
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
             is frozen, and follows the logits to their device.
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
-            (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W). A loss that starts from logits is added
-            outside: ``other(logits, labels) + TandemLoss(segmentation=None)(logits, labels)``.
+            (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W). A loss of logits is added outside.
         alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``).
         ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 
-    Raises:
-        InputError: if an argument is invalid; when called, if logits and labels do not fit together.
+    Raises InputError if an argument is invalid; when called, if logits and labels do not fit together.
 
     >>> logits, labels = torch.zeros(1, 2, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.long)
     >>> labels[0, 2:5, 2:5, 2:5] = 1

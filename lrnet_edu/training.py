@@ -92,9 +92,8 @@ def fit(
         rate: function from the share of steps done to the factor on the learning rate; None uses the schedule.
         log: called with each validation's row: "step", "seconds", "lr", "train_loss" and the task's figures.
 
-    Raises:
-        InputError: if a loss is not finite (naming the step and the cases), memory runs out (naming what to lower), or
-            ``resume`` finds another run.
+    Raises InputError if a loss is not finite (naming the step and the cases), memory runs out (naming what to lower),
+    or ``resume`` finds another run.
     """
     rate = one_cycle if rate is None and schedule.one_cycle else rate
     model = channels_last(task.model.to(device))

@@ -5,8 +5,8 @@ Every loss is a module called as ``loss(probabilities, target)`` and returns one
 losses (`MaskLoss`) take integer labels (B, D, H, W) or (B, 1, D, H, W); map losses (`MapLoss`) take distance maps
 (B, classes - 1, D, H, W), one for each foreground class (``distance_map`` makes them).
 
-In the formulas p is a probability, g the one-hot mask (1 inside the class, 0 outside), phi the map, and every
-sum runs over the whole batch and all voxels, for one class; eps = 1e-5, in voxels, unless stated.
+In the formulas p is a probability, g the one-hot mask, phi the map, and every sum runs over the whole batch and all
+voxels, for one class; eps = 1e-5, in voxels, unless stated.
 
 **A batch without a foreground class (g = 0).** Dice, MapDice, Tversky and the like are overlap ratios: they return
 1 - eps / (sum p + eps), about 1 with a vanishing gradient, so such a batch teaches nothing about that class. The

@@ -89,9 +89,8 @@ class DistanceRegressionLoss(Loss):
         alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None takes the
             default of its kind of map (``kinds.KINDS``). Table 1's rows without alpha mean alpha = 1.
 
-    Raises:
-        InputError: if lrnet is no network, or an LRNet that has learned nothing, or if alpha is negative; when called,
-            if shapes, devices or types do not fit.
+    Raises InputError if lrnet is no network, or an LRNet that has learned nothing, or if alpha is negative; when
+    called, if shapes, devices or types do not fit.
     """
 
     def __init__(self, lrnet: nn.Module, alpha: float | None = None) -> None:
@@ -136,14 +135,9 @@ def check_pretrained(lrnet: nn.Module) -> None:
 
 
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
-    """Section 2.3's regression loss without alpha: smooth L1 (beta = 1), the mean over voxels and classes.
-
-    Maps and target are (B, classes - 1, D, H, W); InputError if their shapes differ.
-    """
+    """Section 2.3's loss without alpha: smooth L1 (beta = 1) of maps and target (B, classes - 1, D, H, W), the mean."""
     if maps.shape != target.shape:
-        raise InputError(
-            f"The maps are {tuple(maps.shape)}, the target {tuple(target.shape)}; give it the maps' shape."
-        )
+        raise InputError(f"Maps are {tuple(maps.shape)}, the target {tuple(target.shape)}; give it the maps' shape.")
     maps = at_least_float32(maps)
     errors = F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum")
     return mean_over_processes(errors, maps.numel())

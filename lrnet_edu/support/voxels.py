@@ -13,8 +13,7 @@ import numpy as np
 def connected_components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, int]:
     """Number the components of a bool mask (D, H, W) or (H, W) 1, 2, ... in the order in which (z, y, x) meets them.
 
-    ``connectivity`` is 6, 18 or 26 in 3-D, 4 or 8 in 2-D. Returns integers of the mask's shape, 0 for the background,
-    and how many components there are.
+    ``connectivity`` is 6, 18 or 26 in 3-D, 4 or 8 in 2-D. Returns the numbers, 0 for the background, and how many.
     """
     if mask.ndim == 2:  # as one slice: cc3d's 8-connectivity labels background in an image of one row
         labels, count = connected_components(mask[None], {4: 6, 8: 26}[connectivity])
