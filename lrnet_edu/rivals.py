@@ -80,7 +80,8 @@ class MultiBranch(nn.Module):
             classes: (B, D, H, W) integers.
             maps: :func:`signed_distances`, (B, classes, D, H, W).
         """
-        losses = task_losses(*self(image), classes, maps)
+        logits, regressed = self(image)
+        losses = task_losses(logits, regressed, classes, maps)
         return (losses * torch.exp(-2 * self.log_sigmas) + self.log_sigmas).sum()
 
 
