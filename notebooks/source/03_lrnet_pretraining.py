@@ -9,7 +9,7 @@
 # - say why a Dice of 0.99 proves little, and test a map by depth instead,
 # - say what the LR-Net cannot see, and what it makes of a probability below 1.
 #
-# **Takes** 40 minutes to read and try; the cells took 5 minutes on two busy CPU cores.
+# **Takes** 40 minutes to read and try; the cells need 80 seconds of one CPU core.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -273,7 +273,7 @@ lrnet_quality_figure(lrnet_quality(trained, held_out), rows)
 
 # %% [markdown]
 # Copying comes first: the Dice is near the paper's 0.99 while the error of φ is still above the photocopier's. Then the
-# network learns maps. The patient lives, and it does more than copy. The largest lesions are the worst; section 7 says why.
+# network learns maps. The patient lives, and it does more than copy. The largest lesions are the worst; section 8 says why.
 #
 # ### Exercise 3.2 · Change the training
 # The cell below trains a fresh network with one change: every voxel of a lesion counts the same. Predict first. Where in a
@@ -355,8 +355,10 @@ print_by_depth(ships)
 # Read along the rows. The photocopier is right at the rim and errs more with every layer. By the mean "by voxel" is as good as
 # "by depth", but in the middle it is far worse. The networks that ship err little in every layer.
 #
-# Now look along one line through a ball. **Move the radius.** Up to which one does the network follow Eq. 1? Then take a
-# radius of 6 and **lower p**, the probability that goes in.
+# ## 7 · Test by size
+#
+# Now look along one line through a ball. **Move the radius.** **Question.** Up to which one does the network follow Eq. 1? Then
+# take a radius of 6 and **lower p**, the probability that goes in.
 
 
 # %%
@@ -393,7 +395,7 @@ interact(
 )
 
 # %% [markdown]
-# ## 7 · How far does it see?
+# ## 8 · How far does it see?
 #
 # φ divides by $M_C$, the depth of the lesion's deepest voxel. How much of the mask does one output voxel know? We ask
 # autograd which input voxels influence it. **Question.** 10 voxels along each axis, 30, or 100?
@@ -476,7 +478,7 @@ exercises.check_3_3(answer)
 # </details>
 
 # %% [markdown]
-# ## 8 · What if the M-Net is not sure?
+# ## 9 · What if the M-Net is not sure?
 #
 # A lesion that the M-Net nearly misses arrives as a probability of 0.2 or 0.05.
 #

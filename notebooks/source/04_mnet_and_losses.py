@@ -9,7 +9,7 @@
 # - show that the mask is not the best answer to MapDice, and mend the loss,
 # - predict how a network changes when its loss does.
 #
-# **Takes** 40 minutes to read and try; the cells took 5 minutes on two busy CPU cores.
+# **Takes** 40 minutes to read and try; the cells need 80 seconds of one CPU core.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
