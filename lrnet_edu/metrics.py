@@ -42,10 +42,15 @@ class CaseScores:
     """What one case scores; distances are in mm, undefined values NaN.
 
     Attributes:
-        dice, voe: they rank alike, for VOE is 1 - dice / (2 - dice). A wrong layer of voxels costs a small object most.
+        dice: one wrong layer of voxels costs a small object far more of it than a large one.
+        voe: 1 - dice / (2 - dice): it ranks as Dice does.
         rvd: 0 says that the volumes agree, not that the objects meet.
-        assd, msd, rmsd: in mm; in ASSD the larger surface counts more, in MSD one voxel far away decides alone.
-        intersection, prediction_voxels, reference_voxels: all that DG needs.
+        assd: in mm; the larger of the two surfaces counts more.
+        msd: in mm; one wrong voxel far away decides it alone.
+        rmsd: in mm, between ASSD and MSD.
+        intersection: voxels in both objects; with the two sizes, all that DG needs.
+        prediction_voxels: size of the predicted object.
+        reference_voxels: size of the reference object.
         more: values of the criteria added to ``CRITERIA``, by their attribute.
     """
 
@@ -78,10 +83,12 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a set of so many cases scores: one row of the paper's Table 2.
+    """What a set of cases scores: one row of the paper's Table 2.
 
-    ``mean`` holds the set's value of every criterion in ``CRITERIA``, NaN where no case has a value; ``undefined``, in
-    how many cases it has none.
+    Attributes:
+        cases: how many.
+        mean: the set's value of every criterion in ``CRITERIA``; NaN where no case has a value.
+        undefined: for the same names, in how many cases the value is undefined.
     """
 
     cases: int

@@ -207,7 +207,7 @@ def regress_maps(lrnet: nn.Module, probabilities: Tensor) -> Tensor:
 class Tandem(nn.Module):
     """M-Net and LR-Net in a row (section 2.2, Fig. 1): image -> (probabilities, maps).
 
-    (B, in_channels, D, H, W) -> (B, classes, D, H, W) and (B, classes - 1, D, H, W).
+    (B, in_channels, D, H, W) -> (B, classes, D, H, W) and (B, classes - 1, D, H, W); InputError if it does not fit.
 
     Args:
         mnet: any network, image -> logits.

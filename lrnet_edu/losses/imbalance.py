@@ -16,6 +16,9 @@ class WeightedCrossEntropyLoss(MaskLoss):
     batch, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean of -ln p_0.
 
     Deviation: U-Net's own map of weights (w0 = 10, sigma = 5) also stresses the gaps between touching cells.
+
+    Args:
+        max_weight: the largest weight of a class, and one over the smallest.
     """
 
     def __init__(self, max_weight: float = 1000.0) -> None:
@@ -51,8 +54,11 @@ class TverskyLoss(MaskLoss):
     """Tversky loss (Salehi et al. 2017): a Dice loss that penalises misses more than false alarms.
 
     1 - TI, TI = (TP + eps) / (TP + a FP + b FN + eps), with TP = sum(p g), FP = sum(p (1 - g)) and FN = sum((1 - p) g);
-    the mean over the foreground classes. ``false_positive_weight`` a and ``false_negative_weight`` b are the original's
-    alpha and beta; with both 0.5 it is the Dice loss.
+    the mean over the foreground classes. With both weights 0.5 it is the Dice loss.
+
+    Args:
+        false_positive_weight: a, which the original calls alpha.
+        false_negative_weight: b, which the original calls beta.
     """
 
     def __init__(self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7) -> None:
@@ -76,9 +82,12 @@ class FocalTverskyLoss(TverskyLoss):
     TI and its weights are `TverskyLoss`'s (the original calls b alpha). With gamma above 1 the slope grows towards
     perfect agreement, where it would become infinite: 1 - TI is clamped to at least 1e-7, and the slope is 0 there.
 
-    So well segmented classes keep a larger share of the gradient.
-
     Deviation: the original sums over the classes; the mean keeps the scale.
+
+    Args:
+        false_positive_weight: of false alarms in TI.
+        false_negative_weight: of misses in TI.
+        gamma: 1 leaves TI as it is; above 1, well segmented classes keep a larger share of the gradient.
     """
 
     def __init__(
@@ -101,9 +110,12 @@ class ExpLogLoss(MaskLoss):
     makes false alarms cost something where a class is absent. Both powers have an infinite slope at perfect agreement:
     the base is clamped to at least 1e-7, and the slope is 0 there (so perfect agreement costs about 0.01, not 0).
 
-    ``exponent`` is e: below 1, well segmented classes keep learning.
-
     Deviation: the class frequencies are the batch's, not the training set's.
+
+    Args:
+        dice_weight: of the Dice term.
+        cross_entropy_weight: of the cross-entropy term.
+        exponent: e, of both terms; below 1, well segmented classes keep learning.
     """
 
     def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
