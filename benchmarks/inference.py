@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.timing import Call, Row, compared, in_turns, installed, largest_difference
 from lrnet_edu import MNet
 from lrnet_edu.inference import BATCH, _bell, predict_probabilities
-from lrnet_edu.networks import channels_last
+from lrnet_edu.support.devices import channels_last
 
 OVERLAP = 0.5
 Shape = tuple[int, int, int]

@@ -29,7 +29,7 @@ from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.lrnet_training import lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS, BatchLoss, Method
 from lrnet_edu.mnet_training import mnet_task
-from lrnet_edu.networks import channels_last
+from lrnet_edu.support.devices import channels_last
 from lrnet_edu.trained import load_lrnet
 from lrnet_edu.training import Phase, Schedule, Task, fit
 

@@ -127,10 +127,7 @@ def _distances(inside: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
 def _checked_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:
     array = plain_array(mask, "mask")
     if array.ndim not in ((2, 3, 4, 5) if isinstance(mask, torch.Tensor) else (2, 3)) or 0 in array.shape:
-        raise InputError(
-            f"mask has the shape {array.shape}: give (H, W) or (D, H, W) with at least one voxel, or a torch batch "
-            "(B, C, H, W) or (B, C, D, H, W)."
-        )
+        raise InputError(f"mask has the shape {array.shape}: give (H, W), (D, H, W) or a torch batch (B, C, ...).")
     if array.dtype.kind == "f" and np.isnan(array.max()):  # max() propagates NaN
         raise InputError("mask holds NaN: replace it by 0 (background) or 1 (object) first.")
     return array

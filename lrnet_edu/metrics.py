@@ -269,8 +269,7 @@ def checked_pair(
     steps = checked_spacing(() if spacing is None else spacing)  # None means unit voxels elsewhere
     prediction, reference = _whole_numbers(prediction, "prediction"), _whole_numbers(reference, "reference")
     if prediction.shape != reference.shape:
-        shapes = f"The prediction has shape {prediction.shape} and the reference {reference.shape}"
-        raise InputError(f"{shapes}; bring both to one grid before they are compared.")
+        raise InputError(f"The shapes are {prediction.shape} and {reference.shape}; bring both to one grid first.")
     box = occupied_box(prediction, reference)
     return prediction[box], reference[box], steps
 
@@ -279,8 +278,7 @@ def _whole_numbers(volume: Any, name: str) -> np.ndarray:
     """The volume as an array (D, H, W) of whole numbers from 0 on."""
     volume = plain_array(volume, name)
     if volume.ndim != 3:
-        reason = "a single slice would be all surface, since everything beyond the image counts as background"
-        raise InputError(f"The {name} has shape {volume.shape}; give one volume (D, H, W) at a time ({reason}).")
+        raise InputError(f"The {name} has shape {volume.shape}; give one volume (D, H, W): a slice is all surface.")
     for plane in volume if volume.dtype.kind in "if" else ():  # slice by slice, to save memory
         if not (np.isfinite(plane) & (plane >= 0) & (plane == np.trunc(plane))).all():
             raise InputError(

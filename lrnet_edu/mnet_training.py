@@ -22,11 +22,9 @@ from lrnet_edu.data.study import Study, check_same_study, fitted_patch
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
-from lrnet_edu.networks import Tandem, channels_last
-from lrnet_edu.support.devices import choose_device, explain_out_of_memory, reduced_precision
+from lrnet_edu.support.devices import channels_last, choose_device, explain_out_of_memory, reduced_precision
 from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, open_run, settings_of_run
-from lrnet_edu.support.symptoms import MissedObjects, dead_output
 from lrnet_edu.training import Row, Schedule, Task, fit
 
 VALIDATION_BATCHES = 8  # fixed batches of the validation cases, for the validation loss
@@ -45,20 +43,19 @@ def mnet_task(study: Study, config: Config, batches: type[PatchBatches] = PatchB
     drawn = batches(study.cached["train"], augment=True, seed=[config.seed, 0], length=config.steps, **patches)
     fixed = PatchBatches(validation, augment=False, seed=[config.seed, 1], length=VALIDATION_BATCHES, **patches)
     present = np.array([[len(voxels) > 0 for voxels in case.foreground] for case in validation])  # (cases, classes)
-    missed = MissedObjects(method.advice_if_empty)
 
     def validate(step: int) -> Row:
-        if isinstance(model, Tandem) and not model.frozen and (symptom := dead_output(model.lrnet)):
-            print_above_bar(
-                f"The unfrozen LR-Net {symptom}; the M-Net's best weights so far are kept (method lrnet freezes it)."
-            )
         device = next(model.parameters()).device
         with torch.no_grad():
             losses = [phases[-1].loss(fixed[i].to(device)).item() for i in range(len(fixed))]
         cases = progress(validation, "Validating", unit="case")
         by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in cases])
-        if step > config.warmup and (sentence := missed.warning(by_case, present, step)):
-            print_above_bar(sentence)
+        if step > config.warmup and present.any() and not by_case[present].any():
+            print_above_bar(
+                f"At step {step} the network finds no voxel of the object in any validation case. If it stays so: give "
+                "it more steps (beside an LR-Net a longer warm-up, --warmup-steps), centre more patches on objects, or "
+                "check that label and window show the object."
+            )
         means = by_case.mean(axis=0)
         per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}
         return {"val_loss": float(np.mean(losses)), "score": float(means.mean()), **per_class}

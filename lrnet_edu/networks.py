@@ -128,7 +128,7 @@ class MNet(nn.Module):
         """The way down: the bottleneck's features, and those of every level above it, top first."""
         hint = "add the batch and channel axes with image[None, None]"
         _check_input(self, image, self.settings["in_channels"], self.settings["spatial_dims"], hint)
-        x = pad_to_multiple(image, self.settings["stride"] * 2 ** len(self.encoder), mode="replicate")
+        x = pad_to_multiple(image, self.settings["stride"] * 2 ** len(self.encoder))
         x = self.stem(x)  # (B, features[0], D / stride, H / stride, W / stride)
         skips = []
         for level in self.encoder:
@@ -190,9 +190,7 @@ class LRNet(nn.Module):
     def forward(self, probabilities: Tensor) -> Tensor:
         hint = "stack the background's and the object's, torch.stack((1 - p, p), dim=1)"
         _check_input(self, probabilities, 2, self.spatial_dims, hint)
-        sides = zip(probabilities.split(1, dim=1), (1.0, 0.0), strict=True)  # beyond the edge lies background
-        pair = torch.cat([pad_to_multiple(p, 2, mode="constant", value=value) for p, value in sides], dim=1)
-        x = self.stem(pair)  # (B, 4, D, H, W)
+        x = self.stem(pad_to_multiple(probabilities, 2))  # (B, 4, D, H, W)
         x = torch.cat((x, self.up(self.down(x))), dim=1)  # (B, 8, D, H, W)
         return crop_to(self.output(self.head(self.merge(x))), probabilities)  # (B, 1, D, H, W)
 
@@ -240,22 +238,15 @@ def kaiming_uniform(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
-def pad_to_multiple(x: Tensor, factor: int, *, mode: str, value: float = 0.0) -> Tensor:
-    """Pad the far end of D, H and W to a multiple of ``factor``, at least twice it (a norm needs two voxels)."""
+def pad_to_multiple(x: Tensor, factor: int) -> Tensor:
+    """Repeat the far border of D, H, W up to a multiple of ``factor``, at least twice it (a norm needs two voxels)."""
     missing = [max(2 * factor, -(-size // factor) * factor) - size for size in x.shape[2:]]
     if not any(missing):
         return x
-    return F.pad(x, [amount for axis in reversed(missing) for amount in (0, axis)], mode=mode, value=value)
+    return F.pad(x, [amount for axis in reversed(missing) for amount in (0, axis)], mode="replicate")
 
 
 def crop_to(x: Tensor, like: Tensor) -> Tensor:
     """Cut the far end of the spatial axes to the size of another batch."""
     sides = [slice(size) for size in like.shape[2:]]
     return x[(..., *sides)]  # type: ignore[index]
-
-
-def channels_last(network: nn.Module) -> nn.Module:
-    """Keep the features of a voxel side by side in memory: on a CPU a step takes a fifth less time."""
-    flat = any(weight.ndim == 4 for weight in network.parameters())
-    memory_format = torch.channels_last if flat else torch.channels_last_3d
-    return network.to(memory_format=memory_format)  # type: ignore[call-overload]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu.data.preprocessing import Preprocessing
-from lrnet_edu.networks import LRNet, MNet, channels_last, output_activation
+from lrnet_edu.networks import LRNet, MNet, output_activation
 from lrnet_edu.rivals import CascadedMNet
 from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata
+from lrnet_edu.support.devices import channels_last
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import abbreviated
 from lrnet_edu.support.labels import Labels, parse_labels
 
 
@@ -58,15 +58,13 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     """
     tensors, metadata = load_checkpoint(path)
     if metadata.get("network") != "LRNet":
-        found = abbreviated([metadata.get("network")])
-        raise InputError(f"{path} holds no LR-Net but {found}; name an LR-Net's checkpoint.")
-    for wanted, what in ((kind, "kind"), (activation, "activation")):
-        if wanted is not None and metadata.get(what) != wanted:
-            found = abbreviated([metadata.get(what)])
-            raise InputError(f"{path} is an LR-Net of {what} {found}, not {wanted}; pretrain or choose another.")
+        raise InputError(f"{path} holds no LR-Net but {metadata.get('network')}; name an LR-Net's checkpoint.")
     with malformed_metadata(path):
         settings = {name: metadata[name] for name in ("kind", "activation", "norm")}
         lrnet = LRNet(**settings, spatial_dims=metadata.get("spatial_dims", 3))
+    for wanted, found in ((kind, lrnet.kind), (activation, lrnet.activation)):
+        if wanted not in (None, found):
+            raise InputError(f"{path} is an LR-Net with {found}, not {wanted}; pretrain or choose another.")
     load_weights(lrnet, "lrnet", tensors, path)
     return lrnet
 
@@ -87,8 +85,6 @@ def load_weights(network: nn.Module, name: str, tensors: dict[str, Tensor], sour
             f"The weights in {source} belong to another architecture than this {type(network).__name__}; use the "
             "features, blocks and classes it was trained with."
         ) from None
-    if not all(tensor.is_floating_point() and bool(tensor.float().isfinite().all()) for tensor in weights.values()):
-        raise InputError(f"The weights in {source} are not finite; train or copy the checkpoint again.")
     network.float()
 
 
@@ -113,9 +109,7 @@ def load_mnet(run: str | Path) -> TrainedMNet:
     """
     tensors, metadata = load_checkpoint(run)
     if (network := str(metadata.get("network"))) not in MNETS:
-        raise InputError(
-            f"{run} holds no M-Net but a network of kind {abbreviated([network])}; name a run of `lrnet-edu train`."
-        )
+        raise InputError(f"{run} holds no M-Net but {network}; name a run of `lrnet-edu train`.")
     with malformed_metadata(run), torch.device("meta"):  # takes no memory, whatever sizes the file claims
         known = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
         preprocessing = Preprocessing(**{k: v for k, v in metadata["preprocessing"].items() if k in known})

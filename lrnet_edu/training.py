@@ -20,12 +20,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from lrnet_edu.networks import channels_last
-from lrnet_edu.support.devices import explain_out_of_memory, ordered_batches, reduced_precision
-from lrnet_edu.support.errors import check_number, check_whole
-from lrnet_edu.support.progress import print_above_bar
+from lrnet_edu.support.devices import channels_last, explain_out_of_memory, ordered_batches, reduced_precision
+from lrnet_edu.support.errors import check_finite, check_number, check_whole
 from lrnet_edu.support.run_folder import State, load_state, save_best, save_state, write_log
-from lrnet_edu.support.symptoms import check_finite, stuck_training
 
 Row = dict[str, float]  # the figures of one validation
 
@@ -155,12 +152,10 @@ def fit(
 def record_validation(row: Row, state: State, last_phase: int, patience: int | None) -> bool:
     """Record a validation in the state, and return whether it is the best.
 
-    The training has converged once the validation loss has not improved for ``patience`` validations (section 3). Both
-    look only at validations after step ``last_phase``; the first of these replaces whatever was best before.
+    Without a better loss for ``patience`` validations the training has converged (section 3). Both look only at
+    validations after step ``last_phase``; the first of these replaces whatever was best before.
     """
     state.rows.append(row)
-    if sentence := stuck_training(state.rows):
-        print_above_bar(sentence)
     losses = [row["val_loss"] for row in state.rows if row["step"] > last_phase]
     if losses and patience is not None:
         state.converged = len(losses) - 1 - losses.index(min(losses)) >= patience

@@ -16,8 +16,7 @@ penalise false alarms.
 **Several processes.** Where ``torch.distributed`` is initialised the sums run over the batches of ALL processes, since
 a ratio of sums is not the mean of the processes' ratios. Every process must then call a loss the same number of times.
 
-**Mistakes.** Wrong shapes and types raise `InputError`, and so do wrong values (logits for probabilities, labels the
-network does not know) on the CPU: on a GPU that would have to wait. Half precision is converted to float32.
+Half precision is converted to float32. Wrong values (logits for probabilities) raise `InputError` on the CPU alone.
 """
 
 from lrnet_edu.losses.imbalance import ExpLogLoss as ExpLogLoss

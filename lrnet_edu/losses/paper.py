@@ -114,8 +114,8 @@ class DistanceRegressionLoss(Loss):
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         kind = self.lrnet.kind if isinstance(self.lrnet, LRNet) else None
         _, phi = foreground_and_maps(probabilities, target, kind, "This LR-Net's loss")
-        weights = [*self.lrnet.parameters(), probabilities][0]
-        maps = regress_maps(self.lrnet, at_least_float32(probabilities).to(weights.dtype))  # (B, classes - 1, D, H, W)
+        p = at_least_float32(probabilities).to([*self.lrnet.parameters(), probabilities][0].dtype)
+        maps = regress_maps(self.lrnet, p)  # (B, classes - 1, D, H, W)
         return self.alpha * map_regression_loss(maps, phi)
 
 
@@ -130,8 +130,8 @@ def check_pretrained(lrnet: nn.Module) -> None:
     right, inside = distance_map(ball, lrnet.kind), ball > 0
     errors, spread = (found - right).abs(), (right - right.mean()).abs()  # of the map, and of one value for all
     if errors.mean() > 0.5 * spread.mean() or errors[inside].mean() > 0.4 * right[inside].mean():
-        what = f"This LR-Net does not know the {lrnet.kind} of a ball, so it has nothing to teach"
-        raise InputError(f"{what}; take load_pretrained_lrnet({lrnet.kind!r}) or pretrain it.")
+        advice = f"take load_pretrained_lrnet({lrnet.kind!r}) or pretrain it"
+        raise InputError(f"This LR-Net does not know the {lrnet.kind} of a ball and has nothing to teach; {advice}.")
 
 
 def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
