@@ -210,7 +210,7 @@ NAN = np.where(np.arange(5) == 1, np.nan, GOOD)
     ("mask", "options", "said"),
     [
         (None, {}, "NoneType"),
-        (np.ones((2, 3, 4, 5)), {}, r"a torch batch \(B, C, H, W\)"),
+        (np.ones((2, 3, 4, 5)), {}, "a torch batch"),
         (torch.ones(1, 1, 1, 3, 4, 5), {}, "shape"),
         (np.ones((3, 0, 5)), {}, "has the shape"),
         (torch.ones(3, 4, dtype=torch.complex64), {}, "complex"),
