@@ -67,10 +67,14 @@ def encode_values(name: str, array: np.ndarray, low: float, high: float, levels:
     known = np.isfinite(array)
     missing, first = array.size - int(np.count_nonzero(known)), 0
     if missing:
-        first, levels = 1, min(levels, 255)
+        first, levels, array = 1, min(levels, 255), np.where(known, array, low)
         notes.append(f"{missing} voxels of '{name}' are NaN or infinite: shown as having no value.")
-    share = (np.where(known, array, low).astype(np.float64).clip(low, high) - low) / (high - low)  # 0 to 1
-    codes = np.where(known, np.rint(share * (levels - 1)) + first, 0).astype(np.uint8)
+    scaled = array.astype(np.promote_types(array.dtype, np.float32), copy=False).clip(low, high)
+    scaled -= low  # in place: new arrays are what takes long here
+    scaled /= high - low
+    scaled *= levels - 1
+    codes = (np.rint(scaled, out=scaled) + first).astype(np.uint8)
+    codes[~known] = 0
     beyond = {"below": smallest < low, "above": largest > high}  # whether some value is
     return Layer(codes, {"name": name, "low": low, "high": high, "levels": levels, "first": first, **beyond})
 
