@@ -45,10 +45,10 @@ def links(page: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The committed course, exported: name -> page."""
+    """The committed course, exported: name -> page, slides too."""
     out = tmp_path_factory.mktemp("course")
     assert [path.stem for path in export_course(out)] == NAMES
-    return {path.stem: read(path) for path in sorted(out.glob("*.html"))}
+    return {path.relative_to(out).with_suffix("").as_posix(): read(path) for path in sorted(out.glob("**/*.html"))}
 
 
 def exported(tmp_path: Path, *cells: str) -> Any:
@@ -65,7 +65,7 @@ def exported(tmp_path: Path, *cells: str) -> Any:
 # ---- the committed course
 
 
-@pytest.mark.parametrize("name", [*NAMES, "index"])
+@pytest.mark.parametrize("name", [*NAMES, "index", *(f"slides/{name}" for name in NAMES)])
 def test_a_page_fetches_nothing_and_its_links_lead_somewhere(name: str, course: dict[str, Any]) -> None:
     page = course[name]
     assert not page.find_all("script", src=True)
@@ -74,11 +74,12 @@ def test_a_page_fetches_nothing_and_its_links_lead_somewhere(name: str, course: 
     styles = "".join(style.text for style in page.find_all("style"))
     assert not re.search(r"@import|url\((?!['\"]?data:)", styles)
     assert "default-src 'none'" in page.find("meta", {"http-equiv": "Content-Security-Policy"})["content"]
-    assert links(page)
+    folder = name[: name.rfind("/") + 1]  # "slides/", or none
+    assert links(page) or folder
     for target in links(page):
         place, _, part = target.partition("#")
         if not place.startswith("https://"):
-            there = course[place.removesuffix(".html")] if place else page
+            there = course[folder + place.removesuffix(".html")] if place else page
             assert not part or there.find(id=part), target
 
 
@@ -109,6 +110,48 @@ def test_the_index_says_what_every_notebook_gives_and_takes_and_one_leads_to_the
     for here, there in itertools.pairwise(NAMES):
         assert course[here].find("a", rel="next")["href"] == f"{there}.html"
         assert course[there].find("a", rel="prev")["href"] == f"{here}.html"
+
+
+# ---- slides and handouts
+
+
+def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: Path) -> None:
+    def cell(source: str, output: str = "", tag: str = "") -> Any:
+        shown = new.new_output("stream", name="stdout", text=output)
+        if output.startswith("<"):
+            shown = new.new_output("display_data", {"text/html": output})
+        tags = {"tags": [tag]} if tag else {}
+        return new.new_code_cell(source, metadata=tags, outputs=[shown] * bool(output), execution_count=7)
+
+    new, out = nbformat.v4, tmp_path / "out"
+    cells = [
+        new.new_markdown_cell("# 01 · A"),
+        cell("seed(0)", "the seed", "setup"),
+        new.new_markdown_cell("## First\n\nTold at length.\n\n**Question.** Which $x_1$?"),
+        cell("print(1 + 1)", "two & more"),
+        cell("draw()", '<img src="data:image/png;base64,aa">'),
+        cell("silent = 1"),
+        cell("answer = None", "", "exercise"),
+        cell("exercises.check_1_1(answer)", "<b>Your turn.</b>"),
+        new.new_markdown_cell("The secret.", metadata={"tags": ["solution"]}),
+        new.new_markdown_cell("What we found.", metadata={"tags": ["found"]}),
+    ]
+    nbformat.write(new.new_notebook(cells=cells), tmp_path / "01_a.ipynb")
+    export_course(out, tmp_path)
+
+    _, first, second = slides = read(out / "slides" / "01_a.html").find_all("section")
+    assert [slide.header.text.rstrip("#\n ") for slide in slides] == ["01 · A", "First", "First"]
+    assert all(part in first.text for part in ("Question.", "print(1 + 1)", "two & more"))
+    assert "Told at length." in first.aside.text
+    assert first.find("msub")
+    assert second.find("img")["src"].startswith("data:")
+
+    handouts = [nbformat.read(out / name / "01_a.ipynb", 4).cells for name in ("handouts", "handouts_with_solutions")]
+    texts = [[c.source for c in handout] for handout in handouts]
+    assert texts == [[c.source for c in cells[:-2]], [c.source for c in cells]]
+    assert not [
+        c for handout in handouts for c in handout if c.cell_type == "code" and (c.outputs or c.execution_count)
+    ]
 
 
 # ---- markdown
