@@ -39,8 +39,6 @@ from lrnet_edu.training import Phase, Task, fit
 
 DEPTH_POWER = 0.8  # 0: every voxel counts alike; 1: every depth
 BACKGROUND_WEIGHT = 1.0  # total weight outside the lesions, against 1 inside
-MAX_RESETS = 3  # how often a dead output layer is reset before the training gives up
-HELD_OUT_SHAPES = 16  # cubes of 48^3 voxels on which an LR-Net trained without data is validated
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]  # (generator, edge) -> bool (edge, edge, edge), with a lesion
 
@@ -60,21 +58,14 @@ class MaskBatch(NamedTuple):
         return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.weights.to(device), self.cases)
 
 
-class LesionCrops:
-    """Draws cubes around the lesions of cached cases, randomly flipped; the LR-Net needs only their masks."""
-
-    def __init__(self, cases: Sequence[CachedCase]) -> None:
-        self.cases = [case for case in cases if any(len(voxels) for voxels in case.foreground)]
-        if not self.cases:
-            raise InputError("No training case holds the object; choose another --label or more cases.")
-
-    def __call__(self, rng: np.random.Generator, edge: int) -> np.ndarray:
-        case = self.cases[rng.integers(len(self.cases))]
-        objects = [(c, voxels) for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
-        c, voxels = objects[rng.integers(len(objects))]
-        corner = voxels[rng.integers(len(voxels))] - edge // 2
-        cube = cut(case.classes, corner, (edge, edge, edge), mode="constant") == c
-        return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))
+def lesion_crop(cases: list[CachedCase], rng: np.random.Generator, edge: int) -> np.ndarray:
+    """A cube around a lesion of one of the cases, which all hold some, randomly flipped: bool (edge, edge, edge)."""
+    case = cases[rng.integers(len(cases))]
+    objects = [(c, voxels) for c, voxels in enumerate(case.foreground, start=1) if len(voxels)]
+    c, voxels = objects[rng.integers(len(objects))]
+    corner = voxels[rng.integers(len(voxels))] - edge // 2
+    cube = cut(case.classes, corner, (edge, edge, edge), mode="constant") == c
+    return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
 
 class MaskBatches(Dataset[MaskBatch]):
@@ -147,24 +138,15 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
     """
     torch.manual_seed(config.seed)
     lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
-    resets = 0
 
     def loss(batch: MaskBatch) -> Tensor:
         errors = (lrnet(batch.probabilities) - batch.maps).abs()  # (B, 1, D, H, W)
         return (batch.weights * errors).sum() / len(errors)
 
     def reset_if_dead(step: int) -> None:
-        nonlocal resets
-        if lrnet.activation != "relu" or any(w.grad is not None and bool(w.grad.any()) for w in lrnet.parameters()):
-            return
-        resets += 1
-        if resets > MAX_RESETS:
-            raise InputError(
-                f"The LR-Net's output layer died {resets} times (step {step}: 0 everywhere); lower the learning rate "
-                "or take another seed."
-            )
-        torch.manual_seed(config.seed + step)  # the same after a resume
-        lrnet.reset_output()
+        if lrnet.activation == "relu" and not any(bool(w.grad.any()) for w in lrnet.parameters() if w.grad is not None):
+            torch.manual_seed(config.seed + step)  # the same after a resume
+            lrnet.reset_output()
 
     def validate(step: int) -> dict[str, float]:
         quality = lrnet_quality(lrnet, held_out)
@@ -174,12 +156,11 @@ def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.n
     return Task(
         nn.ModuleDict({"lrnet": lrnet}), MaskBatches(draw, config), [Phase("pretraining", config.steps, loss)],
         validate, lrnet_metadata(lrnet), best_prefix="lrnet.", after_backward=reset_if_dead,
-        memory_advice="the number or the edge of the cubes, or pretrain on --device cpu",
     )  # fmt: skip
 
 
-def held_out_shapes(number: int = HELD_OUT_SHAPES, size: int = 48, dims: int = 3) -> list[np.ndarray]:
-    """Random shapes that no training sees: their seeds are reserved."""
+def held_out_shapes(number: int = 16, size: int = 48, dims: int = 3) -> list[np.ndarray]:
+    """Random shapes in cubes or squares of ``size`` voxels that no training sees: their seeds are reserved."""
     return [random_shapes(np.random.default_rng([2**31, i]), size, dims) for i in range(number)]
 
 
@@ -198,7 +179,8 @@ def pretrain_run(
     held_out, split = held_out or held_out_shapes(dims=config.spatial_dims), None
     if data is not None:
         study = open_study(data, DataSettings(label=label or "1"))
-        draw, split = LesionCrops(study.cached["train"]), study.split
+        with_lesion = [case for case in study.cached["train"] if any(len(voxels) for voxels in case.foreground)]
+        draw, split = partial(lesion_crop, with_lesion), study.split
         held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
         if not any(mask.any() for mask in held_out):
             names = ", ".join(case.name for case in study.cached["validation"])

@@ -19,8 +19,6 @@ from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet, MNet, Tandem
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
 from lrnet_edu.support.checkpoints import load_checkpoint
-from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.symptoms import dead_output
 from lrnet_edu.trained import load_lrnet, load_pretrained_lrnet, load_weights
 from lrnet_edu.training import Phase
 
@@ -47,9 +45,6 @@ class Method:
     network: type[MNet] = MNet
 
     uses_lrnet: ClassVar[bool] = False
-    advice_if_empty: ClassVar[str] = (  # to a network that has drifted to "all background"
-        "give it more steps, centre more patches on objects, or check that label and window show the object"
-    )
 
     def model(self, config: Config, classes: int) -> nn.Module:
         """The module that is trained; its submodule ``mnet`` is kept. Every row starts from the same M-Net weights."""
@@ -97,9 +92,6 @@ class TandemMethod(Method):
     frozen: bool = True
 
     uses_lrnet: ClassVar[bool] = True
-    advice_if_empty: ClassVar[str] = (
-        "give the warm-up more steps (--warmup-steps), or weigh Dice more (method dice+lrnet, a lower alpha)"
-    )
 
     def model(self, config: Config, classes: int) -> nn.Module:
         return Tandem(self.mnet(config, classes), lrnet_of(config), frozen=self.frozen)
@@ -147,16 +139,10 @@ class RivalMethod(Method):
 
 
 def lrnet_of(config: Config) -> LRNet:
-    """The pretrained LR-Net that a configuration asks for: a shipped one, or the user's own (InputError if dead)."""
-    if config.lrnet is None:
-        return load_pretrained_lrnet(config.kind, activation=config.activation)
-    lrnet = load_lrnet(config.lrnet, kind=config.kind, activation=config.activation)
-    if symptom := dead_output(lrnet):
-        raise InputError(
-            f"The LR-Net of {config.lrnet} {symptom}; lower the learning rate or take another seed, and pretrain it "
-            "again."
-        )
-    return lrnet
+    """The pretrained LR-Net that a configuration asks for: the user's own, or a shipped one."""
+    if config.lrnet is not None:
+        return load_lrnet(config.lrnet, kind=config.kind, activation=config.activation)
+    return load_pretrained_lrnet(config.kind, activation=config.activation)
 
 
 BASELINE = "dice"  # what every row of a table is compared with

@@ -64,10 +64,7 @@ def mnet_task(study: Study, config: Config, batches: type[PatchBatches] = PatchB
              "stride": config.stride}  # fmt: skip
     metadata = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
                 "patch_size": config.patch_size, "preprocessing": asdict(study.preprocessing)}  # fmt: skip
-    return Task(
-        model, drawn, phases, validate, metadata, best_prefix="mnet.",
-        memory_advice="patch_size or batch_size (preset cpu has the smallest patches), or train on --device cpu",
-    )  # fmt: skip
+    return Task(model, drawn, phases, validate, metadata, best_prefix="mnet.")
 
 
 def case_dice(mnet: nn.Module, case: CachedCase, patch_size: Sequence[int], classes: int) -> list[float]:
@@ -105,10 +102,7 @@ def train_run(
     task = mnet_task(study, config, batches)
     settings = {**asdict(config), "data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing),
                 "split": study.split}  # fmt: skip
-    with (
-        open_run(folder, settings, resume=resume, split=study.split),
-        explain_out_of_memory(place, f"lower {task.memory_advice}"),
-    ):
+    with open_run(folder, settings, resume=resume, split=study.split), explain_out_of_memory(place):
         if say:
             seconds = seconds_needed(task, config, place)
             minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"

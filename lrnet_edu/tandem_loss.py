@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
-from lrnet_edu.losses.inputs import Loss
+from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError
@@ -20,7 +20,7 @@ from lrnet_edu.support.loss_inputs import check_output, checked_setting, class_n
 from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.trained import load_pretrained_lrnet
 
-PENALTY_MAP = "NI-DM"  # MapDice's: the other kinds leave [0, 1]
+SEGMENTATION: dict[Any, Any] = {"dice": DiceLoss(), "mapdice": MapDiceLoss(), None: None}
 
 
 class TandemLoss(Loss):
@@ -36,7 +36,8 @@ class TandemLoss(Loss):
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
             is frozen, and follows the logits to their device.
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
-            (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W). A loss of logits is added outside.
+            (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W), or NI-DM if it is a `MapLoss` of ours. A
+            loss of logits is added outside.
         alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``).
         ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 
@@ -50,13 +51,9 @@ class TandemLoss(Loss):
     """
 
     def __init__(
-        self,
-        lrnet: str | LRNet = "NI-DM",
-        *,
-        segmentation: str | Callable[[Tensor, Tensor], Tensor] | None = "dice",
-        alpha: float | None = None,
-        ignore_label: int | None = None,
-    ) -> None:
+        self, lrnet: str | LRNet = "NI-DM", *, segmentation: str | Callable[[Tensor, Tensor], Tensor] | None = "dice",
+        alpha: float | None = None, ignore_label: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if isinstance(lrnet, LRNet):
             check_pretrained(lrnet)
@@ -64,11 +61,12 @@ class TandemLoss(Loss):
         else:
             self.kind, lrnets = lrnet, {dims: load_pretrained_lrnet(lrnet, spatial_dims=dims) for dims in (2, 3)}
         self.lrnets = nn.ModuleDict({f"{dims}d": net.requires_grad_(False).eval() for dims, net in lrnets.items()})
-        if not (segmentation in ("dice", "mapdice", None) or callable(segmentation)):
+        self.segmentation = SEGMENTATION.get(segmentation, segmentation)
+        if not (self.segmentation is None or callable(self.segmentation)):
             raise InputError(f"segmentation is {segmentation!r}; give 'dice', 'mapdice', None or a loss (p, labels).")
         if not isinstance(ignore_label, int | None):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
-        self.segmentation, self.ignore_label = segmentation, ignore_label
+        self.ignore_label = ignore_label
         self.alpha = checked_setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
 
@@ -88,22 +86,19 @@ class TandemLoss(Loss):
         dims = logits.ndim - 2
         if f"{dims}d" not in self.lrnets:
             raise InputError(f"The logits are {dims}-D; give an LR-Net with spatial_dims={dims}, or a kind of map.")
-        labels = _whole_numbers(labels, logits).as_subclass(Tensor)
+        labels = _whole_numbers(labels, logits)
         counts = torch.ones_like(labels, dtype=torch.bool) if self.ignore_label is None else labels != self.ignore_label
         classes = class_numbers(torch.where(counts, labels, 0), logits)  # (B, D, H, W)
         counts = counts.reshape(len(classes), 1, *classes.shape[1:])  # (B, 1, D, H, W)
         p = torch.softmax(logits.float(), dim=1)  # (B, C, D, H, W)
-        if self.ignore_label is not None:
-            background = torch.zeros_like(p)
-            background[:, 0] = 1
-            p = torch.where(counts, p, background)  # certain background, like the labels now
+        # Ignored voxels are certain background, like their labels now.
+        p = torch.cat((torch.where(counts, p[:, :1], 1.0), torch.where(counts, p[:, 1:], 0.0)), dim=1)
 
         terms: dict[str, Tensor] = {}
-        if self.segmentation == "mapdice":
-            terms["segmentation"] = MapDiceLoss()(p, _maps(classes, p.shape[1], PENALTY_MAP))
-        elif self.segmentation is not None:
-            loss = DiceLoss() if isinstance(self.segmentation, str) else self.segmentation
-            terms["segmentation"] = loss(p, classes[:, None])
+        if self.segmentation is not None:
+            of_maps = isinstance(self.segmentation, MapLoss)
+            target = _maps(classes, p.shape[1], "NI-DM") if of_maps else classes[:, None]
+            terms["segmentation"] = self.segmentation(p, target)
         phi = _maps(classes, p.shape[1], self.kind)  # (B, C - 1, D, H, W)
         maps = regress_maps(self.lrnets[f"{dims}d"].to(logits.device), p).float()  # (B, C - 1, D, H, W)
         errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
@@ -114,8 +109,7 @@ class TandemLoss(Loss):
 
 def _whole_numbers(labels: Tensor, logits: Tensor) -> Tensor:
     """Labels in any form that is accepted, as integers."""
-    if not isinstance(labels, Tensor):
-        raise InputError(f"The labels are of type {type(labels).__name__}; give a tensor, torch.as_tensor(...).")
+    labels = torch.as_tensor(labels).as_subclass(Tensor)
     if labels.shape == logits.shape:
         if values_are_readable(labels) and not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
             raise InputError("The labels have the logits' shape and are not one-hot; give each voxel one class.")

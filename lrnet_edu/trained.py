@@ -18,6 +18,8 @@ from lrnet_edu.support.devices import channels_last
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import Labels, parse_labels
 
+LRNET_SETTINGS = ("kind", "activation", "norm", "spatial_dims")
+
 
 def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None, spatial_dims: int = 3) -> LRNet:
     """The LR-Net that ships with the package, trained on random synthetic shapes, ready to be frozen.
@@ -51,17 +53,13 @@ def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
 
 
 def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
-    """Read an LR-Net's checkpoint; if ``kind`` or ``activation`` is given, it has to match.
-
-    Raises:
-        InputError: if the file is not an LR-Net, or has another kind of map or activation.
-    """
+    """Read an LR-Net's checkpoint; InputError if it is none, or has another kind or activation than those given."""
     tensors, metadata = load_checkpoint(path)
     if metadata.get("network") != "LRNet":
         raise InputError(f"{path} holds no LR-Net but {metadata.get('network')}; name an LR-Net's checkpoint.")
     with malformed_metadata(path):
-        settings = {name: metadata[name] for name in ("kind", "activation", "norm")}
-        lrnet = LRNet(**settings, spatial_dims=metadata.get("spatial_dims", 3))
+        settings = {"spatial_dims": 3, **metadata}  # files made before there were 2-D ones do not say it
+        lrnet = LRNet(**{name: settings[name] for name in LRNET_SETTINGS})
     for wanted, found in ((kind, lrnet.kind), (activation, lrnet.activation)):
         if wanted not in (None, found):
             raise InputError(f"{path} is an LR-Net with {found}, not {wanted}; pretrain or choose another.")
@@ -71,8 +69,7 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
 
 def lrnet_metadata(lrnet: LRNet) -> dict[str, Any]:
     """What is needed to rebuild this LR-Net, for its checkpoint."""
-    flat = {"spatial_dims": 2} if lrnet.spatial_dims == 2 else {}
-    return {"network": "LRNet", "kind": lrnet.kind, "activation": lrnet.activation, "norm": lrnet.norm, **flat}
+    return {"network": "LRNet", **{name: getattr(lrnet, name) for name in LRNET_SETTINGS}}
 
 
 def load_weights(network: nn.Module, name: str, tensors: dict[str, Tensor], source: Any) -> None:
@@ -102,11 +99,7 @@ class TrainedMNet:
 
 
 def load_mnet(run: str | Path) -> TrainedMNet:
-    """Read the M-Net of a run folder or checkpoint; the LR-Net is discarded (section 2.2).
-
-    Raises:
-        InputError: if there is none, or if it is another network's checkpoint.
-    """
+    """Read the M-Net of a run folder or checkpoint; the LR-Net is discarded (section 2.2). InputError without one."""
     tensors, metadata = load_checkpoint(run)
     if (network := str(metadata.get("network"))) not in MNETS:
         raise InputError(f"{run} holds no M-Net but {network}; name a run of `lrnet-edu train`.")

@@ -74,7 +74,6 @@ class Task:
     metadata: dict[str, Any]  # what is needed to rebuild the network; stored in both checkpoints
     best_prefix: str  # of the names of the weights that best.safetensors holds
     after_backward: Callable[[int], None] = lambda step: None  # called with the step, before the optimiser's
-    memory_advice: str = "the size of a batch"  # what to lower if memory runs out
 
 
 def fit(
@@ -102,9 +101,8 @@ def fit(
     state = load_state(folder, task.model, optimizer, plateau) if resume else State()
     starts = list(accumulate((phase.steps for phase in task.phases[:-1]), initial=0))  # first step of each phase
     started, train_losses = time.perf_counter() - state.seconds, []
-    with explain_out_of_memory(device, f"lower {task.memory_advice}"), tqdm(
-        total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True
-    ) as bar:  # fmt: skip
+    bar = tqdm(total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True)
+    with explain_out_of_memory(device), bar:
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
             if state.converged:
                 break

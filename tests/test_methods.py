@@ -15,7 +15,7 @@ from lrnet_edu.data.patches import Batch, maps_of_classes
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
 from lrnet_edu.methods import METHODS, RivalMethod, TandemMethod
-from lrnet_edu.networks import LRNet, Tandem
+from lrnet_edu.networks import Tandem
 from lrnet_edu.rivals import SIGNED_DISTANCES
 from lrnet_edu.study.rows import TABLES
 from lrnet_edu.support.errors import InputError
@@ -140,11 +140,3 @@ def test_the_light_network_is_the_pretrained_one(tmp_path: Path, method: str) ->
     for changes in ({"kind": "O-DM"}, {"activation": "sigmoid"}, {"lrnet": str(tmp_path / "none")}):
         with pytest.raises(InputError):
             model_of(tiny(method, **{"lrnet": str(path), **changes}))
-
-
-def test_a_dead_light_network_is_refused(tmp_path: Path) -> None:
-    dead: Any = LRNet("NI-DM")
-    nn.init.constant_(dead.head[-1].bias, -1000.0)
-    path = lrnet_checkpoint(tmp_path / "best.safetensors", "NI-DM", dead)
-    with pytest.raises(InputError, match=r"best\.safetensors gives 0 everywhere.*pretrain it again"):
-        model_of(tiny("lrnet", lrnet=str(path)))

@@ -268,9 +268,9 @@ def test_the_validation_loss_is_that_of_the_last_phase_on_fixed_patches(
     assert bars == ["Validating"] * 8  # each has its progress bar
 
 
-@pytest.mark.parametrize(("method", "advice"), [("mapdice+lrnet", "--warmup-steps"), ("dice", "label and window")])
-def test_background_alone_is_told(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], method: str, advice: str
+@pytest.mark.parametrize(("method", "first"), [("mapdice+lrnet", 2), ("dice", 1)])
+def test_background_alone_is_told_after_the_warm_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], method: str, first: int
 ) -> None:
     forward = MNet.forward
 
@@ -280,19 +280,5 @@ def test_background_alone_is_told(
 
     monkeypatch.setattr(MNet, "forward", background)
     run(method, steps=4, validate_every=1)
-    told = re.findall(rf"step (\d) to step (\d) the network .* background only; .*{advice}", capfd.readouterr().err)
-    first = 2 if method == "mapdice+lrnet" else 1  # validations in the warm-up do not count
-    assert told == [(str(n), str(n + 1)) for n in range(first, 4)]
-
-
-def test_an_unfrozen_lrnet_that_dies_is_told_and_the_run_goes_on(
-    study: Study, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """That it dies is a finding about unfreezing; a table needs the run's score."""
-    task = mnet_task(study, replace(TINY, method="unfrozen-lrnet"))
-    task.validate(0)
-    assert "died" not in capsys.readouterr().err
-    lrnet: Any = task.model.get_submodule("lrnet")
-    nn.init.constant_(lrnet.head[-1].bias, -1000.0)
-    assert task.validate(1)["val_loss"] > 0
-    assert "LR-Net gives 0 everywhere" in capsys.readouterr().err
+    told = re.findall(r"step (\d) the network finds no voxel .*--warmup-steps", capfd.readouterr().err)
+    assert told == [str(n) for n in range(first, 5)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from lrnet_edu.lrnet_training import held_out_shapes, lrnet_quality
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.symptoms import dead_output
 from lrnet_edu.trained import load_lrnet, load_mnet, load_pretrained_lrnet, lrnet_metadata
 
 SHIPPED = [(kind, None) for kind in KINDS] + [("NI-DM", "sigmoid")]
@@ -32,7 +30,6 @@ SHIPPED = [(kind, None) for kind in KINDS] + [("NI-DM", "sigmoid")]
 def test_the_shipped_networks_know_their_map(kind: str, activation: str | None, dims: int) -> None:
     lrnet = load_pretrained_lrnet(kind, activation=activation, spatial_dims=dims)
     assert (lrnet.kind, lrnet.activation, lrnet.spatial_dims) == (kind, activation or KINDS[kind].activation, dims)
-    assert not dead_output(lrnet)
     check_pretrained(lrnet)
     place = torch.stack(torch.meshgrid(*[torch.arange(32.0)] * dims, indexing="ij"))
     for radius in (4, 6):
@@ -112,7 +109,7 @@ def metadata_with(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        *(({"network": name}, "holds no M-Net") for name in (["MNet"], "LRNet", "x" * 5000 + "\n")),
+        *(({"network": name}, "holds no M-Net") for name in (["MNet"], "LRNet")),
         *((metadata_with(features=widths), "another architecture") for widths in ([10**7, 10**7], [4, 9])),
         *((metadata_with(**changes), "metadata of .* cannot be used")
           for changes in ({"features": [10**30, 8]}, {"spatial_dims": 2}, {"classes": 3})),
@@ -145,8 +142,3 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
     save_checkpoint(path, {**tensors, "lrnet.head.1.bias": torch.zeros(2)}, metadata)
     with pytest.raises(InputError, match="another architecture"):
         load_lrnet(path)
-    for number in (math.nan, math.inf):
-        next(iter(tensors.values())).view(-1)[0] = number
-        save_checkpoint(path, tensors, metadata)
-        with pytest.raises(InputError, match="not finite"):
-            load_lrnet(path)

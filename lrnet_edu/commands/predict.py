@@ -64,7 +64,7 @@ def predict_files(
         check_each(lambda image: _read_scan(image, trained), progress(images, "Checking scans", unit="scan"))
     with folder_lock(written[0].parent, "" if input.is_dir() else out.name):
         for job in progress(list(zip(images, written, beside, strict=True)), "Segmenting", unit="scan"):
-            with explain_out_of_memory(place, "segment on --device cpu"):
+            with explain_out_of_memory(place):
                 _segment(trained, *job)
     return written
 

@@ -20,20 +20,18 @@ FULL = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_A
 
 
 @contextmanager
-def explain_out_of_memory(device: torch.device, advice: str) -> Iterator[None]:
-    """While tensors are computed: memory that runs out becomes an InputError that says what to lower."""
+def explain_out_of_memory(device: torch.device) -> Iterator[None]:
+    """While tensors are computed: memory that runs out becomes an InputError that says what to do."""
     try:
         yield
     except RuntimeError as error:  # CUDA's OutOfMemoryError is one, the others raise nothing more special
-        if "DataLoader worker" in str(error) and "shared memory" in str(error):
-            raise InputError(
-                "The shared memory that prepared batches pass through is full; give this container more of it (Docker: "
-                "--shm-size 2g), or train on --device cpu."
-            ) from None
         if not any(words in str(error) for words in FULL):
             raise
         clear_frames(error.__traceback__)  # a notebook keeps the last error, and its frames keep every tensor
-        raise InputError(f"The memory of {device} is full ({first_line(error)}); {advice}.") from None
+        raise InputError(
+            f"The memory of {device} is full ({first_line(error)}); lower patch_size or batch_size (preset cpu has the "
+            "smallest patches; in a pretraining the cubes), or compute on --device cpu."
+        ) from None
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -44,12 +42,9 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The named device; without a name CUDA where there is a GPU for it, else the CPU.
+    """The named device; without a name CUDA where there is a GPU for it, else the CPU. InputError if it is unusable.
 
     Apple's MPS has to be named: many versions of PyTorch lack a layer or two of these networks there.
-
-    Raises:
-        InputError: if the device is not there, or cannot be used.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

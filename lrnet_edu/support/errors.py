@@ -46,6 +46,15 @@ def check_number(name: str, value: Any, *, below: float = math.inf) -> None:
         raise InputError(f"{name} is {value!r}; give a number (a float) above 0 and below {below:g}.")
 
 
+def check_finite(value: float, what: str, where: str) -> float:
+    """The value of a loss; InputError if it is NaN or infinite."""
+    if not math.isfinite(value):
+        raise InputError(
+            f"The {what} became {value} at {where}; look at these cases, or lower the learning rate or alpha."
+        )
+    return value
+
+
 def checked_range(name: str, given: Any) -> tuple[float, float]:
     """A range (low, high) as two floats; InputError unless low < high."""
     try:

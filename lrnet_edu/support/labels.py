@@ -21,11 +21,7 @@ _GRAMMAR = re.compile(r"[1-9][0-9]{0,2}([+,][1-9][0-9]{0,2})*")
 
 
 def parse_labels(text: str) -> Labels:
-    """Read the ``--label`` option: "2" is ((2,),), "1+2" is ((1, 2),), "1,2" is ((1,), (2,)).
-
-    Raises:
-        InputError: for any other text, for numbers outside 1..255 and for a number given twice.
-    """
+    """Read the ``--label`` option: "2" is ((2,),), "1+2" is ((1, 2),), "1,2" is ((1,), (2,)); InputError for others."""
     labels: Labels = ()
     if isinstance(text, str) and _GRAMMAR.fullmatch(text):
         labels = tuple(tuple(int(number) for number in group.split("+")) for group in text.split(","))

@@ -16,15 +16,10 @@ from torch import nn
 from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata, save_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import changed_settings, check_empty, folder_lock, read_json, write_atomically
-from lrnet_edu.support.progress import print_above_bar
 
 
 def check_run(folder: Path, *, resume: bool) -> bool:
-    """True if the folder holds a run to resume, False if a new one may begin there; before any slow work.
-
-    Raises:
-        InputError: if the folder holds a run already and ``resume`` is off, or holds something else.
-    """
+    """True if a run is there to go on with, False if one may begin there; InputError if neither, before any work."""
     if not (folder / "config.json").exists():
         check_empty(folder)
         return False
@@ -45,7 +40,7 @@ def open_run(
     files = {"config.json": json.loads(json.dumps(settings)), **({"split.json": split} if split else {})}
     with folder_lock(folder):
         if check_run(folder, resume=resume):
-            check_same_settings(folder, files["config.json"])
+            _check_same_settings(folder, files["config.json"])
         try:
             for name, content in files.items():
                 write_atomically(folder / name, json.dumps(content, indent=2).encode())
@@ -56,8 +51,7 @@ def open_run(
                     (folder / name).unlink(missing_ok=True)
 
 
-def check_same_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """InputError unless the run in a folder was started with these settings, or with fewer steps and else the same."""
+def _check_same_settings(folder: Path, settings: dict[str, Any]) -> None:
     before = settings_of_run(folder)
     longer = before.get("steps", settings["steps"]) < settings["steps"]
     free = {"steps", "warmup_steps"} if longer else set()
@@ -129,13 +123,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     """Write ``log.csv``, one row for each validation."""
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-    try:
-        write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
-    except InputError as error:
-        if not isinstance(error.__cause__, PermissionError):
-            raise
-        # A spreadsheet has it open; the next validation writes all rows.
-        print_above_bar(f"The training goes on, but {error}")
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 class TensorBoardLog:
