@@ -26,20 +26,14 @@ from lrnet_edu.data.cases import Case
 from lrnet_edu.data.nifti import READERS, check_pairs, read_image, read_mask, spacing_of
 from lrnet_edu.data.preprocessing import Preprocessing, check_scan, prepare, unusual_intensities
 from lrnet_edu.support.errors import InputError, raise_together
-from lrnet_edu.support.files import check_writable, first_line, folder_lock, replace
+from lrnet_edu.support.files import check_writable, first_line, folder_lock
 from lrnet_edu.support.jobs import in_processes
 from lrnet_edu.support.labels import Labels, format_labels
 
 _FORMAT = 3  # raise it when the content of a case's folder changes its meaning
 
 
-def max_open_arrays() -> int:
-    """Arrays that a process keeps open: a quarter of the files that the system allows it."""
-    allowed = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1  # Windows allows enough
-    return min(512, allowed // 4) if allowed > 0 else 512
-
-
-@lru_cache(max_open_arrays())  # opening takes longer than cutting a patch
+@lru_cache(128)  # opening takes longer than cutting a patch; macOS lets a process open 256 files
 def _memory_maps(folder: Path, names: str) -> list[np.ndarray]:
     return [np.load(file, mmap_mode="r") for file in sorted(folder.glob(names))]
 
@@ -117,9 +111,8 @@ def cache_cases(
     """
     folder = cache_root() / "cases" if folder is None else Path(folder)
     cached = [CachedCase(case.name, folder / _key(case, settings, labels)) for case in cases]
-    jobs = [
-        (case, settings, labels, to.folder) for case, to in zip(cases, cached, strict=True) if not to.folder.is_dir()
-    ]
+    pairs = zip(cases, cached, strict=True)
+    jobs = [(case, settings, labels, to.folder) for case, to in pairs if not to.folder.is_dir()]
     check_pairs((case.image, case.mask) for case, *_ in jobs if case.mask)
     if workers is None:
         # A process takes seconds to start, and would not know a reader that was added.
@@ -146,37 +139,31 @@ def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
 
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> str:
     """Prepare one case into a folder that is renamed once it is complete; what is wrong, or ""."""
-    partial = place.with_name(f"{place.name}.part")
+    assert case.mask is not None
     with folder_lock(place.parent, place.name, wait=True):  # for another process that prepares the same case
         if place.is_dir():
             return ""
         try:
-            arrays, facts = _prepared(case, settings, labels)
-            shutil.rmtree(partial, ignore_errors=True)  # of a killed process
-            partial.mkdir()
-            for name, array in arrays.items():
-                with (partial / f"{name}.npy").open("wb") as file:
-                    np.save(SimpleNamespace(write=file.write), array)  # to the file itself: not told of a full disk
-            (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
-            replace(partial, place)
+            image, mask = read_image(case.image), read_mask(case.mask)
+            check_scan(case.image, image, settings)
         except InputError as error:
             return str(error)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        prepared = prepare(image, settings, mask, labels)
+        assert prepared.classes is not None
+        remarks = [unusual_intensities(case.name, image, settings)]
+        if prepared.beyond:
+            remarks.append(f"Annotated voxels of {case.name} outside the body are left out, {prepared.beyond} of them.")
+        facts = {"affine": prepared.affine.tolist(), "remarks": [remark for remark in remarks if remark]}
+        arrays = {"image": prepared.image.astype(np.float16), "classes": prepared.classes}
+        for k in range(1, len(labels) + 1):
+            arrays[f"foreground-{k:03d}"] = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
+
+        partial = place.with_name(f"{place.name}.part")
+        shutil.rmtree(partial, ignore_errors=True)  # of an interrupted process
+        partial.mkdir()
+        for name, array in arrays.items():
+            with (partial / f"{name}.npy").open("wb") as file:
+                np.save(SimpleNamespace(write=file.write), array)  # to the file itself: not told of a full disk
+        (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
+        partial.rename(place)
     return ""
-
-
-def _prepared(case: Case, settings: Preprocessing, labels: Labels) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and facts of a case's folder."""
-    assert case.mask is not None
-    image, mask = read_image(case.image), read_mask(case.mask)
-    check_scan(case.image, image, settings)
-    prepared = prepare(image, settings, mask, labels)
-    assert prepared.classes is not None
-    remarks = [sentence] if (sentence := unusual_intensities(case.name, image, settings)) else []
-    if prepared.beyond:
-        remarks.append(f"Annotated voxels of {case.name} outside the body are left out, {prepared.beyond} of them.")
-    arrays = {"image": prepared.image.astype(np.float16), "classes": prepared.classes}
-    for k in range(1, len(labels) + 1):
-        arrays[f"foreground-{k:03d}"] = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
-    return arrays, {"affine": prepared.affine.tolist(), "remarks": remarks}

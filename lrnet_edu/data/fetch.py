@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import first_line, folder_lock, replace
+from lrnet_edu.support.files import first_line, folder_lock
 
 ADDRESS = "https://msd-for-monai.s3-us-west-2.amazonaws.com"  # the Decathlon's public bucket
 MD5 = {  # of the published archives, NAME.tar
@@ -58,8 +58,6 @@ def fetch_task(
         return folder
     if os.path.lexists(folder):
         raise InputError(f"{folder} exists and is no task of the Decathlon; choose another output folder.")
-    if not hasattr(tarfile, "data_filter"):
-        raise InputError("This Python cannot unpack archives safely; update it to 3.11.4 or newer.")
     with folder_lock(out, name):
         try:
             _download(url, part)
@@ -67,7 +65,7 @@ def fetch_task(
             _check_md5(part, MD5[name])
             _unpack(part, folder)
             part.unlink()
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, tarfile.TarError) as error:
             why = f"{url} could not be downloaded to {out} ({first_line(error)})"
             raise InputError(f"{why}; call again, what has come so far is kept.") from None
     return folder
@@ -76,21 +74,19 @@ def fetch_task(
 def _download(url: str, part: Path) -> None:
     """Append to the bytes of ``part`` what they lack of the file at ``url``; OSError if the connection ends early."""
     start = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=60)
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers={"Range": f"bytes={start}-"}), timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # nothing lies beyond: it is whole, or its MD5 will tell
+        if error.code == 416:  # nothing lies beyond: it is whole, or its MD5 will tell
             return
         raise
     with answer:
         if answer.status != 206:
             start = 0  # the server sends the whole file
         total = start + int(answer.headers["Content-Length"])
-        needed, free = 2 * total - start, shutil.disk_usage(part.parent).free  # the archive, and its content
-        if free < needed:
-            room = f"{free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are needed"
-            raise InputError(f"{part.parent} has {room}; make room or choose another output folder.")
+        if shutil.disk_usage(part.parent).free < 2 * total - start:  # the archive, and its content
+            room = f"{2 * total / 1e9:.1f} GB of room are needed"
+            raise InputError(f"{room} in {part.parent}; make room or choose another output folder.")
         bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True)
         with part.open("ab" if start else "wb") as file, bar:
             while block := answer.read(2**20):
@@ -102,23 +98,17 @@ def _download(url: str, part: Path) -> None:
 
 def _check_md5(part: Path, md5: str) -> None:
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         part.unlink()
-        raise InputError(
-            f"{part.stem} is not the published file (its MD5 is {found}) and has been removed; call again."
-        )
+        raise InputError(f"{part.stem} is not the published file (its MD5 is {found}) and is removed; call again.")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack a task's archive into ``folder``, which is there as a whole or not at all."""
     partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with tarfile.open(archive, "r:") as content:
-            content.extractall(partial, filter="data")  # nothing outside the folder
-        replace(partial / folder.name, folder)
-    except tarfile.TarError as error:
-        raise InputError(f"{archive} cannot be unpacked ({error}); remove the file and call again.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of an interrupted process
+    with tarfile.open(archive, "r:") as content:
+        content.extractall(partial, filter="data")  # nothing outside the folder
+    (partial / folder.name).rename(folder)
+    shutil.rmtree(partial)

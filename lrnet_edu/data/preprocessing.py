@@ -136,25 +136,25 @@ def prepare(
     turned = image.oriented("RAS")
     box = effective_range(turned.data, turned.spacing, is_ct=settings.window is not None)
     scan = turned.moved(turned.data[box], [side.start for side in box])  # (D, H, W)
-    positions, affine = _isotropic_grid(scan, settings.spacing)
+    grid = _isotropic_grid(scan, settings.spacing)
     classes, beyond = None, 0
     if mask is not None and labels is not None:
         stored = encode(mask.data, labels)
         within = Volume(stored, image.affine).oriented("RAS").data[box]
         beyond = int(np.count_nonzero(stored) - np.count_nonzero(within))
-        classes = _resample_classes(within, positions, count=len(labels))
+        classes = _resample_classes(Volume(within, scan.affine), grid, count=len(labels))
     # TorchIO wants (channel, x, y, z), and ITK a copy in which flipped axes are made straight.
     given = tio.ScalarImage(tensor=torch.from_numpy(scan.data.copy().T[None]), affine=scan.affine)
-    target = tuple(len(along) for along in positions[::-1]), affine
     antialias = min(scan.data.shape) >= 4  # ITK's smoothing needs four voxels along every axis
-    values = tio.Resample(target, antialias=antialias, copy=False)(given).numpy()[0].T  # (D, H, W)
+    resample = tio.Resample((grid.data.shape[::-1], grid.affine), antialias=antialias, copy=False)
+    values = resample(given).numpy()[0].T  # (D, H, W)
     if settings.window is not None:
         low, high = settings.window
         values = np.clip((values - low) / (high - low), 0, 1, dtype=np.float32)
     else:
         mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
-        values = ((values - mean) / (deviation if deviation > 0 else 1.0)).astype(np.float32)
-    return Prepared(values, classes, affine, beyond)
+        values = ((values - mean) / (deviation or 1.0)).astype(np.float32)
+    return Prepared(values, classes, grid.affine, beyond)
 
 
 def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> Box:
@@ -180,49 +180,60 @@ def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_c
     return tuple(box)
 
 
-def _isotropic_grid(volume: Volume, spacing: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """The grid around the same centre that covers a volume: its places along z, y, x in voxels, and its affine."""
-    old, ratio = np.array(volume.data.shape), spacing / np.array(volume.spacing)  # (z, y, x)
+def _isotropic_grid(volume: Volume, spacing: float) -> Volume:
+    """The grid around the same centre that covers a volume, with zeros that take no memory."""
+    old, ratio = np.array(volume.data.shape[::-1]), spacing / np.array(volume.spacing[::-1])  # (x, y, z)
     new = np.ceil(old / ratio - 1e-3).clip(1).astype(int)
-    first = (old - 1) / 2 - ratio * (new - 1) / 2
-    to_old = np.diag([*ratio[::-1], 1.0])  # indices (x, y, z) of the new grid to indices of the old one
-    to_old[:3, 3] = first[::-1]
-    return [a + r * np.arange(n) for a, r, n in zip(first, ratio, new, strict=True)], volume.affine @ to_old
+    to_old = np.diag([*ratio, 1.0])
+    to_old[:3, 3] = (old - 1) / 2 - ratio * (new - 1) / 2
+    return Volume(np.broadcast_to(np.uint8(0), new[::-1]), volume.affine @ to_old)
 
 
-def _resample_classes(classes: np.ndarray, positions: Sequence[np.ndarray], count: int) -> np.ndarray:
+def _place(grid: Volume, within: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """A grid's first voxel and its steps (z, y, x) in voxels of another one, whose axes are parallel."""
+    between = np.linalg.inv(within.affine) @ grid.affine
+    return between[2::-1, 3], np.diag(between)[2::-1]
+
+
+def _interpolation(old: Volume, new: Volume) -> list[np.ndarray]:
+    """Linear interpolation from one grid to another: for z, y and x a matrix (new voxels, old voxels) of weights.
+
+    Rows from half a voxel beyond the old grid are 0.
+    """
+    weights = []
+    for first, step, m, n in zip(*_place(new, old), new.data.shape, old.data.shape, strict=True):
+        at = first + step * np.arange(m)
+        hats = 1 - np.abs(at.clip(0, n - 1)[:, None] - np.arange(n))  # 1 at an old voxel, 0 at its neighbours
+        hats[(at < -0.5 - 1e-3) | (at > n - 0.5 + 1e-3)] = 0
+        weights.append(hats.clip(0).astype(np.float32))
+    return weights
+
+
+def _resample_classes(stored: Volume, grid: Volume, count: int) -> np.ndarray:
     """Linear interpolation class by class (D, H, W), then the largest share; on a tie the first object wins."""
-    box = occupied_box(classes, margin=1)  # beyond it every share is 0
-    classes, positions = classes[box], [at - side.start for at, side in zip(positions, box, strict=True)]
-    along = [_Interpolation(at, n) for at, n in zip(positions, classes.shape, strict=True)]
-    winner = np.zeros([len(at) for at in positions], np.uint8)
-    best, rest = np.zeros(winner.shape, np.float32), np.ones(winner.shape, np.float32)
-    for k in range(1, count + 1):
-        share = (classes == k).astype(np.float32)
-        for axis in range(3):
-            share = along[axis].sample(share, axis)
-        winner[share > best + _TIE] = k
-        np.maximum(best, share, out=best)
-        rest -= share
-    winner[rest > best + _TIE] = 0
-    for k in range(1, count + 1):
-        _keep_small_parts(winner, k, classes == k, positions)
-    return winner
+    box = occupied_box(stored.data, margin=1)  # beyond it every share is 0
+    old = stored.moved(stored.data[box], [side.start for side in box])
+    along = _interpolation(old, grid)
+    masks = [old.data == k for k in range(1, count + 1)]
+    shares = np.stack([np.einsum("zd,yh,xw,dhw->zyx", *along, np.float32(mask), optimize=True) for mask in masks])
+    largest = shares.max(axis=0)
+    classes = (shares >= largest - _TIE).argmax(axis=0).astype(np.uint8) + 1
+    classes[1 - shares.sum(axis=0) > largest + _TIE] = 0
+    for k, mask in enumerate(masks, start=1):
+        _keep_small_parts(classes, k, mask, *_place(old, grid))
+    return classes
 
 
-def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, positions: Sequence[np.ndarray]) -> None:
+def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, first: np.ndarray, step: np.ndarray) -> None:
     """Give each connected part of the mask that left no voxel in the new classes the one at its centre."""
     parts, count = connected_components(mask, 26)
     part_of = parts[mask] - 1  # (n,)
-    nearest, centre = [], []  # for z, y, x: of each voxel, and of each part's middle, the index in the new grid
-    for old, at in zip(np.nonzero(mask), positions, strict=True):
-        step = at[1] - at[0] if len(at) > 1 else 1.0
-        place = (old - at[0]) / step
-        middle = np.bincount(part_of, place, count) / np.bincount(part_of, minlength=count)
-        nearest.append(np.rint(place).astype(int).clip(0, len(at) - 1))
-        centre.append(np.rint(middle).astype(int).clip(0, len(at) - 1))
+    places = first + step * np.argwhere(mask)  # (n, 3), on the new grid
+    sums = [np.bincount(part_of, along, count) for along in places.T]
+    centres = np.transpose(sums / np.bincount(part_of, minlength=count))  # (parts, 3)
+    nearest, middle = (np.rint(at).astype(int).clip(0, np.array(classes.shape) - 1).T for at in (places, centres))
     lost = np.bincount(part_of, classes[tuple(nearest)] == k, count) == 0
-    classes[tuple(index[lost] for index in centre)] = k
+    classes[tuple(middle[:, lost])] = k
 
 
 def back_to_original(
@@ -242,41 +253,21 @@ def back_to_original(
     Returns:
         uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there or None.
     """
+
+    def turned(volume: np.ndarray) -> Volume:
+        return Volume(volume, original.affine).oriented("RAS")  # a view: what is put there is in the file's order
+
     shape = original.data.shape
-    between = np.linalg.inv(affine) @ original.affine  # file's (x, y, z) indices to prepared ones
-    steps, start = between[:3, :3][::-1, ::-1], between[:3, 3][::-1]  # the same in (z, y, x)
-    axes = np.abs(steps).argmax(axis=0)  # the prepared axis that runs along each axis of the file
-    moved = probabilities.transpose(0, *(axes + 1))
-    along_d, along_h, along_w = (
-        _Interpolation(steps[axis, i] * np.arange(shape[i]) + start[axis], moved.shape[1 + i])
-        for i, axis in enumerate(axes)
-    )
-    inside = np.outer(along_h.inside, along_w.inside)  # (H, W), 1 in the effective range
-    classes = np.zeros(shape, np.uint8)
-    kept = np.zeros((len(moved), *shape), np.float32) if keep_probabilities else None
-    for z in range(shape[0]):
-        plane = along_d.sample(moved, 1, slice(z, z + 1))[:, 0]  # (K + 1, h, w)
-        plane = along_w.sample(along_h.sample(plane, 1), 2)  # (K + 1, H, W)
-        plane[0] += 1 - inside * along_d.inside[z]
-        classes[z] = plane.argmax(axis=0)
-        if kept is not None:
-            kept[:, z] = plane
-    return classes, kept
-
-
-class _Interpolation:
-    """Linear interpolation at real-valued indices of an axis of n voxels; 0 from half a voxel beyond its ends."""
-
-    def __init__(self, positions: np.ndarray, n: int) -> None:
-        clamped = positions.clip(0, n - 1)
-        self.lower = np.floor(clamped).astype(int).clip(0, max(0, n - 2))
-        self.upper = np.minimum(self.lower + 1, n - 1)
-        share = (clamped - self.lower).astype(np.float32)  # of the upper neighbour
-        self.inside = ((positions >= -0.5 - 1e-3) & (positions <= n - 0.5 + 1e-3)).astype(np.float32)
-        self.weights = (1 - share) * self.inside, share * self.inside
-
-    def sample(self, values: np.ndarray, axis: int, part: slice = slice(None)) -> np.ndarray:
-        """The values interpolated along an axis at the positions, or a part of them: float32."""
-        fit = (-1, *[1] * (values.ndim - axis - 1))
-        below, above = values.take(self.lower[part], axis), values.take(self.upper[part], axis)
-        return below * self.weights[0][part].reshape(fit) + above * self.weights[1][part].reshape(fit)
+    classes, kept = np.zeros(shape, np.uint8), np.zeros((keep_probabilities * len(probabilities), *shape), np.float32)
+    views, view = [turned(one).data for one in kept], turned(classes)
+    along_d, along_h, along_w = _interpolation(Volume(probabilities[0], affine), view)
+    inside = np.outer(along_h.any(axis=1), along_w.any(axis=1))  # (H, W), of the effective range
+    for z, row in enumerate(along_d):
+        used = np.flatnonzero(row)  # two slices
+        plane = np.einsum("d,cdhw->chw", row[used], probabilities[:, used])
+        plane = along_h @ plane @ along_w.T  # (K + 1, H, W)
+        plane[0, ~(inside & row.any())] = 1
+        view.data[z] = plane.argmax(axis=0)
+        for one, share in zip(views, plane, strict=False):
+            one[z] = share
+    return classes, kept if keep_probabilities else None

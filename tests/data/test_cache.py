@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,10 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Counts the calls of prepare."""
-    calls: list[str] = []
-
-    def counted(*args: Any) -> Any:
-        calls.append("prepare")
-        return prepare(*args)
-
-    monkeypatch.setattr(cache, "prepare", counted)
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments of all calls of prepare."""
+    calls: list[Any] = []
+    monkeypatch.setattr(cache, "prepare", lambda *args: calls.append(args) or prepare(*args))
     return calls
 
 
@@ -53,12 +47,8 @@ def run(data: Path, **changes: Any) -> list[cache.CachedCase]:
     return cache_cases(find_cases(data), folder=data.parent / "cache", **options)
 
 
-def folders(data: Path) -> list[str]:
-    return sorted(path.name for path in (data.parent / "cache").glob("*"))
-
-
 def test_holds_what_prepare_returns(data: Path) -> None:
-    cached = run(data)
+    cached = run(data, workers=2)
     assert [case.name for case in cached] == ["volume-1", "volume-2", "volume-3"]
     for case, entry in zip(find_cases(data), cached, strict=True):
         assert case.mask is not None
@@ -77,7 +67,7 @@ def test_holds_what_prepare_returns(data: Path) -> None:
     assert len(pickle.dumps(cached)) < 2000
 
 
-def test_only_changed_settings_or_files_are_computed_again(data: Path, prepared: list[str]) -> None:
+def test_only_changed_settings_or_files_are_computed_again(data: Path, prepared: list[Any]) -> None:
     first = run(data)
     assert run(data) == first
     assert len(prepared) == 3
@@ -90,29 +80,26 @@ def test_only_changed_settings_or_files_are_computed_again(data: Path, prepared:
     assert len(prepared) == 11
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_an_interruption_and_a_full_disk_keep_what_is_finished(
-    data: Path, prepared: list[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+def test_an_interruption_keeps_what_is_finished(
+    data: Path, prepared: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = np.save
 
     def interrupted(file: Any, array: np.ndarray) -> None:
         if len(prepared) == 2 and array.dtype == np.uint8:
-            raise error
+            raise KeyboardInterrupt
         save(file, array)
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", interrupted)
-        with pytest.raises((InputError, KeyboardInterrupt)) as raised:
+        with pytest.raises(KeyboardInterrupt):
             run(data)
-    assert isinstance(raised.value, KeyboardInterrupt) or re.search("No space .* LRNET_EDU_CACHE", str(raised.value))
-    assert len(folders(data)) == 1
-    assert len(run(data)) == 3
+    places = [case.folder for case in run(data)]
     assert len(prepared) == 2 + 2
-    assert len(folders(data)) == 3
+    assert set((data.parent / "cache").iterdir()) == set(places)  # and nothing half done
 
 
-def test_small_arrays_notice_a_full_disk_too(data: Path) -> None:
+def test_a_full_disk_is_told_of_small_arrays_too(data: Path) -> None:
     """What C keeps in its buffer is lost without a word when a file is closed."""
     resource: Any = pytest.importorskip("resource")  # not on Windows
     places = [case.folder for case in run(data)]
@@ -127,16 +114,7 @@ def test_small_arrays_notice_a_full_disk_too(data: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_what_a_killed_process_left_is_not_read_and_goes(data: Path) -> None:
-    places = [case.folder for case in run(data)]
-    half = places[0].rename(places[0].with_name(f"{places[0].name}.part"))
-    (half / "image.npy").write_bytes(b"half")
-    half.with_name(f".{places[0].name}.lock").touch()
-    assert [case.folder for case in run(data)] == places
-    assert folders(data) == sorted(place.name for place in places)
-
-
-def test_processes_share_the_work_and_tell_all_bad_files_together(data: Path, prepared: list[str]) -> None:
+def test_processes_share_the_work_and_tell_all_bad_files_together(data: Path, prepared: list[Any]) -> None:
     good = (data / "volume-3.nii.gz").read_bytes()
     for name in ("volume-1.nii.gz", "volume-3.nii.gz"):
         (data / name).write_bytes(good[:-200])
@@ -144,12 +122,7 @@ def test_processes_share_the_work_and_tell_all_bad_files_together(data: Path, pr
         run(data, workers=2)
     assert prepared == []  # nothing was done in this process
     (made,) = (data.parent / "cache").iterdir()
-    by_worker = {path.name: path.read_bytes() for path in made.iterdir()}
-    shutil.rmtree(made)
-    for name in ("volume-1.nii.gz", "volume-3.nii.gz"):
-        (data / name).write_bytes(good)
-    assert len(run(data)) == 3
-    assert by_worker == {path.name: path.read_bytes() for path in made.iterdir()}
+    assert {path.name for path in made.iterdir()} >= {"image.npy", "classes.npy", "facts.json"}
 
 
 def test_what_is_odd_in_a_case_is_remarked_on(tmp_path: Path) -> None:
@@ -183,14 +156,17 @@ def test_bad_cases(data: Path) -> None:
         run(data)
 
 
-def test_the_folder_follows_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(data.parent / "mine"))
-    assert cache_cases(find_cases(data)[:1], SETTINGS, LABELS)[0].folder.parent == data.parent / "mine" / "cases"
-    for variable, folder in [("XDG_CACHE_HOME", "xdg"), ("HOME", "home/.cache")]:
-        monkeypatch.delenv("LRNET_EDU_CACHE", raising=False)
-        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setenv(variable, str(data.parent / folder.split("/")[0]))
-        assert cache_root() == data.parent / folder / "lrnet_edu"
+@pytest.mark.parametrize(
+    ("variable", "value", "root"),
+    [("LRNET_EDU_CACHE", "mine", "mine"), ("XDG_CACHE_HOME", "x", "x/lrnet_edu"), ("HOME", "h", "h/.cache/lrnet_edu")],
+)
+def test_the_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, root: str
+) -> None:
+    for other in ("LRNET_EDU_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / value))
+    assert cache_root() == tmp_path / root
 
 
 def no_home() -> Path:
@@ -206,6 +182,3 @@ def test_without_a_home_the_variable_is_named_before_any_work(data: Path, monkey
         monkeypatch.setattr(Path, "home", home)
         with pytest.raises(InputError, match=r"(home directory|is a file).*\): .* LRNET_EDU_CACHE"):
             open_study(data, DataSettings(label="9"))  # a label that is not there would be told next
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(data.parent / "mine"))
-    monkeypatch.setattr(Path, "home", no_home)
-    assert cache_root() == data.parent / "mine"
