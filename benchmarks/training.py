@@ -195,6 +195,25 @@ def step_rows(quick: bool) -> Iterator[Row]:
     row.note = "Plain loop: the same network without our trainer. MONAI's UNet of the same widths is another network."
     yield row
     yield Row(f"one step in tandem, {title}", found["tandem"], {"M-Net alone": found["ours"]})
+    yield compiled_row(config, batches.batch, 1 if quick else 20, title)
+
+
+def compiled_row(config: Config, batch: Batch, steps: int, title: str) -> Row:
+    """A step of the M-Net by ``torch.compile`` beside one without; the package does not compile."""
+    plain = channels_last(METHODS["dice"].mnet(config, 2)).train()
+    loss, networks = DiceLoss(), {"plain": plain, "compiled": torch.compile(plain)}
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(1 + steps):
+        for name, network in networks.items():
+            started = timing.clock()
+            loss(torch.softmax(network(batch.image), dim=1), batch.classes).backward()
+            seconds[name].append(timing.clock() - started)
+    compiling = seconds["compiled"][0]
+    plain_step, compiled_step = (statistics.median(times[1:]) for times in seconds.values())
+    gained = plain_step - compiled_step
+    pays = f"pays after {compiling / gained:.0f} steps" if gained > 0 else "never pays"
+    return Row(f"one step compiled, {title}", compiled_step, {"not compiled": plain_step},
+               note=f"torch.compile takes {compiling:.0f} s at the first step, which {pays}.")  # fmt: skip
 
 
 def pretraining_row(quick: bool, device: str) -> Row:
