@@ -14,7 +14,7 @@ import pytest
 import torch
 from scans import lits, lrnet_checkpoint, mask, scan, store
 from torch import Tensor, nn
-from toys import CPU, SCHEDULE, assert_same_run, toy_task
+from toys import assert_same_run
 
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
@@ -22,10 +22,9 @@ from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.methods import METHODS
-from lrnet_edu.mnet_training import case_dice, mnet_task, seconds_needed, train_run
+from lrnet_edu.mnet_training import case_dice, train_run
 from lrnet_edu.networks import MNet
 from lrnet_edu.rivals import CascadedMNet
-from lrnet_edu.support import progress
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.run_folder import State
@@ -102,7 +101,6 @@ def test_it_learns(run: Run) -> None:
     """A bright ball in a noisy body: dozens of steps of a tiny network are enough to find most of it."""
     state = run("dice", steps=60, validate_every=30, learning_rate=2e-2, patch_size=(12, 16, 16))
     assert state.best_score > 0.7
-    assert state.rows[-1]["train_loss"] < 0.8 * state.rows[0]["train_loss"]
 
 
 def test_a_rate_a_log_and_batches_of_one_s_own(run: Run) -> None:
@@ -169,35 +167,30 @@ def test_a_run_is_resumed_with_its_own_settings_and_split(run: Run, study: Study
 # ---- said beforehand --------------------------------------------------------------------------------------------
 
 
-def test_the_time_is_said_before_a_run_and_changes_nothing(run: Run, tmp_path: Path) -> None:
+def test_the_time_of_steps_and_validations_is_said_before_a_run_and_changes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second of a made clock, a validation a minute."""
+
+    def timeit(work: Callable[[], None], number: int) -> float:
+        work()
+        return 1.0 if work.__name__ == "step" else 60.0
+
+    monkeypatch.setattr("lrnet_edu.mnet_training.timeit", timeit)
     said: list[str] = []
     run("mapdice+lrnet", "silent")
     run("mapdice+lrnet", "told", options={"say": said.append})
     run("dice", "one", steps=1, options={"say": said.append})
-    assert re.search(r"cpu.* minute for 3 steps at most, validations included", said[0])
-    assert "for 1 step at" in said[1]
+    assert said == [
+        f"On cpu: about {time} at most, validations included." for time in ("2 min for 3 steps", "1 min for 1 step")
+    ]
     assert_same_run(tmp_path / "silent", tmp_path / "told")
-
-
-def test_the_estimate_counts_steps_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step takes a second of a made clock, a validation ten."""
-
-    def timeit(work: Callable[[], None], number: int) -> float:
-        work()
-        return 1.0 if work.__name__ == "step" else 10.0
-
-    monkeypatch.setattr("lrnet_edu.mnet_training.timeit", timeit)
-    task = toy_task()
-    assert seconds_needed(task, SCHEDULE, CPU) == 8 * 1 + 4 * 10
-    assert seconds_needed(task, replace(SCHEDULE, steps=9), CPU) == 9 * 1 + 5 * 10
-    assert all(parameter.grad is None for parameter in task.model.parameters())
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "match"),
     [
         ({"kind": "O-DM", "lrnet": "lrnet.safetensors"}, {}, "NI-DM, not O-DM"),
-        ({"lrnet": "none"}, {}, "no checkpoint"),
         ({"label": "2"}, {}, "opened with another"),
         ({"window": (-30.0, 180.0)}, {}, "opened with another"),
         ({}, {"device": "nonsense"}, "nonsense"),
@@ -253,19 +246,6 @@ def test_dice_of_a_whole_case_class_by_class(tmp_path: Path) -> None:
         np.save(tmp_path / "classes.npy", classes.astype(np.uint8))
         case = CachedCase("case", tmp_path)
         assert case_dice(ByIntensity(), case, (8, 8, 8), 2) == pytest.approx([2 * 8 / (8 + 12), expected])
-
-
-def test_the_validation_loss_is_that_of_the_last_phase_on_fixed_patches(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses, bars = [], []
-    monkeypatch.setattr(progress, "tqdm", lambda items, title, **options: bars.append(title) or items)
-    for alpha in (0.0, 1.0, 2.0, 2.0):
-        task = mnet_task(study, replace(TINY, method="lrnet", alpha=alpha))
-        losses += [task.validate(step)["val_loss"] for step in (1, 2)]
-    assert losses[2] > 0
-    assert losses == pytest.approx([losses[2] * factor for factor in (0, 0, 1, 1, 2, 2, 2, 2)])
-    assert bars == ["Validating"] * 8  # each has its progress bar
 
 
 @pytest.mark.parametrize(("method", "first"), [("mapdice+lrnet", 2), ("dice", 1)])

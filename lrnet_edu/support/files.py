@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
@@ -16,16 +14,10 @@ from filelock import FileLock, Timeout
 
 from lrnet_edu.support.errors import InputError
 
-# Seconds; on Windows a virus scanner or a synchronised folder has a new file open for a moment.
-_PAUSES = (0.1, 0.4, 1.6, 3.0) if sys.platform == "win32" else ()
-
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds, in UTF-8 or, as PowerShell writes it, UTF-16; ValueError if it is none."""
     return json.loads(path.read_bytes())
-
-
-# ---- words in a sentence ----------------------------------------------------------------------------------------
 
 
 def abbreviated(names: Sequence[Any], most: int = 5, length: int = 60) -> str:
@@ -45,9 +37,6 @@ def changed_settings(names: Sequence[str], before: Mapping[str, Any], now: Mappi
     """Settings that differ, with both values: "seed 0, now 1; steps 5, now 8"."""
     old, new = ([abbreviated([values.get(name, "not recorded")]) for name in names] for values in (before, now))
     return "; ".join(f"{name} {one}, now {other}" for name, one, other in zip(names, old, new, strict=True))
-
-
-# ---- folders ----------------------------------------------------------------------------------------------------
 
 
 def is_hidden(name: str) -> bool:
@@ -74,8 +63,7 @@ def check_empty(folder: Path) -> None:
 def folder_lock(folder: Path, name: str = "", *, wait: bool = False) -> Iterator[None]:
     """Work in a folder, made if it is missing, or on the file ``name`` in it, while no other process of ours does.
 
-    Raises:
-        InputError: if another process is at work there (``wait`` waits for its end), or the folder cannot be made.
+    InputError if one does (``wait`` waits for its end), or if the folder cannot be made.
     """
     path = folder / (f".{name}.lock" if name else ".lock")
     try:
@@ -95,15 +83,11 @@ def folder_lock(folder: Path, name: str = "", *, wait: bool = False) -> Iterator
                 path.unlink()
 
 
-# ---- files ------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
-    """Write ``path`` so that a reader finds the old file or the new one, never a part of it; makes its folder.
+    """Write ``path``, in a folder that is made, so that a reader finds the old file or the new one, never a part of it.
 
-    Raises:
-        InputError: if it cannot be written; an older file is still there then.
+    InputError if it cannot be written; an older file is still there then.
     """
     partial = path.with_name(f".{path.name}.part")  # what a killed process leaves is overwritten by the next one
     try:
@@ -112,7 +96,7 @@ def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        replace(partial, path)
+        os.replace(partial, path)
     except OSError as error:
         held = "close it where it is open, or " if isinstance(error, PermissionError) else ""
         raise InputError(
@@ -121,15 +105,6 @@ def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
     finally:
         with suppress(OSError):
             partial.unlink()
-
-
-def replace(source: Path, target: Path) -> None:
-    """``os.replace``, tried again for some seconds where another program may have one of the two open."""
-    for pause in _PAUSES:
-        with suppress(PermissionError):
-            return os.replace(source, target)
-        time.sleep(pause)
-    return os.replace(source, target)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

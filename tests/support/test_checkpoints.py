@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lrnet_edu.support.checkpoints import load_checkpoint, malformed_metadata, save_checkpoint
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.errors import InputError
 
 TENSORS = {
@@ -32,8 +32,6 @@ def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path) -> None:
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
-    save_checkpoint(tmp_path / "again", tensors, metadata)
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
     if (maps := Path("/proc/self/maps")).exists():  # or Windows could not write the file anew while the tensors live
         assert str(tmp_path) not in maps.read_text("utf-8")
 
@@ -48,10 +46,9 @@ class Malicious:
         return Path.write_text, (self.marker, "code has run")
 
 
-@pytest.mark.parametrize("name", ["best.safetensors", "model.pt"])
 @pytest.mark.parametrize("write", ["pickle", "torch"])
-def test_a_pickle_is_refused_without_being_opened(tmp_path: Path, name: str, write: str) -> None:
-    marker, path = tmp_path / "marker", tmp_path / name
+def test_a_pickle_is_refused_without_being_opened(tmp_path: Path, write: str) -> None:
+    marker, path = tmp_path / "marker", tmp_path / "best.safetensors"
     if write == "pickle":
         path.write_bytes(pickle.dumps(Malicious(marker)))
     else:
@@ -82,10 +79,3 @@ def test_a_safetensors_file_of_another_program_and_none_at_all(tmp_path: Path, m
     for missing in (tmp_path, tmp_path / "none.safetensors"):
         with pytest.raises(InputError, match="There is no checkpoint"):
             load_checkpoint(missing)
-
-
-@pytest.mark.parametrize("error", [KeyError("kind"), InputError("no such kind: choose one."), ValueError("x\n" * 999)])
-def test_metadata_that_cannot_be_is_one_line(error: Exception) -> None:
-    sentence = r"^The metadata of best\.safetensors cannot be used \(.*again\.$"
-    with pytest.raises(InputError, match=sentence), malformed_metadata(Path("best.safetensors")):
-        raise error

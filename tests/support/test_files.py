@@ -6,15 +6,11 @@ import errno
 import os
 import subprocess
 import sys
-import threading
-import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lrnet_edu.support import files
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import (
     abbreviated,
@@ -97,26 +93,6 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
     assert contents(tmp_path) == {}
 
 
-def test_waiting_for_a_file_while_another_of_the_folder_is_free(tmp_path: Path) -> None:
-    order, holding = [], threading.Event()
-
-    def other() -> None:
-        with folder_lock(tmp_path, "a"):
-            holding.set()
-            time.sleep(0.2)
-            order.append("other")
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    holding.wait()
-    with folder_lock(tmp_path, "b"):
-        assert order == []
-    with folder_lock(tmp_path, "a", wait=True):
-        order.append("this")
-    thread.join()
-    assert order == ["other", "this"]
-
-
 # ---- files ------------------------------------------------------------------------------------------------------
 
 
@@ -142,23 +118,3 @@ def test_a_write_that_fails_leaves_the_file_before(
     with pytest.raises((InputError, KeyboardInterrupt), match=r"No space left|^$"):
         write_atomically(tmp_path / "a.json", b"new")
     assert contents(tmp_path) == {"a.json": b"old"}
-
-
-@pytest.mark.parametrize(("times", "found"), [(3, b"new"), (4, b"old")])
-def test_a_file_that_another_program_has_open_for_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, found: bytes
-) -> None:
-    """As a virus scanner on Windows has; four attempts are made."""
-    rename, refused = os.replace, [PermissionError(errno.EACCES, "Access is denied")] * times
-
-    def replace(source: Path, target: Path) -> None:
-        if refused:
-            raise refused.pop()
-        rename(source, target)
-
-    write_atomically(tmp_path / "scores.csv", b"old")
-    monkeypatch.setattr("os.replace", replace)
-    monkeypatch.setattr(files, "_PAUSES", (0, 0, 0))
-    with pytest.raises(InputError, match="close it where it is open") if times == 4 else nullcontext():
-        write_atomically(tmp_path / "scores.csv", b"new")
-    assert contents(tmp_path) == {"scores.csv": found}
