@@ -451,20 +451,21 @@ check_8_2 = number(
 )
 
 
-@check("Background first, then the object, and both sum to 1: what a softmax of two channels would have given.")
+@check("Background first, then the object: the softmax of these two is what the sigmoid of the one was.")
 def check_8_3(answer: Any) -> str | None:
-    """Sigmoid logits (B, 1, D, H, W) to probabilities (B, 2, D, H, W)."""
-    logits = torch.linspace(-3, 4, 2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5)  # (B, 1, D, H, W)
-    p = torch.sigmoid(logits)
+    """One logit (B, 1, D, H, W), made for a sigmoid, to two (B, 2, D, H, W), made for a softmax."""
+    z = torch.linspace(-3, 4, 2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5)  # (B, 1, D, H, W)
+    p = torch.sigmoid(z)
     right = torch.cat((1 - p, p), dim=1)  # (B, 2, D, H, W)
-    yours = shaped(answer(logits.clone()), right.shape)
-    if np.allclose(yours, right.flip(1), atol=1e-5):
+    yours = shaped(answer(z.clone()), right.shape)
+    softmax = torch.softmax(torch.as_tensor(yours, dtype=torch.float64), dim=1)
+    if np.allclose(softmax, right, atol=1e-5):
+        return None
+    if np.allclose(softmax, right.flip(1), atol=1e-5):
         return "Both channels are right, their order is not: the background comes first."
-    if yours.min() < 0 or yours.max() > 1:
-        return f"They run from {yours.min():.1f} to {yours.max():.1f}: those are logits still."
-    if not np.allclose(yours.sum(axis=1), 1, atol=1e-4):
-        return "At every voxel the two probabilities should sum to 1."
-    return None if np.allclose(yours, right, atol=1e-5) else "The object's probability is the sigmoid of its logit."
+    if np.allclose(yours, right, atol=1e-5):
+        return "Those are the probabilities. TandemLoss would take the softmax of them once more: give it logits."
+    return "The softmax of two logits depends on the second minus the first alone. That difference should be z."
 
 
 @check("One map for each foreground class, each with its own maximum per component; the background has none.")

@@ -112,7 +112,11 @@ WRONG: dict[str, list[Any]] = {
     "check_7_4": [bonferroni, lambda p: holm(sorted(p)), lambda p: np.multiply(p, len(p)), max],
     "check_8_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
     "check_8_2": [268, 89.4, 79.4, 3],
-    "check_8_3": [torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.sigmoid(torch.cat((z, -z), dim=1))],
+    "check_8_3": [
+        *(torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.cat((-z, z), dim=1)),
+        lambda z: torch.cat((z, torch.zeros_like(z)), dim=1),  # the other order
+        lambda z: torch.sigmoid(torch.cat((-z, z), dim=1)),  # probabilities
+    ],
     "check_8_4": [
         *(maps_of(2, 1), maps_of(1, 2, kind="O-DM"), lambda labels: distance_map((labels > 0)[:, None])),
         lambda labels: torch.stack([distance_map(labels == c) for c in (1, 2)], dim=1),  # of slices
