@@ -183,7 +183,7 @@ def pretrain_run(
         draw, split = partial(lesion_crop, with_lesion), study.split
         held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
         if not any(mask.any() for mask in held_out):
-            names = ", ".join(case.name for case in study.cached["validation"])
+            names = ", ".join(study.split["validation"])
             raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
     task = pretraining_task(config, draw, held_out)
     settings = {**asdict(config), "data": str(data.resolve()) if data else None, "label": label}

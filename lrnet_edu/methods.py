@@ -30,19 +30,12 @@ BatchLoss = Callable[[Any], Tensor]  # of a data.patches.Batch
 
 @dataclass(frozen=True)
 class Method:
-    """The M-Net alone, trained with a loss on its probabilities.
+    """The M-Net alone, trained with a loss on its probabilities."""
 
-    Attributes:
-        title: as Table 2 writes it.
-        segmentation_loss: builds the loss, module(probabilities, target); None where there is only another term.
-        target: what that loss compares the probabilities with: a kind of distance map, or None for the labels.
-        network: what is kept, and predicts.
-    """
-
-    title: str
-    segmentation_loss: Callable[[], nn.Module] | None = None
-    target: str | None = None
-    network: type[MNet] = MNet
+    title: str  # as Table 2 writes it
+    segmentation_loss: Callable[[], nn.Module] | None = None  # builds module(probabilities, target), if there is one
+    target: str | None = None  # what it compares the probabilities with: a kind of distance map; None: the labels
+    network: type[MNet] = MNet  # what is kept, and predicts
 
     uses_lrnet: ClassVar[bool] = False
 
@@ -84,12 +77,9 @@ class TandemMethod(Method):
 
     It starts with Dice alone, the warm-up: from a fresh M-Net the regression loss drifts to "all background", since
     an empty output costs next to nothing.
-
-    Attributes:
-        frozen: whether the LR-Net stays as it is; False is the paper's uLR-Net.
     """
 
-    frozen: bool = True
+    frozen: bool = True  # False is the paper's uLR-Net
 
     uses_lrnet: ClassVar[bool] = True
 
@@ -119,13 +109,9 @@ class TandemMethod(Method):
 
 @dataclass(frozen=True)
 class RivalMethod(Method):
-    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own.
+    """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
 
-    Attributes:
-        branch: adds a second decoder for the training alone; None where the network itself regresses.
-    """
-
-    branch: type[MultiBranch] | None = None
+    branch: type[MultiBranch] | None = None  # a second decoder, for the training alone, where the M-Net regresses none
 
     def model(self, config: Config, classes: int) -> nn.Module:
         return self.branch(self.mnet(config, classes)) if self.branch else super().model(config, classes)

@@ -8,10 +8,9 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something that was given (a file, an array, an option) cannot be used.
+    """A file, an array or an option cannot be used: one sentence that says what is wrong and what to do about it.
 
-    The message is one sentence that says what is wrong and what to do about it. The command line prints it
-    and exits with code 2; in Python it is an ordinary ``ValueError``.
+    The command line prints it and exits with code 2; in Python it is an ordinary ``ValueError``.
     """
 
 

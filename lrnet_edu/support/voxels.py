@@ -34,8 +34,7 @@ def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
     != 0 the box is the first voxel.
     """
     shape, box = volumes[0].shape, []
-    unsigned = [mask if mask.dtype.kind in "bu" else mask != 0 for mask in volumes]
-    views = [mask.view(np.uint8) if mask.dtype == bool else mask for mask in unsigned]  # maxima of bytes are fast
+    views = [mask.astype(bool, copy=False).view(np.uint8) for mask in volumes]  # maxima of bytes are fast
     for axis, size in enumerate(shape):
         others = tuple(other for other in range(len(shape)) if other != axis)
         occupied = np.flatnonzero(np.any([view.max(axis=others, initial=0) for view in views], axis=0))
