@@ -43,9 +43,6 @@ BACKGROUND_WEIGHT = 1.0  # total weight outside the lesions, against 1 inside
 Draw = Callable[[np.random.Generator, int], np.ndarray]  # (generator, edge) -> bool (edge, edge, edge), with a lesion
 
 
-# ---- masks, their maps and the weights of the voxels ------------------------------------------------------------
-
-
 class MaskBatch(NamedTuple):
     """Input pairs and target maps of one pretraining step."""
 

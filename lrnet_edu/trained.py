@@ -39,8 +39,7 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None,
     if not resource.is_file():
         raise InputError(
             f"No {spatial_dims}-D LR-Net ships for {kind} with a {activation} output; leave activation out, or train "
-            f"one with `lrnet-edu pretrain --synthetic --kind {kind} --activation {activation} --out FOLDER` and name "
-            "FOLDER as --lrnet."
+            f"one with `lrnet-edu pretrain --synthetic --kind {kind} --activation {activation}`, for --lrnet."
         )
     with as_file(resource) as path:
         return load_lrnet(path)

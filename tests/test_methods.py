@@ -53,9 +53,6 @@ def losses_of(config: Config, model: nn.Module, batch: Batch) -> list[float]:
     return [phase.loss(batch).item() for phase in phases]
 
 
-# ---- losses -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("classes", "alpha", "kind"), [(2, None, "NI-DM"), (3, None, "SNI-DM"), (2, 50.0, "O-DM")])
 @pytest.mark.parametrize("method", TANDEMS)
 def test_a_tandem_starts_with_dice_and_goes_on_with_its_loss_and_alpha_times_the_regression(
@@ -90,9 +87,6 @@ def test_rows_without_a_light_network_have_their_own_loss_from_the_first_step(me
         p = torch.softmax(model.mnet(batch.image), dim=1)
         expected = row.segmentation_loss()(p, batch.maps["NI-DM"] if method == "mapdice" else batch.classes)
     assert losses_of(config, model, batch) == [expected.item()]
-
-
-# ---- weights ----------------------------------------------------------------------------------------------------
 
 
 def test_all_methods_start_from_the_same_mnet() -> None:

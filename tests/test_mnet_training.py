@@ -16,7 +16,6 @@ from scans import lits, lrnet_checkpoint, mask, scan, store
 from torch import Tensor, nn
 from toys import assert_same_run
 
-from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
@@ -204,21 +203,6 @@ def test_what_cannot_be_trained_leaves_nothing_behind(
     with pytest.raises(InputError, match=match):
         train_run(study, replace(TINY, **changes), tmp_path / "run", **{"device": "cpu", **options})
     assert not (tmp_path / "run").exists()
-
-
-def test_a_full_memory_is_told_before_the_first_step_and_while_predicting(
-    run: Run, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: Any, **options: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-    run("dice", "before")
-    monkeypatch.setattr(MNet, "forward", full)
-    with pytest.raises(InputError, match=r"memory of cpu is full.*lower patch_size or batch_size"):
-        run("dice", options={"say": print})
-    assert not any((tmp_path / "run").iterdir())  # with a smaller patch size it may be used
-    with pytest.raises(InputError, match=r"memory of cpu is full.*--device cpu"):
-        predict_files(tmp_path / "before", study.data, tmp_path / "predictions", device="cpu")
 
 
 # ---- validation -------------------------------------------------------------------------------------------------

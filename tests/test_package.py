@@ -37,8 +37,6 @@ def test_imports_are_light(statement: str, with_torch: bool) -> None:
     assert loaded.isdisjoint({"torchio", "nibabel", "matplotlib", "SimpleITK"})
 
 
-# ---- what every public name says about itself
-
 NAMES = sorted(set(lrnet_edu.__all__) - {"__version__", "InputError"})
 ARRAYS = {name for name in NAMES if name.endswith("Loss")} | {"distance_map", "LRNet", "MNet", "Tandem", "case_scores"}
 ARRAYS |= {"challenge_scores", "SliceViewer", "MaskPainter", "CaseExplorer"}

@@ -35,9 +35,6 @@ def batch(classes: int = 2, shape: tuple[int, int, int] = (6, 7, 9)) -> tuple[to
     return image, torch.from_numpy(labels), torch.from_numpy(maps)
 
 
-# ---- the map ----------------------------------------------------------------------------------------------------
-
-
 def brute_force(labels: np.ndarray, c: int) -> np.ndarray:
     """Signed distance to the nearest voxel of the other side, by looking at all of them."""
     here, there = np.argwhere(labels == c), np.argwhere(labels != c)
@@ -61,9 +58,6 @@ def test_signed_distances_against_brute_force() -> None:
     assert (maps[2] == np.array([1, -1, -1])[:, None, None, None]).all()  # absent classes are far away
     background, foreground = signed_distances(labels[:1] == 1, 1)[0]
     np.testing.assert_array_equal(background, -foreground)
-
-
-# ---- multi-branch -----------------------------------------------------------------------------------------------
 
 
 def test_the_branch_leaves_the_mnet_as_it_is_and_starts_from_its_bottleneck_alone() -> None:
@@ -105,9 +99,6 @@ def test_the_losses_by_hand() -> None:
     cascade = cascaded(classes=3)
     entropy, error = by_hand(cascade.logits_and_maps(image), labels, maps)
     assert cascade.loss(image, labels, maps).item() == pytest.approx(entropy + MAP_WEIGHT * error, rel=1e-5)
-
-
-# ---- cascaded ---------------------------------------------------------------------------------------------------
 
 
 def test_the_map_is_clipped_and_one_convolution_of_map_and_features_gives_the_classes() -> None:

@@ -22,9 +22,6 @@ from lrnet_edu.trained import load_lrnet, load_mnet, load_pretrained_lrnet, lrne
 SHIPPED = [(kind, None) for kind in KINDS] + [("NI-DM", "sigmoid")]
 
 
-# ---- the LR-Nets that ship --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dims", [3, 2])
 @pytest.mark.parametrize(("kind", "activation"), SHIPPED)
 def test_the_shipped_networks_know_their_map(kind: str, activation: str | None, dims: int) -> None:
@@ -72,9 +69,6 @@ def test_the_shipped_weights_are_small_and_no_others_ship() -> None:
     assert sum(file.stat().st_size for file in files) < 1_000_000
     with pytest.raises(InputError, match="pretrain --synthetic --kind O-DM --activation sigmoid"):
         load_pretrained_lrnet("O-DM", activation="sigmoid")
-
-
-# ---- one's own --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [3, 2])

@@ -26,9 +26,6 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
 
 
-# ---- words and JSON ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])  # Windows' editors and PowerShell write these
 def test_json_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.json").write_text('{"name": "µ"}', encoding)
@@ -54,9 +51,6 @@ def test_all_bad_files_are_told_together() -> None:
         check_each(check, [0, 1])
     with pytest.raises(InputError, match=r"^6 cannot be used: file 1 .*; file 9 is bad: mend it; and 1 more\.$"):
         check_each(check, range(12))
-
-
-# ---- folders ----------------------------------------------------------------------------------------------------
 
 
 def test_places_for_outputs(tmp_path: Path) -> None:
@@ -91,9 +85,6 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
     with folder_lock(tmp_path):
         pass
     assert contents(tmp_path) == {}
-
-
-# ---- files ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["file/a.json", "file/deeper/a.json", "folder"])
