@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.study.page import joined, table
+from lrnet_edu.study.page import bullets, interval, joined, signed, table
 
 VERDICTS = {
     "ahead": "{ours} is ahead of {theirs}",
     "behind": "{ours} is behind {theirs}",
     "equal": "{ours} and {theirs} are equal within {margin:g}",
-    "undecided": "between {ours} and {theirs} nothing is decided",
+    "undecided": "Nothing is decided between {ours} and {theirs}",
 }
 COLUMNS = {  # of the endpoints' table: how each is printed
     "mean lesion Dice": ".3f", "sensitivity": ".3f", "mean lesion Dice, 0.25 to 1 ml": ".3f",
@@ -38,7 +38,8 @@ def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         parts += [f"## {cell_in_words(cell).capitalize()}", endpoints_table(result, cell),
                   gains_table(result["cells"][cell])]  # fmt: skip
     parts += ["## Trainings", convergence(result), pictures["learning"], "## How alpha was chosen",
-              alphas_table(result), gradients_table(result), "## Facts", facts(result)]  # fmt: skip
+              alphas_table(result), gradients_table(result), "## Facts",
+              bullets({"versions": result["versions"], "CPU hours": f"{result['cpu_hours']:.1f}"})]  # fmt: skip
     return joined(parts)
 
 
@@ -54,13 +55,8 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
     for row in result["cells"][result["primary_cell"]]["gains"]:
         names = {side: f"{row[side]} ({result['arms'][row[side]]})" for side in ("ours", "theirs")}
         words = VERDICTS[row["verdict"]].format(margin=result["margin"], **names)
-        words = f"{words[0].upper()}{words[1:]}: {row['mean']:+.3f} ({interval(row)}; {len(row['seeds'])} seeds)."
-        sentences.append(f"**{words}**")
+        sentences.append(f"**{words}: {signed(row['mean'])} ({interval(row)}; {len(row['seeds'])} seeds).**")
     return sentences
-
-
-def interval(row: Mapping[str, Any], kind: str = "") -> str:
-    return f"{row[f'{kind}low']:+.3f} to {row[f'{kind}high']:+.3f}"
 
 
 def endpoints_table(result: Mapping[str, Any], cell: str) -> str:
@@ -69,7 +65,7 @@ def endpoints_table(result: Mapping[str, Any], cell: str) -> str:
     for arm, values in result["cells"][cell]["endpoints"].items():
         cells = [mean_and_deviation(values.get(name, ()), form) for name, form in COLUMNS.items()]
         lines.append([arm, result["arms"][arm], str(len(values["DC"])), *cells])
-    return table(["Arm", "", "Seeds", *(name[0].upper() + name[1:] for name in COLUMNS)], lines) if lines else ""
+    return table(["Arm", "", "Seeds", *(name[0].upper() + name[1:] for name in COLUMNS)], lines)
 
 
 def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
@@ -83,14 +79,14 @@ def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
 def gains_table(content: Mapping[str, Any]) -> str:
     """Every comparison: the primary family, then the others, whose p stands alone."""
     lines = [
-        [f"{row['ours']} \u2212 {row['theirs']}", f"{row['mean']:+.3f}", interval(row), interval(row, "boot_"),
+        [f"{row['ours']} \u2212 {row['theirs']}", signed(row["mean"]), interval(row), interval(row, "boot_"),
          f"{row['p']:.2g}", f"{row['p_holm']:.2g}" if row in content["gains"] else "", row["verdict"],
          str(len(row["seeds"]))]
         for row in (*content["gains"], *content["further"])
     ]  # fmt: skip
     heads = ["Difference", "Mean", "t over seeds, 95 %", "Bootstrap over seeds and cases", "p", "p by Holm", "Verdict",
              "Seeds"]  # fmt: skip
-    return table(heads, lines) if lines else ""
+    return table(heads, lines)
 
 
 def convergence(result: Mapping[str, Any]) -> str:
@@ -122,8 +118,3 @@ def gradients_table(result: Mapping[str, Any]) -> str:
     norms = result["gradients"]
     lines = [[term, f"{norm:.3g}", f"{norms['Dice'] / norm:.3g}"] for term, norm in norms.items()]
     return table(["Term at alpha 1", "Length of its gradient", "Dice's is so many times as long"], lines)
-
-
-def facts(result: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return f"- Versions: {versions}\n- CPU hours of all trainings and tests: {result['cpu_hours']:.1f}"

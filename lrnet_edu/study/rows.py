@@ -53,15 +53,15 @@ Claim = tuple[str, tuple[Pair, ...]]  # a sentence of the paper, and the compari
 class Table:
     """A table of the paper, or one of somebody's own.
 
-    Every row but that of the method ``BASELINE`` is compared with it, case by case. A table with ``maps`` shows DC by
-    training and map, which are its columns, any other every criterion by row.
+    Every row but that of the method ``BASELINE`` is compared with it, case by case. It shows every criterion by row,
+    or, ``by_map``, DC by training and map.
     """
 
     title: str  # with its name, "Table 1: ..."
     about: str  # where the paper measured it
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()  # what the paper concludes from it
-    maps: tuple[str, ...] = ()
+    by_map: bool = False
 
 
 # ---- Table 1: DC by training (method, alpha) and map (kind, activation) -------------------------------------------
@@ -133,7 +133,7 @@ RIVALS = claim("Ahead of both regression rivals", ("mapdice+lrnet", "multi-branc
 TABLES = {
     "table1": Table(
         "Table 1: distance maps and losses", "LiTS, 13 validation cases", TABLE_1_ROWS,
-        (LRNET, MAPDICE, BEST_MAP), maps=tuple(COLUMNS),
+        (LRNET, MAPDICE, BEST_MAP), by_map=True,
     ),
     "table2": Table(
         "Table 2: the method and its rivals", "the authors' clinical data, 137 cases", TABLE_2_ROWS,

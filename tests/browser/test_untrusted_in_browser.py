@@ -11,8 +11,6 @@ import pytest
 from conftest import ROOT
 from pages import page_of
 
-from lrnet_edu.figures import Picture
-from lrnet_edu.study.page import as_html, joined, table
 from lrnet_edu.viewers.explorer import CaseExplorer
 
 OUTSIDE = "http://127.0.0.1:1"  # refused at once, were anything to ask for it
@@ -30,12 +28,6 @@ def assert_only_text(opened: Any, title: str, times: int) -> None:
     assert page.locator(f"svg, [onerror], [onmouseover], [onfocus], [src^='{OUTSIDE}']").count() == 0
     assert page.title() == title
     assert (opened.refused, opened.errors) == ([], [])
-
-
-def test_a_page(open_offline, tmp_path):
-    text = joined([f"# {EVIL}", EVIL, table([EVIL], [[EVIL]]), "![](one)", f"- {EVIL}"])
-    (tmp_path / "page.html").write_text(as_html(text, {"one": Picture(1.0).finish(EVIL)}), "utf-8")
-    assert_only_text(open_offline(tmp_path / "page.html"), EVIL, 5)
 
 
 def test_the_case_explorer(open_offline, tmp_path):

@@ -15,55 +15,38 @@ from lrnet_edu.config import FAST, Config
 from lrnet_edu.data.study import open_study
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study import demo
-from lrnet_edu.study.demo import DEMO_METHODS, LABEL, MethodResult, demo_config, run_demo
+from lrnet_edu.study.demo import DEMO_METHODS, LABEL, MethodResult, as_html, demo_config, result_rows, run_demo
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.run_folder import State
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[MethodResult, Path, Path]:
-    """What an untrained M-Net finds in a folder's test cases, one without a lesion; its run, and the folder."""
-    folder = tmp_path_factory.mktemp("demo")
+def test_all_tables_say_what_evaluate_says_of_the_predictions_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
     scans, run = (
-        lits(folder / "scans", range(8), label=2),
-        checkpoint(folder / "run" / "best.safetensors", LABEL).parent,
+        lits(tmp_path / "scans", range(8), label=2),
+        checkpoint(tmp_path / "run/best.safetensors", LABEL).parent,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRNET_EDU_CACHE", str(folder / "cache"))
-        study = open_study(scans, Config(**{**FAST, "label": LABEL}))
-        empty = study.cases[study.split["test"][0]].mask
-        assert empty is not None
-        store(empty, mask(label=1))
-        study = open_study(scans, Config(**{**FAST, "label": LABEL}))
-        return demo.test_method("M-Net + Dice", State(), study, run), run, scans
+    study = open_study(scans, Config(**{**FAST, "label": LABEL}))
+    healthy = study.split["test"][0]
+    store(scans / f"{healthy.replace('volume', 'segmentation')}.nii.gz", mask(label=1))
+    found = demo.test_method(open_study(scans, Config(**{**FAST, "label": LABEL})), run)
+    cases = evaluate_folders(run / "predictions", scans, label=LABEL)["cases"]
+    assert {case["case"].replace("segmentation", "volume") for case in cases} == set(found.masks)
+    expected = [case for case in cases if case["case"].replace("segmentation", "volume") != healthy]
+    means = {name: np.mean([case[name] for case in expected]) for name in ("dice", "assd")}
 
-
-def test_the_table_says_what_evaluate_says_of_the_predictions_written(result: tuple[MethodResult, Path, Path]) -> None:
-    found, run, scans = result
-    [[healthy, voxels]] = found.false_voxels.items()
-    scores = evaluate_folders(run / "predictions", scans, label=LABEL)
-    by_name = {case["case"].replace("segmentation", "volume"): case for case in scores["cases"]}
-    assert set(by_name) == set(found.predictions)
-    with_lesion = [case for name, case in by_name.items() if name != healthy]
-    assert found.table.mean["DC"] == pytest.approx(np.mean([case["dice"] for case in with_lesion]))
-    assert found.table.mean["ASSD"] == pytest.approx(np.mean([case["assd"] for case in with_lesion]))
-    assert voxels == np.count_nonzero(found.predictions[healthy])
-
-
-def test_all_tables_hold_these_numbers(result: tuple[MethodResult, Path, Path], tmp_path: Path) -> None:
-    found = result[0]
-    missed = replace(found, title="Missed", table=replace(found.table, mean=dict.fromkeys(found.table.mean, np.nan)))
-    demo.write_results(tmp_path / "results.csv", {"dice": found, "mapdice": missed})
-    lines = list(csv.reader((tmp_path / "results.csv").open()))
-    assert lines[0] == ["method", "DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD"]
-    assert lines[1][0] == "dice"
-    assert float(lines[1][1]) == pytest.approx(found.table.mean["DC"], abs=1e-4)
-    assert lines[2] == ["mapdice"] + [""] * 7
-    _, row, _ = demo.result_rows([found, missed])
-    [[_, voxels]] = found.false_voxels.items()
-    assert row[0] == "M-Net + Dice"
-    assert row[5] == f"{found.table.mean['ASSD']:.2f}"
-    assert row[-1] == str(voxels)
+    missed = [one | dict.fromkeys(("assd", "msd", "rmsd")) for one in found.records]
+    results = {"dice": found, "mapdice": MethodResult(missed, {})}
+    demo.write_results(tmp_path / "results.csv", results)
+    heads, first, second = csv.reader((tmp_path / "results.csv").open())
+    assert heads == ["method", "DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD"]
+    assert (first[0], second[0], second[5:]) == ("dice", "mapdice", [""] * 3)
+    assert [float(first[1]), float(first[5])] == pytest.approx([means["dice"], means["assd"]], abs=1e-4)
+    _, row, _ = result_rows(results)
+    assert (row[0], row[1], row[5]) == ("M-Net + Dice", f"{means['dice']:.3f}", f"{means['assd']:.2f}")
+    assert row[-1] == str(np.count_nonzero(found.masks[healthy]))
+    assert as_html([["a", "<b>"], ["1", "2"]]) == "<tr><th>a</th><th>&lt;b&gt;</th></tr>\n<tr><td>1</td><td>2</td></tr>"
 
 
 def test_every_method_takes_the_same_steps() -> None:
