@@ -31,3 +31,4 @@ METHOD_COLORS = {
     "mapdice+lrnet": ORANGE,
     "unfrozen-lrnet": GREEN,
 }
+ARM_COLORS = {"A": BLUE, "B": VERMILION, "C": PURPLE, "D": ORANGE, "E": GREEN, "J": SKY_BLUE}  # of the study's arms

@@ -52,7 +52,7 @@ class Picture(Figure):
 
     def to_html(self) -> str:
         """An ``img`` element that holds the picture itself and its alt text."""
-        return f'<img src="{data_uri(self.png())}" alt="{html.escape(self.alt)}">'
+        return image_element(self.png(), self.alt)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.to_html(), "text/plain": self.alt}
@@ -75,5 +75,5 @@ def two_lines(title: str) -> str:
     return f"{head}\n+ {tail}" if plus else title
 
 
-def data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def image_element(png: bytes, alt: str) -> str:
+    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}" alt="{html.escape(alt)}">'

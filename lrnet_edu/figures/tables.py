@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from lrnet_edu.figures.palette import BLACK, GREY
+from lrnet_edu.figures.palette import ARM_COLORS, BLACK, GREY
 from lrnet_edu.figures.picture import Picture, colour_of, styled
 from lrnet_edu.methods import BASELINE
 
@@ -79,6 +79,25 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
         gains = ", ".join(f"{name_of(row)} {row['comparison']['difference']:+.3f}" for row in told)
         alt += f"{verdict.capitalize()}: {gains or 'none'}. "
     return figure.finish(f"{alt}The others are not distinguishable.")
+
+
+@styled
+def forest_figure(result: Mapping[str, Any]) -> Picture:
+    """The primary endpoint's difference of every comparison: each seed, mean, 95 % intervals, and the margin."""
+    content, margin = result["cells"][result["primary_cell"]], result["margin"]
+    rows = [*content["gains"], *content["further"]]
+    differences = []
+    for row in rows:
+        label, colour = f"{row['ours']} \u2212 {row['theirs']}: {row['verdict']}", ARM_COLORS.get(row["ours"], GREY)
+        differences.append(Difference(label, row["mean"], (row["low"], row["high"]), row["by_seed"], colour))
+    figure, axes = forest(differences, "Difference in mean lesion Dice at LUNA16's rates")
+    axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
+    for y, row in enumerate(rows):
+        label = "" if y else "bootstrap over seeds and cases"
+        axes.plot([row["boot_low"], row["boot_high"]], [y, y], color=differences[y].colour, lw=1.2, label=label)
+    figure.legend(loc="outside upper center", ncols=2)
+    told = [f"{row['ours']} minus {row['theirs']} {row['mean']:+.3f}, {row['verdict']}" for row in rows]
+    return figure.finish(f"Differences between the arms. {'; '.join(told) or 'None yet'}.")
 
 
 def name_of(row: Mapping[str, Any], between: str = " ") -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lrnet_edu.figures.evidence import curves_figure, forest_figure, learning_figure
+from lrnet_edu.figures.curves import curves_figure, learning_figure
+from lrnet_edu.figures.tables import forest_figure
 from lrnet_edu.metrics import mean_of_defined, none_if_nan
 from lrnet_edu.study.evidence_text import as_markdown
 from lrnet_edu.study.froc import BINS_ML, HALF, RATES, THRESHOLDS, CaseLesions, Froc, curve_of, size_in_words

@@ -117,7 +117,7 @@ def map_colours(*, signed: bool) -> dict[str, str]:
     """A map's "colormap" by name, and as "lut" its 256 colours, three bytes each, as base64."""
     name = SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP
     colours = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3]
-    return {"colormap": name, "lut": base64_of(colours)}
+    return {"colormap": name, "lut": base64_of(colours.tobytes())}
 
 
 def mask_layers(masks: Mapping[str, np.ndarray], notes: list[str]) -> list[Layer]:

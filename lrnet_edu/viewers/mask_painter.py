@@ -6,22 +6,27 @@ page; ``tests/browser`` holds them against ``distance_map``.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from lrnet_edu.figures import Picture, maps_figure
 from lrnet_edu.figures.palette import REFERENCE_COLOR
-from lrnet_edu.figures.volumes import maps_figure
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.support.arrays import plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.encoding import map_colours, times
-from lrnet_edu.viewers.page import caption, fragment
+from lrnet_edu.viewers.page import bundle, caption
 
 MAX_CELLS = 64  # of one side: beyond, a cell is too small to be painted
 PAINTED = ("O-DM", "I-DM", "NI-DM", "SNI-DM")  # kinds that the script computes
 EMPTY_COLOR = "#1B1B1B"
+HELP = [
+    "Mouse or finger: drag on the mask.",
+    "Keyboard: arrows move, space paints or erases, shift and arrow paint along.",
+    "Distances in voxels; touching voxels, corners included, make one component.",
+    "Dark means 0 in O-DM, I-DM and NI-DM.",
+]
 
 
 def preset_shapes(height: int, width: int) -> dict[str, np.ndarray]:
@@ -79,40 +84,29 @@ class MaskPainter:
             raise InputError(f"There is no shape {mask!r}: choose one of {', '.join(shapes)}.")
         self.mask = shapes[mask]
 
-    @cached_property
-    def _png(self) -> bytes:
-        return maps_figure(self.mask).png(80)
+    def _picture(self) -> Picture:
+        height, width = self.mask.shape
+        about = f"A mask of {height} by {width} voxels and its four distance maps: {', '.join(PAINTED)}"
+        return maps_figure(self.mask).finish(about)
 
-    @cached_property
-    def _html(self) -> str:
-        def rows(mask: np.ndarray) -> list[str]:
-            return ["".join(map(str, row)) for row in mask.astype(int)]
-
+    def _meta(self) -> dict[str, Any]:
         maps = []
         for kind in PAINTED:
             unit, signed = KINDS[kind].unit, KINDS[kind].outside is not None
             title = f"{kind} ({unit})" if unit else kind
             maps.append({"kind": kind, "title": title, "signed": signed, **map_colours(signed=signed)})
-        meta = {
-            "rows": rows(self.mask),
-            "presets": {name: rows(mask) for name, mask in preset_shapes(*self.mask.shape).items()},
+        presets = preset_shapes(*self.mask.shape)
+        return {
+            "rows": self.mask.astype(int).tolist(),
+            "presets": {name: mask.astype(int).tolist() for name, mask in presets.items()},
             "maps": maps,
             "chosen": [0, 2],  # the maps shown beside the grid at first
             "objectColour": REFERENCE_COLOR,
             "emptyColour": EMPTY_COLOR,
         }
-        height, width = self.mask.shape
-        alt = f"A mask of {height} by {width} voxels and its four distance maps: {', '.join(PAINTED)}"
-        sentences = [
-            "Mouse or finger: drag on the mask.",
-            "Keyboard: arrows move, space paints or erases, shift and arrow paint along.",
-            "Distances in voxels; touching voxels, corners included, make one component.",
-            "Dark means 0 in O-DM, I-DM and NI-DM.",
-        ]
-        return fragment("painting", meta, self.title, alt, self._png, caption(sentences, [], {}))
 
     def __repr__(self) -> str:
         return f"MaskPainter({times(self.mask.shape)}, {int(self.mask.sum())} voxels painted)"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"text/html": self._html, "image/png": self._png, "text/plain": repr(self)}
+        return bundle("painting", self._meta(), self.title, self._picture(), caption(HELP), repr(self))

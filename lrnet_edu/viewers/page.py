@@ -13,32 +13,31 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-import numpy as np
-
-from lrnet_edu.figures.picture import data_uri
+from lrnet_edu.figures.picture import Picture, image_element
 
 
-def fragment(script: str, meta: dict[str, Any], title: str, alt: str, png: bytes, caption: str) -> str:
-    """The HTML of one viewer; its picture is what is left where scripts do not run.
+def bundle(script: str, meta: dict[str, Any], title: str, picture: Picture, caption: str, text: str) -> dict[str, Any]:
+    """A viewer as a notebook saves it: HTML, a picture for where no script runs, and a text.
 
-    It carries no identifier, so any number of them can stand on a page, and the same viewer is the same text.
+    The HTML carries no identifier, so any number of them can stand on a page, and the same viewer is the same text.
 
     Args:
         script: "slices" or "painting", the file that draws it, reading ``meta``, which JSON can hold.
         title: text above it, also its name for screen readers.
-        alt: what the picture, ``png``, shows; ``caption`` is HTML below it.
+        caption: HTML below it.
     """
+    png = picture.png(80)
     # Inside a script element only "<" could end it early.
     data = json.dumps(meta, separators=(",", ":")).replace("<", "\\u003c")
     heading = f'<div class="lrnet-title">{escape(title)}</div>' if title else ""
-    return (
-        f'<div class="lrnet-page lrnet-{script}" role="group" aria-label="{escape(title or alt)}">'
+    page = (
+        f'<div class="lrnet-page lrnet-{script}" role="group" aria-label="{escape(title or picture.alt)}">'
         f"<style>{_text('page.css')}</style>{heading}"
-        f'<figure><img src="{data_uri(png)}" alt="{escape(alt)}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figure>{image_element(png, picture.alt)}<figcaption>{caption}</figcaption></figure>"
         f'<script type="application/json">{data}</script>'
         f'<script>(() => {{\n"use strict";\n{_text("common.js")}{_text(script + ".js")}}})();</script></div>'
     )
+    return {"text/html": page, "image/png": png, "text/plain": text}
 
 
 @cache
@@ -46,7 +45,7 @@ def _text(name: str) -> str:
     return resources.files(__package__).joinpath("js", name).read_text(encoding="utf-8")
 
 
-def caption(sentences: Sequence[str], notes: Sequence[str], facts: Mapping[str, str]) -> str:
+def caption(sentences: Sequence[str], notes: Sequence[str] = (), facts: Mapping[str, str] = {}) -> str:
     """HTML of a caption: a table of facts, what is shown, then what was left out or reduced."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in facts)
     values = "".join(f"<td>{escape(value)}</td>" for value in facts.values())
@@ -55,5 +54,5 @@ def caption(sentences: Sequence[str], notes: Sequence[str], facts: Mapping[str, 
     return table + escape(" ".join(sentences)) + (f"<ul>{listed}</ul>" if listed else "")
 
 
-def base64_of(data: np.ndarray | bytes) -> str:
-    return base64.b64encode(data if isinstance(data, bytes) else data.tobytes()).decode("ascii")
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

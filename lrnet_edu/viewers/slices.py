@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from textwrap import fill
 from typing import Any
 
@@ -21,7 +20,7 @@ from lrnet_edu.figures.volumes import View, box_around
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError, checked_range
 from lrnet_edu.viewers.encoding import as_volume, image_layer, map_layer, mask_layers, stride_for, times
-from lrnet_edu.viewers.page import base64_of, caption, fragment
+from lrnet_edu.viewers.page import base64_of, bundle, caption
 
 AXES = ("axial", "coronal", "sagittal")  # across z, y and x
 AT_ONCE = 3  # panels that the page shows at a time
@@ -127,7 +126,6 @@ class SliceViewer:
                 )
         return kept
 
-    @cached_property
     @styled
     def _picture(self) -> Picture:
         """The first axial slice as the page shows it, all panels in rows of three."""
@@ -154,17 +152,12 @@ class SliceViewer:
                     view.outline(axes, mask.codes[k] == label, colour, width, level=0.15)
         return figure.finish(f"Axial slice {k + 1} of {self.shape[0]}, panels: {', '.join(self.panel_names)}")
 
-    @cached_property
-    def _png(self) -> bytes:
-        return self._picture.png(80)
-
-    @cached_property
-    def _html(self) -> str:
+    def _meta(self) -> dict[str, Any]:
         # Run lengths alone: noise has nothing else to gain, and it is three times as fast as zlib's default.
         packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
         data = packer.compress(b"".join(layer.codes.tobytes() for layer in self._layers)) + packer.flush()
         first = int(len(self._layers) > AT_ONCE)  # the image gives way first
-        meta = {
+        return {
             "shape": self.shape,
             "spacing": self.shown_spacing,
             "stride": self.stride,
@@ -181,7 +174,6 @@ class SliceViewer:
             "keep": self.keep,
             "data": base64_of(data),
         }
-        return fragment("slices", meta, self.title, self._picture.alt, self._png, self._caption())
 
     def _caption(self) -> str:
         image, unit = self._image.meta, f" {self.unit}" if self.unit else ""
@@ -201,4 +193,4 @@ class SliceViewer:
         return f"SliceViewer({times(self.shape)}, panels: {', '.join(self.panel_names)}{facts})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"text/html": self._html, "image/png": self._png, "text/plain": repr(self)}
+        return bundle("slices", self._meta(), self.title, self._picture(), self._caption(), repr(self))

@@ -19,7 +19,7 @@ def test_every_preset_is_a_shape_of_its_own_and_the_page_carries_them_all():
     shapes = preset_shapes(24, 30)
     assert len({mask.tobytes() for mask in shapes.values()}) == len(shapes)
     meta = meta_of(MaskPainter(shapes["ring"]))
-    assert meta["rows"] == meta["presets"]["ring"] == ["".join(map(str, row)) for row in shapes["ring"].astype(int)]
+    assert meta["rows"] == meta["presets"]["ring"] == shapes["ring"].astype(int).tolist()
     assert meta["presets"].keys() == shapes.keys()
     assert [m["title"] for m in meta["maps"]] == ["O-DM (voxels)", "I-DM (voxels)", "NI-DM", "SNI-DM"]
 

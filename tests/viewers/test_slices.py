@@ -147,7 +147,7 @@ def test_a_volume_too_big_for_a_page_is_thinned_and_says_how():
 
 
 def panels_of(shown: SliceViewer) -> list[Any]:
-    return [axes for axes in shown._picture.axes if axes.get_title()]
+    return [axes for axes in shown._picture().axes if axes.get_title()]
 
 
 def test_the_image_is_the_windowed_slice_of_a_ras_volume_as_a_radiologist_sees_it():

@@ -62,7 +62,7 @@ function mapsOf(mask, height, width) {
 
 async function startPainting(root, meta) {
   const height = meta.rows.length, width = meta.rows[0].length;
-  const read = (rows) => Uint8Array.from(rows.join(""), Number);
+  const read = (rows) => Uint8Array.from(rows.flat());
   let mask = read(meta.rows), maps, labels;
   let erasing = false, reach = 0; // of the brush, in cells to each side
   let cursor = { row: Math.floor(height / 2), col: Math.floor(width / 2) };
