@@ -180,68 +180,44 @@ def test_other_output_layers_are_left_alone(kind: str, activation: str | None) -
 
 
 class Computed(nn.Module):
-    """An LR-Net that computes the map itself, and then changes it: (map, mask) -> map."""
+    """An LR-Net that computes the map itself, and then changes it."""
 
-    def __init__(self, kind: str, change: Callable[[Tensor, Tensor], Tensor] = lambda maps, mask: maps) -> None:
+    def __init__(self, kind: str, change: Callable[[Tensor], Tensor] = lambda maps: maps) -> None:
         super().__init__()
         self.kind, self.change, self.spatial_dims = kind, change, 3
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, probabilities: Tensor) -> Tensor:
-        mask = probabilities[:, 1:]
-        return self.change(distance_map(mask, self.kind), mask)
+        return self.change(distance_map(probabilities[:, 1:], self.kind))
 
 
-def quality_of(kind: str, masks: list[np.ndarray], change: Any = lambda maps, mask: maps) -> training.LRNetQuality:
-    lrnet: Any = Computed(kind, change)
-    return training.lrnet_quality(lrnet, masks)
-
-
+@pytest.mark.parametrize("dims", [3, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_perfect_network_scores_one_and_no_error(kind: str) -> None:
-    """In a volume and in a slice; one entry for each lesion, with the radius of its ball or disc."""
-    masks = [two_lesions(), *(random_shapes(np.random.default_rng(seed), 16) for seed in range(3))]
-    volume, flat = quality_of(kind, masks), quality_of(kind, [two_lesions()[7]])
-    assert (volume.dice, volume.error, flat.dice, flat.error) == (1, 0, 1, 0)
-    ball_radii = [(n / (4 / 3 * np.pi)) ** (1 / 3) for n in (1, 125)]
-    assert [lesion.radius for lesion in volume.lesions[:2]] == pytest.approx(ball_radii)
-    assert [lesion.radius for lesion in flat.lesions] == pytest.approx([(25 / np.pi) ** 0.5])
+def test_quality_by_brute_force(kind: str, dims: int) -> None:
+    """Dice counts the voxels of all masks together; phi's error is the mean over lesions, of O-DM and I-DM over M_C."""
+    shapes = [random_shapes(np.random.default_rng(seed), 16, dims) for seed in range(3)]
+    masks = [two_lesions() if dims == 3 else two_lesions()[7], *shapes, 0 * shapes[0]]
 
+    def wrong(maps: Tensor) -> Tensor:
+        return maps + 0.3 * torch.sin(torch.arange(maps[0].numel())).reshape(maps[0].shape)
 
-def test_the_error_is_the_mean_over_lesions_not_over_voxels() -> None:
-    def large_lesion_off(maps: Tensor, mask: Tensor) -> Tensor:
-        changed = maps.clone()
-        changed[..., 5:10, 6:11, 7:12] += 0.2
-        changed[mask == 0] = 0.03  # wrong outside, below the threshold: neither figure looks there
-        return changed
-
-    quality = quality_of("NI-DM", [two_lesions(), two_lesions() & False], large_lesion_off)
-    assert quality.error == pytest.approx((0 + 0.2) / 2, abs=1e-6)
-    assert quality.dice == 1
-    empty = quality_of("NI-DM", [np.zeros((8, 8, 8), bool)])
-    assert empty.dice == 1
-    assert np.isnan(empty.error)
-
-
-@pytest.mark.parametrize(("kind", "cube"), [("O-DM", (98 * 1 + 26 * 2 + 3) / 125 / 3),
-                                            ("I-DM", (98 * 3 + 26 * 2 + 1) / 125 / 3)])  # fmt: skip
-def test_maps_in_voxels_are_divided_by_the_lesion_s_maximum(kind: str, cube: float) -> None:
-    """Twice the map is wrong by the map itself: 1 of 1 in the single voxel, the mean over M_C = 3 in the cube."""
-    quality = quality_of(kind, [two_lesions()], lambda maps, mask: 2 * maps)
-    assert quality.error == pytest.approx((1 + cube) / 2, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_dice_counts_voxels_beyond_the_threshold(kind: str) -> None:
-    """The single voxel is lost and four are invented: 125 of 126 and 129 agree."""
-
-    def change(maps: Tensor, mask: Tensor) -> Tensor:
-        maps = maps.clone()
-        maps[..., 2, 2, 2] = KINDS[kind].threshold
-        maps[..., 0, 0, :4] = KINDS[kind].threshold + 1e-3
-        return maps
-
-    assert quality_of(kind, [two_lesions()], change).dice == pytest.approx(2 * 125 / (126 + 129))
+    found = training.lrnet_quality(Computed(kind, wrong), masks)
+    perfect = training.lrnet_quality(Computed(kind), masks)
+    lesions, overlap, size = [], 0, 0
+    for one in masks:
+        truth, error = distance_map(one, kind), 0.3 * np.sin(np.arange(one.size)).reshape(one.shape)
+        hard = truth + error > KINDS[kind].threshold
+        overlap, size = overlap + (hard & (one > 0)).sum(), size + hard.sum() + one.sum()
+        components, number = ndimage.label(one, np.ones((3,) * dims))
+        for lesion in (components == c for c in range(1, number + 1)):
+            height = truth[lesion].max() if kind in ("O-DM", "I-DM") else 1
+            radius = {3: (lesion.sum() / (4 / 3 * np.pi)) ** (1 / 3), 2: (lesion.sum() / np.pi) ** 0.5}[dims]
+            lesions.append((radius, np.abs(error[lesion]).mean() / height))
+    assert found.dice == pytest.approx(2 * overlap / size)
+    np.testing.assert_allclose(found.lesions, lesions, rtol=1e-4, atol=1e-6)
+    assert found.error == pytest.approx(np.mean([error for _, error in lesions]), rel=1e-5)
+    assert (perfect.dice, perfect.error) == (1, 0)
+    assert np.isnan(training.lrnet_quality(Computed(kind), masks[-1:]).error)
 
 
 def test_a_lesion_that_is_less_and_less_probable() -> None:
