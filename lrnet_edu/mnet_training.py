@@ -52,9 +52,8 @@ def mnet_task(study: Study, config: Config, batches: type[PatchBatches] = PatchB
         by_case = np.array([case_dice(mnet, case, config.patch_size, classes) for case in cases])
         if step > config.warmup and present.any() and not by_case[present].any():
             print_above_bar(
-                f"At step {step} the network finds no voxel of the object in any validation case. If it stays so: give "
-                "it more steps (beside an LR-Net a longer warm-up, --warmup-steps), centre more patches on objects, or "
-                "check that label and window show the object."
+                f"At step {step} the network finds no voxel of the object in any validation case; if it stays so, give "
+                "it more steps (and an LR-Net's more --warmup-steps), or check that label and window show the object."
             )
         means = by_case.mean(axis=0)
         per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import abbreviated, first_line, write_atomically
+from lrnet_edu.support.files import first_line, write_atomically
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -50,5 +50,5 @@ def malformed_metadata(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
-        odd = abbreviated([first_line(error)], length=200)
+        odd = first_line(error)[:200]
         raise InputError(f"The metadata of {path} cannot be used ({odd}); train or copy it again.") from None

@@ -20,11 +20,10 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
-def abbreviated(names: Sequence[Any], most: int = 5, length: int = 60) -> str:
-    """The first names in one line, none too long, and how many more there are."""
-    texts = [str(name)[:length] for name in names[:most]]
+def abbreviated(names: Sequence[Any], most: int = 5) -> str:
+    """The first names, none too long, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(text if text.isprintable() else repr(text) for text in texts) + more
+    return ", ".join(str(name)[:60] for name in names[:most]) + more
 
 
 def first_line(error: Exception) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
-Item = TypeVar("Item")
 
-
-def progress(items: Sequence[Item], title: str, unit: str = "file") -> Iterable[Item]:
+def progress(items: Sequence[Any], title: str, unit: str = "file") -> tqdm[Any]:
     """A progress bar that shows itself only when the work takes longer than a moment."""
     return tqdm(items, title, unit=unit, dynamic_ncols=True, leave=False, delay=1.0)
 
