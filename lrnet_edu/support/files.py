@@ -21,9 +21,10 @@ def read_json(path: Path) -> Any:
 
 
 def abbreviated(names: Sequence[Any], most: int = 5) -> str:
-    """The first names, none too long, and how many more there are."""
+    """The first names in one line, none too long, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(str(name)[:60] for name in names[:most]) + more
+    texts = [str(name)[:60] for name in names[:most]]
+    return ", ".join(text if text.isprintable() else repr(text) for text in texts) + more
 
 
 def first_line(error: Exception) -> str:
