@@ -146,14 +146,14 @@ exercises.check_0_3(answer)
 #
 # | notebook | you can afterwards | to read and try | cells on a CPU | GPU |
 # |---|---|---|---|---|
-# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps by hand, repair Eq. 1 | 45 min | 1 min | no |
-# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | read, window, resample and cut a CT, measure the imbalance | 40 min | 1 min | no |
-# | [03 · LR-Net pretraining](03_lrnet_pretraining.ipynb) | train the LR-Net and say what its Dice of 0.99 proves | 55 min | 1 min | helps |
-# | [04 · M-Net and losses](04_mnet_and_losses.ipynb) | train the M-Net, see what MapDice really minimises | 50 min | 1 min | helps |
+# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps by hand, repair Eq. 1 | 30 min | 1 min | no |
+# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | read, window, resample and cut a CT, measure the imbalance | 30 min | 1 min | no |
+# | [03 · LR-Net pretraining](03_lrnet_pretraining.ipynb) | train the LR-Net and say what its Dice of 0.99 proves | 40 min | 1 min | helps |
+# | [04 · M-Net and losses](04_mnet_and_losses.ipynb) | train the M-Net, see what MapDice really minimises | 40 min | 1 min | helps |
 # | [05 · The frozen tandem](05_frozen_tandem.ipynb) | follow the gradient through the frozen LR-Net, choose α | 60 min | 1 min | helps |
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | predict whole volumes, read the seven criteria | 50 min | 1 min | no |
 # | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | judge which of the paper's claims held here | 60 min | 2 min | helps |
-# | [08 · Your own data and network](08_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 50 min | 1 min | helps |
+# | [08 · Your own data and network](08_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 30 min | 1 min | helps |
 #
 # No time? 01, 05 and 06 carry the idea.
 

@@ -493,7 +493,7 @@ figure.finish(
 # Dice pushes at every $q$, with the arch of $q\,(1 - q)$. The map's error has a window. Below it the LR-Net puts out 0 and
 # passes no gradient on; above it the LR-Net reads a finished lesion, and there is little left to correct. So a lesion must
 # be seen a little to be helped. An LR-Net that was trained on masks of 0 and 1
-# only, as in the paper, passes even less on at low $p$ (notebook 03, section 6). **The map's error improves what is half
+# only, as in the paper, passes even less on at low $p$ (notebook 03, section 9). **The map's error improves what is half
 # seen. A lesion that is lost, something else has to find.**
 
 # %% [markdown]
