@@ -65,8 +65,8 @@ class CaseExplorer:
         Raises:
             InputError: no such case, method or kind.
         """
-        case, method = self._chosen(case, method)
-        _check("map", kind, self._kinds())
+        case, method = _chosen("case", case, self.cases), _chosen("method", method, self.predictions or [""])
+        kind = _chosen("map", kind, _kinds())
         masks, heat, scale = {"ground truth": self.references[case]}, {}, None
         probabilities = self.predictions.get(method, {}).get(case)
         if probabilities is not None:
@@ -90,14 +90,14 @@ class CaseExplorer:
         return result
 
     def scores(self, case: str | None = None, method: str | None = None, threshold: float = 0.5) -> dict[str, float]:
-        """Criteria of this case, by their names in ``CRITERIA``; DG alone is over every case the method has predicted.
+        """All seven criteria of one choice: of the case, and DG of all cases that the method has predicted.
 
         DC is the case's own Dice. NaN where undefined; empty where the method has no prediction of this case.
 
         Raises:
             InputError: no such case or method.
         """
-        case, method = self._chosen(case, method)
+        case, method = _chosen("case", case, self.cases), _chosen("method", method, self.predictions or [""])
         found = {name: values > threshold for name, values in self.predictions.get(method, {}).items()}
         if case not in found:
             return {}
@@ -107,28 +107,23 @@ class CaseExplorer:
         sizes = sum(int(mask.sum()) + int(self.references[name].sum()) for name, mask in found.items())
         return {**{name: one.value(CRITERIA[name].attribute) for name in columns()}, "DG": dice_of_counts(both, sizes)}
 
-    def _chosen(self, case: str | None, method: str | None) -> tuple[str, str]:
-        """The names, or those of the first ones; no method is ""."""
-        case = next(iter(self.cases)) if case is None else case
-        method = next(iter(self.predictions), "") if method is None else method
-        _check("case", case, self.cases)
-        _check("method", method, self.predictions or [""])
-        return case, method
-
-    def _kinds(self) -> list[str]:
-        return ["none", *KINDS, "probability"]
-
     def _ipython_display_(self) -> None:
         import ipywidgets as widgets
 
         case = widgets.Dropdown(options=list(self.cases), description="Case")
         method = widgets.Dropdown(options=list(self.predictions), description="Method")
-        kind = widgets.Dropdown(options=self._kinds(), value="NI-DM", description="Map")
+        kind = widgets.Dropdown(options=_kinds(), value="NI-DM", description="Map")
         threshold = widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="Threshold")
         threshold.continuous_update = False
         interact(self.viewer, case=case, method=method, kind=kind, threshold=threshold)
 
 
-def _check(what: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
+def _kinds() -> list[str]:
+    return ["none", *KINDS, "probability"]
+
+
+def _chosen(what: str, name: str | None, known: Iterable[str]) -> str:
+    """The name, if it is known; None is the first."""
+    if name is not None and name not in known:
         raise InputError(f"There is no {what} {name!r}: choose one of {', '.join(known)}.")
+    return next(iter(known)) if name is None else name

@@ -34,15 +34,10 @@ COLOURS = """(canvas, [rows, cols, fine]) => {
 }"""
 
 
-def html_of(shown: Any) -> str:
-    return shown._repr_mimebundle_()["text/html"]
-
-
-def page_of(file: Path, *shown: Any, dark: bool = False) -> Path:
+def page_of(file: Path, *shown: Any) -> Path:
     """A page that holds the output of these viewers."""
-    style = "background: #111; color: #ddd" if dark else "background: #fff; color: #222"
-    body = "".join(map(html_of, shown))
-    file.write_text(f'<!doctype html><meta charset="utf-8"><body style="{style}">{body}', "utf-8")
+    body = "".join(one._repr_mimebundle_()["text/html"] for one in shown)
+    file.write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
     return file
 
 

@@ -228,15 +228,6 @@ def test_without_scripts_the_picture_stays(opened):
         assert len(picture.get_attribute("alt")) > 20
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_text_takes_the_pages_colour(dark, open_offline, tmp_path):
-    file = page_of(tmp_path / "v.html", SliceViewer(volume(), box(), box()), MaskPainter(), dark=dark)
-    page = open_offline(file).page
-    body = page.evaluate("() => getComputedStyle(document.body).color")
-    for part in (".lrnet-name", ".lrnet-value", ".lrnet-readout", ".lrnet-ticks", "figcaption", "summary"):
-        assert page.locator(part).first.evaluate("e => getComputedStyle(e).color") == body, part
-
-
 # ---- the mask painter
 
 

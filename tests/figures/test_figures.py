@@ -103,12 +103,6 @@ def test_a_notebooks_own_style_does_not_change_a_figure() -> None:
     assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_the_alt_text_of_the_html_is_escaped() -> None:
-    shown = Picture(1.0).finish('a "<b>').to_html()
-    assert shown.startswith('<img src="data:image/png;base64,')
-    assert shown.endswith('alt="a &quot;&lt;b&gt;">')
-
-
 # ---- Fig. 1
 
 
@@ -225,10 +219,6 @@ def test_results_show_every_slice_for_every_method_with_its_dice_and_what_lies_o
     assert {axes.images[0].get_clim() for axes in panels} == {(-200, 250)}
     assert f"far\nDice {case_scores(far, mask, (1, 1, 1)).dice:.2f}" in texts(figure)
     assert [text for text in texts(figure) if "elsewhere" in text] == ["mm\n27 voxels\nelsewhere"]
-
-
-def test_results_figure_says_what_is_wrong() -> None:
-    image, mask = scan()
     with pytest.raises(InputError, match="prediction 'x' has shape"):
         results_figure(image, mask, {"x": mask[1:]}, SPACING, [3])
     with pytest.raises(InputError, match="slices"):
