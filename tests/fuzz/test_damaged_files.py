@@ -64,11 +64,6 @@ def noise(content: bytes, rng: Rng, start: int, stop: int, most: int) -> bytes:
     return bytes(noisy)
 
 
-def odd_spacing(content: bytes, rng: Rng) -> bytes:
-    x, y = 10.0 ** rng.integers(-40, 39), rng.choice(ODD_FLOATS)
-    return with_header(content, srow_x=[x, 0, 0, y], **({"sform_code": 0} if rng.random() < 0.3 else {}))
-
-
 FAULTS: list[Callable[[bytes, Rng], bytes]] = [
     lambda content, rng: content,
     lambda content, rng: content[: rng.integers(len(content))],
@@ -79,7 +74,8 @@ FAULTS: list[Callable[[bytes, Rng], bytes]] = [
     lambda content, rng: with_header(content, dim=rng.choice([-1, 0, 1, 3, 255, 32767], 8)),
     lambda content, rng: with_header(content, dim=[3, 30_000, 30_000, 30_000, 1, 1, 1, 1]),
     lambda content, rng: with_header(content, datatype=rng.choice([0, 1, 32, 64, 128, 512, 2304, 77, -4])),
-    odd_spacing,
+    lambda content, rng: with_header(content, srow_x=[10.0 ** rng.integers(-40, 39), 0, 0, rng.choice(ODD_FLOATS)]),
+    lambda content, rng: with_header(content, sform_code=0, pixdim=10.0 ** rng.integers(-40, 39, 8)),
     lambda content, rng: with_header(content, vox_offset=rng.choice([-400, 0, 7, 360.5, 1e15, np.nan])),
     lambda content, rng: with_header(content, scl_slope=rng.choice(ODD_FLOATS), scl_inter=rng.choice(ODD_FLOATS)),
     lambda content, rng: rng.bytes(rng.integers(1, 2000)),
