@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from lrnet_edu.data.study import DataSettings
 from lrnet_edu.methods import METHODS
 from lrnet_edu.networks import output_activation
 from lrnet_edu.support.errors import InputError, check_whole
+from lrnet_edu.support.loss_inputs import checked_setting
 from lrnet_edu.training import Schedule
 
 
@@ -62,8 +62,8 @@ class Config(Schedule, DataSettings):
         Schedule.__post_init__(self)
         DataSettings.__post_init__(self)
         output_activation(self.kind, self.activation)  # raises InputError for an unknown kind or activation
-        if not isinstance(self.alpha, int | float | None) or not 0 <= (self.alpha or 0) < math.inf:
-            raise InputError(f"alpha is {self.alpha!r}; give a finite number of at least 0.")
+        if self.alpha is not None:
+            checked_setting("alpha", self.alpha)
         if self.warmup_steps is not None:
             check_whole("warmup_steps", self.warmup_steps, least=0)
         if self.warmup >= self.steps:

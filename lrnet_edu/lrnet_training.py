@@ -68,8 +68,8 @@ def lesion_crop(cases: list[CachedCase], rng: np.random.Generator, edge: int) ->
 class MaskBatches(Dataset[MaskBatch]):
     """Batch i of masks and their maps, a pure function of (seed, i).
 
-    Batches of small, medium and large cubes alternate (``config.cubes``): small ones are cheap and hold small
-    lesions, large ones show large lesions whole. A lesion cut off has another maximum M_C and hence another map.
+    Small and large cubes alternate (``config.cubes``): small ones are cheap, large ones show large lesions whole. A
+    lesion cut off has another maximum M_C and hence another map.
     """
 
     def __init__(self, draw: Draw, config: PretrainConfig) -> None:
@@ -100,13 +100,11 @@ def soften(mask: np.ndarray, phi: np.ndarray, rng: np.random.Generator) -> tuple
 
 
 def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
-    """What the error of each voxel counts: nearly as much in all for every depth of the lesions.
+    """What the error of each voxel of a mask (D, H, W) or (H, W) counts: nearly as much in all for every depth.
 
-    Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size. With equal weights the core, which
-    depends on the depth of the whole lesion, hardly counts and is never learned. (In I-DM the border depends on it as
-    well, and every voxel counts alike.) The lesions of a cube count 1 in all, large or small, and what is outside them
-    `BACKGROUND_WEIGHT`. Errors of O-DM and I-DM, which are not normalised, are divided by their lesion's M_C.
-    Mask: bool (D, H, W) or (H, W); weights: float32 of its shape.
+    Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size; with equal weights the core hardly
+    counts and is never learned. (In I-DM the border depends on the size, and every voxel counts alike.) The lesions of
+    a cube count 1 in all, what is outside `BACKGROUND_WEIGHT`. Errors of maps in voxels are divided by M_C.
     """
     depths = distance_map(mask, "O-DM")  # 0 outside
     layers = np.round(depths).astype(int)
@@ -126,12 +124,10 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
 def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
 
-    A ReLU output can die: where it is 0 everywhere no gradient passes, and it stays 0 for ever. That is looked for at
-    every step and mended by drawing the last layer anew.
+    A ReLU output can die: once it is 0 everywhere no gradient passes. The last layer is then drawn anew.
 
     Deviation: the error is absolute and weighted (`depth_weights`). The smooth L1 of section 2.3 squares errors below
-    1, so that small errors cost next to nothing, and its mean over all voxels lets the background drown a small
-    lesion: the output then falls to 0 everywhere.
+    1, and its mean over all voxels lets the background drown a small lesion: the output then falls to 0 everywhere.
     """
     torch.manual_seed(config.seed)
     lrnet = LRNet(config.kind, activation=config.activation, spatial_dims=config.spatial_dims)
@@ -167,9 +163,8 @@ def pretrain_run(
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
 
-    Returns:
-        The quality of the best weights on masks it was not trained on: those of the validation cases, or ``held_out``,
-        (D, H, W) each, or else `held_out_shapes`.
+    Returns the quality of the best weights on masks that were held out: those of the validation cases, or ``held_out``,
+    (D, H, W) each, or else `held_out_shapes`.
     """
     config = config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)

@@ -24,7 +24,7 @@ LRNET_SETTINGS = ("kind", "activation", "norm", "spatial_dims")
 def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None, spatial_dims: int = 3) -> LRNet:
     """The LR-Net that ships with the package, trained on random synthetic shapes, ready to be frozen.
 
-    Five weight files exist: one for each kind of map with section 3.1's output layer, and NI-DM with a sigmoid.
+    One for each kind of map with section 3.1's output layer, and NI-DM with a sigmoid.
 
     Args:
         kind: the map it regresses, in unit voxels: "O-DM", "I-DM", "NI-DM" or "SNI-DM".

@@ -58,10 +58,10 @@ def choose_device(name: str | None = None) -> torch.device:
 def reduced_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to bfloat16 for a GPU that computes in it, from compute capability 8.0 on; float32 for all others.
 
-    Older ones (Colab's T4, the paper's RTX 2080 Ti) only imitate bfloat16, and cuDNN has no convolutions of it there.
+    Older ones (Colab's T4) only imitate it and have no convolutions of it, nor has PyTorch 2.9 (its issue 166643).
     """
     native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    native = native and not torch.__version__.startswith("2.9.")  # which lacks them everywhere (PyTorch's issue 166643)
+    native = native and not torch.__version__.startswith("2.9.")
     return torch.autocast("cuda", dtype=torch.bfloat16) if native else nullcontext()
 
 
