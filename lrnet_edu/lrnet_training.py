@@ -179,8 +179,9 @@ def pretrain_run(
             raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
     task = pretraining_task(config, draw, held_out)
     settings = {**asdict(config), "data": str(data.resolve()) if data else None, "label": label}
+    place = choose_device(device)
     with open_run(out, settings, resume=resume, split=split):
-        fit(task, config, out, choose_device(device), resume=resume, title=f"LR-Net {config.kind}")
+        fit(task, config, out, place, resume=resume, title=f"LR-Net {config.kind} on {place}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from timeit import timeit
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,10 @@ from lrnet_edu.data.study import Study, check_same_study, fitted_patch
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
-from lrnet_edu.support.devices import channels_last, choose_device, explain_out_of_memory, reduced_precision
+from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, open_run, settings_of_run
-from lrnet_edu.training import Row, Schedule, Task, fit
+from lrnet_edu.training import Row, Task, fit
 
 VALIDATION_BATCHES = 8  # fixed batches of the validation cases, for the validation loss
 
@@ -75,7 +74,7 @@ def case_dice(mnet: nn.Module, case: CachedCase, patch_size: Sequence[int], clas
 def train_run(
     study: Study, config: Config, folder: Path, *, device: str | None = None, resume: bool = False,
     log: Callable[[Row], None] | None = None, rate: Callable[[float], float] | None = None,
-    batches: type[PatchBatches] = PatchBatches, say: Callable[[str], None] | None = None,
+    batches: type[PatchBatches] = PatchBatches,
 ) -> State:  # fmt: skip
     """Train one configuration on a study into a run folder that ``lrnet-edu predict`` accepts.
 
@@ -88,7 +87,6 @@ def train_run(
         log: called with the row of each validation, as in ``log.csv``; `TensorBoardLog` is one.
         rate: function from the share of steps done to the factor on the learning rate; None uses the configuration.
         batches: what draws the patches.
-        say: called with a sentence that says how long it will take.
 
     Raises:
         InputError: as `fit`; or if study, settings and folder do not belong together.
@@ -101,13 +99,9 @@ def train_run(
     task = mnet_task(study, config, batches)
     settings = {**asdict(config), "data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing),
                 "split": study.split}  # fmt: skip
-    with open_run(folder, settings, resume=resume, split=study.split), explain_out_of_memory(place):
-        if say:
-            seconds = seconds_needed(task, config, place)
-            minutes = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
-            steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"
-            say(f"On {place}: {minutes} for {steps} at most, validations included.")
-        return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=METHODS[config.method].title)
+    title = f"{METHODS[config.method].title} on {place}"
+    with open_run(folder, settings, resume=resume, split=study.split):
+        return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=title)
 
 
 def resumed_config(config: Config, before: Mapping[str, Any]) -> Config:
@@ -116,23 +110,3 @@ def resumed_config(config: Config, before: Mapping[str, Any]) -> Config:
     if config.warmup_steps is not None or not METHODS[config.method].uses_lrnet or not isinstance(steps, int):
         return config
     return replace(config, warmup_steps=steps // 4 if warmup is None and steps < config.steps else warmup)
-
-
-def seconds_needed(task: Task, schedule: Schedule, device: torch.device) -> float:
-    """Of the whole training, by one batch and one validation; no weights are changed."""
-    model = channels_last(task.model.to(device)).train()
-    batch = task.batches[0].to(device)
-
-    def step() -> None:
-        with reduced_precision(device):
-            loss = task.phases[-1].loss(batch)
-        loss.backward()
-        loss.item()  # wait for the GPU
-
-    step()  # warms up
-    step_seconds = timeit(step, number=1)
-    model.zero_grad(set_to_none=True)
-    model.eval()
-    validation_seconds = timeit(lambda: task.validate(0), number=1)
-    validations = -(-schedule.steps // schedule.validate_every)
-    return schedule.steps * step_seconds + validations * validation_seconds

@@ -101,7 +101,8 @@ def fit(
     state = load_state(folder, task.model, optimizer, plateau) if resume else State()
     starts = list(accumulate((phase.steps for phase in task.phases[:-1]), initial=0))  # first step of each phase
     started, train_losses = time.perf_counter() - state.seconds, []
-    bar = tqdm(total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True)
+    # Without smoothing the time left is that of the mean step, with its share of the validations.
+    bar = tqdm(total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True, smoothing=0)
     with explain_out_of_memory(device), bar:
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
             if state.converged:

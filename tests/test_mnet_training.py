@@ -152,7 +152,6 @@ def test_a_finished_run_gets_more_steps_and_keeps_its_warm_up(run: Run, tmp_path
 
 def test_a_run_is_resumed_with_its_own_settings_and_split(run: Run, study: Study, tmp_path: Path) -> None:
     run("dice")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
     with pytest.raises(InputError, match=r"\(method dice, now tversky\)"):
         run("tversky", options={"resume": True})
     parts = {"train": "test", "validation": "validation", "test": "train"}
@@ -160,30 +159,6 @@ def test_a_run_is_resumed_with_its_own_settings_and_split(run: Run, study: Study
                       cached={part: study.cached[other] for part, other in parts.items()})  # fmt: skip
     with pytest.raises(InputError, match="split"):
         train_run(swapped, replace(TINY, method="dice"), tmp_path / "run", device="cpu", resume=True)
-    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
-
-
-# ---- said beforehand --------------------------------------------------------------------------------------------
-
-
-def test_the_time_of_steps_and_validations_is_said_before_a_run_and_changes_nothing(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A step takes a second of a made clock, a validation a minute."""
-
-    def timeit(work: Callable[[], None], number: int) -> float:
-        work()
-        return 1.0 if work.__name__ == "step" else 60.0
-
-    monkeypatch.setattr("lrnet_edu.mnet_training.timeit", timeit)
-    said: list[str] = []
-    run("mapdice+lrnet", "silent")
-    run("mapdice+lrnet", "told", options={"say": said.append})
-    run("dice", "one", steps=1, options={"say": said.append})
-    assert said == [
-        f"On cpu: about {time} at most, validations included." for time in ("2 min for 3 steps", "1 min for 1 step")
-    ]
-    assert_same_run(tmp_path / "silent", tmp_path / "told")
 
 
 @pytest.mark.parametrize(
