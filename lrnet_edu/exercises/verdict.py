@@ -13,13 +13,9 @@ import numpy as np
 
 from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE
 from lrnet_edu.support.arrays import plain_array
+from lrnet_edu.support.errors import InputError
 
-COLORS = {None: BLUE, True: GREEN, False: ORANGE}
-HEADS = {None: "Your turn.", True: "✓ Right.", False: "Not yet."}
-
-
-class ShapeError(Exception):
-    """A learner's function gave an array of another shape; its text is the hint."""
+LOOKS = {None: (BLUE, "Your turn."), True: (GREEN, "✓ Right."), False: (ORANGE, "Not yet.")}
 
 
 @dataclass(frozen=True)
@@ -35,18 +31,19 @@ class Verdict:
     text: str
 
     def __repr__(self) -> str:
-        return f"{HEADS[self.right]} {self.text}"
+        return f"{LOOKS[self.right][1]} {self.text}"
 
     def _repr_html_(self) -> str:
-        bar = f"border-left: 5px solid {COLORS[self.right]}; padding: 0.3em 0.8em"
-        return f'<div style="{bar}"><b>{HEADS[self.right]}</b> {html.escape(self.text)}</div>'
+        colour, head = LOOKS[self.right]
+        bar = f"border-left: 5px solid {colour}; padding: 0.3em 0.8em"
+        return f'<div style="{bar}"><b>{head}</b> {html.escape(self.text)}</div>'
 
 
 def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any], Verdict]]:
     """A decorator that makes a check of a function from an answer to a hint, or to None where it is right.
 
     An answer that the function cannot work with, a text for a number or a function that raises, is wrong, not an
-    error: the notebook runs on.
+    error: the notebook runs on. The sentence of an InputError is the hint.
 
     Args:
         praise: what a right answer gets to read; it says why the answer matters.
@@ -59,7 +56,7 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
                 return Verdict(None, "Replace None above by your answer, then run both cells again.")
             try:
                 hint = hint_for(answer)
-            except ShapeError as problem:
+            except InputError as problem:
                 hint = str(problem)
             except Exception as problem:  # whatever a learner's own function raises
                 hint = f"Your answer cannot be checked, it ends in {type(problem).__name__}: {problem}"
@@ -101,5 +98,5 @@ def shaped(given: Any, shape: tuple[int, ...]) -> np.ndarray:
     """What a learner's function gave, a tensor or nested lists too, as an array of this shape."""
     array = plain_array(given, "result").astype(float)
     if array.shape != tuple(shape):
-        raise ShapeError(f"The result should have the shape {tuple(shape)}; yours has {array.shape}.")
+        raise InputError(f"The result should have the shape {tuple(shape)}; yours has {array.shape}.")
     return array
