@@ -5,7 +5,6 @@ The package's modules are imported inside the commands, so that ``lrnet-edu --he
 
 from __future__ import annotations
 
-import codecs
 import errno
 import io
 import os
@@ -303,12 +302,12 @@ def evaluate(
     challenge: Annotated[bool, Option("--challenge", help="Add the LiTS board's; liver 1, lesion 2 in files.")] = False,
 ) -> None:
     """Score predictions by the seven criteria (section 3)."""
-    from lrnet_edu.commands.evaluate import evaluate_folders, missing_predictions, scores_as_text
+    from lrnet_edu.commands.evaluate import evaluate_folders, scores_as_text
 
-    scores = evaluate_folders(predictions, references, label=label, json_file=json_file, challenge=challenge)
+    scores = evaluate_folders(
+        predictions, references, label=label, json_file=json_file, challenge=challenge, say=typer.echo
+    )
     typer.echo(scores_as_text(scores, label))
-    if sentence := missing_predictions(predictions, references):
-        typer.echo(sentence)
 
 
 @app.command()
@@ -361,17 +360,9 @@ def export_course(
     typer.echo(f"Wrote {len(pages)} notebooks; open {out / 'index.html'} in a browser.")
 
 
-def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """What stands for letters that a stream does not know, as a pipe on Windows: no letter is worth a run."""
-    assert isinstance(error, UnicodeEncodeError)
-    letters = error.object[error.start : error.end]
-    return "".join({"−": "-", "–": "-", "α": "alpha"}.get(letter, "?") for letter in letters), error.end
-
-
 def main() -> None:
     """The entry point of ``lrnet-edu``."""
-    codecs.register_error("replace_unencodable", _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace_unencodable")
+            stream.reconfigure(errors="replace")  # no letter that a pipe on Windows lacks is worth a run
     app(prog_name="lrnet-edu")

@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ _PROBABILITY = re.compile(r"_probability-[0-9+]+$")  # what `predict --probabili
 
 def evaluate_folders(
     predictions: str | Path, references: str | Path, *, label: str, json_file: str | Path | None = None,
-    challenge: bool = False,
+    challenge: bool = False, say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Score every segmentation of a folder by the seven criteria.
 
@@ -40,6 +40,7 @@ def evaluate_folders(
         json_file: where to write the result as well; an existing file is replaced only if it holds scores.
         challenge: add the LiTS board's numbers under "challenge". They take the files as LiTS numbers them, 1 the
             liver and 2 its lesions, whatever the label.
+        say: takes a sentence where a part of the references only has predictions.
 
     Returns:
         What the JSON file holds. For one object ``{"cases": [{"case": name, "dice": ..., ...}], "mean":
@@ -50,13 +51,16 @@ def evaluate_folders(
     Raises:
         InputError: if references are missing or on other grids, a file cannot be used, or an object is in none.
     """
+    predictions, references = Path(predictions), Path(references)
     scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in parse_labels(label)}
-    known = _find_references(Path(references))
-    pairs = _find_pairs(Path(predictions), known, Path(references))
+    known = _find_references(references)
+    pairs = {path: known[name] for name, path in _find_predictions(predictions, known, references).items()}
     if json_file is not None:
         _check_json(Path(json_file))
-    check_each(_check_same_grid, pairs)
-    volumes = _scored(progress(pairs, "Scoring"), scores)
+    check_each(_check_same_grid, pairs.items())
+    if missing := [path.name for path in known.values() if path not in pairs.values()]:
+        say(f"Scoring {len(pairs)} of {len(known)} references; without a prediction: {abbreviated(missing)}.")
+    volumes = _scored(progress(list(pairs.items()), "Scoring"), scores)
     board = challenge_scores(volumes) if challenge else None
     for _ in volumes:  # what the board did not ask for
         pass
@@ -65,7 +69,7 @@ def evaluate_folders(
         if absent := tuple(group for group in unseen if seen.isdisjoint(group)):  # also of cases nobody predicted
             raise absent_label(absent, seen, f"any segmentation of {references}")
 
-    names = [stem(prediction) for prediction, _ in pairs]
+    names = [stem(prediction) for prediction in pairs]
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
     result = results if len(results) > 1 else next(iter(results.values()))
     if board is not None:
@@ -77,24 +81,25 @@ def evaluate_folders(
     return result
 
 
-def missing_predictions(predictions: str | Path, references: str | Path) -> str | None:
-    """A sentence where :func:`evaluate_folders` scores a part of the references only."""
-    known = _find_references(Path(references))
-    scored = {reference for _, reference in _find_pairs(Path(predictions), known, Path(references))}
-    missing = [path.name for path in known.values() if path not in scored]
-    if not missing:
-        return None
-    return f"Scored {len(scored)} of {len(known)} references; without a prediction: {abbreviated(missing)}."
-
-
 def _find_references(folder: Path) -> dict[str, Path]:
     """The masks of a folder, in natural order, by the name without ending that a prediction of theirs has."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: name the folder that holds the reference segmentations.")
     if (folder / "dataset.json").is_file():
         return {_name(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
     # The images of the LiTS layout, whose masks have another name, are no references.
     return {_name(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
+
+
+def _find_predictions(folder: Path, known: Mapping[str, Path], references: Path) -> dict[str, Path]:
+    """The predictions of a folder, in natural order, by name; each has a reference."""
+    files = {_name(path): path for path in image_files(folder) if not _PROBABILITY.search(stem(path))}
+    if not files:
+        raise InputError(f"{folder} holds no NIfTI file: name the folder that `predict` wrote.")
+    if missing := [path.name for name, path in files.items() if name not in known]:
+        raise InputError(
+            f"{folder} holds {abbreviated(missing)}, which has no reference of that name in {references}: name "
+            "first the folder of predictions, then that of the references, or move such files elsewhere."
+        )
+    return files
 
 
 def _name(path: Path) -> str:
@@ -102,25 +107,17 @@ def _name(path: Path) -> str:
     return unicodedata.normalize("NFC", stem(path))
 
 
-def _find_pairs(predictions: Path, known: Mapping[str, Path], references: Path) -> list[tuple[Path, Path]]:
-    """Every prediction with its reference, in natural order."""
-    if not predictions.is_dir():
-        raise InputError(f"{predictions} is no folder: name the folder that holds the predictions.")
-    files = [path for path in image_files(predictions) if not _PROBABILITY.search(stem(path))]
-    if not files:
-        raise InputError(f"{predictions} holds no NIfTI file: name the folder that `predict` wrote.")
-    if missing := [path.name for path in files if _name(path) not in known]:
-        raise InputError(
-            f"{predictions} holds {abbreviated(missing)}, which has no reference of that name in {references}: name "
-            "first the folder of predictions, then that of the references, or move such files elsewhere."
-        )
-    return [(path, known[_name(path)]) for path in files]
-
-
 def _check_same_grid(pair: tuple[Path, Path]) -> None:
     if not nifti.same_grid(*map(nifti.read_grid, pair)):
         told = f"{pair[0]} and {pair[1]} lie on different grids (shape or affine)"
         raise InputError(f"{told}: resample the prediction onto the reference.")
+
+
+def _check_json(path: Path) -> None:
+    """Raise InputError unless the scores can be written there; an existing file must hold scores."""
+    check_writable(path.parent)
+    if path.exists() and not (path.is_file() and b'"undefined": {' in path.read_bytes()):
+        raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
 
 
 def _scored(pairs: Iterable[tuple[Path, Path]], scores: dict[tuple[int, ...], list[CaseScores]]) -> Iterator[Any]:
@@ -151,77 +148,71 @@ def _board_as_json(board: ChallengeScores) -> dict[str, Any]:
     return {**asdict(board), "detection": detection}
 
 
-def _check_json(path: Path) -> None:
-    """Raise InputError unless the scores can be written there; an existing file must hold scores."""
-    check_writable(path.parent)
-    if path.exists() and not (path.is_file() and b'"undefined": {' in path.read_bytes()):
-        raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
+# ---- the scores in 80 columns -------------------------------------------------------------------------------------
 
-
-# ---- table ----------------------------------------------------------------------------------------------
+UNDEFINED = """\
+Undefined, because a mask is empty, and so no part of the mean: a missed object costs no distance at all, so compare
+these counts first."""
+BOARD = """\
+As the LiTS board scores: the liver is every label, its lesions are the 6-connected parts of label 2. Scores of lesions
+are means over the set's detected pairs (here {pairs}), those of the liver over the cases. RVD is (|R| - |P|) / |P|,
+distances are in mm; 9001 stands for what cannot be measured. True and false positives and negatives are as the board
+counts; found, missed and false lesions are by themselves. Predictions without any voxel equal to 1, scored 9001 or Dice
+0: {without_liver}."""
 
 
 def scores_as_text(scores: dict[str, Any], label: str) -> str:
-    """What :func:`evaluate_folders` returned, in 80 columns: the cases of every object, then the means of all."""
+    """What :func:`evaluate_folders` returned: the cases of every object, then the means of all, then notes."""
     objects = {label: scores} if "cases" in scores else {k: v for k, v in scores.items() if k != "challenge"}
-    own = {name: c for name, c in CRITERIA.items() if c.of_counts or c.of_distances}
-    parts = [f"A case's DC is its Dice. In mm: {', '.join(name for name, c in CRITERIA.items() if c.unit)}."]
-    means, notes = [_row("", [c.symbol or name for name, c in CRITERIA.items()], 15, 7)], []
+    heads = [c.symbol or name for name, c in CRITERIA.items()]
+    cases, means, notes = [], [_row("Means", heads)], []
     for name, table in objects.items():
-        rows = [_row(case["case"], [c.text(case[c.attribute]) for c in own.values()], 24, 8) for case in table["cases"]]
-        parts.append("\n".join([_row(f"Label {name}", list(own), 24, 8), *rows]))
-        mean = [c.text(table["mean"][key]) for key, c in CRITERIA.items()]
-        means.append(_row(f"Label {name}" if len(objects) > 1 else "Mean", mean, 15, 7))
+        cases.append(_row(f"Label {name}", heads))
+        for case in table["cases"]:
+            own = [c.text(case[c.attribute]) if c.of_counts or c.of_distances else "" for c in CRITERIA.values()]
+            cases.append(_row(case["case"], own))
+        means.append(_row(f"Label {name}", [c.text(table["mean"][key]) for key, c in CRITERIA.items()]))
         if any(table["undefined"].values()):
-            means.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA], 15, 7))
+            means.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA]))
         notes += _notes(name, table["cases"])
     if any(any(table["undefined"].values()) for table in objects.values()):
-        notes.append(
-            "Undefined, because a mask is empty, and so no part of the mean: a missed object\n"
-            "costs no distance at all, so compare these counts first."
-        )
-    board = [_board(scores["challenge"])] if "challenge" in scores else []
-    return "\n\n".join([*parts, "\n".join(means), *notes, *board])
+        notes.append(UNDEFINED)
+    if "challenge" in scores:
+        notes += _board(scores["challenge"])
+    units = f"A case's DC is its Dice. In mm: {', '.join(name for name, c in CRITERIA.items() if c.unit)}."
+    filled = [textwrap.fill(note, 79, subsequent_indent="  ") for note in notes]
+    return "\n".join([units, "", *cases, "", *means, "", *filled]).rstrip()
 
 
-def _row(name: str, cells: Sequence[str], name_width: int, width: int) -> str:
-    short = name if len(name) <= name_width else f"..{name[2 - name_width :]}"
-    return f"{short:<{name_width}}" + "".join(f" {cell:>{width}}" for cell in cells)
+def _row(name: str, cells: Sequence[str]) -> str:
+    short = name if len(name) <= 20 else f"..{name[-18:]}"
+    return f"{short:<20}" + "".join(f" {cell:>6}" for cell in cells)
 
 
 def _notes(label: str, cases: list[dict[str, Any]]) -> list[str]:
     """What to know about the masks before the means are believed."""
     notes = []
     if empty := sum(case["rvd"] is None or (case["dice"], case["assd"]) == (1, None) for case in cases):
-        notes.append(
-            f"Without label {label}: {empty} of the {len(cases)} references. Dice there is 1 if nothing was found,\n"
-            "else 0, and counts in DC."
-        )
+        notes.append(f"Without label {label}: {empty} of the {len(cases)} references. Dice there is 1 if nothing was "
+                     "found, else 0, and counts in DC.")  # fmt: skip
     if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in cases):
         notes.append(f"No prediction holds label {label}: does it have another number there?")
     return notes
 
 
-def _board(board: Mapping[str, Any]) -> str:
-    """The LiTS board's numbers in 80 columns: a paragraph for each group of them."""
+def _board(board: Mapping[str, Any]) -> list[str]:
+    """The LiTS board's numbers: a paragraph for each group of them."""
     groups = {
-        "lesion": board["lesion"],
-        "liver": board["liver"],
-        **{f"overlap above {threshold}": found for threshold, found in board["detection"].items()},
-        "tumour burden, reference minus prediction": board["tumour_burden"],
+        "Lesion": board["lesion"],
+        "Liver": board["liver"],
+        **{f"Overlap above {threshold}": found for threshold, found in board["detection"].items()},
+        "Tumour burden, reference minus prediction": board["tumour_burden"],
     }
-    parts = [
-        "As the LiTS board scores: the liver is every label, its lesions are the 6-connected parts of label 2. "
-        f"Scores of lesions are means over the set's detected pairs (here {board['pairs']}), those of the liver over "
-        "the cases. RVD is (|R| - |P|) / |P|, distances are in mm; 9001 stands for what cannot be measured. True and "
-        "false positives and negatives are as the board counts; found, missed and false lesions are by themselves."
-    ]
+    parts = [BOARD.format(**board)]
     for name, values in groups.items():
         shown = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in values.items()}
         listed = ", ".join(f"{key.replace('_', ' ')} {'–' if v is None else v}" for key, v in shown.items())
-        parts.append(f"{name.capitalize()}: {listed}.")
-    if board["without_liver"]:
-        parts.append(f"Predictions without any voxel equal to 1, scored 9001 or Dice 0: {board['without_liver']}.")
+        parts.append(f"{name}: {listed}.")
     if not any(found["found"] + found["missed"] for found in board["detection"].values()):
         parts.append("No reference holds a lesion (label 2): there is nothing to find.")
-    return "\n".join(textwrap.fill(part, 79, subsequent_indent="  ") for part in parts)
+    return parts

@@ -21,6 +21,8 @@ from lrnet_edu.support.progress import progress
 
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder in natural order, without hidden ones (macOS leaves ``._name`` copies)."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: name the one that holds the files.")
     found = [path for path in folder.iterdir()
              if nifti.ending(path.name) and not is_hidden(path.name) and path.is_file()]  # fmt: skip
     stems = [stem(path) for path in found]
@@ -36,10 +38,7 @@ def stem(path: Path) -> str:
 
 def provenance(command: str, data: np.ndarray) -> str:
     """The description of a file that a command writes: its name and a checksum of the voxels (D, H, W)."""
-    checksum = 0
-    for plane in data:
-        checksum = zlib.crc32(np.asarray(plane, dtype=np.float32).tobytes(), checksum)
-    return f"lrnet_edu {command} {checksum:08x}"
+    return f"lrnet_edu {command} {zlib.crc32(np.ascontiguousarray(data, dtype=np.float32).data):08x}"
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str) -> None:

@@ -88,10 +88,9 @@ def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]
     classes, shares = back_to_original(
         output, prepared.affine, image, keep_probabilities=bool(beside)
     )  # (D, H, W), (K + 1, D, H, W)
-    for path, share in zip(beside, () if shares is None else shares[1:], strict=True):
-        nifti.write(path, share, image, description=provenance("predict", share))
-    labels = decode(classes, trained.labels)
-    nifti.write(out, labels, image, description=provenance("predict", labels))
+    written = dict(zip(beside, () if shares is None else shares[1:], strict=True))
+    for path, data in (written | {out: decode(classes, trained.labels)}).items():
+        nifti.write(path, data, image, description=provenance("predict", data))
 
 
 def find_images(source: Path) -> list[Path]:
@@ -112,18 +111,15 @@ def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) 
     """The images of the cases that the run's ``split.json`` lists under train, validation or test."""
     if part not in PARTS:
         raise InputError(f"There is no part {part!r}: choose one of {', '.join(PARTS)}.")
-    if not source.is_dir():
-        raise InputError(f"--part chooses among the cases of a folder, {source} is a file: leave --part out.")
     try:
         names = case_names(read_json(run / "split.json")[part])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"--part needs a run folder with its split.json, {run} is none: name one.") from None
     by_name = {stem(image): image for image in images}
-    if not names or (lacking := [name for name in names if name not in by_name]):
-        told = (
-            f"{source} lacks {abbreviated(lacking)} of the run's {part} cases"
-            if names
-            else f"{run} has no {part} cases"
+    lacking = [name for name in names if name not in by_name]
+    if lacking or not names:
+        raise InputError(
+            f"{source} lacks {abbreviated(lacking) or 'all'} of the run's {part} cases: name the folder that it was "
+            "trained on, or leave --part out."
         )
-        raise InputError(f"{told}: name the folder that it was trained on, or another part.")
     return [by_name[name] for name in names]

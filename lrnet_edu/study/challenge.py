@@ -29,7 +29,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -95,6 +95,15 @@ class ChallengeScores:
     tumour_burden: dict[str, float]
 
 
+class _Case(NamedTuple):
+    counts: list[list[int]]  # for each threshold the fields of Detection
+    pairs: list[dict[str, float]]  # what each detected pair of lesions scores
+    lesion: tuple[int, ...]  # voxels in both, in the prediction, in the reference
+    liver: tuple[int, ...]
+    liver_scores: dict[str, float] | None  # None: no voxel of the prediction equals 1
+    burden: float  # the reference's minus the prediction's
+
+
 def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> ChallengeScores:
     """Scores a set of cases as the LiTS board does (the module's text gives every rule).
 
@@ -108,66 +117,58 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
 
     Raises InputError if there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
     """
-    counts: list[list[list[int]]] = []  # of each case and threshold the fields of Detection
-    pairs: list[dict[str, float]] = []  # what each detected pair of lesions scores
-    livers: list[dict[str, float] | None] = []  # None: no voxel of the prediction equals 1
-    burdens: list[float] = []
-    voxels: dict[str, list[list[int]]] = {"lesion": [], "liver": []}  # in both, in the prediction, in the reference
+    scored = []
     for case in cases if isinstance(cases, Iterable) else [cases]:
         if not isinstance(case, tuple | list) or len(case) != 3:
             raise InputError("challenge_scores takes a list of cases, each of them (prediction, reference, spacing).")
-        p, r, spacing = checked_pair(*case)  # label numbers (D, H, W), in the box of the livers
-        p, r = np.ascontiguousarray(p), np.ascontiguousarray(r)
-        detected, measured = _lesions(p == LESION, r == LESION, spacing)
-        counts.append(detected)
-        pairs += measured
-        for name, (one, other) in {"lesion": (p == LESION, r == LESION), "liver": (p >= 1, r >= 1)}.items():
-            voxels[name].append([int(np.count_nonzero(mask)) for mask in (one & other, one, other)])
-        (_, lesion_p, lesion_r), (_, liver_p, liver_r) = (voxels[name][-1] for name in ("lesion", "liver"))
-        if (p == 1).any():
-            livers.append(_measured(p >= 1, r >= 1, spacing) if liver_r else WORST)
-            burdens.append((lesion_r / liver_r if liver_r else 0.0) - lesion_p / liver_p)
-        else:
-            livers.append(None)
-            burdens.append(NOTHING)
-    if not counts:
+        scored.append(_score_case(*checked_pair(*case)))
+    if not scored:
         raise InputError("There are no cases to score; give at least one.")
-    dice_of_livers = [_dice(one) if scores else 0.0 for one, scores in zip(voxels["liver"], livers, strict=True)]
-    burden = np.array(burdens)
+    pairs = [pair for case in scored for pair in case.pairs]
+    livers = [case.liver_scores for case in scored]
+    dice_of_livers = [_dice(case.liver) if case.liver_scores else 0.0 for case in scored]
+    burden = np.array([case.burden for case in scored])
     return ChallengeScores(
-        cases=len(counts),
+        cases=len(scored),
         without_liver=livers.count(None),
         pairs=len(pairs),
-        detection={t: Detection(*n.tolist()) for t, n in zip(THRESHOLDS, np.sum(counts, axis=0), strict=True)},
-        lesion=_whole(voxels["lesion"], [_dice(one) for one in voxels["lesion"]], pairs or [WORST]),
-        liver=_whole(voxels["liver"], dice_of_livers, [scores or WORST for scores in livers]),
+        detection={t: Detection(*np.sum(counts, axis=0).tolist())
+                   for t, counts in zip(THRESHOLDS, zip(*(case.counts for case in scored), strict=True), strict=True)},
+        lesion=_whole([case.lesion for case in scored], [_dice(case.lesion) for case in scored], pairs or [WORST]),
+        liver=_whole([case.liver for case in scored], dice_of_livers, [scores or WORST for scores in livers]),
         tumour_burden={"rms": np.sqrt(np.square(burden).mean()).item(), "max": burden.max().item(),
                        "max_abs": np.abs(burden).max().item()},
     )  # fmt: skip
 
 
-def _lesions(p: np.ndarray, r: np.ndarray, spacing: Any) -> tuple[list[list[int]], list[dict[str, float]]]:
+def _score_case(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> _Case:
+    """One case; label numbers (D, H, W)."""
+    counts, pairs = _score_lesions(p == LESION, r == LESION, spacing)
+    lesion, liver = (tuple(int(np.count_nonzero(mask)) for mask in (one & other, one, other))
+                     for one, other in ((p == LESION, r == LESION), (p >= 1, r >= 1)))  # fmt: skip
+    liver_scores, burden = None, NOTHING
+    if (p == 1).any():
+        liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
+        burden = (lesion[2] / liver[2] if liver[2] else 0.0) - lesion[1] / liver[1]
+    return _Case(counts, pairs, lesion, liver, liver_scores, burden)
+
+
+def _score_lesions(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> tuple[list[list[int]], list[Any]]:
     """Which lesions of the masks (D, H, W) are detected, and what the pairs above the last threshold score."""
-    predicted, number_predicted = connected_components(p, connectivity=6)
-    wanted, number_wanted = connected_components(r, connectivity=6)
+    (predicted, number_p), (wanted, number_r) = (connected_components(mask, connectivity=6) for mask in (p, r))
     sizes_p, sizes_r = np.bincount(predicted.ravel()), np.bincount(wanted.ravel())  # by the component's number
     pairs, counts, detected = _match(predicted, wanted), [], []
     for threshold in THRESHOLDS:
         detected = [(ps, rs) for ps, rs, common in pairs
                     if common > threshold * (sizes_p[ps].sum() + sizes_r[rs].sum() - common)]  # fmt: skip
         found, real = sum(len(rs) for _, rs in detected), sum(len(rs) for _, rs, _ in pairs)
-        hits = len(pairs) - (real - found)
-        false = number_predicted - sum(len(ps) for ps, _ in detected)
-        counts.append([hits, number_predicted - hits, number_wanted - hits, found, number_wanted - found, false])
-    for labels, groups in ((predicted, [ps for ps, _ in detected]), (wanted, [rs for _, rs in detected])):
-        new = np.zeros(labels.max(initial=0) + 1, labels.dtype)  # the first group becomes 1, ..., all others 0
-        for i, group in enumerate(groups, start=1):
-            new[group] = i
-        labels[...] = new[labels]
-    scores = []
-    for i, sides in enumerate(zip(*map(ndimage.find_objects, (predicted, wanted)), strict=True), start=1):
-        box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*sides, strict=True))
-        scores.append(_measured(predicted[box] == i, wanted[box] == i, spacing))
+        hits, false = len(pairs) - (real - found), number_p - sum(len(ps) for ps, _ in detected)
+        counts.append([hits, number_p - hits, number_r - hits, found, number_r - found, false])
+    boxes_p, boxes_r, scores = ndimage.find_objects(predicted), ndimage.find_objects(wanted), []
+    for ps, rs in detected:
+        sides = zip(*(boxes_p[number - 1] for number in ps), *(boxes_r[number - 1] for number in rs), strict=True)
+        box = tuple(slice(min(s.start for s in side), max(s.stop for s in side)) for side in sides)
+        scores.append(_measured(np.isin(predicted[box], ps), np.isin(wanted[box], rs), spacing))
     return counts, scores
 
 
@@ -197,11 +198,11 @@ def _measured(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> dict[st
     return {name: scores.value(name) for name in WORST} | {"jaccard": 1 - scores.voe, "rvd": rvd}
 
 
-def _dice(voxels: Sequence[int] | np.ndarray) -> float:
-    return dice_of_counts(int(voxels[0]), int(voxels[1] + voxels[2]))
+def _dice(voxels: Sequence[int]) -> float:
+    return dice_of_counts(voxels[0], voxels[1] + voxels[2])
 
 
-def _whole(voxels: list[list[int]], dice: list[float], scores: list[dict[str, float]]) -> dict[str, float]:
-    """The lesions or the livers of a set: Dice of all their voxels, by case and together, and the means of scores."""
+def _whole(voxels: Sequence[Any], dice: Sequence[float], scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The lesions or the livers of a set: Dice by case, of all their voxels together, and the means of scores."""
     means = {name: math.fsum(one[name] for one in scores) / len(scores) for name in WORST}
-    return {"dice_per_case": float(np.mean(dice)), "dice_global": _dice(np.sum(voxels, axis=0)), **means}
+    return {"dice_per_case": float(np.mean(dice)), "dice_global": _dice(np.sum(voxels, axis=0).tolist()), **means}
