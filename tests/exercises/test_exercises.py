@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import runpy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,6 @@ from lrnet_edu.study.statistics import holm
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHECKS = sorted(name for name in exercises.__all__ if name.startswith("check_"))
-
-
-def bare_plus_one(D: np.ndarray) -> np.ndarray:
-    """Eq. 1 with distances in mm and the 1 of unit voxels."""
-    return np.where(D > 0, (D.max() + 1 - D) / D.max(), 0)
-
-
-def zero_outside_forgotten(D: np.ndarray) -> np.ndarray:
-    return (D.max() + D[D > 0].min() - D) / D.max()
-
-
-def with_bias(bias: float) -> Callable[[Any, Any], None]:
-    return lambda lrnet, probabilities: lrnet.head[-1].bias.data.fill_(bias)
-
-
-def minus_slope_of_dice(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    overlap, size = 2 * (p * g).sum(), p.sum() + g.sum()
-    return (2 * g * size - overlap) / size**2
-
-
-def bonferroni(p_values: list[float]) -> np.ndarray:
-    return np.minimum(np.multiply(p_values, len(p_values)), 1)
-
-
-def maps_of(*classes: int, kind: str = "NI-DM") -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda labels: torch.cat([distance_map((labels == c)[:, None], kind) for c in classes], dim=1)
 
 
 def gradient_into_the_lrnet(lrnet: Any, probabilities: Any, true_map: Any) -> Any:
@@ -75,7 +48,11 @@ WRONG: dict[str, list[Any]] = {
     "check_0_3": [15_717 / 4_286_466, 2.0, "many"],
     "check_1_1": [0.5, 0.25, 1.0],
     "check_1_2": [-(0.8 - 4 / 6), 0.8, 0.0],
-    "check_1_3": [bare_plus_one, zero_outside_forgotten, lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan],
+    "check_1_3": [
+        lambda D: np.where(D > 0, (D.max() + 1 - D) / D.max(), 0),  # mm, and the 1 of unit voxels
+        lambda D: (D.max() + D[D > 0].min() - D) / D.max(),  # not 0 outside
+        *(lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan),
+    ],
     "check_1_4": [0.05, 5, 19],
     "check_2_1": [lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5],
     "check_2_2": [0.0013, 117],
@@ -101,15 +78,27 @@ WRONG: dict[str, list[Any]] = {
     "check_3_1": [0.925, 0.0128, 0.333, 1],
     "check_3_2": ["rim", "Outside", "layer 8", 2],
     "check_3_3": [3, 45 / 31, 14 / 45, 1.5],
-    "check_3_4": [with_bias(0), with_bias(100), with_bias(torch.nan), lambda lrnet, _: lrnet.reset_output()],
+    "check_3_4": [
+        *(lambda lrnet, _, b=b: lrnet.head[-1].bias.data.fill_(b) for b in (0, 100, torch.nan)),
+        lambda lrnet, _: lrnet.reset_output(),
+    ],
     "check_4_1": [0.88, 0.12, 0.94],
     "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
-    "check_4_3": [minus_slope_of_dice, lambda p, g: -2 * g / (p.sum() + g.sum()), lambda p, g: p - g, lambda p: p],
+    "check_4_3": [
+        lambda p, g: 2 * g / (p + g).sum() - 2 * (p * g).sum() / (p + g).sum() ** 2,  # the ratio's slope
+        lambda p, g: -2 * g / (p.sum() + g.sum()),
+        *(lambda p, g: p - g, lambda p: p),
+    ],
     "check_4_4": [0.4, 0.72, 0.1, 0.8, 0.5],
     "check_7_1": [1, 12, -0.253],
     "check_7_2": [7, 6, 0],
     "check_7_3": [5, 4, 0.05],
-    "check_7_4": [bonferroni, lambda p: holm(sorted(p)), lambda p: np.multiply(p, len(p)), max],
+    "check_7_4": [
+        lambda p: np.minimum(np.multiply(p, len(p)), 1),
+        lambda p: holm(sorted(p)),
+        lambda p: np.multiply(p, len(p)),
+        max,
+    ],
     "check_8_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
     "check_8_2": [268, 89.4, 79.4, 3],
     "check_8_3": [
@@ -118,7 +107,9 @@ WRONG: dict[str, list[Any]] = {
         lambda z: torch.sigmoid(torch.cat((-z, z), dim=1)),  # probabilities
     ],
     "check_8_4": [
-        *(maps_of(2, 1), maps_of(1, 2, kind="O-DM"), lambda labels: distance_map((labels > 0)[:, None])),
+        lambda labels: distance_map(torch.stack([labels == c for c in (2, 1)], dim=1)),
+        lambda labels: distance_map(torch.stack([labels == c for c in (1, 2)], dim=1), "O-DM"),
+        lambda labels: distance_map((labels > 0)[:, None]),
         lambda labels: torch.stack([distance_map(labels == c) for c in (1, 2)], dim=1),  # of slices
     ],
 }
@@ -168,7 +159,6 @@ def test_a_solution_is_right_a_wrong_answer_gets_a_hint_and_none_or_nonsense_is_
 @pytest.mark.parametrize(
     "answer",
     [
-        maps_of(1, 2),
         lambda labels: distance_map(torch.stack([labels == c for c in (1, 2)], dim=1)),
         lambda labels: [[distance_map(case == c) for c in (1, 2)] for case in labels],
         lambda labels: np.stack([[distance_map((case == c).numpy()) for c in (1, 2)] for case in labels]),
