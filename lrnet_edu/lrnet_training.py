@@ -1,8 +1,7 @@
 """The LR-Net's pretraining (section 2.2), and how well it computes the map: Dice and the error of phi.
 
-Dice alone proves little: the mask that ``output > threshold`` is compared with was the network's INPUT, so copying it
-is enough. The error of phi (mean absolute error over a lesion's voxels, then the mean over lesions) says
-whether the map is right; for O-DM and I-DM, which are not normalised, it is divided by the lesion's maximum M_C.
+Dice alone proves little: the mask that it compares with was the network's INPUT, so copying it is enough. The error of
+phi (the mean over a lesion's voxels, of O-DM and I-DM over its maximum M_C, then the mean over lesions) proves more.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from torch.utils.data import Dataset
 
 from lrnet_edu.config import PretrainConfig
 from lrnet_edu.data.cache import CachedCase
-from lrnet_edu.data.patches import cut
 from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.data.study import DataSettings, open_study
 from lrnet_edu.distance_maps import distance_map
@@ -33,7 +31,7 @@ from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.progress import progress
 from lrnet_edu.support.run_folder import open_run
-from lrnet_edu.support.voxels import connected_components
+from lrnet_edu.support.voxels import connected_components, cut
 from lrnet_edu.trained import load_lrnet, lrnet_metadata
 from lrnet_edu.training import Phase, Task, fit
 

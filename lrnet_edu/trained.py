@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +34,13 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None,
         InputError: if no weights ship for this kind, activation and number of axes.
     """
     activation = output_activation(kind, activation)
-    resource = files("lrnet_edu") / "weights" / lrnet_file_name(kind, activation, spatial_dims)
-    if not resource.is_file():
+    path = Path(__file__).parent / "weights" / lrnet_file_name(kind, activation, spatial_dims)
+    if not path.is_file():
         raise InputError(
             f"No {spatial_dims}-D LR-Net ships for {kind} with a {activation} output; leave activation out, or train "
             f"one with `lrnet-edu pretrain --synthetic --kind {kind} --activation {activation}`, for --lrnet."
         )
-    with as_file(resource) as path:
-        return load_lrnet(path)
+    return load_lrnet(path)
 
 
 def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:

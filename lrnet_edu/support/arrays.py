@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,11 @@ def plain_array(volume: Any, name: str) -> np.ndarray:
         if library in made_by:
             raise InputError(f"The {name} is {what}; give {advice.format(name)}.")
     torch = sys.modules.get("torch")  # who has a tensor has imported it
-    try:
+    array = None
+    with suppress(TypeError, ValueError, RuntimeError):  # sparse and meta tensors raise the last
         array = _array_of_tensor(volume) if torch and isinstance(volume, torch.Tensor) else np.asarray(volume)
-    except (TypeError, ValueError, RuntimeError):  # sparse and meta tensors raise the last
-        raise InputError(f"The {name} is a {type(volume).__name__}; give a NumPy array or a torch tensor.") from None
-    if array.dtype.kind not in "biuf":
-        what = f"a {type(volume).__name__} of {array.dtype}"
+    if array is None or array.dtype.kind not in "biuf":
+        what = f"a {type(volume).__name__} of {getattr(array, 'dtype', 'unusual storage')}"
         raise InputError(f"The {name} is {what}; give a NumPy array or a torch tensor of booleans or real numbers.")
     return array
 
