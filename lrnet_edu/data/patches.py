@@ -7,6 +7,7 @@ longer the map of what the network sees, because the component's maximum M_C cha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -35,38 +36,33 @@ class Batch(NamedTuple):
         return Batch(move(self.image), move(self.classes), maps, self.cases)
 
 
+@dataclass(eq=False)
 class PatchBatches(Dataset[Batch]):
     """Patch j of batch i as a pure function of (seed, i, j): the same whatever the workers, and after a resume.
 
     A sampler of your own is a subclass with another :meth:`corner`, for the ``batches`` of ``train_run``.
-
-    Args:
-        cases: cached cases.
-        kinds: distance maps to compute of every patch; ``rivals.SIGNED_DISTANCES`` is one as well.
-        classes: foreground classes K.
-        patch_size: voxels (z, y, x); a smaller volume is padded.
-        object_share: share of patches centred on a voxel of a random object (in a random class of the case).
-        augment: flips on every axis, a random gain and offset of the intensities.
-        length: number of batches.
     """
 
-    def __init__(
-        self, cases: Sequence[CachedCase], *, kinds: Sequence[str], classes: int, patch_size: tuple[int, int, int],
-        batch_size: int, object_share: float, augment: bool, seed: Sequence[int], length: int,
-    ) -> None:  # fmt: skip
-        self.cases, self.kinds, self.classes = list(cases), list(dict.fromkeys(kinds)), classes
-        self.patch_size, self.batch_size = patch_size, batch_size
-        self.object_share, self.augment, self.seed, self.length = object_share, augment, list(seed), length
+    cases: Sequence[CachedCase]
+    kinds: Sequence[str]  # distance maps to compute of every patch; ``rivals.SIGNED_DISTANCES`` is one as well
+    classes: int  # foreground classes K
+    patch_size: tuple[int, int, int]  # voxels (z, y, x); a smaller volume is padded
+    batch_size: int
+    object_share: float  # of the patches, centred on a voxel of a random object (in a random class of the case)
+    augment: bool  # flips on every axis, a random gain and offset of the intensities
+    seed: Sequence[int]
+    length: int  # number of batches
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Batch:
         rngs = [np.random.default_rng([*self.seed, index, j]) for j in range(self.batch_size)]
-        cases = [self.cases[rng.integers(len(self.cases))] for rng in rngs]
+        cases = [self.cases[int(rng.integers(len(self.cases)))] for rng in rngs]
         patches = [self.patch(case, rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
-        maps = {kind: torch.from_numpy(maps_of_classes(classes, self.classes, kind)) for kind in self.kinds}
+        kinds = dict.fromkeys(self.kinds)  # each once
+        maps = {kind: torch.from_numpy(maps_of_classes(classes, self.classes, kind)) for kind in kinds}
         labels = torch.from_numpy(classes.astype(np.int64))
         return Batch(torch.from_numpy(images[:, None]), labels, maps, [case.name for case in cases])
 

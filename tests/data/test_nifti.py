@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from scans import with_header
 
 from lrnet_edu.data import nifti
 from lrnet_edu.support.errors import InputError
@@ -223,15 +225,8 @@ def bytes_of(data: np.ndarray, affine: np.ndarray = AFFINE) -> bytes:
     return nib.Nifti1Image(data, affine).to_bytes()
 
 
-def with_header(**fields: object) -> bytes:
-    """A NIfTI file of which only the header was changed."""
-    header = nib.Nifti1Header(GOOD[:348])
-    for field, value in fields.items():
-        header[field] = value
-    return header.binaryblock + GOOD[348:]
-
-
 GOOD = bytes_of(noise())
+changed = partial(with_header, GOOD)
 PACKED = gzip.compress(GOOD)
 NAN = np.where(noise() == noise()[0, 0, 0], np.nan, noise())
 Q = {"sform_code": 0, "qform_code": 1}
@@ -247,15 +242,15 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "NaN": (bytes_of(NAN), ["NaN", "replace"]),
     "colours": (bytes_of(np.zeros(SHAPE_XYZ, [(c, "u1") for c in "RGB"])), ["colours"]),
     "complex": (bytes_of(np.zeros(SHAPE_XYZ, np.complex64)), ["complex"]),
-    "no spacing": (with_header(srow_z=[0] * 4), ["0 x 0.9 x 0.8 mm", "spacing"]),
-    "no spacing, qform": (with_header(**Q, pixdim=[1, 0.8, 0, 2.5, 0, 0, 0, 0]), ["voxel size", "spacing"]),
-    "no spacing, no form": (with_header(sform_code=0, qform_code=0, pixdim=[1, 0.8, 1, 0, 0, 0, 0, 0]), ["voxel size"]),
-    "NaN in the affine": (with_header(srow_x=[np.nan] * 4), ["spacing"]),
+    "no spacing": (changed(srow_z=[0] * 4), ["0 x 0.9 x 0.8 mm", "spacing"]),
+    "no spacing, qform": (changed(**Q, pixdim=[1, 0.8, 0, 2.5, 0, 0, 0, 0]), ["voxel size", "spacing"]),
+    "no spacing, no form": (changed(sform_code=0, qform_code=0, pixdim=[1, 0.8, 1, 0, 0, 0, 0, 0]), ["voxel size"]),
+    "NaN in the affine": (changed(srow_x=[np.nan] * 4), ["spacing"]),
     "voxels of a metre": (bytes_of(noise(), np.diag([1000, 1000, 1000, 1.0])), ["1000 x 1000 x 1000 mm", "spacing"]),
     "mm or micrometres": (bytes_of(noise(), np.diag([50, 50, 50, 1.0])), ["50 x 50 x 50", "micrometres", "unit"]),
-    "far away": (with_header(srow_x=[-0.8, 0, 0, 1e30]), ["affine"]),
+    "far away": (changed(srow_x=[-0.8, 0, 0, 1e30]), ["affine"]),
     "one axis too long": (nib.Nifti2Image(np.zeros((1, 40_000, 1), "u1"), AFFINE).to_bytes(), ["40000"]),
-    "axes coincide": (with_header(srow_x=[-0.8, 0.9, 0, 30], srow_y=[0, 0, 0, 40]), ["affine"]),
+    "axes coincide": (changed(srow_x=[-0.8, 0.9, 0, 30], srow_y=[0, 0, 0, 40]), ["affine"]),
 }  # fmt: skip
 
 
@@ -274,7 +269,7 @@ def test_bad_masks(tmp_path: Path, value: float, word: str) -> None:
 
 
 def test_headers_are_mended_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a.nii").write_bytes(with_header(pixdim=[1, -0.8, 0.9, 2.5, 0, 0, 0, 0]))
+    (tmp_path / "a.nii").write_bytes(changed(pixdim=[1, -0.8, 0.9, 2.5, 0, 0, 0, 0]))
     np.testing.assert_allclose(nifti.read_image(tmp_path / "a.nii").affine, AFFINE, atol=1e-6)
     assert not caplog.records
 

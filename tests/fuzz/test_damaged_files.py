@@ -14,7 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import checkpoint, lits, lrnet_checkpoint, mask, scan, store
+from scans import checkpoint, lits, lrnet_checkpoint, mask, scan, store, with_header
 
 from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.commands.maps import write_map
@@ -28,7 +28,7 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.trained import load_lrnet, load_mnet
 
 Rng = np.random.Generator
-HEADER, VOXELS, SETTINGS = nib.Nifti1Header, 352, Preprocessing(1.5, None)
+VOXELS, SETTINGS = 352, Preprocessing(1.5, None)
 ODD_FLOATS = [0.0, -1.0, 1e-45, 5e3, 1e30, np.nan, np.inf, -np.inf]
 ODD: list[Any] = [None, True, -1, 10**30, 1.5, float("nan"), "", "\ud800", "x" * 5000, "../a", [], [[]], {"a": []}]
 
@@ -47,14 +47,6 @@ def tried(work: Callable[[], Any], *names: Path) -> Any:
 
 
 # ---- images -----------------------------------------------------------------------------------------------------
-
-
-def with_header(content: bytes, **fields: object) -> bytes:
-    header = HEADER(content[:348], check=False)
-    for name, value in fields.items():
-        with np.errstate(all="ignore"):
-            header[name] = value
-    return header.binaryblock + content[348:]
 
 
 def noise(content: bytes, rng: Rng, start: int, stop: int, most: int) -> bytes:

@@ -102,6 +102,11 @@ class Canvas:
         colour = hu[touched] if isinstance(hu, np.ndarray) else hu
         self.image[touched] += cover * (colour - self.image[touched])
 
+    def paint_layers(self, distance: Array, layers: dict[float, float | Array]) -> None:
+        """Paint a shape from the outside to the inside: the HU that begins at each depth in mm."""
+        for depth, hu in layers.items():
+            self.paint(distance + depth, hu)
+
     def _box(self, centre: Array, reach: float) -> tuple[slice, ...]:
         """Index box (z, y, x) of all within ``reach`` mm of ``centre`` (x, y, z), warp included."""
         reach = reach + 2 * WARP_MM

@@ -40,8 +40,7 @@ def _trunk(body: Canvas) -> tuple[Array, Array]:
     skin = np.hypot(x, y) * (1 - 1 / oval.clip(1e-3))
     wall = skin + body.rng.uniform(9, 18) * (1 + 0.4 * np.abs(x) / 160)
     cavity = wall + 13
-    body.paint(skin, 20.0)
-    body.paint(skin + 2.5, -104.0 + 4 * body.soft)
+    body.paint_layers(skin, {0: 20.0, 2.5: -104.0 + 4 * body.soft})
     body.paint(wall, 55.0 + 5 * body.fine)
     body.paint(np.maximum(np.abs(wall + 5) - 0.5, 60 - np.abs(x)), -30.0)  # fat between the flank's layers
     for side in SIDES:
@@ -53,8 +52,7 @@ def _trunk(body: Canvas) -> tuple[Array, Array]:
     rib = np.hypot(0.75 * across, wall + 7) - 4.6
     rib = np.maximum(rib, np.maximum(48 * angle - 95 - z, 60 * (0.3 - angle)))  # none below the costal arch
     bony = np.where(angle < 2.35, rib, FAR)
-    body.paint(bony, 480.0)
-    body.paint(bony + 3, 200.0)
+    body.paint_layers(bony, {0: 480.0, 3: 200.0})
     body.paint(np.where(angle < 2.35, FAR, rib), 95.0)  # cartilage
     return skin, cavity
 
@@ -67,13 +65,11 @@ def _lungs_and_heart(body: Canvas, cavity: Array) -> Array:
     recess = (80 - 0.45 * y) * np.exp(-(-cavity).clip(0) / 14)  # the lung's edge hangs lowest along the back
     chest = 0.7 * (52 + right + left - recess - z)
     lung = -smooth_union(-(cavity + 2), -chest, 8)
-    body.paint(lung - 3.5, 52.0)  # the diaphragm
-    body.paint(lung, -850.0 + 25 * body.soft + 330 * (body.fine - 1.4).clip(0, 1))
+    air = -850.0 + 25 * body.soft + 330 * (body.fine - 1.4).clip(0, 1)
+    body.paint_layers(lung, {-3.5: 52.0, 0: air})  # the diaphragm, the lung
     body.paint(body.ellipsoid((0, -15, 110), (30, 45, 75)), 45.0 + 10 * body.soft)
     heart = body.ellipsoid((-22, 32, 104), (66, 48, 46), turn=(-20, 15))
-    body.paint(heart, -90.0)
-    body.paint(heart + 4, 105.0 + 5 * body.fine)
-    body.paint(heart + 13, 158.0)
+    body.paint_layers(heart, {0: -90.0, 4: 105.0 + 5 * body.fine, 13: 158.0})
     return chest
 
 
@@ -84,8 +80,8 @@ def _spine(body: Canvas) -> Array:
     disc = level > 0.82
     vertebra = 19 * (np.hypot(x / 23, (y + 54) / 17.5) - 1)
     body.paint(18 * np.hypot(x / 22, (y + 80) / 17) - 18, 300.0)  # the arch
-    body.paint(vertebra, np.where(disc, 85.0, 430.0))
-    body.paint(vertebra + 3, np.where(disc, 95.0, 190.0 + 25 * body.fine))
+    inner = np.where(disc, 95.0, 190.0 + 25 * body.fine)
+    body.paint_layers(vertebra, {0: np.where(disc, 85.0, 430.0), 3: inner})
     spinous = np.hypot(x, y + y.clip(-106, -90) * -1) - 4.5
     transverse = np.hypot(np.abs(x) - np.abs(x).clip(14, 40), y + 73 + 0.45 * np.abs(x)) - 4.0
     body.paint(np.where(level < 0.6, np.minimum(spinous, transverse), FAR), 380.0)
@@ -103,8 +99,7 @@ def _kidneys_and_spleen(body: Canvas, cavity: Array, chest: Array) -> tuple[Arra
         kidney = body.ellipsoid((side * 68, -46, height), (25, 27, 53), turn=(side * -35, side * 10))
         sinus = body.ellipsoid((side * 53, -38, height), (14, 8, 26), turn=(side * -35, 0))
         kidney = smooth_difference(kidney, sinus, 0, 4)
-        body.paint(kidney, 170.0 + 4 * body.fine)
-        body.paint(kidney + 9, 145.0 + 12 * body.fine)
+        body.paint_layers(kidney, {0: 170.0 + 4 * body.fine, 9: 145.0 + 12 * body.fine})
         body.paint(body.ellipsoid((side * 50, -38, height), (8, 5, 14)), 20.0)
         both = np.minimum(both, kidney)
     spleen = body.ellipsoid((-96, -36, 16), (36, 50, 58), turn=(-25, -8))
@@ -120,8 +115,7 @@ def _gut(body: Canvas, cavity: Array, chest: Array, spleen: Array) -> None:
     antrum = body.ellipsoid((-26, 42, -24), (46, 22, 24), turn=(-18, 25))
     stomach = smooth_difference(smooth_difference(smooth_union(fundus, antrum, 18), -cavity, 4), chest, 5)
     stomach = smooth_difference(stomach, spleen, 4) + 2 * body.soft
-    body.paint(stomach, 75.0)
-    body.paint(stomach + 4, rng.uniform(15, 40) + 10 * body.fine)
+    body.paint_layers(stomach, {0: 75.0, 4: rng.uniform(15, 40) + 10 * body.fine})
     body.paint(np.maximum(stomach + 4, rng.uniform(30, 42) - body.y), -960.0)
     colon = [((98, 34, -96), (21, 22, 34)), ((-104, 20, -40), (21, 22, 34)), ((-108, -12, -80), (20, 21, 40))]
     small = list(zip(rng.uniform((-95, -15, -110), (45, 70, -45), (26, 3)), rng.uniform(10, 21, (26, 3)), strict=True))
@@ -130,8 +124,7 @@ def _gut(body: Canvas, cavity: Array, chest: Array, spleen: Array) -> None:
         part = body.part(np.array(centre), 1.3 * max(radii) + 10)
         loop = part.ellipsoid(centre, radii, turn=(rng.uniform(-60, 60), 0)) + 1.5 * part.fine
         loop = np.maximum(loop, room[part.box])
-        part.paint(loop, 72.0)
-        part.paint(loop + 3.5, rng.choice([15.0, 35.0, 60.0]) + 15 * part.fine)
+        part.paint_layers(loop, {0: 72.0, 3.5: rng.choice([15.0, 35.0, 60.0]) + 15 * part.fine})
         if rng.uniform() < 0.35:
             part.paint(np.maximum(loop + 3.5, centre[1] + 2 - part.y), -930.0)
 
@@ -175,8 +168,7 @@ def _liver(body: Canvas, liver: Array, cavity: Array, liver_hu: float, vessel_hu
     trunk = [(np.array((8.0, 3, -40)), np.array((24.0, -2, -18)), 7.5, 6.5)]
     body.paint(np.maximum(body.tubes(veins + portal), liver + 2), vessel_hu)
     body.paint(body.tubes(trunk), vessel_hu)
-    body.paint(gall - 1.5, 45.0)
-    body.paint(gall, 8.0)
+    body.paint_layers(gall, {-1.5: 45.0, 0: 8.0})
 
 
 def _tree(rng: np.random.Generator, root: Point, ways: list[Point], radius: float) -> list:
