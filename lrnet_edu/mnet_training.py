@@ -58,10 +58,10 @@ def mnet_task(study: Study, config: Config, batches: type[PatchBatches] = PatchB
         per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}
         return {"val_loss": float(np.mean(losses)), "score": float(means.mean()), **per_class}
 
-    sizes = {"in_channels": 1, "classes": classes + 1, "features": config.features, "blocks": config.blocks,
-             "stride": config.stride}  # fmt: skip
-    metadata = {"network": method.network.__name__, "mnet": sizes, "label": config.label, "method": config.method,
-                "patch_size": config.patch_size, "preprocessing": asdict(study.preprocessing)}  # fmt: skip
+    metadata = {
+        "network": method.network.__name__, "mnet": getattr(mnet, "settings", None), "label": config.label,
+        "method": config.method, "patch_size": config.patch_size, "preprocessing": asdict(study.preprocessing),
+    }  # fmt: skip
     return Task(model, drawn, phases, validate, metadata, best_prefix="mnet.")
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import check_keywords, check_target, checked_probabilities, class_numbers
+from lrnet_edu.support.loss_inputs import ELSEWHERE, check_target, checked_probabilities, class_numbers
 from lrnet_edu.support.loss_inputs import values_are_readable as readable
 from lrnet_edu.support.parallel import sum_over_processes
 
@@ -21,7 +21,8 @@ class Loss(nn.Module):
     """Base class of the losses: a keyword known from another library raises an InputError that says what to do here."""
 
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
-        check_keywords(cls.__name__, keywords)
+        for name in ELSEWHERE.keys() & keywords:
+            raise InputError(f"{cls.__name__} has no {name}: {ELSEWHERE[name]}.")
         return super().__new__(cls)
 
 

@@ -24,13 +24,6 @@ ELSEWHERE = {  # what other libraries' losses are told by a keyword, and what do
 }
 
 
-def check_keywords(loss: str, keywords: Iterable[str]) -> None:
-    """InputError for a keyword of another library's losses, with what does it here."""
-    for name in keywords:
-        if name in ELSEWHERE:
-            raise InputError(f"{loss} has no {name}: {ELSEWHERE[name]}.")
-
-
 def checked_setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
     """A number that a loss is built with, a Python or NumPy one; InputError unless it lies between these."""
     if not isinstance(value, Real) or not least <= float(value) <= most:
