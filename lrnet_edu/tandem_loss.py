@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.trained import load_pretrained_lrnet
 
 SEGMENTATION: dict[Any, Any] = {"dice": DiceLoss(), "mapdice": MapDiceLoss(), None: None}
+ENOUGH = 100  # voxels of an object, to see whether the LR-Net knows its kind
+KNOWN = 0.3  # the error of phi on objects that it knows, as a share of phi: 0.01 to 0.13 up to a radius of 20 voxels
 
 
 class TandemLoss(Loss):
@@ -30,7 +33,8 @@ class TandemLoss(Loss):
     LR-Net. ``terms`` holds the last values of the parts, "segmentation" and "map" (with alpha), without gradient.
 
     Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
-    passes hardly any gradient: keep a segmentation loss beside it, or start with one.
+    passes hardly any gradient: keep a segmentation loss beside it, or start with one. Objects that the LR-Net does not
+    know are told once, by a warning. Which alpha, which spacing: docs/your_network.md.
 
     Args:
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
@@ -69,6 +73,7 @@ class TandemLoss(Loss):
         self.ignore_label = ignore_label
         self.alpha = checked_setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
+        self.knows_the_objects: bool | None = None  # not looked yet
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -99,12 +104,31 @@ class TandemLoss(Loss):
             of_maps = isinstance(self.segmentation, MapLoss)
             target = _maps(classes, p.shape[1], "NI-DM") if of_maps else classes[:, None]
             terms["segmentation"] = self.segmentation(p, target)
-        phi = _maps(classes, p.shape[1], self.kind)  # (B, C - 1, D, H, W)
-        maps = regress_maps(self.lrnets[f"{dims}d"].to(logits.device), p).float()  # (B, C - 1, D, H, W)
+        phi, lrnet = _maps(classes, p.shape[1], self.kind), self.lrnets[f"{dims}d"].to(logits.device)
+        if self.knows_the_objects is None:
+            self._look_at(classes, phi, lrnet)
+        maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
         errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
         terms["map"] = self.alpha * mean_over_processes(errors.sum(), counts.sum() * phi.shape[1])
         self.terms = {name: term.detach() for name, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def _look_at(self, classes: Tensor, phi: Tensor, lrnet: nn.Module) -> None:
+        """Warn, at the first batch with enough of an object, if the LR-Net does not know the maps of such objects."""
+        certain = F.one_hot(classes, phi.shape[1] + 1).movedim(-1, 1).float()  # (B, C, D, H, W)
+        inside = certain[:, 1:] > 0
+        if inside.sum() < ENOUGH:
+            return
+        off = float((regress_maps(lrnet, certain).float() - phi).abs()[inside].sum() / phi.abs()[inside].sum())
+        self.knows_the_objects = off < KNOWN
+        if not self.knows_the_objects:
+            warnings.warn(
+                f"The LR-Net's {self.kind} of these labels is {off:.0%} off: their objects are larger than it knows, "
+                "or their voxels far longer along one axis; resample the scans, or pretrain an LR-Net on your masks.",
+                stacklevel=3,
+            )
 
 
 def _whole_numbers(labels: Tensor, logits: Tensor) -> Tensor:

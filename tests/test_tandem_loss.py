@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -163,3 +165,20 @@ def test_batches_that_do_not_fit() -> None:
     flat_logits, flat_labels = batch(dims=2)
     with pytest.raises(InputError, match="spatial_dims=2"):
         TandemLoss(load_pretrained_lrnet("NI-DM"))(flat_logits, flat_labels)
+
+
+def test_objects_that_the_lrnet_does_not_know_are_told_once() -> None:
+    labels = torch.zeros(1, 40, 80, 80, dtype=torch.long)
+    labels[:, 4:10, 10:16, 10:16] = 1
+    loss, logits = TandemLoss(), torch.zeros(1, 2, 40, 80, 80)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss(logits, torch.zeros_like(labels))  # nothing to look at
+        loss(logits, labels)
+    labels[:, 1:39, 3:77, 3:77] = 1
+    loss = TandemLoss("I-DM")
+    with pytest.warns(UserWarning, match="pretrain an LR-Net on your masks"):
+        loss(logits, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss(logits, labels)
