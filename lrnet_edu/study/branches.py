@@ -20,8 +20,7 @@ from lrnet_edu.data.cases import Case, find_cases
 from lrnet_edu.data.crop import crop_scans
 from lrnet_edu.data.nifti import read_image, read_mask
 from lrnet_edu.data.patches import PatchBatches
-from lrnet_edu.data.phantoms.phantom import phantom, sample, write_samples
-from lrnet_edu.data.phantoms.settings import SETS as PHANTOMS
+from lrnet_edu.data.phantoms.phantom import phantom_of_set, write_samples
 from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
@@ -95,12 +94,11 @@ def prepare_scans(out: Path, plan: Plan, *, workers: int, say: Callable[[str], N
 
 def measure_lesions(data: Path, which: str, number: int) -> list[tuple[str, int, int, float, float]]:
     """Set, case, lesion, ml and d' of every lesion of a phantom."""
-    recipe = sample(number, which)
+    healthy = phantom_of_set(number, which, lesions=False)
     image = read_image(data / which / f"volume-{number}.nii.gz").data
     mask = read_mask(data / which / f"segmentation-{number}.nii.gz").data
-    healthy = phantom(number, shape=recipe.shape, spacing=recipe.spacing, lesions=False, settings=PHANTOMS[which])
     found = detectability(image, healthy.image, mask, seed=number)
-    sizes = np.bincount(connected_components(mask == int(LABEL), 26)[0].ravel())[1:] * np.prod(recipe.spacing) / 1000
+    sizes = np.bincount(connected_components(mask == int(LABEL), 26)[0].ravel())[1:] * np.prod(healthy.spacing) / 1000
     return [(which, number, i, round(float(ml), 4), round(float(d), 3))
             for i, (ml, d) in enumerate(zip(sizes, found, strict=True))]  # fmt: skip
 

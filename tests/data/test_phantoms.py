@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import pytest
 from scipy import ndimage
 
 from lrnet_edu.data.nifti import read_image, write
-from lrnet_edu.data.phantoms import phantom as phantoms
 from lrnet_edu.data.phantoms.canvas import Canvas, smooth_difference, smooth_union
-from lrnet_edu.data.phantoms.phantom import COMMITTED, GRIDS, Phantom, phantom, sample, write_samples
+from lrnet_edu.data.phantoms.phantom import COMMITTED, GRIDS, Phantom, phantom, write_samples
 from lrnet_edu.data.phantoms.settings import SETS
 from lrnet_edu.support.errors import InputError
 
@@ -115,8 +115,8 @@ def test_the_committed_samples_come_out_equal(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = sample
-    monkeypatch.setattr(phantoms, "sample", lambda number, which="course": original(number, which)._replace(**SMALL))
+    for which, settings in SETS.items():
+        monkeypatch.setitem(SETS, which, replace(settings, grids=(tuple(SMALL.values()),)))
 
 
 def test_samples_are_continued_and_replace_nothing(tmp_path: Path, small: None) -> None:

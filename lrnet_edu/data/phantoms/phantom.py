@@ -29,24 +29,6 @@ from lrnet_edu.support.progress import progress
 COMMITTED = 20  # cases in data_samples/
 
 
-class Sample(NamedTuple):
-    """The recipe of one case."""
-
-    seed: int  # and number: volume-3 has seed 3
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    lesions: bool
-    axes: str  # where the stored indices i, j, k grow to, as nibabel's ``aff2axcodes`` says it
-
-
-def sample(number: int, which: str = "course") -> Sample:
-    """The recipe of case ``number`` of a set."""
-    settings = SETS[which]
-    shape, spacing = settings.grids[number % len(settings.grids)]
-    lesions = number % settings.healthy_every != settings.healthy_every - 1
-    return Sample(number, shape, spacing, lesions, dict(settings.stored_otherwise).get(number, "RAS"))
-
-
 class Phantom(NamedTuple):
     """One case."""
 
@@ -85,6 +67,14 @@ def phantom(
     return Phantom(_scan(body, skin, for_scan, settings), mask, spacing)
 
 
+def phantom_of_set(number: int, which: str, *, lesions: bool = True) -> Phantom:
+    """Case ``number`` of a set, which has no lesions if its turn is to be healthy, or without ``lesions``."""
+    settings = SETS[which]
+    shape, spacing = settings.grids[number % len(settings.grids)]
+    ill = number % settings.healthy_every != settings.healthy_every - 1
+    return phantom(number, shape=shape, spacing=spacing, lesions=lesions and ill, settings=settings)
+
+
 def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:
     """Write phantoms number ``first``, ``first + 1``, ... in the layout of LiTS, the same every time.
 
@@ -101,22 +91,22 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
     if which not in SETS:
         raise InputError(f"There is no set of phantoms {which!r}; choose one of {', '.join(SETS)}.")
     description = "" if which == "course" else f"lrnet_edu samples {which}"
-    recipes = [sample(first + i, which) for i in range(cases)]
-    paths = {r.seed: [folder / f"{kind}-{r.seed}.nii.gz" for kind in ("volume", "segmentation")] for r in recipes}
-    wanted = {path for pair in paths.values() for path in pair}
+    numbers, kinds = range(first, first + cases), ("volume", "segmentation")
+    pairs = {number: [folder / f"{kind}-{number}.nii.gz" for kind in kinds] for number in numbers}
+    wanted = {path for pair in pairs.values() for path in pair}
     there = [*folder.glob("*.nii*"), *folder.glob("dataset.json")]
     if others := [path.name for path in there if path not in wanted]:
         raise InputError(f"{folder} holds other scans ({abbreviated(others)}); name another folder.")
-    recipes.sort(key=lambda r: not any(path.exists() for path in paths[r.seed]))  # what may be refused comes first
-    for seed, shape, spacing, lesions, axes in progress(recipes, "Making phantoms", unit="case"):
-        case = phantom(seed, shape=shape, spacing=spacing, lesions=lesions, settings=SETS[which])
-        volumes = [nifti.Volume(data, case.affine).oriented(axes) for data in (case.image, case.mask)]
-        for path, volume in zip(paths[seed], volumes, strict=True):
+    refused_first = sorted(numbers, key=lambda number: not any(path.exists() for path in pairs[number]))
+    for number in progress(refused_first, "Making phantoms", unit="case"):
+        case, axes = phantom_of_set(number, which), dict(SETS[which].stored_otherwise).get(number, "RAS")
+        for path, data in zip(pairs[number], (case.image, case.mask), strict=True):
+            volume = nifti.Volume(data, case.affine).oriented(axes)
             if not path.exists():
                 nifti.write(path, volume.data, volume, description=description)
             elif not (nifti.same_grid(old := nifti.read_image(path), volume) and np.array_equal(old.data, volume.data)):
                 raise InputError(f"{path} exists and is no phantom of this set; name another folder.")
-    return [path for pair in paths.values() for path in pair]
+    return [path for pair in pairs.values() for path in pair]
 
 
 def _paint_lesions(
