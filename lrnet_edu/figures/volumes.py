@@ -118,27 +118,26 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
     plane = ... if flat else k
     view = View(box_around(mask[plane], steps[-2:]), steps[-2:], turned=not flat)
 
-    shown: list[tuple[np.ndarray, str, str, dict[str, Any]]] = []  # plane, title, unit, colours
+    shown = []  # plane, title, unit, colour map, its limits
     if image is not None:
         ct = _checked_shape(image, mask.shape, "image")[plane]
-        colours = {"cmap": CT_COLORMAP, "vmin": CT_WINDOW[0], "vmax": CT_WINDOW[1]}
-        shown.append((ct, "CT and the\nmask's contour", "HU", colours))
-    shown.append((mask[plane], "Mask\n", "no unit", {"cmap": MAP_COLORMAP, "vmin": 0, "vmax": 1}))
+        shown.append((ct, "CT and the\nmask's contour", "HU", CT_COLORMAP, *CT_WINDOW))
+    shown.append((mask[plane], "Mask\n", "no unit", MAP_COLORMAP, 0, 1))
     for name, kind in KINDS.items():
-        values, signed = distance_map(mask, name, spacing=steps)[plane], kind.outside is not None
-        limits = {"vmin": -1 if signed else 0, "vmax": 1 if kind.normalised else view.of(values).max() or 1}
+        values = distance_map(mask, name, spacing=steps)[plane]
         title = f"{name}\n" + FORMULAS.get(name, "").replace("{m}", "1" if unit == "voxels" else "m_C")
-        colours = {"cmap": SIGNED_MAP_COLORMAP if signed else MAP_COLORMAP, **limits}
-        shown.append((values, title, "no unit" if kind.normalised else unit, colours))
+        bar, high = ("no unit", 1.0) if kind.normalised else (unit, view.of(values).max() or 1)
+        colours, low = (MAP_COLORMAP, 0) if kind.outside is None else (SIGNED_MAP_COLORMAP, -1)
+        shown.append((values, title, bar, colours, low, high))
 
     columns = len(shown) if image is None else 3
     lines = -(-len(shown) // columns)
     figure, panels = view.panels(lines, columns, spare=1.9 * lines)
     for unused in panels.flat[len(shown) :]:
         unused.set_axis_off()
-    for axes, (values, title, bar, colours) in zip(panels.flat, shown, strict=False):
+    for axes, (values, title, bar, colours, low, high) in zip(panels.flat, shown, strict=False):
         axes.set_title(title)
-        drawn = view.show(axes, values, **colours)
+        drawn = view.show(axes, values, cmap=colours, vmin=low, vmax=high)
         figure.colorbar(drawn, ax=axes, orientation="horizontal", label=bar, shrink=0.85)
         if bar == "HU":
             view.outline(axes, mask[plane], REFERENCE_COLOR, 2)

@@ -101,16 +101,3 @@ def test_what_is_drawn_follows_its_controls_and_hides_the_first_picture(displaye
     [name] = re.findall(r'^<div class="([\w-]+)"><img .*alt="drawn with 3"', first["text/html"])
     assert later["text/html"].startswith(f"<style>.{name} {{ display: none; }}</style>")
     assert "drawn with 7" in later["text/plain"]
-
-
-def test_the_explorers_menus_redraw_the_output(displayed):
-    pytest.importorskip("ipywidgets")
-    explorer()._ipython_display_()
-    controls = displayed[0].children[0].children
-    assert [control.description for control in controls] == ["Case", "Method", "Map", "Threshold"]
-    for control, value in zip(controls, ("second", "sharp", "O-DM", 0.95), strict=True):
-        control.value = value
-    assert len(displayed) == 5  # "sharp" was chosen already
-    assert "second, sharp" in displayed[-1]["text/html"]
-    assert "O-DM (voxels)" in displayed[-1]["text/plain"]
-    assert "DC (this case) 0.000" in displayed[-1]["text/plain"]
