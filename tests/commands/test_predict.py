@@ -36,45 +36,25 @@ def names(folder: Path) -> list[str]:
 # ---- grid and values ---------------------------------------------------------------------------
 
 
-def test_a_prediction_has_the_grid_and_the_label_of_the_training(tmp_path: Path) -> None:
+def test_labels_and_probabilities_of_two_objects_on_the_scan_s_grid(tmp_path: Path) -> None:
     source = store(tmp_path / "scan.nii.gz", scan())
-    trained = checkpoint(tmp_path / "m.safetensors", "5+6")
+    trained = checkpoint(tmp_path / "m.safetensors", "3,5+6")
     assert predict_files(trained, source, tmp_path / "out.nii", probabilities=True) == [tmp_path / "out.nii"]
     written = nib.load(tmp_path / "out.nii")
     assert written.get_data_dtype() == np.uint8
     np.testing.assert_allclose(written.affine, AFFINE)
-    labels = load(tmp_path / "out.nii")
-    assert labels.shape == SHAPE
-    assert set(np.unique(labels)) == {0, 5}  # the union's first number
-
-    probability = load(tmp_path / "out_probability-5+6.nii.gz")
-    assert probability.dtype == np.float32
-    assert probability.shape == SHAPE
-    assert 0 <= probability.min() < 0.5 < probability.max() <= 1
-    np.testing.assert_array_equal(labels > 0, probability > 0.5)
-    assert names(tmp_path) == ["m.safetensors", "out.nii", "out_probability-5+6.nii.gz", "scan.nii.gz"]
-
-
-def test_two_objects_give_two_labels_and_two_probabilities(tmp_path: Path) -> None:
-    source = store(tmp_path / "scan.nii.gz", scan())
-    trained = checkpoint(tmp_path / "m.safetensors", "3,1+2")
-    predict_files(trained, source, tmp_path / "out.nii.gz", probabilities=True)
-    shares = [load(tmp_path / f"out_probability-{label}.nii.gz") for label in ("3", "1+2")]
+    shares = [load(tmp_path / f"out_probability-{label}.nii.gz") for label in ("3", "5+6")]
+    assert {share.dtype for share in shares} == {np.dtype(np.float32)}
     everything = np.stack([1 - shares[0] - shares[1], *shares])
     assert everything.min() > -1e-5
     assert len(np.unique(everything.argmax(0))) > 1
-    np.testing.assert_array_equal(load(tmp_path / "out.nii.gz"), np.array([0, 3, 1])[everything.argmax(0)])
+    np.testing.assert_array_equal(load(tmp_path / "out.nii"), np.array([0, 3, 5])[everything.argmax(0)])
+    assert len(names(tmp_path)) == 5
 
 
-@pytest.mark.parametrize(("order", "flips"), [((2, 0, 1), (0,)), ((0, 1, 2), (0, 1, 2))])
-def test_axis_order_and_flips_do_not_matter(
-    run: Path, tmp_path: Path, order: tuple[int, ...], flips: tuple[int, ...]
-) -> None:
-    upright = store(tmp_path / "a.nii.gz", scan())
-    image = nib.load(upright)
-    codes = np.stack([order, [-1 if axis in flips else 1 for axis in range(3)]], axis=1)
-    turned = image.as_reoriented(codes)
-    assert not np.allclose(turned.affine, image.affine)
+def test_axis_order_and_flips_do_not_matter(run: Path, tmp_path: Path) -> None:
+    image = nib.load(store(tmp_path / "a.nii.gz", scan()))
+    turned = image.as_reoriented(np.array([[2, -1], [0, 1], [1, 1]]))
     nib.save(turned, tmp_path / "b.nii.gz")
     predict_files(run, tmp_path / "a.nii.gz", tmp_path / "out-a.nii.gz")
     predict_files(run, tmp_path / "b.nii.gz", tmp_path / "out-b.nii.gz")
@@ -86,7 +66,7 @@ def test_axis_order_and_flips_do_not_matter(
     assert (again == there).mean() > 0.999
 
 
-@pytest.mark.parametrize("shape", [(1, 9, 7), (1, 1, 1), (2, 60, 3)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 60, 3)])
 def test_volumes_smaller_than_a_patch_are_segmented(run: Path, tmp_path: Path, shape: tuple[int, int, int]) -> None:
     source = store(tmp_path / "small.nii.gz", scan(shape))
     predict_files(run, source, tmp_path / "out.nii.gz")
@@ -137,7 +117,7 @@ def test_a_part_is_what_the_split_says(run: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             predict_files(source, data, tmp_path / "out", part=part)
-    with pytest.raises(InputError, match="lacks volume-2 .*leave --part out"):
+    with pytest.raises(InputError, match=r"lacks volume-2 .*leave --part out"):
         predict_files(run, data / "volume-1.nii.gz", tmp_path / "out.nii.gz", part="train")
     assert not (tmp_path / "out").exists()
     written = predict_files(run, lits(data, [10]), tmp_path / "out", part="test")
@@ -172,13 +152,12 @@ def test_foreign_files_stay(run: Path, tmp_path: Path) -> None:
     data = lits(tmp_path / "data", [1])
     nifti.write(tmp_path / "sample.nii.gz", mask(), AFFINE)  # this package's, but no prediction
     write_map(data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz")
-    (tmp_path / "text.nii.gz").write_text("mine")
     (tmp_path / "p_probability-1.nii.gz").write_text("mine")
-    for name in ("sample", "map", "text", "p"):
-        files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("sample", "map", "p"):
         with pytest.raises(InputError, match="exists and is no unchanged output"):
             predict_files(run, data / "volume-1.nii.gz", tmp_path / f"{name}.nii.gz", probabilities=True)
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
 
 
 def test_an_input_is_never_overwritten_even_if_this_command_wrote_it(run: Path, tmp_path: Path) -> None:
