@@ -118,7 +118,7 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
     plane = ... if flat else k
     view = View(box_around(mask[plane], steps[-2:]), steps[-2:], turned=not flat)
 
-    shown = []  # plane, title, unit, colour map, its limits
+    shown: list[tuple[np.ndarray, str, str, str, float, float]] = []  # plane, title, unit, colour map, its limits
     if image is not None:
         ct = _checked_shape(image, mask.shape, "image")[plane]
         shown.append((ct, "CT and the\nmask's contour", "HU", CT_COLORMAP, *CT_WINDOW))
@@ -126,8 +126,8 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
     for name, kind in KINDS.items():
         values = distance_map(mask, name, spacing=steps)[plane]
         title = f"{name}\n" + FORMULAS.get(name, "").replace("{m}", "1" if unit == "voxels" else "m_C")
-        bar, high = ("no unit", 1.0) if kind.normalised else (unit, view.of(values).max() or 1)
-        colours, low = (MAP_COLORMAP, 0) if kind.outside is None else (SIGNED_MAP_COLORMAP, -1)
+        bar, high = ("no unit", 1) if kind.normalised else (unit, view.of(values).max() or 1)
+        colours, low = (MAP_COLORMAP, 0.0) if kind.outside is None else (SIGNED_MAP_COLORMAP, -1.0)
         shown.append((values, title, bar, colours, low, high))
 
     columns = len(shown) if image is None else 3
