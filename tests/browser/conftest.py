@@ -18,15 +18,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+)
 # What keeps JupyterLab from asking the network, and every cell of a notebook on the page.
 LAB_SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -48,7 +42,7 @@ def browser() -> Iterator[Any]:
     if executable is None:
         pytest.skip("there is no chromium on the path")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS.split())
         yield chromium
         chromium.close()
 
@@ -122,8 +116,8 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab on a free port, its settings and home in a temporary folder; notebooks run at their small size."""
-    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
-    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    pytest.importorskip("jupyterlab")
+    pytest.importorskip("ipywidgets")
     home = tmp_path_factory.mktemp("lab")
     folder, settings = home / "notebooks", home / "settings"
     folder.mkdir()
