@@ -20,17 +20,6 @@ def test_numbers_that_moved_are_noticed() -> None:
     assert filled(page, {"D": "new"}) == page.replace("| D | old", "| D | new").replace("| M | old", "| M | –")
 
 
-def test_every_row_has_a_cell_for_every_column() -> None:
-    width = None
-    for line in PAGE.read_text("utf-8").splitlines():
-        if not line.startswith("|"):
-            width = None
-            continue
-        cells = line.strip("|").count("|")
-        width = cells if width is None else width
-        assert cells == width, line
-
-
 def test_every_link_of_the_page_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", PAGE.read_text("utf-8"))
     assert links
