@@ -27,7 +27,14 @@ from lrnet_edu.study.protocol import ARMS, PRIMARY_CELL, REPEATS, SCRATCH, SETS,
 from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
-from lrnet_edu.study.trainings import Training, finished_records, run_trainings, train_and_record
+from lrnet_edu.study.trainings import (
+    Training,
+    finished_records,
+    read_record,
+    record_path,
+    run_trainings,
+    train_and_record,
+)
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError, check_whole
 from lrnet_edu.support.files import folder_lock
@@ -133,14 +140,30 @@ def reproduce_study(
     with folder_lock(out):
         scans = prepare_scans(out, plan, workers=workers, say=say)
         do = partial(run_trainings, out, work=partial(do_branch, scans, out, device), workers=workers, say=say)
-        bases = do(base_branches(plan, seeds))
-        chosen = choose_alphas(do(selection_branches(plan, out)))
+        bases, twice = base_branches(plan, out, seeds)
+
+        def do_from_bases(branches: Sequence[Branch]) -> list[dict[str, Any]]:
+            """All records of these branches; of the missing ones ``workers`` M-Nets at a time, each with its base."""
+            starts = [branch.config.start for branch in branches if read_record(out, branch) is None]
+            missing = [start for start in dict.fromkeys(starts) if start is not None]
+            for first in range(0, len(missing), workers):
+                for start in (group := missing[first : first + workers]):
+                    if not Path(start).exists():  # the record is kept for long, the weights are not
+                        record_path(out, bases[start]).unlink(missing_ok=True)
+                do([bases[start] for start in group])
+                do([branch for branch in branches if branch.config.start in group])
+            return do(branches)
+
+        chosen = choose_alphas(do_from_bases(selection_branches(plan, out)))
         branches = test_branches(plan, out, seeds, {arm: row["chosen"] for arm, row in chosen.items()})
         try:
-            do(branches)
+            for part in branches:
+                do_from_bases(part)
+            do([twice])
         finally:  # also when it is stopped
-            records = finished_records(out, branches)
-            result = write_evidence(out, records, bases, chosen) if records else {}
+            of_bases = finished_records(out, [*bases.values(), twice])
+            records = finished_records(out, [branch for part in branches for branch in part])
+            result = write_evidence(out, records, of_bases, chosen) if records else {}
     return result
 
 
@@ -149,12 +172,12 @@ def checkpoint(out: Path, seed: int) -> str:
     return str(out / "runs" / f"base_seed-{seed}" / "last.safetensors")
 
 
-def base_branches(plan: Plan, seeds: int) -> list[Branch]:
-    """The M-Nets trained by Dice, and one once more with twice the steps: does it gain anything?"""
+def base_branches(plan: Plan, out: Path, seeds: int) -> tuple[dict[str, Branch], Branch]:
+    """The M-Nets trained by Dice, by the checkpoint they leave; and one with twice the steps: does it gain anything?"""
+    bases = {checkpoint(out, seed): Branch("base", seed, plan.base(seed), cells=(VALIDATION,))
+             for seed in (*plan.selection_seeds, *range(seeds))}  # fmt: skip
     first = plan.selection_seeds[0]
-    bases = [Branch("base", seed, plan.base(seed), cells=(VALIDATION,))
-             for seed in (*plan.selection_seeds, *range(seeds))]  # fmt: skip
-    return [*bases, Branch("base-twice", first, plan.base(first, 2 * plan.config.steps), cells=(VALIDATION,))]
+    return bases, Branch("base-twice", first, plan.base(first, 2 * plan.config.steps), cells=(VALIDATION,))
 
 
 def selection_branches(plan: Plan, out: Path) -> list[Branch]:
@@ -177,8 +200,8 @@ def choose_alphas(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
     return {arm: {"chosen": max(row, key=lambda alpha: row[alpha]), "validation": row} for arm, row in means.items()}
 
 
-def test_branches(plan: Plan, out: Path, seeds: int, alphas: Mapping[str, float]) -> list[Branch]:
-    """What is tested, in the order of importance: arms are cut before seeds."""
+def test_branches(plan: Plan, out: Path, seeds: int, alphas: Mapping[str, float]) -> list[list[Branch]]:
+    """What is tested, in parts in the order of importance: arms are cut before seeds."""
 
     def branch(arm: str, seed: int) -> Branch:
         lrnet = str(out / name) if (name := ARMS[arm].lrnet) else None
@@ -197,4 +220,4 @@ def test_branches(plan: Plan, out: Path, seeds: int, alphas: Mapping[str, float]
         Branch(f"{arm}-scratch", seed, plan.config_from_scratch(arm, seed, alphas.get(arm)), cells=first)
         for seed in range(min(seeds, SCRATCH)) for arm in ("A", "B", "C")
     ]  # fmt: skip
-    return [*main, *rounding, *scratch, *others]
+    return [main, rounding, scratch, others]

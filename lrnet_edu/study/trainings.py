@@ -64,9 +64,14 @@ class Training:
         return json.loads(json.dumps({**asdict(self.config), "start": start, "lrnet": digest, **self.scans}))
 
 
+def record_path(out: Path, training: Training) -> Path:
+    """Where a training leaves its record."""
+    return out / "branches" / f"{training.name}.json.gz"
+
+
 def read_record(out: Path, training: Training) -> dict[str, Any] | None:
     """What a finished training wrote, None if it is not finished; InputError for another one's record, or damage."""
-    path, now = out / "branches" / f"{training.name}.json.gz", training.settings
+    path, now = record_path(out, training), training.settings
     if not path.exists():
         return None
     try:
@@ -126,7 +131,7 @@ def train_and_record(
         **tested,
     }  # fmt: skip
     content = gzip.compress(json.dumps(record, allow_nan=False).encode(), mtime=0)
-    write_atomically(out / "branches" / f"{training.name}.json.gz", content)
+    write_atomically(record_path(out, training), content)
     return ""
 
 

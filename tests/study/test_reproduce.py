@@ -311,7 +311,8 @@ def test_a_finished_study_is_not_made_again(study: Any, monkeypatch: pytest.Monk
     assert json.dumps(reproduce_study(out, seeds=1)) == json.dumps(result)
     assert (out / "lesions.csv.gz").read_bytes() == before
     monkeypatch.undo()
-    (out / "branches" / "C_seed-0.json.gz").unlink()  # a lost one comes out the same again
+    (out / "branches" / "C_seed-0.json.gz").unlink()  # a lost one comes out the same again, from its base trained again
+    shutil.rmtree(out / "runs" / "base_seed-0")
     assert reproduce_study(out, seeds=1)["cells"] == result["cells"]
 
 
@@ -332,7 +333,8 @@ def test_branches_start_from_the_base_and_rounding_from_next_to_it(study: Any) -
 def test_records_of_the_study_keep_their_format(tmp_path: Path) -> None:
     """As the first version of ``reproduce study`` wrote them."""
     plan = Plan()
-    base = replace(base_branches(plan, 0)[0], config=plan.base(100, 2400))
+    first, *_ = base_branches(plan, tmp_path, 0)[0].values()
+    base = replace(first, config=plan.base(100, 2400))
     config = {
         "label": "2", "max_voxels": 1048000, "window": [-30.0, 180.0], "patch_size": [32, 48, 48], "batch_size": 2,
         "object_share": 0.67, "steps": 2400, "validate_every": 400, "learning_rate": 0.004, "plateau_factor": 0.8,
