@@ -30,7 +30,7 @@ STOREYS: list[tuple[str, list[Row]]] = [  # from the roof down
         "commands": (62, 32, "maps, predict, evaluate: files in, files out"),
     }, {
         "viewers": (20, 32, "what scrolls and paints in a notebook; its JavaScript"),
-        "study": (62, 36, "Tables 1 and 2: rows, runs, statistics, text; lesions, the LiTS board"),
+        "study": (62, 36, "Tables 1 and 2, the study: trainings, statistics, text; the LiTS board"),
     }, {
         "figures": (33, 32, "plots: arrays in, a picture with alt text out"),
     }]),

@@ -1,1 +1,1 @@
-"""Tables and the study: rows, runs, statistics, lesions; the demo and its report."""
+"""Tables and the study: rows, trainings, statistics; the demo and its report."""
