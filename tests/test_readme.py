@@ -49,6 +49,13 @@ def test_your_own_scans(my_scans: None, tmp_path: Path, monkeypatch: pytest.Monk
         assert path.read_bytes() == (in_python / path.name).read_bytes()
 
 
+def test_behind_your_own_network() -> None:
+    section = README.partition("## Behind your own network")[2].partition("\n## ")[0]
+    [block] = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    exec(compile(block, "README.md", "exec"), names := {})
+    assert names["loss"] > 0
+
+
 def test_every_command_and_every_link_of_the_readme_exists() -> None:
     from lrnet_edu.cli import app
 
