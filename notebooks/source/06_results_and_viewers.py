@@ -457,7 +457,7 @@ figure.finish(f"Dice and MSD of every test case with a lesion, one line a method
 # No table replaces the picture. First the paper's Fig. 3, on our case with most lesions:
 
 # %%
-from lrnet_edu.figures import results_figure, representative_slices
+from lrnet_edu.figures import representative_slices, results_figure
 
 busiest = max(names, key=lambda name: ndimage.label(truths[name], np.ones((3, 3, 3)))[1])
 masks = {title: predictions[title][busiest] > 0.5 for title in titles}
