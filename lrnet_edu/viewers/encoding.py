@@ -24,10 +24,10 @@ LEAST_HU = 20  # a window of HU is wider than that
 
 
 @dataclass(eq=False)
-class Layer:
-    """A volume on the page: a byte for every voxel, and what the script has to know to draw and read it."""
+class Values:
+    """What the codes (D, H, W) uint8 of an image or a map stand for."""
 
-    codes: np.ndarray  # (D, H, W) uint8
+    codes: np.ndarray
     meta: dict[str, Any]
 
     @property
@@ -35,11 +35,24 @@ class Layer:
         """Of a code, in units of the values."""
         return (self.meta["high"] - self.meta["low"]) / (self.meta["levels"] - 1)
 
-    def values(self, k: int) -> np.ndarray:
-        """What the codes of an axial slice stand for, (H, W), masked where nothing is drawn."""
+    def plane(self, k: int) -> np.ndarray:
+        """The values of an axial slice, (H, W), masked where nothing is drawn."""
         first, codes = self.meta["first"], self.codes[k]
         values = self.meta["low"] + (codes.astype(float) - first) * self.step
         return np.ma.masked_where(codes < self.meta.get("visible", first), values)
+
+
+@dataclass(eq=False)
+class Layer:
+    """A volume on the page: a byte for every voxel, and what the script has to know to draw and read it."""
+
+    codes: np.ndarray  # (D, H, W) uint8
+    meta: dict[str, Any]
+
+    @property
+    def values(self) -> Values:
+        """Of an image or a map; a mask's codes are its labels."""
+        return Values(self.codes, self.meta)
 
 
 def as_volume(array: np.ndarray, name: str, notes: list[str]) -> np.ndarray | None:
@@ -69,7 +82,8 @@ def encode_values(name: str, array: np.ndarray, low: float, high: float, levels:
     if missing:
         first, levels, array = 1, min(levels, 255), np.where(known, array, low)
         notes.append(f"{missing} voxels of '{name}' are NaN or infinite: shown as having no value.")
-    scaled = array.astype(np.promote_types(array.dtype, np.float32), copy=False).clip(low, high)
+    wide = np.float32 if high - low < 1e37 else np.float64  # so that no difference overflows
+    scaled = array.astype(np.promote_types(array.dtype, wide), copy=False).clip(low, high)
     scaled -= low  # in place: new arrays are what takes long here
     scaled /= high - low
     scaled *= levels - 1

@@ -139,10 +139,10 @@ class SliceViewer:
         figure.subplots_adjust(left=0.01, right=0.99, bottom=edge, top=1 - edge, wspace=0.03, hspace=0.9 / panel)
         for axes, layer in zip(grid.flat, self._layers, strict=False):
             axes.set_title(fill(layer.meta["name"], 36), parse_math=False)
-            view.show(axes, self._image.values(k), cmap=CT_COLORMAP, vmin=self._low, vmax=self._high)
+            view.show(axes, self._image.values.plane(k), cmap=CT_COLORMAP, vmin=self._low, vmax=self._high)
             if layer in self._maps:
                 low, high = layer.meta["low"], layer.meta["high"]
-                drawn = view.show(axes, layer.values(k), cmap=layer.meta["colormap"], vmin=low, vmax=high)
+                drawn = view.show(axes, layer.values.plane(k), cmap=layer.meta["colormap"], vmin=low, vmax=high)
                 below = axes.inset_axes((0.05, -0.15 / panel, 0.9, 0.08 / panel))
                 figure.colorbar(drawn, cax=below, orientation="horizontal", ticks=[low, (low + high) / 2, high])
             own = [(layer, 2.0)] if layer in self._masks else []
@@ -181,7 +181,7 @@ class SliceViewer:
         sentences = [
             f"{times(self.full_shape)} voxels of {mm} mm (z, y, x).",
             f"Image in {image['levels']} levels from {image['low']:.4g} to {image['high']:.4g}{unit}, "
-            f"one level {self._image.step:.2g}{unit}.",
+            f"one level {self._image.values.step:.2g}{unit}.",
         ]
         sentences += [
             f"{m['name']}: colours from {m['low']:.3g} to {m['high']:.3g}." for m in (one.meta for one in self._maps)

@@ -52,7 +52,14 @@ def test_a_code_gives_its_value_back_to_half_a_step(low, reach, levels, unit):
     low, high = low * unit, (low + reach) * unit
     values = np.linspace(low, high, 301)[None]
     coded = encode_values("x", values, low, high, levels, [])
-    assert np.abs(coded.values(0) - values).max() <= coded.step * 0.501
+    assert np.abs(coded.values.plane(0) - values).max() <= coded.values.step * 0.501
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_difference_of_large_numbers_overflows() -> None:
+    image = np.where(volume() > 0, np.float32(3.4e38), np.float32(-3.4e38))
+    values = SliceViewer(image, window=None)._image.values
+    np.testing.assert_allclose(values.plane(2), image[2], rtol=1e-6)
 
 
 def test_the_payload_is_the_image_the_masks_and_the_maps():
