@@ -176,7 +176,7 @@ divided by the lesion's own maximum M (NI-DM), each rim voxel counts the same, w
 <div tabindex="0">$maps</div>
 
 <h2>The LR-Net (section 2.2)</h2>
-<p>A Dice near 0.99 proves little, as the mask was its input; the error of φ says whether the map is right. Left, the
+<p>Its Dice proves little, as the mask was its input; the error of φ says whether the map is right. Left, the
 lesions of the test cases; right, random shapes that were held out of its training.
 <div tabindex="0">$lrnet</div>
 
