@@ -74,7 +74,7 @@ class TandemLoss(Loss):
         self.ignore_label = ignore_label
         self.alpha = checked_setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
-        self.knows_the_objects: bool | None = None  # not looked yet
+        self.looked = False  # whether the LR-Net knows the objects
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -106,7 +106,7 @@ class TandemLoss(Loss):
             target = _maps(classes, p.shape[1], "NI-DM") if of_maps else classes[:, None]
             terms["segmentation"] = self.segmentation(p, target)
         phi, lrnet = _maps(classes, p.shape[1], self.kind), self.lrnets[f"{dims}d"].to(logits.device)
-        if self.knows_the_objects is None:
+        if not self.looked:
             self._look_at(classes, phi, lrnet)
         maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
         errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
@@ -123,8 +123,8 @@ class TandemLoss(Loss):
         if inside.sum() < ENOUGH:
             return
         off = float((regress_maps(lrnet, certain).float() - phi).abs()[inside].sum() / phi.abs()[inside].sum())
-        self.knows_the_objects = off < KNOWN
-        if not self.knows_the_objects:
+        self.looked = True
+        if off >= KNOWN:
             warnings.warn(
                 f"The LR-Net's {self.kind} of these labels is {off:.0%} off: their objects are larger than it knows, "
                 "or their voxels far longer along one axis; resample the scans, or pretrain an LR-Net on your masks.",
