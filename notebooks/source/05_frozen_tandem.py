@@ -77,7 +77,7 @@ phi = torch.from_numpy(distance_map(lesion, "NI-DM"))  # (D, H, W)
 target, true_map = torch.from_numpy(lesion).long()[None], phi[None, None]  # (1, D, H, W), (1, 1, D, H, W)
 
 # %% [markdown]
-# **Question.** The patch has 24 × 40 × 40 voxels. Which shapes have $p$ and $\hat\varphi$?
+# **Question.** The patch has 32 × 48 × 48 voxels. What are the shapes of $p$ and $\hat\varphi$?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import Tandem
@@ -594,7 +594,7 @@ figure.finish(
 # %% [markdown]
 # With the trained M-Net and the default of 10, the map's error pulls a fraction as hard as Dice: it is heard and does not
 # rule. At $\alpha = 1$ it has a few hundredths of Dice's pull, next to nothing, as its value said. At 100 it pulls harder
-# than Dice, which has to find the lesions.
+# than Dice in most patches, and it is Dice that has to find the lesions.
 #
 # For a fresh M-Net nothing of this holds. There the map's error pulls *harder* than Dice already at $\alpha = 1$, and
 # dozens of times as hard at 10. Partly it is Dice that is weak: it divides by the sum of $p$, which is about half of the
