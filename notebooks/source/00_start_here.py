@@ -153,7 +153,7 @@ exercises.check_0_3(answer)
 # | [05 · The frozen tandem](05_frozen_tandem.ipynb) | follow the gradient through the frozen LR-Net, choose α | 60 min | 1 min | helps |
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | predict whole volumes, read the seven criteria | 50 min | 1 min | no |
 # | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | judge which of the paper's claims held here | 60 min | 2 min | helps |
-# | [08 · Your own data and network](08_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 30 min | 1 min | helps |
+# | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 30 min | 1 min | helps |
 #
 # No time? 01, 05 and 06 carry the idea.
 

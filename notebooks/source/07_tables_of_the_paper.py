@@ -855,5 +855,5 @@ for what, a, b in (("Adam's part", 1, 0), ("the map's part", 2, 1), ("both toget
 #   from.
 # - "Not distinguishable with this much data" is an answer.
 #
-# **Next:** [08 · Your own data and network](08_your_own_data_and_network.ipynb): the same pipeline on your scans, and
+# **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb): the same pipeline on your scans, and
 # the LR-Net behind your network.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 08 · Your own data and network
+# # 09 · Your own data and network
 #
 # So far you used the course's scans and its M-Net. Now bring your own.
 #
@@ -17,7 +17,7 @@ FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
 RUN_STEPS = 8 if FAST else 80  # of the training on the folder
 STEPS = 8 if FAST else 40  # of your 3-D network
 SLICE_STEPS = 12 if FAST else 120  # of your 2-D network
-SEEDS = (0,) if FAST else (0, 1, 2)  # of exercise 8.5
+SEEDS = (0,) if FAST else (0, 1, 2)  # of exercise 9.5
 
 # %% [markdown]
 # ## 1 · From a folder to a score
@@ -98,7 +98,7 @@ except InputError as error:
 # %% [markdown]
 # Before the training. Mistakes in the data are reported like this.
 #
-# ### Exercise 8.1 · Which label?
+# ### Exercise 9.1 · Which label?
 # Your masks hold 1 for the kidney, 2 for tumours, 3 for cysts. You want **two** objects: the kidney as class 1, and
 # tumours and cysts together as class 2. A comma separates objects, a plus joins labels. What do you give as `label`?
 
@@ -172,7 +172,7 @@ interact(
 # None does, as the printed line says. And a grid twice as fine has eight times as many voxels. So take the coarsest that
 # shows the lesions you care about.
 #
-# ### Exercise 8.2 · The price of a coarse grid
+# ### Exercise 9.2 · The price of a coarse grid
 # The largest tumours of your data have a radius of 42 mm, so you take cubes of 3 mm: that makes 14 voxels. The smallest
 # ones are balls of 4 mm radius. How many voxels has such a ball on that grid, about?
 
@@ -258,7 +258,7 @@ value = with_cross_entropy(logits, labels).item()
 print(f"{value:.3f} =", " + ".join(f"{term:.3f}" for term in with_cross_entropy.terms.values()))
 
 # %% [markdown]
-# ### Exercise 8.3 · A network with one channel
+# ### Exercise 9.3 · A network with one channel
 # Many networks end in **one** channel $z$ and a sigmoid. `TandemLoss` wants two logits and takes the softmax itself.
 # Write the bridge: `def answer(z): ...` from (B, 1, D, H, W) to (B, 2, D, H, W), background first.
 
@@ -403,7 +403,7 @@ figure.finish("A test slice with the lesions' contours: CT, the network's probab
 # The LR-Net sees only $p$. It puts the rim where $p$ ends, and a false lesion gets a map, too. The difference from the
 # target is what teaches the network.
 #
-# ### Exercise 8.4 · Two kinds of lesion
+# ### Exercise 9.4 · Two kinds of lesion
 # Your 3-D network has three classes: background, 1 and 2. Write what `TandemLoss` computes from the labels: a function
 # of a tensor of integers (B, D, H, W) that returns the NI-DM of both foreground classes, (B, 2, D, H, W).
 # `def answer(labels): ...`.
@@ -484,7 +484,7 @@ for q in (0.01, 0.1):
 # Only Dice. Below a threshold, the LR-Net's output is 0 and passes hardly any gradient. So keep a segmentation loss
 # beside the map, and watch both entries of `loss.terms`.
 #
-# ### Exercise 8.5 · Take the warm-up away
+# ### Exercise 9.5 · Take the warm-up away
 # The next cell trains the 2-D network with the warm-up and without it, from three seeds each. Before you run it, write
 # down two guesses. What happens to the Dice without the warm-up? How much does the seed alone change? Then change
 # the loss as well: `TandemLoss(alpha=0)` is Dice alone, `TandemLoss(segmentation=None)` the map alone.
