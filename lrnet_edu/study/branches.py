@@ -28,7 +28,7 @@ from lrnet_edu.methods import Method, TandemMethod
 from lrnet_edu.metrics import case_scores, dice
 from lrnet_edu.study.detectability import VISIBLE, detectability
 from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
-from lrnet_edu.study.protocol import CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, VoxelwiseMethod, falling_rate
+from lrnet_edu.study.protocol import ARMS, CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, VoxelwiseMethod, falling_rate
 from lrnet_edu.study.scoring import predictions
 from lrnet_edu.study.trainings import Training, train_and_record, write_csv
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
@@ -137,9 +137,9 @@ def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> st
 
     if error := train_and_record(branch, scans.study, out, device, test, falling_rate):
         return error
-    if branch.seed == 0 and branch.cells == CELLS:
+    if branch.seed == 0 and branch.arm in ("base", *ARMS):
         tensors, facts = load_checkpoint(folder / "last.safetensors")
-        mnet = {name: tensor for name, tensor in tensors.items() if name.startswith("mnet.")}
+        mnet = {name: tensor.half() for name, tensor in tensors.items() if name.startswith("mnet.")}  # half the size
         facts = {name: facts[name] for name in facts if name not in ("state", "plateau", "lr")}
         save_checkpoint(out / "mnets" / f"{branch.arm}.safetensors", mnet, facts)
     if branch.arm != "base":  # the others start from its last weights

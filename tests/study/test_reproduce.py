@@ -327,6 +327,9 @@ def test_branches_start_from_the_base_and_rounding_from_next_to_it(study: Any) -
     for name, tensor in base.items():
         torch.testing.assert_close(moved[name], tensor, rtol=1e-5, atol=0)
     assert any(not torch.equal(moved[name], tensor) for name, tensor in base.items())
+    shipped = load_mnet(out / "mnets" / "base.safetensors").mnet.state_dict()
+    for name, tensor in base.items():  # in half precision
+        torch.testing.assert_close(shipped[name], tensor, rtol=1e-3, atol=1e-6)
     assert load_mnet(out / "mnets" / "C.safetensors").labels == ((2,),)
 
 
