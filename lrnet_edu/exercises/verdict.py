@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,6 +16,9 @@ from lrnet_edu.support.arrays import plain_array
 from lrnet_edu.support.errors import InputError
 
 LOOKS = {None: (BLUE, "Your turn."), True: (GREEN, "✓ Right."), False: (ORANGE, "Not yet.")}
+ROUNDING = 0.04  # relative error of a number that is right
+Check = Callable[[Any], "Verdict"]
+Wrong = Sequence[tuple[Any, str]]  # what learners take for the right answer, or a list of such, and its hint
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Verdict:
         return f'<div style="{bar}"><b>{head}</b> {html.escape(self.text)}</div>'
 
 
-def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any], Verdict]]:
+def check(praise: str) -> Callable[[Callable[[Any], str | None]], Check]:
     """A decorator that makes a check of a function from an answer to a hint, or to None where it is right.
 
     An answer that the function cannot work with, a text for a number or a function that raises, is wrong, not an
@@ -49,7 +52,7 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
         praise: what a right answer gets to read; it says why the answer matters.
     """
 
-    def decorate(hint_for: Callable[[Any], str | None]) -> Callable[[Any], Verdict]:
+    def decorate(hint_for: Callable[[Any], str | None]) -> Check:
         @functools.wraps(hint_for)
         def checked(answer: Any) -> Verdict:
             if answer is None:
@@ -67,31 +70,31 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any]
     return decorate
 
 
-def number(
-    right: float, wrong: Mapping[Any, str], *, hint: str, praise: str, within: float = 0.03
-) -> Callable[[Any], Verdict]:
-    """A check of a number; the arguments are those of ``compared`` and ``check``."""
-    return check(praise)(lambda answer: compared(answer, right, wrong, hint, within))
+def short_answer(right: float | str, wrong: Wrong, *, hint: str, praise: str) -> Check:
+    """The check of a number or a word; the arguments are those of ``compared`` and ``check``."""
+    return check(praise)(lambda answer: compared(answer, right, wrong, hint))
 
 
-def compared(answer: Any, right: float, wrong: Mapping[Any, str], hint: str, within: float = 0.03) -> str | None:
-    """None for the right number, else the hint for it.
-
-    Args:
-        wrong: number that learners take for the right one, or several in a tuple -> their hint.
-        hint: for any other number.
-        within: relative error that is rounding.
-    """
-    for numbers, its_hint in {right: None, **wrong}.items():
-        if any(close(answer, value, within * abs(value)) for value in np.atleast_1d(numbers)):
+def compared(answer: Any, right: Any, wrong: Wrong, hint: str) -> str | None:
+    """None for the right number, word or array; the hint of the wrong one that it is; else the general hint."""
+    for known, its_hint in [(right, None), *wrong]:
+        if any(same(answer, one) for one in (known if isinstance(known, list) else [known])):
             return its_hint
     return hint
 
 
-def close(answer: Any, value: float, tolerance: float) -> bool:
-    """Whether a number, an array of one or a text such as "3/4" is right but for rounding."""
-    number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
-    return abs(float(number) - value) <= tolerance
+def same(answer: Any, known: Any) -> bool:
+    """Whether two words or arrays are alike, or a number, an array of one or a text such as "3/4" is that number."""
+    if isinstance(known, str):
+        return _letters(answer) == _letters(known)
+    if isinstance(known, float | int):
+        number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
+        return abs(float(number) - known) <= ROUNDING * abs(known)
+    return bool(np.abs(answer - known).max() <= 1e-3 * np.abs(known).max())
+
+
+def _letters(word: Any) -> str:
+    return "".join(letter for letter in str(word).lower() if letter.isalpha())
 
 
 def shaped(given: Any, shape: tuple[int, ...]) -> np.ndarray:
