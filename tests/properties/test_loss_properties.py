@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from every_loss import MASK_LOSSES, OVERLAP_MAP_LOSSES, name, target_of
 from generated import DEVICES, masks, shapes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,25 +28,16 @@ from lrnet_edu.losses import (
     WeightedCrossEntropyLoss,
 )
 from lrnet_edu.losses.inputs import check_map
+from lrnet_edu.networks import regress_maps
 from lrnet_edu.trained import load_pretrained_lrnet
 
-MASK_LOSSES = [DiceLoss(), WeightedCrossEntropyLoss(), GeneralizedDiceLoss(), TverskyLoss(), FocalTverskyLoss(),
-               ExpLogLoss()]  # fmt: skip
-MAP_LOSSES = [MapDiceLoss(), MapWeightedDiceLoss()]
-LOSSES = [*MASK_LOSSES, *MAP_LOSSES]
-RATIOS = [DiceLoss(), TverskyLoss(), FocalTverskyLoss(), *MAP_LOSSES]  # of sums over the foreground classes alone
-
-
-def name(loss: nn.Module) -> str:
-    return type(loss).__name__
-
-
-every_loss = pytest.mark.parametrize("loss", LOSSES, ids=name)
+FORMULAS = [*MASK_LOSSES, *OVERLAP_MAP_LOSSES]
+RATIOS = [DiceLoss(), TverskyLoss(), FocalTverskyLoss(), *OVERLAP_MAP_LOSSES]  # of sums over the foreground alone
+Output = tuple[Tensor, Tensor]  # probabilities (B, C, ...) in float64 and labels (B, ...)
 
 
 @st.composite
-def outputs(draw: st.DrawFn, axes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities (B, C, ...), labels (B, ...) and their NI-DMs (B, C - 1, ...), all in float64."""
+def outputs(draw: st.DrawFn, axes: int = 3) -> Output:
     classes, batch, shape = draw(st.integers(2, 4)), draw(st.integers(1, 2)), draw(shapes(axes, longest=4))
     labels = np.zeros((batch, *shape), np.int64)
     for sample in labels:
@@ -56,51 +46,41 @@ def outputs(draw: st.DrawFn, axes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     sharpness = draw(st.sampled_from([0.1, 1.0, 10.0]))
     logits = torch.from_numpy(sharpness * rng.normal(size=(batch, classes, *shape)))
-    maps = [[distance_map(sample == c) for c in range(1, classes)] for sample in labels]
-    return logits.softmax(1), torch.from_numpy(labels), torch.from_numpy(np.array(maps, float))
-
-
-def target_of(loss: nn.Module, labels: Tensor, maps: Tensor) -> Tensor:
-    return labels if isinstance(loss, tuple(map(type, MASK_LOSSES))) else maps
-
-
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    return F.one_hot(labels, classes).movedim(-1, 1).double()
+    return logits.softmax(1), torch.from_numpy(labels)
 
 
 @pytest.mark.parametrize("loss", RATIOS, ids=name)
 @given(output=outputs(), layers=st.integers(1, 3))
-def test_sure_background_around_changes_no_ratio(loss: nn.Module, output: Any, layers: int) -> None:
-    p, labels, maps = output
-    around = [layers] * 6
+def test_sure_background_around_changes_no_ratio(loss: nn.Module, output: Output, layers: int) -> None:
+    p, labels = output
+    target, around = target_of(loss, labels, p.shape[1]), [layers] * 6
     padded = F.pad(p, around)
     padded[:, 0] += F.pad(torch.zeros_like(p[:, 0]), around, value=1.0)
-    target = F.pad(target_of(loss, labels, maps), around)
-    torch.testing.assert_close(loss(padded, target), loss(p, target_of(loss, labels, maps)))
+    torch.testing.assert_close(loss(padded, F.pad(target, around)), loss(p, target))
 
 
 @pytest.mark.parametrize(
-    "loss", [one for one in LOSSES if not isinstance(one, MapDiceLoss | GeneralizedDiceLoss)], ids=name
+    "loss", [one for one in FORMULAS if not isinstance(one, MapDiceLoss | GeneralizedDiceLoss)], ids=name
 )
 @given(output=outputs(), steps=st.lists(st.floats(0.05, 1), min_size=1, max_size=3))
-def test_moving_towards_the_target_never_costs_more(loss: nn.Module, output: Any, steps: list[float]) -> None:
+def test_moving_towards_the_target_never_costs_more(loss: nn.Module, output: Output, steps: list[float]) -> None:
     """And the target itself costs nothing but the floor that keeps a power's slope finite.
 
     (MapDice has another minimiser, and the weights of GDS prefer another way.)
     """
-    p, labels, maps = output
-    best, target = one_hot(labels, p.shape[1]), target_of(loss, labels, maps)
+    p, labels = output
+    best, target = F.one_hot(labels, p.shape[1]).movedim(-1, 1).double(), target_of(loss, labels, p.shape[1])
     costs = [loss(torch.lerp(p, best, t), target).item() for t in [0.0, *sorted(steps), 1.0]]
     assert np.diff(costs).max() <= 1e-9
     assert 0 <= costs[-1] <= 0.02
 
 
-@every_loss
+@pytest.mark.parametrize("loss", FORMULAS, ids=name)
 @given(output=outputs(axes=2))
-def test_a_plane_costs_what_one_slice_costs(loss: nn.Module, output: Any) -> None:
-    p, target = output[0], target_of(loss, *output[1:])
-    axis = 1 if target is output[1] else 2
-    torch.testing.assert_close(loss(p.unsqueeze(2), target.unsqueeze(axis)), loss(p, target))
+def test_a_plane_costs_what_one_slice_costs(loss: nn.Module, output: Output) -> None:
+    p, labels = output
+    target = target_of(loss, labels, p.shape[1])
+    torch.testing.assert_close(loss(p.unsqueeze(2), target.unsqueeze(-3)), loss(p, target))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,24 +132,23 @@ def numpy_loss(loss: nn.Module, p: np.ndarray, labels: np.ndarray, phi: np.ndarr
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@every_loss
+@pytest.mark.parametrize("loss", FORMULAS, ids=name)
 @given(output=outputs())
-def test_numpy_and_torch_agree(device: str, loss: nn.Module, output: Any) -> None:
-    p, labels, maps = output
-    expected = numpy_loss(loss, *(one.numpy() for one in output))
-    found = loss(p.to(device), target_of(loss, labels, maps).to(device))
+def test_numpy_and_torch_agree(device: str, loss: nn.Module, output: Output) -> None:
+    p, labels = output
+    target, phi = target_of(loss, labels, p.shape[1]), target_of(MapDiceLoss(), labels, p.shape[1])
+    expected = numpy_loss(loss, p.numpy(), labels.numpy(), phi.numpy().astype(float))
+    found = loss(p.to(device), target.to(device))
     assert found.device.type == device
     assert float(found) == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @given(output=outputs(), alpha=st.floats(0, 100))
-def test_the_regression_loss_is_smooth_l1_by_numpy(device: str, output: Any, alpha: float) -> None:
-    p, _, maps = output
-    lrnet = load_pretrained_lrnet().double()
-    with torch.no_grad():
-        seen = torch.cat([lrnet(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in range(1, p.shape[1])], 1).numpy()
-    gap = np.abs(seen - maps.numpy())
+def test_the_regression_loss_is_smooth_l1_by_numpy(device: str, output: Output, alpha: float) -> None:
+    (p, labels), lrnet = output, load_pretrained_lrnet().double()
+    loss = DistanceRegressionLoss(lrnet, alpha=alpha).to(device)
+    phi = target_of(loss, labels, p.shape[1])
+    gap = np.abs(regress_maps(lrnet, p.to(device)).detach().cpu().numpy() - phi.numpy())
     expected = alpha * np.where(gap < 1, gap**2 / 2, gap - 0.5).mean()
-    loss = DistanceRegressionLoss(copy.deepcopy(lrnet), alpha=alpha).to(device)
-    assert float(loss(p.to(device), maps.to(device))) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert float(loss(p.to(device), phi.to(device))) == pytest.approx(expected, rel=1e-6, abs=1e-9)
