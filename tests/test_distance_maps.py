@@ -20,11 +20,6 @@ SCIPY_STEPS = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}  # SciPy's number of orthogonal s
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-def components(mask, connectivity=None):
-    steps = mask.ndim if connectivity is None else SCIPY_STEPS[connectivity]
-    return ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, steps))
-
-
 def brute_force_distances(mask, spacing, sources):
     """From every voxel of ``mask`` to the nearest voxel of ``sources``, over all pairs; 0 elsewhere."""
     distances = np.zeros(mask.shape)
@@ -38,7 +33,8 @@ def from_distances(mask, kind, d, outside_d, connectivity=None):
     if kind == "O-DM":
         return d
     result = np.zeros(mask.shape)
-    labels, _ = components(mask, connectivity)
+    steps = mask.ndim if connectivity is None else SCIPY_STEPS[connectivity]
+    labels, _ = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, steps))
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         here = labels[box] == number
         own = d[box][here]
@@ -209,16 +205,11 @@ NAN = np.where(np.arange(5) == 1, np.nan, GOOD)
 @pytest.mark.parametrize(
     ("mask", "options", "said"),
     [
-        (None, {}, "NoneType"),
-        (np.ones((2, 3, 4, 5)), {}, "a torch batch"),
-        (torch.ones(1, 1, 1, 3, 4, 5), {}, "shape"),
-        (np.ones((3, 0, 5)), {}, "has the shape"),
-        (torch.ones(3, 4, dtype=torch.complex64), {}, "complex"),
-        (NAN, {}, "NaN"),
-        (torch.from_numpy(NAN).half()[None, None], {}, "NaN"),
+        (None, {}, "NoneType"), (np.ones((2, 3, 4, 5)), {}, "a torch batch"), (torch.ones([2] * 6), {}, "shape"),
+        (np.ones((3, 0, 5)), {}, "has the shape"), (torch.ones(3, 4, dtype=torch.complex64), {}, "complex"),
+        (NAN, {}, "NaN"), (torch.from_numpy(NAN).half()[None, None], {}, "NaN"),
         (GOOD, {"kind": "NIDM"}, "NI-DM"),
-        (GOOD, {"connectivity": 8}, "6, 18, 26"),
-        (GOOD[0], {"connectivity": 6}, "4, 8"),
+        (GOOD, {"connectivity": 8}, "6, 18, 26"), (GOOD[0], {"connectivity": 6}, "4, 8"),
         (GOOD[0], {"spacing": (1, 1, 1)}, "2 positive"),
         (torch.ones(1, 1, 3, 4, 5), {"spacing": (1, 1, 1, 1, 1)}, "3 positive"),
     ],
