@@ -64,15 +64,14 @@ def _check_place(out: Path, device: str | None = None) -> None:
     choose_device(device)
 
 
-def _announce_resume(out: Path, config: Any, *, resume: bool) -> None:
-    """Say what is not as expected when a run goes on; InputError unless it may begin, or go on, in its folder."""
+def _check_run(out: Path, device: str | None, config: Any, *, resume: bool) -> None:
+    """InputError unless a run may begin, or go on, in its folder; says where the learning rate begins anew."""
     from lrnet_edu.support.run_folder import check_run, settings_of_run
 
-    check_run(out, resume=resume)
-    if resume and not (out / "last.safetensors").exists():
-        typer.echo(f"{out} holds no training to go on with; it begins at step 0.")
-    elif resume and config.one_cycle and (before := settings_of_run(out).get("steps", config.steps)) < config.steps:
-        typer.echo(f"From {before} to {config.steps} steps: the learning rate starts anew.")
+    _check_place(out, device)
+    before = settings_of_run(out) if check_run(out, resume=resume) else {}
+    if config.one_cycle and (steps := before.get("steps", config.steps)) < config.steps:
+        typer.echo(f"From {steps} to {config.steps} steps: the learning rate starts anew.")
 
 
 app = typer.Typer(
@@ -107,7 +106,7 @@ Steps = Annotated[int | None, Option(help="Training steps, warm-up included; by 
 Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps; left out: cuda if it is there, else cpu.")]
 Window = Annotated[tuple[float, float] | None, Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
-WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice alone before an LR-Net takes part, else a quarter.")]
+WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice alone before a map is regressed, else a quarter.")]
 Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, by the same settings or more steps.")]
 
 
@@ -218,8 +217,7 @@ def pretrain(
     if synthetic == (data is not None) or synthetic == (label is not None):
         raise InputError("Give either --data with --label (in LiTS 2 is the tumour), or --synthetic alone.")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
-    _check_place(out, device)
-    _announce_resume(out, config, resume=resume)
+    _check_run(out, device, config, resume=resume)
     quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
@@ -250,19 +248,19 @@ def train(
     from lrnet_edu.data.study import open_study
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run
-    from lrnet_edu.support.run_folder import TensorBoardLog
+    from lrnet_edu.support.run_folder import tensorboard_log
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
         lrnet=str(lrnet) if lrnet else None, steps=steps, warmup_steps=warmup_steps, seed=seed, window=window,
     )  # fmt: skip
-    of_lrnet = (lrnet, activation, alpha, warmup_steps, None if kind == "NI-DM" else kind)
+    warm_up = None if METHODS[method].warms_up else warmup_steps
+    of_lrnet = (lrnet, activation, alpha, warm_up, None if kind == "NI-DM" else kind)
     if not METHODS[method].uses_lrnet and any(option is not None for option in of_lrnet):
         raise InputError(f"Method {method} has no LR-Net; leave --kind, --activation, --alpha, --lrnet and "
                          "--warmup-steps out, or choose one that has, such as dice+lrnet.")  # fmt: skip
-    _check_place(out, device)
-    _announce_resume(out, config, resume=resume)
-    log = TensorBoardLog(out) if tensorboard else None
+    _check_run(out, device, config, resume=resume)
+    log = tensorboard_log(out) if tensorboard else None
     if METHODS[method].uses_lrnet:
         lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
     study = open_study(data, config, split=split)

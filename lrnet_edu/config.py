@@ -9,8 +9,7 @@ from typing import Any
 from lrnet_edu.data.study import DataSettings
 from lrnet_edu.methods import METHODS
 from lrnet_edu.networks import output_activation
-from lrnet_edu.support.errors import InputError, check_whole
-from lrnet_edu.support.loss_inputs import checked_setting
+from lrnet_edu.support.errors import InputError, check_whole, checked_number
 from lrnet_edu.training import Schedule
 
 
@@ -63,7 +62,7 @@ class Config(Schedule, DataSettings):
         DataSettings.__post_init__(self)
         output_activation(self.kind, self.activation)  # raises InputError for an unknown kind or activation
         if self.alpha is not None:
-            checked_setting("alpha", self.alpha)
+            checked_number("alpha", self.alpha)
         if self.warmup_steps is not None:
             check_whole("warmup_steps", self.warmup_steps, least=0)
         if self.warmup >= self.steps:
@@ -72,8 +71,8 @@ class Config(Schedule, DataSettings):
 
     @property
     def warmup(self) -> int:
-        """Steps of Dice alone before the LR-Net's term is added, part of ``steps``; 0 for rows without an LR-Net."""
-        if not METHODS[self.method].uses_lrnet:
+        """Steps of Dice alone before a map is regressed, part of ``steps``; 0 for rows that regress none."""
+        if not METHODS[self.method].warms_up:
             return 0
         return self.steps // 4 if self.warmup_steps is None else self.warmup_steps
 

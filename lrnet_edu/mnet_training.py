@@ -84,7 +84,7 @@ def train_run(
         folder: the run folder: a new one, or with ``resume`` the one to continue.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA GPU if there is one.
         resume: continue from the last validation.
-        log: called with the row of each validation, as in ``log.csv``; `TensorBoardLog` is one.
+        log: called with the row of each validation, as in ``log.csv``; `tensorboard_log` makes one.
         rate: function from the share of steps done to the factor on the learning rate; None uses the configuration.
         batches: what draws the patches.
 
@@ -107,6 +107,6 @@ def train_run(
 def resumed_config(config: Config, before: Mapping[str, Any]) -> Config:
     """The settings to resume with: a run that gets more steps keeps the warm-up it had with fewer."""
     steps, warmup = before.get("steps"), before.get("warmup_steps")
-    if config.warmup_steps is not None or not METHODS[config.method].uses_lrnet or not isinstance(steps, int):
+    if config.warmup_steps is not None or not METHODS[config.method].warms_up or not isinstance(steps, int):
         return config
     return replace(config, warmup_steps=steps // 4 if warmup is None and steps < config.steps else warmup)

@@ -16,8 +16,8 @@ from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.networks import LRNet, regress_maps
-from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import check_output, checked_setting, class_numbers, values_are_readable
+from lrnet_edu.support.errors import InputError, checked_number
+from lrnet_edu.support.loss_inputs import check_output, class_numbers, values_are_readable
 from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.trained import load_pretrained_lrnet
 
@@ -72,7 +72,7 @@ class TandemLoss(Loss):
         if not isinstance(ignore_label, int | None):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
         self.ignore_label = ignore_label
-        self.alpha = checked_setting("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
+        self.alpha = checked_number("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
         self.looked = False  # whether the LR-Net knows the objects
 

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from lrnet_edu.support.devices import channels_last, explain_out_of_memory, ordered_batches, reduced_precision
-from lrnet_edu.support.errors import check_finite, check_number, check_whole
+from lrnet_edu.support.errors import check_finite, check_whole, checked_number
 from lrnet_edu.support.run_folder import State, load_state, save_best, save_state, write_log
 
 Row = dict[str, float]  # the figures of one validation
@@ -43,10 +43,10 @@ class Schedule:
     def __post_init__(self) -> None:
         check_whole("steps", self.steps, least=1)
         check_whole("validate_every", self.validate_every, least=1)
-        check_number("learning_rate", self.learning_rate)
-        check_number("plateau_factor", self.plateau_factor, below=1)
+        checked_number("learning_rate", self.learning_rate, least=1e-12)
+        checked_number("plateau_factor", self.plateau_factor, least=0.01, most=0.99)
         if self.max_gradient_norm is not None:
-            check_number("max_gradient_norm", self.max_gradient_norm)
+            checked_number("max_gradient_norm", self.max_gradient_norm, least=1e-12)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases, segmentation_name
 from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, score_table
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
-from lrnet_edu.support.errors import InputError, check_each
+from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, check_writable, folder_lock, write_atomically
 from lrnet_edu.support.labels import absent_label, encode, format_labels, parse_labels
 from lrnet_edu.support.progress import progress
@@ -54,44 +53,45 @@ def evaluate_folders(
     predictions, references = Path(predictions), Path(references)
     scores: dict[tuple[int, ...], list[CaseScores]] = {group: [] for group in parse_labels(label)}
     known = _find_references(references)
-    pairs = {path: known[name] for name, path in _find_predictions(predictions, known, references).items()}
+    pairs = [(path, known[name]) for name, path in _find_predictions(predictions, known, references).items()]
     if json_file is not None:
-        _check_json(Path(json_file))
-    check_each(_check_same_grid, pairs.items())
-    if missing := [path.name for path in known.values() if path not in pairs.values()]:
+        _check_json(json_file := Path(json_file))
+    nifti.check_pairs((reference, prediction) for prediction, reference in pairs)
+    scored = {reference for _, reference in pairs}
+    if missing := [path.name for path in known.values() if path not in scored]:
         say(f"Scoring {len(pairs)} of {len(known)} references; without a prediction: {abbreviated(missing)}.")
-    volumes = _scored(progress(list(pairs.items()), "Scoring"), scores)
-    board = challenge_scores(volumes) if challenge else None
-    for _ in volumes:  # what the board did not ask for
-        pass
+    for volumes in progress(pairs, "Scoring"):
+        prediction, reference = map(nifti.read_mask, volumes)
+        for group, cases in scores.items():
+            p, r = (encode(volume.data, (group,)) for volume in (prediction, reference))
+            cases.append(case_scores(p, r, reference.spacing))
     if unseen := [group for group, cases in scores.items() if not any(case.reference_voxels for case in cases)]:
         seen = {number for path in known.values() for number in np.unique(nifti.read_mask(path).data).tolist()}
         if absent := tuple(group for group in unseen if seen.isdisjoint(group)):  # also of cases nobody predicted
             raise absent_label(absent, seen, f"any segmentation of {references}")
 
-    names = [stem(prediction) for prediction in pairs]
+    names = [stem(prediction) for prediction, _ in pairs]
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
     result = results if len(results) > 1 else next(iter(results.values()))
-    if board is not None:
-        result["challenge"] = _board_as_json(board)
+    if challenge:
+        result["challenge"] = _board_as_json(challenge_scores(map(_volumes, progress(pairs, "As the board"))))
     if json_file is not None:
-        path, text = Path(json_file), json.dumps(result, indent=2, allow_nan=False) + "\n"
-        with folder_lock(path.parent, path.name, wait=True):
-            write_atomically(path, text.encode())
+        with folder_lock(json_file.parent, json_file.name, wait=True):
+            write_atomically(json_file, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
     return result
 
 
 def _find_references(folder: Path) -> dict[str, Path]:
     """The masks of a folder, in natural order, by the name without ending that a prediction of theirs has."""
     if (folder / "dataset.json").is_file():
-        return {_name(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
+        return {stem(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
     # The images of the LiTS layout, whose masks have another name, are no references.
-    return {_name(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
+    return {stem(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
 
 
 def _find_predictions(folder: Path, known: Mapping[str, Path], references: Path) -> dict[str, Path]:
     """The predictions of a folder, in natural order, by name; each has a reference."""
-    files = {_name(path): path for path in image_files(folder) if not _PROBABILITY.search(stem(path))}
+    files = {stem(path): path for path in image_files(folder) if not _PROBABILITY.search(stem(path))}
     if not files:
         raise InputError(f"{folder} holds no NIfTI file: name the folder that `predict` wrote.")
     if missing := [path.name for name, path in files.items() if name not in known]:
@@ -102,32 +102,17 @@ def _find_predictions(folder: Path, known: Mapping[str, Path], references: Path)
     return files
 
 
-def _name(path: Path) -> str:
-    """A file's name without its ending, each letter in one piece: some systems store an accent apart."""
-    return unicodedata.normalize("NFC", stem(path))
-
-
-def _check_same_grid(pair: tuple[Path, Path]) -> None:
-    if not nifti.same_grid(*map(nifti.read_grid, pair)):
-        told = f"{pair[0]} and {pair[1]} lie on different grids (shape or affine)"
-        raise InputError(f"{told}: resample the prediction onto the reference.")
-
-
 def _check_json(path: Path) -> None:
-    """Raise InputError unless the scores can be written there; an existing file must hold scores."""
+    """InputError unless the scores can be written there; an existing file must hold scores."""
     check_writable(path.parent)
     if path.exists() and not (path.is_file() and b'"undefined": {' in path.read_bytes()):
         raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
 
 
-def _scored(pairs: Iterable[tuple[Path, Path]], scores: dict[tuple[int, ...], list[CaseScores]]) -> Iterator[Any]:
-    """Read one case after the other, add each object's scores to its list, and hand the volumes on."""
-    for pair in pairs:
-        predicted, wanted = map(nifti.read_mask, pair)
-        for group, cases in scores.items():
-            p, r = (encode(volume.data, (group,)) for volume in (predicted, wanted))
-            cases.append(case_scores(p, r, wanted.spacing))
-        yield predicted.data, wanted.data, wanted.spacing
+def _volumes(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A case as `challenge_scores` takes it."""
+    prediction, reference = map(nifti.read_mask, pair)
+    return prediction.data, reference.data, reference.spacing
 
 
 def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any]:
@@ -156,9 +141,8 @@ these counts first."""
 BOARD = """\
 As the LiTS board scores: the liver is every label, its lesions are the 6-connected parts of label 2. Scores of lesions
 are means over the set's detected pairs (here {pairs}), those of the liver over the cases. RVD is (|R| - |P|) / |P|,
-distances are in mm; 9001 stands for what cannot be measured. True and false positives and negatives are as the board
-counts; found, missed and false lesions are by themselves. Predictions without any voxel equal to 1, scored 9001 or Dice
-0: {without_liver}."""
+distances are in mm; 9001 stands for what cannot be measured. Without any voxel equal to 1: {without_liver} predictions.
+True and false positives and negatives are as the board counts; found, missed and false lesions are by themselves."""
 
 
 def scores_as_text(scores: dict[str, Any], label: str) -> str:
@@ -174,9 +158,9 @@ def scores_as_text(scores: dict[str, Any], label: str) -> str:
         means.append(_row(f"Label {name}", [c.text(table["mean"][key]) for key, c in CRITERIA.items()]))
         if any(table["undefined"].values()):
             means.append(_row("  undefined (–)", [str(table["undefined"][key]) for key in CRITERIA]))
-        notes += _notes(name, table["cases"])
-    if any(any(table["undefined"].values()) for table in objects.values()):
-        notes.append(UNDEFINED)
+            notes = [UNDEFINED]
+        if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in table["cases"]):
+            means.append(f"No prediction holds label {name}: does it have another number there?")
     if "challenge" in scores:
         notes += _board(scores["challenge"])
     units = f"A case's DC is its Dice. In mm: {', '.join(name for name, c in CRITERIA.items() if c.unit)}."
@@ -185,19 +169,7 @@ def scores_as_text(scores: dict[str, Any], label: str) -> str:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    short = name if len(name) <= 20 else f"..{name[-18:]}"
-    return f"{short:<20}" + "".join(f" {cell:>6}" for cell in cells)
-
-
-def _notes(label: str, cases: list[dict[str, Any]]) -> list[str]:
-    """What to know about the masks before the means are believed."""
-    notes = []
-    if empty := sum(case["rvd"] is None or (case["dice"], case["assd"]) == (1, None) for case in cases):
-        notes.append(f"Without label {label}: {empty} of the {len(cases)} references. Dice there is 1 if nothing was "
-                     "found, else 0, and counts in DC.")  # fmt: skip
-    if all(case["rvd"] == -1 or (case["rvd"], case["assd"]) == (0, None) for case in cases):
-        notes.append(f"No prediction holds label {label}: does it have another number there?")
-    return notes
+    return f"{name[-20:]:<20}" + "".join(f" {cell:>6}" for cell in cells)
 
 
 def _board(board: Mapping[str, Any]) -> list[str]:
@@ -213,6 +185,4 @@ def _board(board: Mapping[str, Any]) -> list[str]:
         shown = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in values.items()}
         listed = ", ".join(f"{key.replace('_', ' ')} {'–' if v is None else v}" for key, v in shown.items())
         parts.append(f"{name}: {listed}.")
-    if not any(found["found"] + found["missed"] for found in board["detection"].values()):
-        parts.append("No reference holds a lesion (label 2): there is nothing to find.")
     return parts

@@ -1,7 +1,7 @@
 """The image files of a folder, and which of them a command may write.
 
-Nothing is overwritten but what the same command wrote and nobody changed since: the header of a written file
-names the command and a checksum of the voxels, so a prediction that was corrected by hand is safe as well.
+Only what the same command wrote and nobody changed is overwritten: the header of a written file names the command and a
+checksum of the voxels, so a prediction that was corrected by hand is safe as well.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ def provenance(command: str, data: np.ndarray) -> str:
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], command: str) -> None:
-    """InputError, before any work, for an output that is an input, a folder, no name of a NIfTI file, in a place where
-    nothing can be written, or exists and is not what the same command wrote, unchanged."""
+    """InputError, before any work, for an output that is an input, or cannot or must not be written."""
     for folder in {path.parent for path in outputs}:
         check_writable(folder)
     taken = {path.resolve() for path in inputs}

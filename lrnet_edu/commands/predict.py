@@ -1,7 +1,4 @@
-"""Scans in, segmentations out: the trained M-Net alone, as section 2.2 uses it.
-
-All paths and scans are looked at before the work starts, so that a mistake costs seconds and leaves nothing behind.
-"""
+"""Scans in, segmentations out: the trained M-Net alone, as section 2.2 uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 from lrnet_edu.commands.image_files import check_outputs, image_files, provenance, stem
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import check_not_among_scans, find_cases, segmentation_name
-from lrnet_edu.data.preprocessing import back_to_original, check_scan, prepare, unusual_intensities
+from lrnet_edu.data.preprocessing import back_to_original, prepare, read_scan, unusual_intensities
 from lrnet_edu.data.study import PARTS, case_names
 from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.support.devices import choose_device, explain_out_of_memory
@@ -49,7 +46,7 @@ def predict_files(
             or is a file that this command did not write; nothing has been written then.
     """
     run, input, out = Path(run), Path(input), Path(out)
-    images = find_images(input)
+    images = _find_images(input)
     if input.is_dir():
         check_not_among_scans(out)
     if part is not None:
@@ -60,8 +57,8 @@ def predict_files(
     written = [out / segmentation_name(image.name) if input.is_dir() else out for image in images]
     beside = [[file.with_name(f"{stem(file)}_probability-{text}.nii.gz") for text in objects] for file in written]
     check_outputs([*written, *chain(*beside)], images, "predict")
-    if len(images) > 1:  # damaged scans are reported now, not after an hour
-        check_each(lambda image: _read_scan(image, trained), progress(images, "Checking scans", unit="scan"))
+    # Damaged scans are reported now, not after an hour.
+    check_each(read_scan, progress(images, "Checking scans", unit="scan"))
     with folder_lock(written[0].parent, "" if input.is_dir() else out.name):
         for job in progress(list(zip(images, written, beside, strict=True)), "Segmenting", unit="scan"):
             with explain_out_of_memory(place):
@@ -69,15 +66,9 @@ def predict_files(
     return written
 
 
-def _read_scan(path: Path, trained: TrainedMNet) -> nifti.Volume:
-    image = nifti.read_image(path)
-    check_scan(path, image, trained.preprocessing)
-    return image
-
-
 def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]) -> None:
     """From a scan to its files (labels, each object's probabilities): onto the network's grid, through it, and back."""
-    image = _read_scan(scan, trained)  # (D, H, W)
+    image = nifti.read_image(scan)  # (D, H, W)
     if sentence := unusual_intensities(str(scan), image, trained.preprocessing):
         print_above_bar(sentence)
     prepared = prepare(image, trained.preprocessing)  # image (d, h, w)
@@ -88,12 +79,12 @@ def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]
     classes, shares = back_to_original(
         output, prepared.affine, image, keep_probabilities=bool(beside)
     )  # (D, H, W), (K + 1, D, H, W)
-    written = dict(zip(beside, () if shares is None else shares[1:], strict=True))
+    written = dict(zip(beside, shares[1:], strict=True))
     for path, data in (written | {out: decode(classes, trained.labels)}).items():
         nifti.write(path, data, image, description=provenance("predict", data))
 
 
-def find_images(source: Path) -> list[Path]:
+def _find_images(source: Path) -> list[Path]:
     """One scan, or those of a folder in natural order, as :func:`predict_files` says."""
     if not source.exists():
         raise InputError(f"{source} does not exist: name a NIfTI file or a folder of them.")
@@ -118,8 +109,6 @@ def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) 
     by_name = {stem(image): image for image in images}
     lacking = [name for name in names if name not in by_name]
     if lacking or not names:
-        raise InputError(
-            f"{source} lacks {abbreviated(lacking) or 'all'} of the run's {part} cases: name the folder that it was "
-            "trained on, or leave --part out."
-        )
+        advice = "name the folder that it was trained on, or leave --part out"
+        raise InputError(f"{source} lacks {abbreviated(lacking) or 'all'} of the run's {part} cases: {advice}.")
     return [by_name[name] for name in names]

@@ -6,28 +6,30 @@ import torch
 from torch import Tensor
 
 from lrnet_edu.losses.inputs import MaskLoss, class_sums, ratio
-from lrnet_edu.support.loss_inputs import checked_setting
+from lrnet_edu.support.errors import checked_number
 
 
 class WeightedCrossEntropyLoss(MaskLoss):
     """WCE: the cross-entropy with one weight for each class (cited from Ronneberger et al., U-Net, 2015).
 
-    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = background voxels / voxels of class c in the
-    batch, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean of -ln p_0.
+    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = (background voxels / voxels of class c in the
+    batch)^power, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean of -ln p_0.
 
     Deviation: U-Net's own map of weights (w0 = 10, sigma = 5) also stresses the gaps between touching cells.
 
     Args:
         max_weight: the largest weight of a class, and one over the smallest.
+        power: 1 is the full inverse frequency; less floods the image less.
     """
 
-    def __init__(self, max_weight: float = 1000.0) -> None:
+    def __init__(self, max_weight: float = 1000.0, power: float = 1.0) -> None:
         super().__init__()
-        self.max_weight = checked_setting("max_weight", max_weight, least=1, most=float("inf"))
+        self.power = checked_number("power", power)
+        self.max_weight = checked_number("max_weight", max_weight, least=1, most=float("inf"))
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         surprise, voxels = class_sums(g * _minus_log(p), g)  # (C,) each
-        weights = (voxels[0] / voxels.clamp_min(1)).clamp(1 / self.max_weight, self.max_weight)
+        weights = ((voxels[0] / voxels.clamp_min(1)) ** self.power).clamp(1 / self.max_weight, self.max_weight)
         weights[0] = 1
         return (weights * surprise).sum() / (weights * voxels).sum()
 
@@ -63,8 +65,8 @@ class TverskyLoss(MaskLoss):
 
     def __init__(self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7) -> None:
         super().__init__()
-        self.false_positive_weight = checked_setting("false_positive_weight", false_positive_weight)
-        self.false_negative_weight = checked_setting("false_negative_weight", false_negative_weight)
+        self.false_positive_weight = checked_number("false_positive_weight", false_positive_weight)
+        self.false_negative_weight = checked_number("false_negative_weight", false_negative_weight)
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         return (1 - self.index(p, g)).mean()
@@ -94,7 +96,7 @@ class FocalTverskyLoss(TverskyLoss):
         self, false_positive_weight: float = 0.3, false_negative_weight: float = 0.7, gamma: float = 4 / 3
     ) -> None:
         super().__init__(false_positive_weight, false_negative_weight)
-        self.gamma = checked_setting("gamma", gamma, least=1e-3)
+        self.gamma = checked_number("gamma", gamma, least=1e-3)
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         return _clamped_power(1 - self.index(p, g), 1 / self.gamma).mean()
@@ -120,9 +122,9 @@ class ExpLogLoss(MaskLoss):
 
     def __init__(self, dice_weight: float = 0.8, cross_entropy_weight: float = 0.2, exponent: float = 0.3) -> None:
         super().__init__()
-        self.dice_weight = checked_setting("dice_weight", dice_weight)
-        self.cross_entropy_weight = checked_setting("cross_entropy_weight", cross_entropy_weight)
-        self.exponent = checked_setting("exponent", exponent, least=1e-3)
+        self.dice_weight = checked_number("dice_weight", dice_weight)
+        self.cross_entropy_weight = checked_number("cross_entropy_weight", cross_entropy_weight)
+        self.exponent = checked_number("exponent", exponent, least=1e-3)
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
         surprise = g * _clamped_power(_minus_log(p), self.exponent)

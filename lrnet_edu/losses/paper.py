@@ -17,8 +17,8 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, class_sums, foreground_and_maps, ratio
 from lrnet_edu.networks import LRNet, regress_maps
-from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import at_least_float32, checked_setting
+from lrnet_edu.support.errors import InputError, checked_number
+from lrnet_edu.support.loss_inputs import at_least_float32
 from lrnet_edu.support.parallel import mean_over_processes
 
 
@@ -101,7 +101,7 @@ class DistanceRegressionLoss(Loss):
             if not isinstance(lrnet, LRNet):
                 raise InputError("alpha is None, which only an LRNet has a default for; give it a number.")
             alpha = kind_of_map(lrnet.kind).alpha
-        self.alpha = checked_setting("alpha", alpha)
+        self.alpha = checked_number("alpha", alpha)
         check_pretrained(lrnet)
         self.lrnet = lrnet.requires_grad_(False).eval()
 

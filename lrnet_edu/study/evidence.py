@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from lrnet_edu.figures.curves import curves_figure, learning_figure
-from lrnet_edu.figures.tables import forest_figure
+from lrnet_edu.figures.study import curves_figure, forest_figure
+from lrnet_edu.figures.tables import learning_figure
 from lrnet_edu.metrics import mean_of_defined, none_if_nan
 from lrnet_edu.study.evidence_text import as_markdown
-from lrnet_edu.study.froc import BINS_ML, HALF, RATES, THRESHOLDS, CaseLesions, Froc, curve_of, size_in_words
+from lrnet_edu.study.froc import BINS_ML, HALF, RATES, THRESHOLDS, CaseLesions, Froc, curve_of
 from lrnet_edu.study.page import write_page
-from lrnet_edu.study.protocol import ARMS, CELLS, MARGIN, MORE, PRIMARY, PRIMARY_CELL, SECONDARY, SIZES_ML
-from lrnet_edu.study.statistics import LEVEL, holm, resamples
+from lrnet_edu.study.protocol import ARMS, CELLS, MORE, PRIMARY, PRIMARY_CELL, SECONDARY, SIZES_ML
+from lrnet_edu.study.statistics import MARGIN, compare, with_verdicts
 from lrnet_edu.study.trainings import write_csv
 
-DRAWS = 2000  # of the bootstrap over seeds and cases
 DENSE = tuple(2.0 ** np.linspace(-3, 3, 25))  # false lesions a case, for the pictures
 
 Record = Mapping[str, Any]
@@ -51,7 +50,7 @@ def endpoint(cell: Mapping[str, Any]) -> float:
 def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
     """All endpoints of one branch on one set and view."""
     curve, n, p, g = cell_curve(cell), *np.array(cell["calibration"])  # (bins,) each
-    by_size = {size_in_words(*size): cell_curve(cell, size) for size in BINS_ML}
+    by_size = {words: cell_curve(cell, size) for words, size in BINS_ML.items()}
     cases = [case for case in cell["cases"] if case["ml"]]
     distances = [distance for case in cases for distance in case["ASSD"] if distance is not None]
     return {
@@ -72,51 +71,21 @@ def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
 def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, family: bool) -> list[dict[str, Any]]:
     """What the primary endpoint gains from the first arm of each pair over the second, where two seeds are finished.
 
-    Each holds "ours", "theirs", "seeds", the differences "by_seed" and their "mean", its 95 % t interval over seeds
-    "low" and "high", its 95 % bootstrap interval over seeds and cases "boot_low" and "boot_high", "p" of the t test,
-    "p_holm" corrected in this family (p itself outside of one), and the "verdict".
+    Each holds "ours", "theirs", "seeds", and what `compare` and `with_verdicts` say.
     """
-    found = [one for pair in pairs if (one := gain(records, *pair, cell))]
-    corrected = holm([one["p"] for one in found]) if family else [one["p"] for one in found]
-    return [one | {"p_holm": p, "verdict": verdict(one, p)} for one, p in zip(found, corrected, strict=True)]
+    found = []
+    for ours, theirs in pairs:
+        seeds = sorted(seed for arm, seed in records if arm == ours and (theirs, seed) in records)
+        if len(seeds) > 1:
+            sides = [[records[arm, seed]["cells"][cell] for seed in seeds] for arm in (ours, theirs)]
+            compared = compare(*(partial(by_seed, side) for side in sides), len(sides[0][0]["cases"]))
+            found.append({"ours": ours, "theirs": theirs, "seeds": seeds, **compared})
+    return with_verdicts(found, family=family)
 
 
-def gain(records: Records, ours: str, theirs: str, cell: str) -> dict[str, Any] | None:
-    """One of `gains`, without its corrected p and verdict."""
-    seeds = sorted(seed for arm, seed in records if arm == ours and (theirs, seed) in records)
-    if len(seeds) < 2:
-        return None
-
-    def differences(times: np.ndarray | None = None) -> np.ndarray:  # (..., seeds)
-        by_arm = [[lesion_dice(cell_curve(records[arm, seed]["cells"][cell], times=times)) for seed in seeds]
-                  for arm in (ours, theirs)]  # fmt: skip
-        return np.stack(by_arm[0], axis=-1) - np.stack(by_arm[1], axis=-1)
-
-    by_seed = differences()
-    cases = len(records[ours, seeds[0]]["cells"][cell]["cases"])
-    times_seed, times_case = resamples(len(seeds), cases, DRAWS, 0)
-    boot = np.quantile((differences(times_case) * times_seed).mean(axis=-1), [LEVEL / 2, 1 - LEVEL / 2])
-    mean, error, freedom = by_seed.mean(), stats.sem(by_seed), len(seeds) - 1
-    reach = error * stats.t.ppf(1 - LEVEL / 2, freedom)
-    numbers = {
-        "mean": mean, "low": mean - reach, "high": mean + reach, "boot_low": boot[0], "boot_high": boot[1],
-        "p": 2 * stats.t.sf(abs(mean) / error, freedom) if error else 1.0,
-    }  # fmt: skip
-    return {"ours": ours, "theirs": theirs, "seeds": seeds, "by_seed": by_seed.tolist(),
-            **{name: float(number) for name, number in numbers.items()}}  # fmt: skip
-
-
-def verdict(one: Mapping[str, Any], p: float) -> str:
-    """One verdict for a comparison.
-
-    "equal" if the t interval lies within the margin; "ahead" or "behind" if the corrected p is below 0.05 and both
-    intervals leave 0 out on that side; else "undecided".
-    """
-    if one["low"] > -MARGIN and one["high"] < MARGIN:
-        return "equal"
-    if p < LEVEL and min(one["low"], one["boot_low"]) > 0:
-        return "ahead"
-    return "behind" if p < LEVEL and max(one["high"], one["boot_high"]) < 0 else "undecided"
+def by_seed(cells: Sequence[Mapping[str, Any]], times: np.ndarray | None) -> np.ndarray:
+    """The primary endpoint of an arm's branches, each case counting so often: (..., seeds)."""
+    return np.stack([lesion_dice(cell_curve(cell, times=times)) for cell in cells], axis=-1)
 
 
 # ---- all of it --------------------------------------------------------------------------------------------------
@@ -155,7 +124,9 @@ def write_evidence(
         "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600,
         "versions": branches[0]["versions"],
     }
-    pictures = {"curves": curves_figure(result), "forest": forest_figure(result), "learning": learning_figure(result)}
+    logs = {"M-Net + Dice": [base["log"] for base in bases]}
+    logs |= {f"{arm}: {result['arms'][arm]}": logs_of_arm for arm, logs_of_arm in result["logs"].items()}
+    pictures = {"curves": curves_figure(result), "forest": forest_figure(result), "learning": learning_figure(logs)}
     write_page(out, "study", result, pictures, as_markdown)
     return result
 

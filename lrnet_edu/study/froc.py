@@ -32,8 +32,9 @@ RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 THRESHOLDS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-5, 1 - 1e-4, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05, 0.01, 1e-3)
 HALF = THRESHOLDS.index(0.5)
 
-BINS_ML = ((0.0, 0.25), (0.25, 1.0), (1.0, 5.0), (5.0, math.inf))
-"""Sizes of lesions in ml, each from the first number up to below the second."""
+BINS_ML = {"under 0.25 ml": (0.0, 0.25), "0.25 to 1 ml": (0.25, 1.0), "1 to 5 ml": (1.0, 5.0),
+           "5 ml and more": (5.0, math.inf)}  # fmt: skip
+"""Sizes of lesions, from the first number up to below the second."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,7 @@ def lesions_by_threshold(
 def shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which components of two numbered volumes (D, H, W) meet: numbers in one, numbers in the other, common voxels.
 
-    The pairs (n,) come in the order of the first number, then the second. Of thousands of lesions few meet, so there
-    is no table of all pairs.
+    The pairs (n,) come in the order of the first number, then the second. There is no table of all, as few meet.
     """
     both = (predicted > 0) & (wanted > 0)
     factor = int(wanted.max(initial=0)) + 1
@@ -186,11 +186,10 @@ def shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray
 def at_most(rates: Sequence[float], false_lesions: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The best value of a curve with at most so many false lesions a case.
 
-    As LUNA16's and MONAI's ``compute_froc_score`` do it, the curve is a line from point to point that begins at the
-    origin (a threshold above all scores), and beyond its last point it stays where it is. Where a value rises with the
-    false lesions, as the sensitivity does, the best one up to a rate is the one at that rate, and theirs. The mean
-    Dice falls again when the threshold is too low: nobody would use such a threshold only because more false lesions
-    are allowed.
+    As in LUNA16's and MONAI's ``compute_froc_score``, the curve is a line from point to point that begins at the origin
+    (a threshold above all scores), and beyond its last point it stays where it is. The sensitivity rises with the false
+    lesions, so its best value up to a rate is the one there. The mean Dice falls again when the threshold is too low,
+    and nobody would use such a threshold only because more false lesions are allowed.
 
     Args:
         rates: False lesions a case.
@@ -201,19 +200,9 @@ def at_most(rates: Sequence[float], false_lesions: np.ndarray, values: np.ndarra
         (..., rates).
     """
     origin = np.zeros((*false_lesions.shape[:-1], 1))
-    x, y = (np.concatenate((origin, points), axis=-1) for points in (false_lesions, values))
-    best = []
-    for rate in rates:
-        left, right = x[..., :-1] - rate, x[..., 1:] - rate
-        crosses = left * right < 0
-        share = np.divide(left, left - right, out=np.zeros_like(left), where=crosses)
-        crossing = np.where(crosses, y[..., :-1] + share * np.diff(y), 0)
-        best.append(np.maximum(np.where(x <= rate, y, 0).max(axis=-1), crossing.max(axis=-1)))
-    return np.stack(best, axis=-1)
-
-
-def size_in_words(low: float, high: float) -> str:
-    """ "0.25 to 1 ml"."""
-    if low == 0:
-        return f"under {high:g} ml"
-    return f"{low:g} ml and more" if high == math.inf else f"{low:g} to {high:g} ml"
+    x, y = (np.concatenate((origin, points), axis=-1)[..., None] for points in (false_lesions, values))
+    left, right = x[..., :-1, :] - rates, x[..., 1:, :] - rates  # (..., T, rates), of each piece of the line
+    crosses = left * right < 0
+    share = np.divide(left, left - right, out=np.zeros_like(left), where=crosses)
+    crossing = np.where(crosses, y[..., :-1, :] + share * np.diff(y, axis=-2), 0)
+    return np.concatenate((np.where(x <= rates, y, 0), crossing), axis=-2).max(axis=-2)

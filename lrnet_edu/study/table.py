@@ -1,42 +1,48 @@
-"""From the records of many trainings to a table: means, comparisons, claims, and the files that show them."""
+"""From the records of many trainings to a table: columns, comparisons, claims, and the files that show them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrnet_edu.figures.tables import comparison_figure
+from lrnet_edu.figures import Picture
+from lrnet_edu.figures.tables import comparison_figure, learning_figure
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, mean_of_defined, none_if_nan
-from lrnet_edu.study.froc import BINS_ML, HALF, CaseLesions, curve_of, size_in_words
+from lrnet_edu.study.froc import BINS_ML, HALF, RATES, CaseLesions, curve_of
 from lrnet_edu.study.page import write_page
 from lrnet_edu.study.rows import TABLES, Claim, Row
 from lrnet_edu.study.scoring import set_scores, with_object
-from lrnet_edu.study.statistics import cases_needed, compare, correct
+from lrnet_edu.study.statistics import Score, compare, with_verdicts
 from lrnet_edu.study.text import as_markdown
 
 Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row -> seed -> what the training wrote
-SHARED_SETTINGS = ("label", "steps", "validate_every", "learning_rate", "one_cycle", "features", "blocks",
-                   "stride", "max_voxels", "patch_size", "batch_size", "object_share")  # fmt: skip
+Keys = tuple[str, ...]
+SHARED_SETTINGS = ("label", "steps", "validate_every", "features", "blocks", "stride", "max_voxels", "patch_size",
+                   "batch_size", "object_share")  # fmt: skip
+NO_VERDICT = "below location alone"
 
 
 def write_table(
-    out: Path, table: str, records: Sequence[Mapping[str, Any]], *, seeds: Sequence[int], facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Build a table and write ``TABLE.json``, ``.md`` and its picture into the folder; returns the first."""
-    result = build_table(table, records, seeds=seeds, facts=facts)
-    write_page(out, table, result, {"differences": comparison_figure(result)}, as_markdown)
+    out: Path, table: str, records: Sequence[Mapping[str, Any]], *, seeds: Sequence[int], facts: Mapping[str, Any],
+    location: float | None, chosen: Mapping[str, Any], pictures: Mapping[str, Picture],
+) -> dict[str, Any]:  # fmt: skip
+    """Build a table and write ``TABLE.json``, ``.md`` and its pictures into the folder; returns the first."""
+    result = build_table(table, records, seeds=seeds, facts=facts, location=location, chosen=chosen)
+    logs = {row["title"] + (f", {row['map']}" if row["map"] else ""): row["logs"] for row in result["rows"]}
+    shown = {"differences": comparison_figure(result), **pictures, "learning": learning_figure(logs)}
+    write_page(out, table, result, shown, as_markdown)
     return result
 
 
 def build_table(
-    table: str, records: Sequence[Mapping[str, Any]], *, seeds: Sequence[int], facts: Mapping[str, Any]
-) -> dict[str, Any]:
+    table: str, records: Sequence[Mapping[str, Any]], *, seeds: Sequence[int], facts: Mapping[str, Any],
+    location: float | None = None, chosen: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """A table of the paper with our numbers, as JSON holds it: undefined numbers are None.
 
     Args:
@@ -44,25 +50,28 @@ def build_table(
         records: what the finished trainings wrote, in any order.
         seeds: the seeds that were asked for.
         facts: what the caller knows about the data; kept as it is under "facts".
+        location: test DC of the guess by location alone, below which no comparison gets a verdict.
+        chosen: how the learning rates were chosen, kept as it is.
 
     Returns:
-        "rows": one for each of the table's rows with a finished training: "mean" and "sd" (over the seeds) of each
-        criterion, "by_seed", "undefined" (cases of all seeds), "paper" (what it prints), "comparison" with M-Net +
-        Dice, "lesions" by size. "claims": each with its "outcome" and the comparisons behind it.
+        "rows": one for each of the table's rows with a finished training: "scores" (each column's value by seed),
+        "undefined" (cases of all seeds), "paper" (what it prints), "logs", and its "comparison" with M-Net + Dice.
+        "claims": each with its "outcome" and the comparisons behind it.
     """
     found: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for record in records:
         found[record["arm"]][record["seed"]] = record
     design, first = TABLES[table], records[0]
     rows = [row_result(row, found[row.key]) for row in design.rows if row.key in found]
-    compared = compare_rows(found, [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE])
+    compared = compare_rows(found, [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE], location)
     for row in rows:
         row["comparison"] = compared.get(((row["row"],), (BASELINE,)))
-    holding = with_object(first["cases"])
     return {
         "table": table,
         "title": design.title,
         "paper": design.about,
+        "location": location,
+        "chosen": chosen or {},
         "facts": {
             **facts,
             "settings": {name: first["config"].get(name) for name in SHARED_SETTINGS},
@@ -70,104 +79,110 @@ def build_table(
             "window_hu": first["config"]["preprocessing"]["window"],
             "devices": sorted({record["device"] for record in records}),
             "versions": sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records}),
-            "seconds": round(sum(record["cpu_seconds"] for record in records), 1),
+            "CPU hours": round(sum(record["cpu_seconds"] for record in records) / 3600, 1),
             "seeds": list(seeds),
             "runs": f"{len(records)} of {len(seeds) * len(design.rows)}",
         },
-        "test": {  # what the test set can tell at all
+        "test": {
             "cases": len(first["cases"]),
-            "with_object": len(holding),
-            "lesions": sum(len(case["lesions"]["ml"]) for case in holding),
-            "comparisons": len(compared),
-            "cases_needed": cases_needed(max(1, len(compared))),
+            "with_object": len(with_object(first["cases"])),
+            "lesions": {words: curve.lesions for words, curve in curves_by_size(first["cases"]).items()},
         },
         "rows": rows,
-        "claims": judge(design.claims, found),
+        "claims": judge(design.claims, found, location),
     }
 
 
 def row_result(row: Row, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """What one row of the table says about itself: the cases that hold an object, and the others apart."""
-    tables = [set_scores(by_seed[seed]["cases"]) for seed in sorted(by_seed)]
-    values = {name: [none_if_nan(table.mean[name]) for table in tables] for name in CRITERIA}
-    defined = {name: [number for number in numbers if number is not None] for name, numbers in values.items()}
-    cases = [case for record in by_seed.values() for case in with_object(record["cases"])]
-    empty = [case for record in by_seed.values() for case in record["cases"] if not case["reference_voxels"]]
+    """What one row of the table says about itself."""
+    seeds = sorted(by_seed)
+    scores = [seed_scores(by_seed[seed]["cases"]) for seed in seeds]
+    tables = [set_scores(by_seed[seed]["cases"]) for seed in seeds]
     return {
-        "row": row.key,
-        "title": row.title,
-        "map": row.map_name,
-        "method": row.method,
-        "alpha": row.alpha,
-        "seeds": sorted(by_seed),
-        "mean": {name: none_if_nan(mean_of_defined(numbers)) for name, numbers in defined.items()},
-        "sd": {name: float(np.std(x, ddof=1)) if len(x) > 1 else None for name, x in defined.items()},
-        "by_seed": values,
+        "row": row.key, "title": row.title, "map": row.map_name, "method": row.method, "alpha": row.alpha,
+        "seeds": seeds,
+        "scores": {name: [one[name] for one in scores] for name in scores[0]},
         "undefined": {name: sum(table.undefined[name] for table in tables) for name in CRITERIA},
         "paper": row.paper,
-        "comparison": None,
-        "lesions": {"by_size": lesions_by_size(cases), "false_per_case": false_lesions(cases)},
-        "without_object": {"cases": len(empty) // len(by_seed), "false_per_case": false_lesions(empty)},
-    }
-
-
-def lesions_by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """For each size that occurs the "lesions" (their number), "found" (their share) and "dice" (mean, missed = 0)."""
-    lesions = [CaseLesions.of(case["lesions"]) for case in cases]
-    curves = {size_in_words(*size): curve_of(lesions, size=size) for size in BINS_ML if lesions}
-    return {
-        words: {"lesions": curve.lesions, "found": float(curve.sensitivity[HALF]), "dice": float(curve.dice[HALF])}
-        for words, curve in curves.items() if curve.lesions
+        "logs": [by_seed[seed]["log"] for seed in seeds],
     }  # fmt: skip
 
 
-def false_lesions(cases: Sequence[Mapping[str, Any]]) -> float | None:
-    return sum(case["lesions"]["false_lesions"][HALF] for case in cases) / len(cases) if cases else None
+def seed_scores(cases: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """All columns of one training: the criteria of the cases that hold an object, then lesions, false ones of all."""
+    curves = curves_by_size(cases)
+    curve = curve_of([CaseLesions.of(case["lesions"]) for case in cases])
+    values = {
+        **{name: set_scores(cases).mean[name] for name in CRITERIA},
+        "DC without false lesions": mean_of_defined(case["dice_without_false"] for case in with_object(cases)),
+        "false lesions": curve.false_lesions[HALF],
+        "mean lesion Dice": curve.dice_at(RATES).mean(),
+        "sensitivity": curve.sensitivity_at(RATES).mean(),
+        **{f"lesion Dice, {words}": one.dice[HALF] for words, one in curves.items()},
+    }
+    return {name: none_if_nan(float(value)) for name, value in values.items()}
+
+
+def curves_by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The curve of the lesions of each size that occurs."""
+    lesions = [CaseLesions.of(case["lesions"]) for case in cases]
+    curves = {words: curve_of(lesions, size=size) for words, size in BINS_ML.items()}
+    return {words: curve for words, curve in curves.items() if curve.lesions}
 
 
 # ---- comparisons and claims ---------------------------------------------------------------------------------------
 
-Keys = tuple[str, ...]
 
+def compare_rows(
+    records: Records, pairs: Sequence[tuple[Keys, Keys]], location: float | None
+) -> dict[tuple[Keys, Keys], dict[str, Any]]:
+    """The mean Dice of some rows against that of others, by seed; the p-values are corrected together.
 
-def compare_rows(records: Records, pairs: Sequence[tuple[Keys, Keys]]) -> dict[tuple[Keys, Keys], Any]:
-    """The mean Dice of some rows against that of others, by case and seed; the p-values are corrected together.
-
-    A comparison is left out if there is no seed that all of its rows have finished.
+    A comparison is left out if there is no seed that all of its rows have finished. It gets no verdict if both sides are
+    below what location alone scores.
     """
-    seeds = {pair: sorted(set.intersection(*(set(records.get(key, {})) for key in pair[0] + pair[1])))
-             for pair in pairs}  # fmt: skip
-    done = [pair for pair in pairs if seeds[pair]]
-
-    def dice(pair: tuple[Keys, Keys], keys: Keys) -> np.ndarray:  # (seeds, cases)
-        by_row = [[[case["dice"] for case in with_object(records[key][seed]["cases"])] for seed in seeds[pair]]
-                  for key in keys]  # fmt: skip
-        return np.mean(by_row, axis=0)
-
-    comparisons = correct([compare(*(dice(pair, keys) for keys in pair)) for pair in done])
+    done, compared = [], []
+    for pair in pairs:
+        if seeds := sorted(set.intersection(*(set(records.get(key, {})) for key in pair[0] + pair[1]))):
+            values = [case_dice(records, keys, seeds) for keys in pair]
+            done.append((pair, max(map(np.mean, values))))
+            compared.append({"seeds": seeds, **compare(*map(weighted_mean, values), values[0].shape[1])})
     return {
-        pair: {**asdict(one), "by_case": list(one.by_case), "verdict": one.verdict}
-        for pair, one in zip(done, comparisons, strict=True)
+        pair: {**one, "verdict": NO_VERDICT} if location is not None and best < location else one
+        for (pair, best), one in zip(done, with_verdicts(compared), strict=True)
     }
 
 
-def judge(claims: Sequence[Claim], records: Records) -> list[dict[str, Any]]:
+def case_dice(records: Records, keys: Keys, seeds: Sequence[int]) -> np.ndarray:
+    """Dice of the cases that hold an object, the mean of some rows: (seeds, cases)."""
+    return np.mean([[[case["dice"] for case in with_object(records[key][seed]["cases"])] for seed in seeds]
+                    for key in keys], axis=0)  # fmt: skip
+
+
+def weighted_mean(values: np.ndarray) -> Score:
+    """The mean over the cases of (seeds, cases), as `compare` asks for it."""
+    return lambda times: values.mean(axis=1) if times is None else times @ values.T / times.sum(axis=1, keepdims=True)
+
+
+def judge(claims: Sequence[Claim], records: Records, location: float | None) -> list[dict[str, Any]]:
     """Which claims held, and the comparisons behind them."""
-    compared = compare_rows(records, list(dict.fromkeys(pair[:2] for _, wanted in claims for pair in wanted)))
-    result = []
-    for words, wanted in claims:
-        pairs = [{"pair": pair.words, **compared[pair[:2]]} for pair in wanted if pair[:2] in compared]
-        verdict = outcome([pair["verdict"] for pair in pairs], len(wanted))
-        result.append({"claim": words, "outcome": verdict, "pairs": pairs})
+    wanted = list(dict.fromkeys(pair[:2] for _, pairs in claims for pair in pairs))
+    compared, result = compare_rows(records, wanted, location), []
+    for words, pairs in claims:
+        found = [{"pair": pair.words, **compared[pair[:2]]} for pair in pairs if pair[:2] in compared]
+        verdict = outcome([pair["verdict"] for pair in found], len(pairs))
+        result.append({"claim": words, "outcome": verdict, "pairs": found})
     return result
 
 
 def outcome(verdicts: Sequence[str], wanted: int) -> str:
     """What becomes of a claim by the verdicts of its comparisons, of which ``wanted`` should be there."""
-    if "worse" in verdicts:
+    if "behind" in verdicts:
         return "failed"
     if len(verdicts) < wanted:
         return "not run yet"
-    if all(verdict == "better" for verdict in verdicts):
+    if all(verdict == "ahead" for verdict in verdicts):
         return "held"
-    return "held in part" if "better" in verdicts else "not distinguishable with this much data"
+    if "ahead" in verdicts:
+        return "held in part"
+    return "no difference" if set(verdicts) == {"equal"} else "undecided"

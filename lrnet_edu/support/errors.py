@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 
@@ -39,10 +41,12 @@ def check_whole(name: str, value: Any, *, least: int) -> None:
         raise InputError(f"{name} is {value!r}; give a whole number (an int) of at least {least}.")
 
 
-def check_number(name: str, value: Any, *, below: float = math.inf) -> None:
-    """InputError unless a setting is a number above 0 and below this."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < below:
-        raise InputError(f"{name} is {value!r}; give a number (a float) above 0 and below {below:g}.")
+def checked_number(name: str, value: Any, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
+    """A setting as a float; InputError unless it is a number, Python's or NumPy's, between these two."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not least <= float(value) <= most:
+        highest = f" and at most {most:g}" if most <= 1 else ""
+        raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}{highest}.")
+    return float(value)
 
 
 def check_finite(value: float, what: str, where: str) -> float:

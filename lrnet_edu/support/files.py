@@ -35,8 +35,8 @@ def first_line(error: Exception) -> str:
 
 def changed_settings(names: Sequence[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Settings that differ, with both values: "seed 0, now 1; steps 5, now 8"."""
-    old, new = ([abbreviated([values.get(name, "not recorded")]) for name in names] for values in (before, now))
-    return "; ".join(f"{name} {one}, now {other}" for name, one, other in zip(names, old, new, strict=True))
+    values = [(name, *(abbreviated([given.get(name, "not recorded")]) for given in (before, now))) for name in names]
+    return "; ".join(f"{name} {old}, now {new}" for name, old, new in values)
 
 
 def is_hidden(name: str) -> bool:

@@ -5,9 +5,7 @@ Values are looked at on the CPU only: on a GPU that would have to wait, and unde
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -22,13 +20,6 @@ ELSEWHERE = {  # what other libraries' losses are told by a keyword, and what do
     "reduction": "it returns one number, the mean over the foreground classes",
     "ignore_index": "take TandemLoss(ignore_label=...), which leaves such voxels out",
 }
-
-
-def checked_setting(name: str, value: float, *, least: float = 0.0, most: float = sys.float_info.max) -> float:
-    """A number that a loss is built with, a Python or NumPy one; InputError unless it lies between these."""
-    if not isinstance(value, Real) or not least <= float(value) <= most:
-        raise InputError(f"{name} is {value!r}; give a finite number of at least {least:g}.")
-    return float(value)
 
 
 def values_are_readable(x: Tensor) -> bool:

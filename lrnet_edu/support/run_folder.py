@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +126,17 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-class TensorBoardLog:
-    """Each row as TensorBoard's events in the run's folder ``tensorboard/``; InputError if it is not installed."""
+def tensorboard_log(folder: Path) -> Callable[[dict[str, float]], None]:
+    """What writes each row as events into the run's ``tensorboard/``; InputError if TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.") from None
+    writer: Any = cache(lambda: SummaryWriter(str(folder / "tensorboard")))  # makes its file at once, so not before
 
-    def __init__(self, folder: Path) -> None:
-        if find_spec("tensorboard") is None:
-            raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.")
-        self.folder = folder
-        self.writer: Any = None
-
-    def __call__(self, row: dict[str, float]) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # which makes its file at once
-
-        self.writer = self.writer or SummaryWriter(str(self.folder / "tensorboard"))
+    def log(row: dict[str, float]) -> None:
         for name, value in row.items():
-            self.writer.add_scalar(name, value, int(row["step"]))
-        self.writer.flush()
+            writer().add_scalar(name, value, int(row["step"]))
+        writer().flush()
+
+    return log

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +55,10 @@ BY_HAND: dict[str, Any] = {
 
 def assert_by_hand(scores: dict[str, Any]) -> None:
     """Equal keys in equal order, and equal values up to rounding."""
-    assert list(scores) == list(BY_HAND)
-    for case, wanted in zip(scores["cases"], BY_HAND["cases"], strict=True):
-        assert list(case) == list(wanted)
-        assert case == pytest.approx(wanted)
-    assert list(scores["mean"]) == list(BY_HAND["mean"])
-    assert scores["mean"] == pytest.approx(BY_HAND["mean"])
-    assert scores["undefined"] == BY_HAND["undefined"]
+    for found, wanted in zip([*scores["cases"], scores["mean"]], [*BY_HAND["cases"], BY_HAND["mean"]], strict=True):
+        assert list(found) == list(wanted)
+        assert found == pytest.approx(wanted)
+    assert (list(scores), scores["undefined"]) == (list(BY_HAND), BY_HAND["undefined"])
 
 
 def test_json_against_values_worked_out_by_hand(folders: Folders, tmp_path: Path) -> None:
@@ -94,9 +90,6 @@ def test_several_objects_stand_under_their_labels_and_their_means_at_the_end(fol
     assert re.search(r"Label 2 +0.222 +0.333 +0.833 +-0.250 +0.250 +1.75 +2.25 +1.93", means)
 
 
-# ---- which file belongs to which
-
-
 def test_what_is_scored_and_against_what(folders: Folders) -> None:
     predictions, references = folders
     store(predictions / "segmentation-2_probability-2.nii.gz", np.full(SHAPE, 0.5, np.float32))
@@ -126,13 +119,6 @@ def test_a_decathlon_data_set_and_its_labels_are_references(tmp_path: Path) -> N
         assert [(case["case"], case["dice"]) for case in scores["cases"]] == [("c_1", 1), ("c_2", 0)]
 
 
-def test_names_whose_accents_are_stored_apart_are_the_same_names(tmp_path: Path) -> None:
-    """As a Mac's archive may bring them."""
-    for folder, form in (("p", "NFC"), ("r", "NFD")):
-        store(tmp_path / folder / unicodedata.normalize(form, "Zoë.nii.gz"), voxels((5, 5, 5)))
-    assert evaluate_folders(tmp_path / "p", tmp_path / "r", label="2")["mean"]["DC"] == 1
-
-
 def test_a_label_must_occur_but_not_in_every_case(folders: Folders) -> None:
     predictions, references = folders
     for number in (2, 3):
@@ -150,8 +136,8 @@ MOVED = AFFINE + np.array([[0, 0, 0, 5.0]] + [[0] * 4] * 3)
     ("files", "words"),
     [
         ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"segmentation-11\.nii\.gz, which has no reference"),
-        ({f"segmentation-{n}.nii.gz": (voxels(), MOVED) for n in (2, 3)}, "2 cannot be used.*-2.*-3.*different grids"),
-        ({"segmentation-3.nii.gz": (voxels()[:-1], AFFINE)}, "different grids"),
+        ({f"segmentation-{n}.nii.gz": (voxels(), MOVED) for n in (2, 3)}, "2 cannot be used.*-2.*-3.*lies elsewhere"),
+        ({"segmentation-3.nii.gz": (voxels()[:-1], AFFINE)}, "has shape"),
         ({"segmentation-3.nii.gz": (np.full(SHAPE, 0.5, np.float32), AFFINE)}, "fractional"),
         ({"segmentation-3.nii": (voxels(), AFFINE)}, "segmentation-3 in two formats"),
     ],
@@ -164,22 +150,15 @@ def test_files_that_do_not_fit(folders: Folders, tmp_path: Path, files: dict[str
     assert not (tmp_path / "scores.json").exists()
 
 
-# ---- the table
-
-
-def test_the_table_fits_80_columns(folders: Folders) -> None:
+def test_the_table_fits_80_columns_and_shows_what_is_undefined(folders: Folders) -> None:
     for folder in folders:
         store(folder / f"{'long' * 20}-7.nii.gz", voxels((5, 5, 5)))
-    store(folders[0] / "segmentation-3.nii.gz", np.full(SHAPE, 2, np.uint8))
     text = scores_as_text(evaluate_folders(*folders, label="2"), "2")
     assert max(map(len, text.splitlines())) <= 80
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
     assert rows["segmentation-2"] == ["0.000", "1.000", "+0.000", "3.00", "3.00", "3.00"]
-    assert float(rows["segmentation-3"][2]) == math.prod(SHAPE) / 2 - 1  # does not run into its neighbours
     assert rows["segmentation-10"] == ["0.000", "1.000", "–", "–", "–", "–"]
     assert rows["undefined"][1:] == ["0", "0", "0", "1", "1", "1", "1", "1"]
-    assert any(name.startswith("..") and name.endswith("long-7") for name in rows)
-    assert "Without label 2: 1 of the 4 references." in text
     assert "No prediction holds label 2" not in text
     for path in folders[0].iterdir():
         store(path, voxels((5, 5, 5), label=1))

@@ -17,7 +17,6 @@ from lrnet_edu.study.froc import (
     curve_of,
     froc,
     lesions_by_threshold,
-    size_in_words,
 )
 from lrnet_edu.support.errors import InputError
 
@@ -117,13 +116,12 @@ def test_cases_without_lesions_count_with_what_is_false_in_them() -> None:
 
 
 def test_every_size_has_one_bin_and_records_bring_the_lesions_back() -> None:
-    ml = [0.1, *(low for low, _ in BINS_ML[1:]), 100.0]  # an edge belongs to the bin above it
+    ml = [0.1, *(low for low, _ in [*BINS_ML.values()][1:]), 100.0]  # an edge belongs to the bin above it
     dice = np.tile([0.0, 0.25, 0.5, 0.75, 1.0], (len(THRESHOLDS), 1))
     healthy = CaseLesions(np.zeros(0), np.zeros((len(THRESHOLDS), 0)), np.zeros(len(THRESHOLDS), int))
     cases = [CaseLesions(np.array(ml), dice, np.arange(len(THRESHOLDS))), healthy]
     cases = [CaseLesions.of(case.record()) for case in cases]
-    curves = {size_in_words(*size): curve_of(cases, size=size) for size in BINS_ML}
-    assert list(curves) == ["under 0.25 ml", "0.25 to 1 ml", "1 to 5 ml", "5 ml and more"]
+    curves = {words: curve_of(cases, size=size) for words, size in BINS_ML.items()}
     assert [curve.lesions for curve in curves.values()] == [1, 1, 1, 2]
     assert [curve.dice[0] for curve in curves.values()] == pytest.approx([0, 0.25, 0.5, 0.875])
     assert [curve.sensitivity[0] for curve in curves.values()] == [0, 1, 1, 1]
