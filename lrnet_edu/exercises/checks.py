@@ -26,29 +26,67 @@ LESION = _z**2 + _y**2 + _x**2 <= 7**2  # bool (D, H, W): a ball
 
 # ---- 00: start here
 
-check_0_1 = short_answer(
-    "M-Net",
-    [("LR-Net", "The LR-Net turns probabilities into a map. Do we need it for a new patient? Look at the figure.")],
-    hint='Answer with the name of a network, "M-Net" or "LR-Net".',
-    praise="The LR-Net is a teacher: it is gone when the pupil, the M-Net, segments a patient.",
-)
+
+@check("Accuracy counts the background, and nearly everything is background. It says nothing about lesions.")
+def check_0_1(answer: Any) -> str | None:
+    """The accuracy of an empty mask of volume-77, judged by the voxels that it gets wrong."""
+    accuracy = float(answer)
+    wrong = 2120 / 1_684_480
+    return compared(
+        1 - accuracy,
+        wrong,
+        [
+            (
+                [1 - wrong, 1 - 100 * wrong],
+                "That is the share of the voxels that it gets wrong. Asked is the other one.",
+            ),
+            (1 - 100 * (1 - wrong), "Give it as a share between 0 and 1, not in per cent."),
+            (2120 / 158_840, "That is the accuracy in the liver. Take all voxels of the scan."),
+        ],
+        f"It is wrong at the lesions' voxels and right at all others. Yours is wrong at {100 * (1 - accuracy):.2g} %: "
+        "compare that with the share printed above, and compute it.",
+    )
+
 
 check_0_2 = short_answer(
-    0.751 - 0.647,  # DC of two rows of Table 2
+    2 * 7.8 / (7.8 + 10.8),  # ml
     [
-        ([10.4, -0.104], "Close: give the difference as it stands in the table, between 0 and 1, ours minus baseline."),
-        ([0.288, 0.047], "That is another column of Table 2. DC is the Dice per case."),
+        (
+            7.8 / 10.8,
+            "That is the share of the lesions' volume that is found. Dice is twice the overlap over both sizes.",
+        ),
+        ([1 / 6, 2 / 7], "That counts lesions. Dice counts voxels, or millilitres."),
     ],
-    hint="Subtract the baseline's DC from the DC of the full method.",
-    praise="Ten points of Dice from a training trick that costs nothing at test time: a claim worth checking.",
+    hint="Divide twice the largest volume by that volume plus all six.",
+    praise="Five of six lesions are missed, and Dice calls it good.",
 )
 
-check_0_3 = short_answer(
-    4_286_466 / 15_717,
-    [(15_717 / 4_286_466, "That is the share of the LR-Net. Turn it around.")],
-    hint="Divide one number of weights by the other.",
-    praise="Light in weights. Whether it is light in computing time, too, is measured in section 4.",
-)
+
+@check("Found and missed: that is how a radiologist would count, too.")
+def check_0_3(answer: Any) -> str | None:
+    """A function that counts the lesions found and missed at a threshold."""
+    lesions, p = np.zeros((6, 8, 8), dtype=bool), np.zeros((6, 8, 8))  # (D, H, W)
+    lesions[:2, :2, :2] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
+    p[1, 1, 1], p[4, 4, 4], p[5, 0, 0] = 0.6, 0.3, 0.95  # the last one is no lesion
+    enough = "One voxel above the threshold is enough for a lesion to be found."
+    for threshold, found, seen in ((0.5, 1, [(0, 3)]), (0.2, 2, [(0, 3), (1, 2)]), (0.3, 1, []), (0.9, 0, [])):
+        right = np.array((found, 3 - found))
+        yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)
+        if yours.sum() == 4:
+            return "Voxels that touch at a corner are one lesion. Give ndimage.label the structure np.ones((3, 3, 3))."
+        hint = compared(
+            yours,
+            right,
+            [
+                (right[::-1], "The right numbers in the wrong order: found first, then missed."),
+                ([np.array(pair) for pair in seen], enough),
+            ],
+            f"Of three lesions, {found} should be found above {threshold}; your numbers are {yours.tolist()}.",
+        )
+        if hint:
+            return hint
+    return None
+
 
 # ---- 01: distance maps
 

@@ -1,81 +1,90 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# This course takes one paper apart and puts it together again, running: Li et al., *Deep Distance Map Regression
-# Network with Shape-aware Loss for Imbalanced Medical Image Segmentation*. It asks how a network can find tumours that
-# fill a hundredth of a CT, or much less.
+# This course takes one paper apart and rebuilds it: Li et al., *Deep Distance Map Regression Network with Shape-aware Loss
+# for Imbalanced Medical Image Segmentation*. It begins with a scan.
 #
 # **Afterwards you can**
-# - say in four sentences what the paper claims,
-# - say what each notebook gives you and how long it takes here,
-# - trust your installation, and know whether a GPU is at work.
+# - say why a network can score well and still miss lesions,
+# - say in four sentences what the paper claims, and what this course asks,
+# - find your way through the notebooks.
 #
-# **Takes** 25 minutes; the cells run in half a minute on a CPU.
+# **Takes** 25 minutes to read and try.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
 
 FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
-REPEATS = 1 if FAST else 5  # of the timing below
+LEVELS = 16 if FAST else 64  # grey levels of the viewer
 
 # %% [markdown]
-# ## 1 · How small is small?
+# ## 1 · One lesion found, one missed
 #
-# The course comes with 20 phantom CTs (computed, no patient's) of livers, most with tumours. **Question.** Which
-# share of a scan's voxels is tumour, do you think? A tenth, a hundredth, a thousandth?
-
-# %% tags=["nbval-check-output"]
-from lrnet_edu import find_cases
-from lrnet_edu.data.nifti import read_mask
-from lrnet_edu.data.samples import sample_folder
-
-masks = [read_mask(case.mask).data for case in find_cases(sample_folder())]  # (D, H, W): 1 liver, 2 tumour
-shares = sorted((mask == 2).mean() for mask in masks)
-with_tumour = [share for share in shares if share > 0]
-print(f"{len(masks)} scans, {len(masks) - len(with_tumour)} of them without a tumour")
-print(f"in the others from {100 * with_tumour[0]:.2f} % to {100 * with_tumour[-1]:.2f} % of the voxels")
-
-# %% [markdown]
-# ## 2 · What the paper claims
+# The scan is a phantom: a computed CT, no patient's. Its liver holds 13 lesions. A network that was trained on 60 such scans
+# segments it. It is the paper's **M-Net**, trained with the **Dice loss** until that gained nothing more.
 #
-# Networks for segmentation learn from masks: 0 or 1 for every voxel. The paper's idea is a second, richer ground truth,
-# the **distance map** of the mask, and a small network that computes it, the **LR-Net**.
-#
-# 1. A distance map knows about shape and border; a mask knows only about classes (section 2.1).
-# 2. The LR-Net learns "mask → map" from masks alone, with a Dice "around 0.99" (section 2.2). **Dice** is twice the
-#    overlap of two masks over the sum of their sizes: 1 for equal masks, 0 for masks that share no voxel.
-# 3. Frozen behind the segmentation network, the **M-Net**, it passes its error back: a map that is wrong teaches the
-#    M-Net a better mask. For a new patient it is not needed (section 2.2, Fig. 1).
-# 4. The map also serves as a weight in a Dice loss, **MapDice** (Eq. 2). Both together segment small tumours better than
-#    five losses made for imbalance (Table 2).
-#
-# Here is Fig. 1, drawn from the course's own networks. A box is a level: its features (channels), the size
-# (z × y × x) that a patch of 32 × 64 × 64 voxels has there, its convolutions or residual blocks. NI-DM is one kind of
-# distance map, and φ stands for its values; smooth L1 is half the squared error as long as that error is below 1.
-# **Question.** Which of the two networks do you need in the clinic?
+# **Question.** Orange lines outline the true lesions of one slice. Blue is what the network marks. Which lesion does it miss,
+# and would you have seen it?
 
 # %%
-from lrnet_edu import LRNet, MNet
-from lrnet_edu.figures import architecture_figure
+from lrnet_edu import find_cases
+from lrnet_edu.data.nifti import read_image, read_mask
+from lrnet_edu.data.preprocessing import back_to_original, prepare
+from lrnet_edu.data.samples import study_folder, study_mnet
+from lrnet_edu.figures import results_figure
+from lrnet_edu.inference import predict_probabilities
+from lrnet_edu.trained import load_mnet
 
-mnet, lrnet = MNet(), LRNet("NI-DM")
-architecture_figure(mnet, lrnet)
+cases = {case.name: case for case in find_cases(study_folder())}  # five phantoms that no training saw
+scan = read_image(cases["volume-77"].image)  # .data (D, H, W) in HU
+mask = read_mask(cases["volume-77"].mask).data  # (D, H, W): 1 liver, 2 lesion
+lesions = mask == 2
 
-# %% tags=["nbval-check-output"]
-weights = {type(net).__name__: sum(weight.numel() for weight in net.parameters()) for net in (mnet, lrnet)}
-for name, number in weights.items():
-    print(f"{name:6} {number:9,} weights")
+trained = load_mnet(study_mnet("base"))
+prepared = prepare(scan, trained.preprocessing)  # on the network's grid
+output = predict_probabilities(trained.mnet, prepared.image, patch_size=trained.patch_size)
+p = back_to_original(output, prepared.affine, scan, keep_probabilities=True)[1][1]  # (D, H, W), probability of lesion
+
+results_figure(scan.data, lesions, {"M-Net + Dice": p > 0.5}, scan.spacing, slices=[26])
 
 # %% [markdown]
-# The paper prints no widths; these are those of its authors' scripts. The M-Nets that you train in this course are built
-# alike and narrower, so that a laptop can train one in a minute.
+# The two lesions that are found and the one at the front that is missed are of a similar size, a few millilitres. All three
+# can be seen. Scroll through the whole scan with the slider, the arrow keys or the mouse wheel. **Question.** Can you find
+# another lesion that is missed, and blue where there is no lesion?
+
+# %%
+from lrnet_edu import distance_map
+from lrnet_edu.viewers.slices import SliceViewer
+
+SliceViewer(
+    scan.data,
+    spacing=scan.spacing,
+    window=(-30, 180),
+    overlays={"true lesions": lesions, "M-Net + Dice": p > 0.5},
+    heat={"distance map of the true lesions": distance_map(lesions, "NI-DM")},
+    heat_range=(0, 1),
+    levels=LEVELS,
+    title="volume-77: what is there, what is found, and a distance map",
+)
+
+# %% [markdown]
+# The last panel shows the paper's idea, a **distance map**: 1 at the border of every lesion, less inside.
 #
+# ## 2 · Which number sees a missed lesion?
+#
+# **Question.** What share of the scan is lesion: a tenth, a hundredth or a thousandth?
+
+# %% tags=["nbval-check-output"]
+print(f"{lesions.sum()} of {lesions.size} voxels are lesion, {100 * lesions.mean():.2f} %")
+
+# %% [markdown]
 # ### How an exercise works
-# Every notebook has a few. You write your answer in place of `None`, run the cell and the next one, and read what it
-# says: a hint, if it is not right yet. The solution is folded below. An exercise without an answer stops nothing.
+# Write your answer in place of `None`. Run the cell and the next one. If the answer is not right yet, you get a hint. The
+# solution is folded below.
 #
-# ### Exercise 0.1 · The clinic
-# Which network segments a new patient, `"M-Net"` or `"LR-Net"`?
+# ### Exercise 0.1 · A mask of nothing
+# A network answers "no lesion" at every voxel of this scan. Guess first: which share of the voxels does it get right? Then
+# compute that share, its **accuracy**.
 
 # %% tags=["exercise"]
 answer = None
@@ -87,22 +96,28 @@ exercises.check_0_1(answer)
 # <details><summary>Solution</summary>
 #
 # ```python
-# answer = "M-Net"
+# answer = 1 - 2120 / 1684480
 # ```
 # </details>
 
 # %% [markdown]
-# ### Exercise 0.2 · The claim in one number
-# Three rows of the paper's Table 2 (its clinical data set of 137 scans). **DC** is the Dice per case; the other
-# columns wait for notebook 06.
+# So accuracy is no use here. **Dice** is what the paper reports: twice the overlap of two masks, divided by the sum of their
+# sizes. It is 1 for equal masks, and 0 for masks that share no voxel.
 #
-# | method | DC | DG | VOE | ASSD (mm) |
-# |---|---|---|---|---|
-# | M-Net, Dice loss | 0.647 | 0.888 | 0.292 | 0.809 |
-# | M-Net, MapDice | 0.661 | 0.870 | 0.298 | 0.944 |
-# | M-Net, MapDice + LR-Net | 0.751 | 0.935 | 0.252 | 0.654 |
-#
-# How much DC does the full method gain over the plain Dice loss?
+# **Question.** Below are the lesions of another scan. What will its Dice be if half of them are missed?
+
+# %% tags=["nbval-check-output"]
+import numpy as np
+from scipy import ndimage
+
+other = read_mask(cases["volume-78"].mask)
+components, count = ndimage.label(other.data == 2, np.ones((3, 3, 3)))  # voxels that touch at a corner belong together
+ml = np.bincount(components.ravel())[1:] * np.prod(other.spacing) / 1000
+print(f"volume-78 has {count} lesions of", ", ".join(f"{size:.1f}" for size in sorted(ml)), "ml")
+
+# %% [markdown]
+# ### Exercise 0.2 · Five of six
+# A network finds only the largest of these six lesions, perfectly, and marks nothing else. What is the scan's Dice?
 
 # %% tags=["exercise"]
 answer = None
@@ -113,14 +128,21 @@ exercises.check_0_2(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
+# The overlap is the largest lesion. The two masks are that lesion and all six.
+#
 # ```python
-# answer = 0.751 - 0.647
+# sizes = [0.1, 0.3, 0.6, 0.8, 1.2, 7.8]
+# answer = 2 * 7.8 / (7.8 + sum(sizes))
 # ```
 # </details>
 
 # %% [markdown]
-# ### Exercise 0.3 · Light weight
-# How many times as many weights as the LR-Net does the M-Net have?
+# Dice counts voxels. A patient counts lesions, and so shall we.
+#
+# ### Exercise 0.3 · Count lesions
+# Write a function `answer(p, lesions, threshold)` that returns two numbers: how many lesions are **found** and how many are
+# **missed**. A lesion is a connected component of `lesions`, as above. It is found if $p$ exceeds the threshold in at least
+# one of its voxels.
 
 # %% tags=["exercise"]
 answer = None
@@ -132,147 +154,85 @@ exercises.check_0_3(answer)
 # <details><summary>Solution</summary>
 #
 # ```python
-# from lrnet_edu import LRNet, MNet
+# from scipy import ndimage
 #
-# main, light = (sum(weight.numel() for weight in net.parameters()) for net in (MNet(), LRNet()))
-# answer = main / light
+#
+# def answer(p, lesions, threshold):
+#     components, count = ndimage.label(lesions, np.ones((3, 3, 3)))
+#     found = sum((p[components == c] > threshold).any() for c in range(1, count + 1))
+#     return found, count - found
 # ```
 # </details>
 
 # %% [markdown]
-# ## 3 · The course
-#
-# Each notebook runs by itself, top to bottom, without a network and without the others' results.
-#
-# | notebook | you can afterwards | to read and try | cells on a CPU | GPU |
-# |---|---|---|---|---|
-# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps by hand, repair Eq. 1 | 30 min | 1 min | no |
-# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | read, window, resample and cut a CT, measure the imbalance | 30 min | 1 min | no |
-# | [03 · LR-Net pretraining](03_lrnet_pretraining.ipynb) | train the LR-Net and say what its Dice of 0.99 proves | 40 min | 1 min | helps |
-# | [04 · M-Net and losses](04_mnet_and_losses.ipynb) | train the M-Net, see what MapDice really minimises | 40 min | 1 min | helps |
-# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | follow the gradient through the frozen LR-Net, choose α | 60 min | 1 min | helps |
-# | [06 · Results and viewers](06_results_and_viewers.ipynb) | predict whole volumes, read the seven criteria | 50 min | 1 min | no |
-# | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | judge which of the paper's claims held here | 60 min | 2 min | helps |
-# | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | train on other data and put the LR-Net behind another network | 30 min | 1 min | helps |
-#
-# No time? 01, 05 and 06 carry the idea.
-
-# %% [markdown]
-# ## 4 · Does it run here?
-#
-# Two distance maps of one row of voxels: **O-DM**, how far the background is, and **NI-DM**, turned over and scaled
-# so that the border is 1. Then one training step of both networks, timed. **Question.** The LR-Net has a fraction of
-# a per cent of the M-Net's weights. Which share of the time do you expect it to take?
-
-# %% tags=["nbval-check-output"]
-import numpy as np
-
-from lrnet_edu import distance_map
-
-line = np.array([[0, 1, 1, 1, 1, 1, 0]])  # (H, W)
-print("mask ", line[0])
-print("O-DM ", distance_map(line, "O-DM")[0])
-print("NI-DM", distance_map(line, "NI-DM")[0].round(2))
+# The package counts in the same way. It also counts **false lesions**, the marked components that touch no lesion.
+# **Question.** A lower threshold finds more lesions. What does that cost?
 
 # %%
-import time
+from lrnet_edu.study.froc import lesions_by_threshold
 
-import torch
-
-
-def seconds_per_step(network, channels):
-    """Forward and backward on one patch, the fastest of some; the first one only warms up."""
-    network, times = network.to(device), []
-    patch = torch.rand(1, channels, 16, 32, 32, device=device)  # (B, C, D, H, W)
-    for _ in range(1 + REPEATS):
-        start = time.perf_counter()
-        network(patch).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()  # the GPU works on its own; wait for it
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
-for name, network, channels in (("M-Net", MNet(), 1), ("LR-Net", LRNet(), 2)):
-    print(
-        f"{name:6} on {device.type}: {1000 * seconds_per_step(network, channels):7.1f} ms a patch of 16 × 32 × 32 voxels"
-    )
-if device.type == "cpu":
-    print("There is no GPU at work: everything still runs, the trainings on a smaller scale.")
+thresholds = (0.5, 0.1, 0.01)
+counted = lesions_by_threshold(p, lesions, scan.spacing, thresholds)
+for threshold, dice, false in zip(thresholds, counted.dice, counted.false_lesions, strict=True):
+    print(f"p > {threshold:4}: {(dice > 0).sum():2} of {len(dice)} lesions found, {false} false lesions")
 
 # %% [markdown]
-# Surprised that it takes so much? The number of weights says little about the computing time. The LR-Net has few
-# channels, but most of its convolutions run at full resolution. Most of the M-Net's weights sit at its lowest level,
-# where a patch has shrunk to a few voxels.
-
-# %% [markdown]
-# ## 5 · What you will work with
+# Moving the threshold only trades one error for the other. To get better at both, the network has to change.
 #
-# A phantom CT, its lesions, and their NI-DM, the paper's favourite map: once computed exactly, once by the LR-Net
-# that ships with the course, which saw nothing but the mask. The contours run just outside the lesions, so you can see
-# the rims themselves. Scroll (slider, arrow keys, wheel). **Question.** Where is the map bright, and where is it dark?
-# Can you find a place where the two maps differ?
+# ## 3 · What the paper claims
+#
+# The paper changes what the network learns from. Beside the mask it gets the mask's distance map, and a small second
+# network, the **LR-Net**, that computes such maps.
+#
+# 1. A distance map knows about shape and border. A mask only knows about classes (section 2.1).
+# 2. The LR-Net learns to turn a mask into its map, with a Dice "around 0.99" (section 2.2).
+# 3. Then it is frozen and stands behind the M-Net. A wrong map teaches the M-Net a better mask (Fig. 1).
+# 4. The map also weighs the voxels in a new loss, **MapDice** (Eq. 2). Both together are ahead of five other losses made for
+#    small objects (Table 2).
+#
+# Here is Fig. 1, drawn from the course's networks. **Question.** Which of the two does a hospital need for a new patient?
 
 # %%
-from lrnet_edu import load_pretrained_lrnet
-from lrnet_edu.data.nifti import read_image
-from lrnet_edu.viewers.slices import SliceViewer
+from lrnet_edu import LRNet, MNet
+from lrnet_edu.figures import architecture_figure
 
-ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
-lesions = read_mask(sample_folder() / "segmentation-0.nii.gz").data == 2  # (D, H, W)
-phi = distance_map(lesions, "NI-DM")  # (D, H, W)
-
-with torch.inference_mode():
-    object_ = torch.from_numpy(lesions).float()
-    probabilities = torch.stack((1 - object_, object_))[None]  # (1, 2, D, H, W): background, lesion
-    by_network = load_pretrained_lrnet("NI-DM")(probabilities)[0, 0].numpy()  # (D, H, W)
-
-SliceViewer(
-    ct.data,
-    spacing=ct.spacing,
-    overlays={"lesions": lesions},
-    heat={"NI-DM, exact": phi, "NI-DM, by the LR-Net": by_network.round(2)},
-    heat_range=(0, 1),
-    levels=64,
-    title="volume-0, the NI-DM of its lesions, and what the LR-Net makes of them",
-)
+mnet, lrnet = MNet(), LRNet("NI-DM")
+architecture_figure(mnet, lrnet)
 
 # %% tags=["nbval-check-output"]
-from scipy import ndimage
-
-components, count = ndimage.label(lesions, np.ones((3, 3, 3)))  # (D, H, W): 0, and 1 to count
-print(f"{count} lesions, {100 * lesions.mean():.2f} % of the voxels")
-at_rim = lesions & (phi == 1)  # (D, H, W)
-print(f"NI-DM is 1 at {100 * at_rim.sum() / lesions.sum():.0f} % of the lesion voxels")
-print(
-    f"and {phi[lesions].min():.2f} at the deepest, where the LR-Net says {by_network[phi == phi[lesions].min()][0]:.2f}"
-)
-
-error = np.abs(by_network - phi)
-for where, there in (("at the rims", at_rim), ("deep inside, NI-DM below 0.5", lesions & (phi < 0.5))):
-    print(f"mean error of the LR-Net's map {where}: {error[there].mean():.2f}")
+for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
+    print(f"{name:6} {sum(weight.numel() for weight in network.parameters()):9,} weights")
 
 # %% [markdown]
-# Every lesion is bright at its border and darker inside. A small lesion is nearly all border. This is the ground truth
-# that the paper trains with. The network's map is exact at the borders and close to it inside. How well it does, how to
-# test it, and where it has to fail are the subject of notebook 03.
+# Only the M-Net. The LR-Net is a teacher, and goes home after the training.
 #
-# **Question.** Some slices show two blobs side by side. Are they two lesions?
-
-# %% tags=["nbval-check-output"]
-blobs = np.array([ndimage.label(plane, np.ones((3, 3)))[1] for plane in lesions])  # (D,), counted slice by slice
-belong_to = np.array([len(np.unique(plane[plane > 0])) for plane in components])  # (D,), lesions in each slice
-k = max(np.flatnonzero(blobs > belong_to), key=lambda k: lesions[k].sum())
-print(f"axial slice {k + 1} shows {blobs[k]} blobs and cuts {belong_to[k]} lesion{'s' if belong_to[k] > 1 else ''}")
-
-# %% [markdown]
-# Not always. Lesions are counted in 3-D, and voxels that touch at a face, an edge or a corner belong together. Scroll
-# through the neighbouring slices and watch the blobs meet. The map follows the whole lesion, too: how dark it is in a
-# blob depends on how deep the lesion is in all three dimensions.
+# **This is the question of the course:** does a frozen LR-Net teach an M-Net to find and outline lesions like the missed one?
+# Is it the map that helps, or would more training, or a simpler loss, have done as much?
+#
+# ## 4 · The notebooks
+#
+# Each runs by itself, without the others' results.
+#
+# | notebook | afterwards you can | minutes |
+# |---|---|---|
+# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps, and repair Eq. 1 | 30 |
+# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | prepare a CT, and measure how rare lesions are | 30 |
+# | [03 · The LR-Net learns distance maps](03_lrnet_pretraining.ipynb) | train the LR-Net, and say what a Dice of 0.99 proves | 40 |
+# | [04 · The M-Net and its losses](04_mnet_and_losses.ipynb) | train the M-Net, and see what MapDice really asks for | 40 |
+# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | train both in a row, and follow the gradient | 45 |
+# | [06 · Results and viewers](06_results_and_viewers.ipynb) | segment whole scans, and read seven criteria | 40 |
+# | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | say what the paper's tables prove, and what a claim needs | 40 |
+# | [08 · The study](08_the_study.ipynb) | read what the study found | 30–40 |
+# | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | put the LR-Net behind a network of your own | 30 |
+#
+# No time? 01, 05 and 08 carry the idea.
+#
+# The line below the first cell names your device. Everything runs on a CPU. Where there is a GPU, 03, 04, 05 and 07 train
+# for longer.
 #
 # ## Summary
 #
-# - The paper: distance maps as ground truth, a small frozen network that computes them, a Dice loss that they weigh.
-# - The course checks every one of its claims on data you can hold in your hand, and says so where they do not hold.
+# - Lesions are rare, so accuracy says nothing, and Dice says little about the small ones. Count lesions.
+# - The paper's answer is a second network that turns masks into distance maps and teaches the first one.
 #
 # **Next:** [01 · Distance maps](01_distance_maps.ipynb).

@@ -42,10 +42,23 @@ def without_specks(mask: np.ndarray, smallest: int, *, neighbours: int = 3, more
     return keep[components]
 
 
+def lesions_found(p: np.ndarray, lesions: np.ndarray, threshold: float, *, neighbours: int = 3, measure: Any = np.max) -> Any:
+    components, count = ndimage.label(lesions, ndimage.generate_binary_structure(3, neighbours))
+    found = sum(measure(p[components == c]) > threshold for c in range(1, count + 1))
+    return found, count - found
+
+
 WRONG: dict[str, list[Any]] = {
-    "check_0_1": ["LR-Net", "lrnet", "both"],
-    "check_0_2": [10.4, -0.104, 0.047, 0.014],
-    "check_0_3": [15_717 / 4_286_466, 2.0, "many"],
+    "check_0_1": [2120 / 1_684_480, 0.126, 99.87, 0.9867, 0.99, 0.999, 1, 0],
+    "check_0_2": [0.722, 1 / 6, 2 / 7, 0.5],
+    "check_0_3": [
+        *(lambda p, lesions, t, n=n: lesions_found(p, lesions, t, neighbours=n) for n in (1, 2)),
+        lambda p, lesions, t: lesions_found(p, lesions, t)[::-1],
+        lambda p, lesions, t: lesions_found(p, lesions, t, measure=np.mean),
+        lambda p, lesions, t: lesions_found(p, lesions, t - 1e-9),
+        lambda p, lesions, t: ((p > t)[lesions].sum(), (p <= t)[lesions].sum()),
+        lambda p, lesions, t: lesions_found(p, lesions, t)[0],
+    ],
     "check_1_1": [0.5, 0.25, 1.0],
     "check_1_2": [-(0.8 - 4 / 6), 0.8, 0.0],
     "check_1_3": [
