@@ -407,7 +407,7 @@ def check_7_4(answer: Any) -> str | None:
 
 
 @check("A comma divides objects, a plus unites numbers; what is not named is background.")
-def check_8_1(answer: Any) -> str | None:
+def check_9_1(answer: Any) -> str | None:
     """Labels 1 = kidney as class 1, 2 and 3 united as class 2."""
     objects = [set(group) for group in parse_labels(str(answer).replace(" ", ""))]
     if objects == [{2, 3}, {1}]:
@@ -418,7 +418,7 @@ def check_8_1(answer: Any) -> str | None:
 
 
 BALL = 4 / 3 * math.pi * 4**3  # mm^3, of 4 mm radius
-check_8_2 = short_answer(
+check_9_2 = short_answer(
     BALL / 27,
     [
         (BALL, "Those are cubic millimetres. How many has one voxel?"),
@@ -431,7 +431,7 @@ check_8_2 = short_answer(
 
 
 @check("Background first, then the object: the softmax of these two is what the sigmoid of the one was.")
-def check_8_3(answer: Any) -> str | None:
+def check_9_3(answer: Any) -> str | None:
     """One logit (B, 1, D, H, W), made for a sigmoid, to two (B, 2, D, H, W), made for a softmax."""
     z = torch.linspace(-3, 4, 2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5)  # (B, 1, D, H, W)
     p = torch.sigmoid(z)
@@ -450,7 +450,7 @@ def check_8_3(answer: Any) -> str | None:
 
 
 @check("One map for each foreground class, each with its own maximum per component; the background has none.")
-def check_8_4(answer: Any) -> str | None:
+def check_9_4(answer: Any) -> str | None:
     """Labels (B, D, H, W) with the classes 1 and 2 to NI-DM (B, 2, D, H, W)."""
     labels = torch.zeros(2, 9, 12, 12, dtype=torch.long)  # (B, D, H, W)
     labels[0, 2:7, 2:9, 1:6] = 1

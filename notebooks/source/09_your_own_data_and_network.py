@@ -106,7 +106,7 @@ except InputError as error:
 answer = None
 
 # %%
-exercises.check_8_1(answer)
+exercises.check_9_1(answer)
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
@@ -180,7 +180,7 @@ interact(
 answer = None
 
 # %%
-exercises.check_8_2(answer)
+exercises.check_9_2(answer)
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
@@ -266,7 +266,7 @@ print(f"{value:.3f} =", " + ".join(f"{term:.3f}" for term in with_cross_entropy.
 answer = None
 
 # %%
-exercises.check_8_3(answer)
+exercises.check_9_3(answer)
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
@@ -412,7 +412,7 @@ figure.finish("A test slice with the lesions' contours: CT, the network's probab
 answer = None
 
 # %%
-exercises.check_8_4(answer)
+exercises.check_9_4(answer)
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>

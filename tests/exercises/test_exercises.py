@@ -112,14 +112,14 @@ WRONG: dict[str, list[Any]] = {
         lambda p: np.multiply(p, len(p)),
         max,
     ],
-    "check_8_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
-    "check_8_2": [268, 89.4, 79.4, 3],
-    "check_8_3": [
+    "check_9_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
+    "check_9_2": [268, 89.4, 79.4, 3],
+    "check_9_3": [
         *(torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.cat((-z, z), dim=1)),
         lambda z: torch.cat((z, torch.zeros_like(z)), dim=1),  # the other order
         lambda z: torch.sigmoid(torch.cat((-z, z), dim=1)),  # probabilities
     ],
-    "check_8_4": [
+    "check_9_4": [
         lambda labels: distance_map(torch.stack([labels == c for c in (2, 1)], dim=1)),
         lambda labels: distance_map(torch.stack([labels == c for c in (1, 2)], dim=1), "O-DM"),
         lambda labels: distance_map((labels > 0)[:, None]),
@@ -178,7 +178,7 @@ def test_a_solution_is_right_a_wrong_answer_gets_a_hint_and_none_or_nonsense_is_
     ],
 )
 def test_maps_of_classes_may_be_stacked_in_any_way(answer: Any) -> None:
-    assert exercises.check_8_4(answer).right is True
+    assert exercises.check_9_4(answer).right is True
 
 
 @pytest.mark.parametrize("answer", [np.array([20]), torch.tensor(20.0, requires_grad=True), "20", "40/2", "20.0"])
