@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,16 +18,16 @@ from lrnet_edu.support.errors import checked_range
 from lrnet_edu.viewers.page import base64_of
 
 MAX_VOXELS = 128**3  # of one volume on a page
-OTHER_LABEL = max(LABEL_COLORS) + 1  # the code of every label without a colour of its own
-OTHER_COLOR = "#FFFFFF"  # of these labels: white on a dark rim
-LEAST_HU = 20  # a window of HU is wider than that
 
 
 @dataclass(eq=False)
-class Values:
-    """What the codes (D, H, W) uint8 of an image or a map stand for."""
+class Layer:
+    """A volume on the page, a byte for every voxel, and in ``meta`` what the script has to know to draw and read it.
 
-    codes: np.ndarray
+    The codes of a mask number its labels; those of an image or a map run from "low" to "high" in so many "levels".
+    """
+
+    codes: np.ndarray  # (D, H, W) uint8
     meta: dict[str, Any]
 
     @property
@@ -42,17 +42,11 @@ class Values:
         return np.ma.masked_where(codes < self.meta.get("visible", first), values)
 
 
-@dataclass(eq=False)
-class Layer:
-    """A volume on the page: a byte for every voxel, and what the script has to know to draw and read it."""
-
-    codes: np.ndarray  # (D, H, W) uint8
-    meta: dict[str, Any]
-
-    @property
-    def values(self) -> Values:
-        """Of an image or a map; a mask's codes are its labels."""
-        return Values(self.codes, self.meta)
+class WindowedImage(NamedTuple):
+    values: Layer
+    low: float  # drawn black
+    high: float  # drawn white
+    is_ct: bool
 
 
 def as_volume(array: np.ndarray, name: str, notes: list[str]) -> np.ndarray | None:
@@ -82,42 +76,36 @@ def encode_values(name: str, array: np.ndarray, low: float, high: float, levels:
     if missing:
         first, levels, array = 1, min(levels, 255), np.where(known, array, low)
         notes.append(f"{missing} voxels of '{name}' are NaN or infinite: shown as having no value.")
-    wide = np.float32 if high - low < 1e37 else np.float64  # so that no difference overflows
-    scaled = array.astype(np.promote_types(array.dtype, wide), copy=False).clip(low, high)
-    scaled -= low  # in place: new arrays are what takes long here
-    scaled /= high - low
-    scaled *= levels - 1
-    codes = (np.rint(scaled, out=scaled) + first).astype(np.uint8)
-    codes[~known] = 0
+    share = (array.astype(float).clip(low, high) - low) / (high - low)
+    codes = np.where(known, np.rint(share * (levels - 1)) + first, 0).astype(np.uint8)
     beyond = {"below": smallest < low, "above": largest > high}  # whether some value is
     return Layer(codes, {"name": name, "low": low, "high": high, "levels": levels, "first": first, **beyond})
 
 
-def image_layer(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> tuple[Layer, float, float, bool]:
-    """The image in grey levels over twice its window, as far as its values reach; low and high of the window; is it HU?
+def encode_image(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> WindowedImage:
+    """The image in grey levels over twice its window, as far as its values reach.
 
     Args:
         window: (low, high); None is soft tissue of what looks like a CT, else all values.
     """
     smallest, largest = _value_range(array)
+    is_ct = -3100 <= smallest <= -100 and largest >= 100
     if smallest == largest:
         notes.append(f"Every voxel of the volume is {smallest:g}.")
         smallest, largest = smallest - max(1, abs(smallest)), largest + max(1, abs(largest))
-    is_ct = -3100 <= smallest <= -100 and largest >= 100
     low, high = checked_range("window", window) if window is not None else CT_WINDOW if is_ct else (smallest, largest)
-    is_hu = is_ct or (window is not None and high - low >= LEAST_HU)
     if min(largest, high) - max(smallest, low) < 0.02 * (high - low):
         notes.append(
             f"The window from {low:g} to {high:g} would show the values from {smallest:g} to {largest:g} as one grey: "
             f"the whole range is shown."
         )
-        low, high, is_hu = smallest, largest, is_ct
+        low, high = smallest, largest
     half = (high - low) / 2
     layer = encode_values("image", array, max(smallest, low - half), min(largest, high + half), levels, notes)
-    return layer, low, high, is_hu
+    return WindowedImage(layer, low, high, is_ct)
 
 
-def map_layer(name: str, array: np.ndarray, scale: tuple[float, float] | None, notes: list[str]) -> Layer:
+def encode_map(name: str, array: np.ndarray, scale: tuple[float, float] | None, notes: list[str]) -> Layer:
     """A map on the given scale, else from 0 to 1 or, signed, from -1 to 1, or as far as it reaches."""
     low, high = _value_range(array)
     signed, reach = low < 0, max(1.0, high, -low)
@@ -134,37 +122,32 @@ def map_colours(*, signed: bool) -> dict[str, str]:
     return {"colormap": name, "lut": base64_of(colours.tobytes())}
 
 
-def mask_layers(masks: Mapping[str, np.ndarray], notes: list[str]) -> list[Layer]:
-    """Orange for the reference, blue for predictions; by label if one mask has several."""
-    encoded = {name: _encode_mask(name, mask, notes) for name, mask in masks.items()}
-    by_label = any(codes.max() > 1 for codes in encoded.values())
-    labels = [*range(OTHER_LABEL), "other"] if by_label else ["outside", "inside"]  # under the pointer, by code
+def encode_masks(masks: Mapping[str, np.ndarray], notes: list[str]) -> list[Layer]:
+    """Orange for the reference, blue for predictions; if they hold several labels, a colour for each label."""
+    whole = {name: _whole_labels(name, mask, notes) for name, mask in masks.items()}
+    labels = sorted(set().union(*(np.unique(mask).tolist() for mask in whole.values())) - {0})[:255]
+    several = len(labels) > 1
+    texts = ["0", *(f"{label:g}" for label in labels)] if several else ["outside", "inside"]
     layers: list[Layer] = []
-    for name, codes in encoded.items():
-        alone = PREDICTION_COLOR if layers else REFERENCE_COLOR
-        palette = {**LABEL_COLORS, OTHER_LABEL: OTHER_COLOR} if by_label else {1: alone}
-        colours = {label: colour for label, colour in palette.items() if (codes == label).any()}
-        legend = []
-        for label, colour in colours.items():
-            which = ", other labels" if label == OTHER_LABEL else f" {label}" if by_label else ""
-            legend.append({"text": name + which, "colour": colour})
-        layers.append(Layer(codes, {"name": name, "colours": colours, "labels": labels, "legend": legend}))
+    for name, mask in whole.items():
+        codes, alone = np.zeros(mask.shape, np.uint8), PREDICTION_COLOR if layers else REFERENCE_COLOR
+        colours = {}
+        for code, label in enumerate(labels, 1):
+            if (there := mask == label).any():
+                codes[there] = code
+                colours[code] = LABEL_COLORS[(code - 1) % len(LABEL_COLORS)] if several else alone
+        if not colours:
+            notes.append(f"The mask '{name}' is empty: it has no contour.")
+        layers.append(Layer(codes, {"name": name, "colours": colours, "labels": texts}))  # labels: texts by code
     return layers
 
 
-def _encode_mask(name: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Label codes (D, H, W) uint8; labels without a colour become OTHER_LABEL."""
-    if array.dtype.kind == "f" and not np.array_equal(np.rint(array), array):
-        notes.append(f"The mask '{name}' holds fractions or NaN: its contour runs where it reaches 0.5.")
-        array = array >= 0.5
-    known = (array >= 0) & (array < OTHER_LABEL)
-    if not known.all():
-        listed = ", ".join(f"{label:g}" for label in np.unique(array[~known])[:5])
-        notes.append(f"The mask '{name}' holds labels without a colour of their own ({listed}): all drawn in white.")
-    codes = np.where(known, array, OTHER_LABEL).astype(np.uint8)
-    if not codes.any():
-        notes.append(f"The mask '{name}' is empty: it has no contour.")
-    return codes
+def _whole_labels(name: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The mask itself; where it holds fractions, what is at least 0.5."""
+    if array.dtype.kind != "f" or np.array_equal(np.rint(array), array):
+        return array
+    notes.append(f"The mask '{name}' holds fractions or NaN: its contour runs where it reaches 0.5.")
+    return array >= 0.5
 
 
 def _value_range(array: np.ndarray) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from lrnet_edu.figures.picture import Picture, styled
 from lrnet_edu.figures.volumes import View, box_around
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError, checked_range
-from lrnet_edu.viewers.encoding import as_volume, image_layer, map_layer, mask_layers, stride_for, times
+from lrnet_edu.viewers.encoding import as_volume, encode_image, encode_map, encode_masks, stride_for, times
 from lrnet_edu.viewers.page import base64_of, bundle, caption
 
 AXES = ("axial", "coronal", "sagittal")  # across z, y and x
@@ -47,7 +47,7 @@ class SliceViewer:
             window can be changed on the page. None: soft tissue of a CT, else the volume's own range.
         heat_range: (low, high) of every map's colour scale instead.
         title: shown above the panels.
-        unit: of the volume's values; None: "HU" if a window is given or the values look like those of a CT.
+        unit: of the volume's values; None: "HU" if they look like those of a CT.
         radiological: the volume is RAS+ (as this package's cases are, and ``read_image(path).oriented("RAS")``,
             ``read_mask(path).oriented("RAS")`` of your own files), and slices are turned to a radiologist's view, with
             letters at the sides. False, and always in 2-D: as the array lies, index 0 at the top and left.
@@ -94,11 +94,11 @@ class SliceViewer:
                 f"{times(self.full_shape)} voxels are too many for a page: {times(self.shape)} of them are "
                 f"shown, one in {times(self.stride)} (z, y, x); what is smaller than that may be missing."
             )
-        self._image, self._low, self._high, is_hu = image_layer(array, window, levels, self.notes)
-        self.unit = unit if unit is not None else "HU" if is_hu else ""
-        self._masks = mask_layers(self._fitting(overlays, "mask"), self.notes)
-        self._maps = [map_layer(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
-        self._layers = [self._image, *self._masks, *self._maps]
+        self._image = encode_image(array, window, levels, self.notes)
+        self.unit = unit if unit is not None else "HU" if self._image.is_ct else ""
+        self._masks = encode_masks(self._fitting(overlays, "mask"), self.notes)
+        self._maps = [encode_map(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
+        self._layers = [self._image.values, *self._masks, *self._maps]
         self.panel_names = [layer.meta["name"] for layer in self._layers]
         inside = self._masks[0].codes > 0 if self._masks else np.zeros(self.shape, bool)
         self.box = box_around(inside, self.shown_spacing, LEAST_VIEW)  # what the page starts with
@@ -129,24 +129,25 @@ class SliceViewer:
     @styled
     def _picture(self) -> Picture:
         """The first axial slice as the page shows it, all panels in rows of three."""
-        k, view = self.first_slices["axial"], View(self.box[1:], self.shown_spacing[1:], self.radiological)
-        height, width = view.extent
-        lines, panel = -(-len(self._layers) // AT_ONCE), 3.2 * height / width  # inches of a panel's height
+        k, image = self.first_slices["axial"], self._image
+        view = View(self.box[1:], self.shown_spacing[1:], self.radiological)
+        lines, panel = -(-len(self._layers) // AT_ONCE), 3.2 * view.extent[0] / view.extent[1]  # inches high
         figure = Picture(lines * (panel + 0.9), layout=None)  # a layout engine would take longer than all the rest
-        bare = {"xticks": [], "yticks": [], "frame_on": False}
-        grid = figure.subplots(lines, AT_ONCE, sharex=True, sharey=True, squeeze=False, subplot_kw=bare)
+        grid = figure.subplots(lines, AT_ONCE, sharex=True, sharey=True, squeeze=False)
         edge = 0.45 / figure.get_figheight()
         figure.subplots_adjust(left=0.01, right=0.99, bottom=edge, top=1 - edge, wspace=0.03, hspace=0.9 / panel)
+        for axes in grid.flat:
+            axes.set_axis_off()
         for axes, layer in zip(grid.flat, self._layers, strict=False):
             axes.set_title(fill(layer.meta["name"], 36), parse_math=False)
-            view.show(axes, self._image.values.plane(k), cmap=CT_COLORMAP, vmin=self._low, vmax=self._high)
+            view.show(axes, image.values.plane(k), cmap=CT_COLORMAP, vmin=image.low, vmax=image.high)
             if layer in self._maps:
                 low, high = layer.meta["low"], layer.meta["high"]
-                drawn = view.show(axes, layer.values.plane(k), cmap=layer.meta["colormap"], vmin=low, vmax=high)
+                drawn = view.show(axes, layer.plane(k), cmap=layer.meta["colormap"], vmin=low, vmax=high)
                 below = axes.inset_axes((0.05, -0.15 / panel, 0.9, 0.08 / panel))
                 figure.colorbar(drawn, cax=below, orientation="horizontal", ticks=[low, (low + high) / 2, high])
             own = [(layer, 2.0)] if layer in self._masks else []
-            reference = [(mask, 4.0 if own else 2.0) for mask in self._masks[:1] if layer is not self._image]
+            reference = [(mask, 4.0 if own else 2.0) for mask in self._masks[:1] if layer is not image.values]
             for mask, width in reference + own:  # the reference below
                 for label, colour in mask.meta["colours"].items():
                     view.outline(axes, mask.codes[k] == label, colour, width, level=0.15)
@@ -164,11 +165,11 @@ class SliceViewer:
             "index": self.first_slices,
             "box": [(side.start, side.stop) for side in self.box],
             "panels": list(range(len(self._layers)))[first : first + AT_ONCE],
-            "low": self._low,
-            "high": self._high,
+            "low": self._image.low,
+            "high": self._image.high,
             "unit": self.unit,
             "radiological": self.radiological,
-            "image": self._image.meta,
+            "image": self._image.values.meta,
             "masks": [mask.meta for mask in self._masks],
             "maps": [one.meta for one in self._maps],
             "keep": self.keep,
@@ -176,15 +177,11 @@ class SliceViewer:
         }
 
     def _caption(self) -> str:
-        image, unit = self._image.meta, f" {self.unit}" if self.unit else ""
+        image, unit = self._image.values.meta, f" {self.unit}" if self.unit else ""
         mm = " x ".join(f"{length:.3g}" for length in self.spacing)
         sentences = [
             f"{times(self.full_shape)} voxels of {mm} mm (z, y, x).",
-            f"Image in {image['levels']} levels from {image['low']:.4g} to {image['high']:.4g}{unit}, "
-            f"one level {self._image.values.step:.2g}{unit}.",
-        ]
-        sentences += [
-            f"{m['name']}: colours from {m['low']:.3g} to {m['high']:.3g}." for m in (one.meta for one in self._maps)
+            f"Image in {image['levels']} levels from {image['low']:.4g} to {image['high']:.4g}{unit}.",
         ]
         return caption(sentences, self.notes, self.facts)
 

@@ -126,15 +126,14 @@ async function startSlices(root, meta) {
     const masks = volume === meta.image ? [] : map ? reference : [...new Set([...reference, volume])];
     const panel = panelOf(panelBox, volume.name, { role: "img", "aria-label": volume.name });
     const outlined = masks.map((mask) => { // under another mask's line a wider or, in the same colours, a dashed one
-      const under = !map && mask !== volume;
-      const byLabel = mask.labels.length > 2;
-      return { mask, thick: under && !byLabel ? THICK + 2 : THICK, dashed: under && byLabel, notes: [] };
+      const under = !map && mask !== volume, byLabel = mask.labels.length > 2;
+      return { mask, byLabel, thick: under && !byLabel ? THICK + 2 : THICK, dashed: under && byLabel, notes: [] };
     });
-    for (const { mask, dashed, notes } of outlined) {
-      for (const { text, colour } of mask.legend) {
+    for (const { mask, byLabel, dashed, notes } of outlined) {
+      for (const [code, colour] of Object.entries(mask.colours)) {
         const entry = make("span", { className: "lrnet-legend" }, panel.box);
         make("i", {}, entry).style.borderTop = `${THICK}px ${dashed ? "dashed" : "solid"} ${colour}`;
-        entry.append(text);
+        entry.append(byLabel ? `${mask.name} ${mask.labels[code]}` : mask.name);
       }
       if (mask === volume) notes.push(make("div", { className: "lrnet-beyond" }, panel.box));
     }
