@@ -12,6 +12,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrnet_edu import TandemLoss
 
 pytestmark = pytest.mark.skipif(find_spec("nnunetv2") is None, reason='install nnU-Net: pip install -e ".[nnunet]"')
 
@@ -42,32 +47,6 @@ try:
 except RuntimeError:
     for name in ("nms", "qnms"):
         torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-"""
-
-CHECK = """
-import torch
-from nnUNetTrainerTandem import WithMapTerm
-from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from torch.nn import functional as F
-from lrnet_edu import TandemLoss
-
-own = lambda logits, labels: F.cross_entropy(logits, labels[:, 0].long())
-labels = torch.zeros(2, 1, 16, 16, 16)
-labels[:, :, 4:9, 4:9, 4:9] = 1
-labels[:, :, 12:] = 2  # ignored
-logits = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-term = TandemLoss(segmentation=None, alpha=7.0, ignore_label=2)
-expected = own(logits, labels.clamp(max=1)) + term(logits, labels)
-
-class Own(torch.nn.Module):
-    def forward(self, logits, labels):
-        return own(logits, labels.clamp(max=1))
-
-torch.testing.assert_close(WithMapTerm(Own(), term)(logits, labels), expected)
-coarse, coarse_labels = logits[..., ::2, ::2, ::2].clone().requires_grad_(), labels[..., ::2, ::2, ::2]
-deep = WithMapTerm(DeepSupervisionWrapper(Own(), (1.0, 0.5)), term)
-found = deep([logits, coarse], [labels, coarse_labels])
-torch.testing.assert_close(found, expected + 0.5 * Own()(coarse, coarse_labels))
 """
 
 
@@ -116,10 +95,25 @@ def test_nnunet_plans_trains_and_predicts_with_the_maps_term(tmp_path: Path) -> 
     assert np.unique(predicted.get_fdata()).tolist() in ([0.0], [1.0], [0.0, 1.0])
 
 
-def test_the_maps_term_is_that_of_the_full_resolution(tmp_path: Path) -> None:
+def test_the_maps_term_is_that_of_the_full_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deep supervision hands over lists, the full resolution first; without it there is one tensor."""
-    (tmp_path / "sitecustomize.py").write_text(OPERATORS, "utf-8")
-    path = os.pathsep.join([str(TRAINER), str(tmp_path)])
-    done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": path})  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    exec(OPERATORS, {})
+    monkeypatch.syspath_prepend(TRAINER)
+    from nnUNetTrainerTandem import WithMapTerm
+    from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+
+    class Own(nn.Module):
+        def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+            return F.cross_entropy(logits, labels[:, 0].clamp(max=1).long())
+
+    labels = torch.zeros(2, 1, 16, 16, 16)
+    labels[:, :, 4:9, 4:9, 4:9] = 1
+    labels[:, :, 12:] = 2  # ignored
+    logits = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    term = TandemLoss(segmentation=None, alpha=7.0, ignore_label=2)
+    expected = Own()(logits, labels) + term(logits, labels)
+    torch.testing.assert_close(WithMapTerm(Own(), term)(logits, labels), expected)
+    coarse, coarse_labels = (x[..., ::2, ::2, ::2] for x in (logits, labels))
+    deep = WithMapTerm(DeepSupervisionWrapper(Own(), (1.0, 0.5)), term)
+    found = deep([logits, coarse], [labels, coarse_labels])
+    torch.testing.assert_close(found, expected + 0.5 * Own()(coarse, coarse_labels))
