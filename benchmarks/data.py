@@ -54,7 +54,6 @@ def preprocess_with_torchio(image: Volume, mask: Volume, spacing: float) -> np.n
 
 def preprocess(image: Volume, mask: Volume, spacing: float) -> np.ndarray:
     prepared = prepare(image, Preprocessing(spacing, WINDOW), mask, ((1,),))
-    assert prepared.classes is not None
     return summary(prepared.image, prepared.classes, spacing)
 
 

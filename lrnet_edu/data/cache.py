@@ -16,15 +16,14 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.nifti import READERS, check_pairs, read_image, read_mask, spacing_of
-from lrnet_edu.data.preprocessing import Preprocessing, check_scan, prepare, unusual_intensities
+from lrnet_edu.data.nifti import READERS, check_pairs, read_mask, spacing_of
+from lrnet_edu.data.preprocessing import Preprocessing, prepare, read_scan, unusual_intensities
 from lrnet_edu.support.errors import InputError, raise_together
 from lrnet_edu.support.files import check_writable, first_line, folder_lock
 from lrnet_edu.support.jobs import in_processes
@@ -113,7 +112,7 @@ def cache_cases(
     cached = [CachedCase(case.name, folder / _key(case, settings, labels)) for case in cases]
     pairs = zip(cases, cached, strict=True)
     jobs = [(case, settings, labels, to.folder) for case, to in pairs if not to.folder.is_dir()]
-    check_pairs((case.image, case.mask) for case, *_ in jobs if case.mask)
+    check_pairs(case.pair for case, *_ in jobs)
     if workers is None:
         # A process takes seconds to start, and would not know a reader that was added.
         size = sum(case.image.stat().st_size for case, *_ in jobs)
@@ -130,30 +129,22 @@ def cache_cases(
 
 def _key(case: Case, settings: Preprocessing, labels: Labels) -> str:
     """A name for all that the content of a case's folder depends on."""
-    if case.mask is None:
-        raise InputError(f"{case.image} has no segmentation beside it: add one, or take the image away.")
-    files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in (case.image, case.mask)]
+    files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in case.pair]
     content = [_FORMAT, version("torchio"), files, asdict(settings), format_labels(labels)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
 def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path) -> str:
     """Prepare one case into a folder that is renamed once it is complete; what is wrong, or ""."""
-    assert case.mask is not None
+    scan_file, mask_file = case.pair
     with folder_lock(place.parent, place.name, wait=True):  # for another process that prepares the same case
         if place.is_dir():
             return ""
         try:
-            image, mask = read_image(case.image), read_mask(case.mask)
-            check_scan(case.image, image, settings)
+            scan, mask = read_scan(scan_file), read_mask(mask_file)
         except InputError as error:
             return str(error)
-        prepared = prepare(image, settings, mask, labels)
-        assert prepared.classes is not None
-        remarks = [unusual_intensities(case.name, image, settings)]
-        if prepared.beyond:
-            remarks.append(f"Annotated voxels of {case.name} outside the body are left out, {prepared.beyond} of them.")
-        facts = {"affine": prepared.affine.tolist(), "remarks": [remark for remark in remarks if remark]}
+        prepared, remark = prepare(scan, settings, mask, labels), unusual_intensities(case.name, scan, settings)
         arrays = {"image": prepared.image.astype(np.float16), "classes": prepared.classes}
         for k in range(1, len(labels) + 1):
             arrays[f"foreground-{k:03d}"] = np.argwhere(prepared.classes == k).astype(np.int32)  # (n, 3)
@@ -162,8 +153,8 @@ def _cache_case(case: Case, settings: Preprocessing, labels: Labels, place: Path
         shutil.rmtree(partial, ignore_errors=True)  # of an interrupted process
         partial.mkdir()
         for name, array in arrays.items():
-            with (partial / f"{name}.npy").open("wb") as file:
-                np.save(SimpleNamespace(write=file.write), array)  # to the file itself: not told of a full disk
+            np.save(partial / f"{name}.npy", array)
+        facts = {"affine": prepared.affine.tolist(), "remarks": [remark] if remark else []}
         (partial / "facts.json").write_text(json.dumps(facts), "utf-8")
         partial.rename(place)
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,19 @@ _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json wit
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan.
+    """One patient's scan."""
 
-    Attributes:
-        name: the image file's without its ending, such as "volume-3" or "hippocampus_001".
-        image: the scan's file.
-        mask: the segmentation's file, None without one.
-        modality: "CT" or "MR" where the data set says so.
-    """
-
-    name: str
+    name: str  # the image file's without its ending, such as "volume-3" or "hippocampus_001"
     image: Path
-    mask: Path | None
-    modality: str | None
+    mask: Path | None  # the segmentation's file
+    modality: str | None  # "CT" or "MR" where the data set says so
+
+    @property
+    def pair(self) -> tuple[Path, Path]:
+        """The files of scan and segmentation; InputError where there is none."""
+        if self.mask is None:
+            raise InputError(f"{self.image} has no segmentation beside it: add one, or take the image away.")
+        return self.image, self.mask
 
 
 def find_cases(folder: str | Path) -> list[Case]:
@@ -104,33 +105,30 @@ def _listed(folder: Path) -> list[Case]:
         content = read_json(listing)
         channels = content.get("channel_names") or content.get("modality") or {}
         names = list(map(str, channels.values() if isinstance(channels, dict) else ()))
-        pairs = [[_one(image), *([] if mask is None else [_one(mask)])] for image, mask in _pairs(folder, content)]
+        pairs = [
+            (_inside(folder, image), _inside(folder, mask) if mask else None) for image, mask in _pairs(folder, content)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         entry = '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
-        raise InputError(f'{listing} is malformed: it needs "training", a list of entries like {entry}.') from error
-    if len(names) > 1 or any(isinstance(file, list) for pair in pairs for file in pair):
+        needed = f'"training", a list of entries like {entry}, with files inside the folder'
+        raise InputError(f"{listing} is malformed: it needs {needed}.") from error
+    if len(names) > 1:
         raise InputError(f"{listing} lists several channels ({abbreviated(names)}): choose the files of one channel.")
     modality = (names or [""])[0].upper()
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
-    cases: dict[str, Case] = {}
-    missing = []
-    for pair in pairs:
-        image, *mask = paths = [_inside(folder, name) for name in pair]
-        missing += [path.relative_to(folder).as_posix() for path in paths if not os.path.isfile(path)]
-        name = image.name.removesuffix(ending(image.name))
-        if name in cases:
-            raise InputError(f"{listing} lists {abbreviated([name])} twice: keep one entry per case.")
-        cases[name] = Case(name, image, mask[0] if mask else None, kind)
-    if missing:
-        raise InputError(f"{listing} lists files that are missing ({abbreviated(missing)}): download them.")
-    return list(cases.values())
+    cases = [Case(image.name.removesuffix(ending(image.name)), image, mask, kind) for image, mask in pairs]
+    if missing := [path for pair in pairs for path in pair if path and not os.path.isfile(path)]:
+        listed = abbreviated([path.relative_to(folder).as_posix() for path in missing])
+        raise InputError(f"{listing} lists files that are missing ({listed}): download them.")
+    if twice := [name for name, number in Counter(case.name for case in cases).items() if number > 1]:
+        raise InputError(f"{listing} lists {abbreviated(twice)} twice: keep one entry per case.")
+    return cases
 
 
 def _pairs(folder: Path, content: Any) -> list[tuple[Any, Any]]:
     """Image and label, if there is one, of each training case, in the dialect of the listing.
 
-    nnU-Net's second version names them or leaves them to be found. There, and where its first version read the list,
-    ``a_0000.nii.gz`` is the first channel of ``a.nii.gz``.
+    nnU-Net's second version names them or leaves them to be found: ``a_0000.nii.gz`` is the image of ``a.nii.gz``.
     """
     if "training" in content:
         return [(entry["image"], entry.get("label")) for entry in content["training"]]
@@ -143,21 +141,11 @@ def _pairs(folder: Path, content: Any) -> list[tuple[Any, Any]]:
     return [(f"imagesTr/{stem}{suffix}", f"labelsTr/{stem.removesuffix('_0000')}{suffix}") for stem in stems]
 
 
-def _one(files: Any) -> Any:
-    """A file's name, which may stand in a list of one; or the list of several channels."""
-    if isinstance(files, list) and len(files) == 1:
-        files = files[0]
-    if not isinstance(files, str | list):
-        raise TypeError("no name of a file")
-    return files
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The path of a file that ``dataset.json`` names, which lies inside the folder."""
+def _inside(folder: Path, files: Any) -> Path:
+    """The path of a file that ``dataset.json`` names, maybe in a list of one; nnU-Net adds the channel's number."""
+    (name,) = files if isinstance(files, list) else [files]
     path = Path(os.path.abspath(folder / name.replace("\\", "/")))
-    for root in (folder.absolute(), folder.resolve()):
-        if path.is_relative_to(root):
-            found = folder / path.relative_to(root)
-            channel = found.with_name(f"{found.name.removesuffix(ending(name))}_0000{ending(name)}")
-            return channel if os.path.isfile(channel) and not os.path.isfile(found) else found
-    raise InputError(f"{folder / 'dataset.json'} lists {name[:200]!r}: name files inside the folder only.")
+    root = folder.resolve() if path.is_relative_to(folder.resolve()) else folder.absolute()
+    found = folder / path.relative_to(root)  # ValueError outside
+    channel = found.with_name(f"{found.name.removesuffix(ending(name))}_0000{ending(name)}")
+    return channel if os.path.isfile(channel) and not os.path.isfile(found) else found

@@ -35,7 +35,7 @@ def cropped_around(folder: str | Path, label: str) -> bool:
     They were if in every mask looked at, the object's bounding box lies in the very middle along two axes or more
     (as far from one side as from the other, to a voxel). In whole scans the first mask mostly says no.
     """
-    masks = [case.mask for case in find_cases(folder) if case.mask is not None]
+    masks = [case.mask for case in find_cases(folder) if case.mask]
     labels, seen = parse_labels(label), False
     for mask in masks[:: 1 + len(masks) // PROBES]:
         objects = encode(nifti.read_mask(mask).data, labels)  # (D, H, W)
@@ -89,14 +89,14 @@ def crop_scans(
     """
     data, out, labels = Path(data), Path(out), parse_labels(label)
     found = find_cases(data)
-    pairs = [(case, case.mask) for case in found if case.mask is not None]
+    cases = [case for case in found if case.mask]
     files.check_empty(out)
     check_not_among_scans(out)
     files.check_writable(out)
-    nifti.check_pairs((case.image, mask) for case, mask in pairs)
+    nifti.check_pairs(case.pair for case in cases)
     boxes: dict[str, Box] = {}
-    for case, path in progress(pairs, "Looking for boxes", unit="case"):
-        mask = nifti.read_mask(path)
+    for case in progress(cases, "Looking for boxes", unit="case"):
+        mask = nifti.read_mask(case.pair[1])
         if (objects := encode(mask.data, labels)).any():
             box = random_box(objects, case.name) if random else box_around(objects, mask.spacing, margin_mm)
             boxes[case.name] = box
@@ -104,18 +104,13 @@ def crop_scans(
         raise InputError(f"Label {label} occurs in no mask of {data}: choose another.")
     written = []
     with files.folder_lock(out):
-        for case, path in progress(pairs, "Cutting", unit="case"):
-            image, mask = nifti.read_image(case.image), nifti.read_mask(path)
-            first, size = boxes.get(case.name, (np.zeros(3, int), np.array(image.data.shape)))
-            for source, volume, mode in ((case.image, image, "edge"), (path, mask, "constant")):
-                target = out / source.relative_to(data)
-                if (suffix := nifti.ending(target.name)) not in (".nii", ".nii.gz"):
-                    target = target.with_name(f"{target.name.removesuffix(suffix)}.nii.gz")
-                voxels = cut(volume.data, first, size, mode=mode)
-                with np.errstate(invalid="ignore"):  # numbers far beyond an int16
-                    small = voxels.astype(np.int16)
-                fits = voxels.dtype != np.uint8 and (small == voxels).all()
-                nifti.write(target, small if fits else voxels, volume.moved(voxels, first))
+        for case in progress(cases, "Cutting", unit="case"):
+            first, size = boxes.get(case.name, (np.zeros(3, int), None))
+            image, mask = case.pair
+            for source, read, mode in ((image, nifti.read_volume, "edge"), (mask, nifti.read_mask, "constant")):
+                volume, target = read(source), out / source.relative_to(data)
+                voxels = cut(volume.data, first, volume.data.shape if size is None else size, mode=mode)
+                nifti.write(target, voxels, volume.moved(voxels, first))
                 written.append(target)
         if (data / "dataset.json").is_file():
             names = [f"./{target.relative_to(out).as_posix()}" for target in written]
@@ -123,8 +118,8 @@ def crop_scans(
             old = {name: value for name, value in files.read_json(data / "dataset.json").items() if name != "dataset"}
             new = old | {"numTraining": len(entries), "numTest": 0, "training": entries, "validation": [], "test": []}
             files.write_atomically(out / "dataset.json", json.dumps(new, indent=2).encode())
-    if without := [case.name for case in found if case.mask is None]:
+    if without := [case.name for case in found if not case.mask]:
         say(f"Left out, as they have no mask: {files.abbreviated(without)}.")
-    if whole := [case.name for case, _ in pairs if case.name not in boxes]:
+    if whole := [case.name for case in cases if case.name not in boxes]:
         say(f"Kept whole, as they do not hold label {label}: {files.abbreviated(whole)}.")
     return written

@@ -42,12 +42,8 @@ def fetch_task(
         address: where ``name.tar`` lies.
         say: is told what happens, sentence by sentence.
 
-    Returns:
-        The folder ``out / name``, for ``find_cases``. A folder that is there already is left as it is.
-
-    Raises:
-        InputError: no such task, no connection, no room, another process at it, or a file that is not the published
-            one.
+    Returns the folder ``out / name``, for ``find_cases``, which is left as it is if it is there already; InputError for
+    no such task, no connection, no room, another process at it, or a file that is not the published one.
     """
     if name not in MD5:
         raise InputError(f"There is no task {name!r} to fetch; choose one of {', '.join(MD5)}.")
@@ -62,8 +58,17 @@ def fetch_task(
         try:
             _download(url, part)
             say(f"Checking {part.name} and unpacking it ...")
-            _check_md5(part, MD5[name])
-            _unpack(part, folder)
+            with part.open("rb") as file:
+                found = hashlib.file_digest(file, "md5").hexdigest()
+            if found != MD5[name]:
+                part.unlink()
+                raise InputError(f"{url} is not the published file (its MD5 is {found}) and is removed; call again.")
+            unpacked = out / f".{name}.part"  # the folder is there as a whole or not at all
+            shutil.rmtree(unpacked, ignore_errors=True)  # of an interrupted process
+            with tarfile.open(part) as archive:
+                archive.extractall(unpacked, filter="data")  # nothing outside
+            (unpacked / name).rename(folder)
+            shutil.rmtree(unpacked)
             part.unlink()
         except (OSError, HTTPException, tarfile.TarError) as error:
             why = f"{url} could not be downloaded to {out} ({first_line(error)})"
@@ -80,35 +85,10 @@ def _download(url: str, part: Path) -> None:
         if error.code == 416:  # nothing lies beyond: it is whole, or its MD5 will tell
             return
         raise
-    with answer:
-        if answer.status != 206:
-            start = 0  # the server sends the whole file
-        total = start + int(answer.headers["Content-Length"])
-        if shutil.disk_usage(part.parent).free < 2 * total - start:  # the archive, and its content
-            room = f"{2 * total / 1e9:.1f} GB of room are needed"
-            raise InputError(f"{room} in {part.parent}; make room or choose another output folder.")
-        bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True)
-        with part.open("ab" if start else "wb") as file, bar:
+    with answer, part.open("ab" if answer.status == 206 else "wb") as file:  # else the server sends the whole file
+        total = file.tell() + int(answer.headers["Content-Length"])
+        with tqdm(desc=part.stem, total=total, initial=file.tell(), unit="B", unit_scale=True) as bar:
             while block := answer.read(2**20):
-                file.write(block)
-                bar.update(len(block))
+                bar.update(file.write(block))
     if part.stat().st_size < total:
         raise OSError("the line broke off")
-
-
-def _check_md5(part: Path, md5: str) -> None:
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
-        part.unlink()
-        raise InputError(f"{part.stem} is not the published file (its MD5 is {found}) and is removed; call again.")
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack a task's archive into ``folder``, which is there as a whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)  # of an interrupted process
-    with tarfile.open(archive, "r:") as content:
-        content.extractall(partial, filter="data")  # nothing outside the folder
-    (partial / folder.name).rename(folder)
-    shutil.rmtree(partial)

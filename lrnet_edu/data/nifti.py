@@ -24,6 +24,7 @@ from lrnet_edu.support.files import atomic_writer, first_line
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # per unit of length, as a header numbers them: metre, millimetre, micrometre
 _FARTHEST, _LONGEST = 1e5, 2**15 - 1  # mm from the scanner's origin and voxels along an axis that NIfTI-1 holds well
+_HEADER = 540  # bytes, at most
 _ROUNDING = 1e-3  # how far a label in a file of floats may be from a whole number
 _FORMS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
           "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")  # fmt: skip
@@ -78,7 +79,7 @@ def read_image(path: str | Path) -> Volume:
         InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
             large its voxels are.
     """
-    volume = _reader(path := Path(path))(path)
+    volume = read_volume(path)
     with np.errstate(over="ignore"):  # a number too big for float32 becomes infinite and is reported below
         data = np.ascontiguousarray(volume.data, dtype=np.float32)
     if not np.isfinite(data).all():
@@ -92,7 +93,7 @@ def read_mask(path: str | Path) -> Volume:
     Labels that a scale factor or a float brings back as 2.9999999 are rounded. InputError as :func:`read_image`, and
     for fractional or negative values.
     """
-    volume = _reader(path := Path(path))(path)
+    volume = read_volume(path)
     data, header = volume.data, volume.header
     if data.dtype.kind == "f":
         scaled = header is not None and header.get_data_dtype().kind != "f"  # whole numbers times a factor
@@ -106,6 +107,11 @@ def read_mask(path: str | Path) -> Volume:
     return Volume(np.ascontiguousarray(data, dtype=np.min_scalar_type(int(data.max()))), volume.affine, header)
 
 
+def read_volume(path: str | Path) -> Volume:
+    """Read what a file holds, scaled, in whatever type that gives; InputError as :func:`read_image`, but for NaN."""
+    return _reader(path := Path(path))(path)
+
+
 def read_grid(path: str | Path) -> Volume:
     """Read only the header: a volume of zeros that take no memory; raises InputError as :func:`read_image`."""
     if (read := _reader(path := Path(path))) is read_nifti:
@@ -116,18 +122,26 @@ def read_grid(path: str | Path) -> Volume:
 
 def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
     """Read a NIfTI file: its numbers, scaled, in whatever type that gives; or as :func:`read_grid`."""
+    import nibabel as nib
     from nibabel.imageglobals import logger
 
     logger.disabled = True  # what nibabel mends it need not announce
     try:
         with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
-            image = _nibabel_image(stream, path)
-            grid = _grid(image, path)
-            if header_only:
-                return grid
-            data = np.asanyarray(image.dataobj).T.reshape(grid.data.shape)
-            while stream.read(1 << 24):  # to the end of a compressed file: its checksum is there
-                pass
+            content = stream.read(_HEADER if header_only else -1)  # to the end of a compressed file: its checksum
+        if not (is_first := content[344:347] == b"n+1") and content[4:7] != b"n+2":
+            raise InputError(
+                f"{path} is {'no NIfTI file' if content else 'empty'}: save the scan as .nii.gz (dcm2niix converts "
+                "DICOM; 3D Slicer and SimpleITK read NRRD, MetaImage and others)."
+            )
+        kind = nib.Nifti1Image if is_first else nib.Nifti2Image
+        stored = content[: kind.header_class.sizeof_hdr]
+        raw, header = kind.header_class(stored, check=False), kind.header_class(stored)
+        if raw["sform_code"] <= 0 and not raw["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
+            raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
+        grid = _grid(header, path)
+        data = grid.data if header_only else np.asanyarray(kind.from_bytes(content).dataobj).T.reshape(grid.data.shape)
+        return Volume(data, grid.affine, header)
     except InputError:
         raise
     except Exception as error:  # of a damaged file nibabel and gzip raise many kinds
@@ -135,8 +149,6 @@ def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
         raise InputError(f"{why}: download or export it again.") from error
     finally:
         logger.disabled = False
-    grid.header["scl_slope"] = image.dataobj.slope  # nibabel takes it away when it loads
-    return Volume(data, grid.affine, grid.header)
 
 
 READERS: dict[str, Callable[[Path], Volume]] = {".nii": read_nifti, ".nii.gz": read_nifti}
@@ -156,47 +168,26 @@ def _reader(path: Path) -> Callable[[Path], Volume]:
     return READERS.get(ending(path.name), read_nifti)  # which says what else a file is
 
 
-def _nibabel_image(stream: Any, path: Path) -> Any:
-    """nibabel's image of a file, whose voxels are not read yet."""
-    import nibabel as nib
-
-    start = stream.read(540)
-    stream.seek(0)
-    if start[344:347] != b"n+1" and start[4:7] != b"n+2":
-        raise InputError(
-            f"{path} is {'no NIfTI file' if start else 'empty'}: save the scan as .nii.gz (dcm2niix converts DICOM; "
-            "3D Slicer and SimpleITK read NRRD, MetaImage and others)."
-        )
-    kind = nib.Nifti1Image if start[344:347] == b"n+1" else nib.Nifti2Image
-    stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-    if stored["sform_code"] <= 0 and not stored["pixdim"][1:4].all():  # nibabel would take 1 mm for 0
-        raise InputError(f"{path} lacks a voxel size (pixdim 0): mend the spacing in its header.")
-    return kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-
-
-def _grid(image: Any, path: Path) -> Volume:
+def _grid(header: Any, path: Path) -> Volume:
     """Where a file's voxels lie, and how many they are; InputError if that cannot be a scan."""
-    shape = tuple(int(n) for n in image.shape)  # (X, Y, Z, ...)
+    shape = header.get_data_shape()  # (X, Y, Z, ...)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    affine = _in_mm(image.header.get_best_affine(), image.header)
+    affine = _in_mm(header.get_best_affine(), header)
     spacing = spacing_of(affine)
-    sizes = " x ".join(f"{step:g}" for step in spacing)
     if len(shape) != 3:
         fault = (f"is {len(shape)}-D, of shape {shape}: give one 3-D volume per file (stack single slices, "
                  "cut a series with nibabel.four_to_three)")  # fmt: skip
-    elif image.get_data_dtype().kind not in "iuf":
+    elif header.get_data_dtype().kind not in "iuf":
         fault = "holds colours or complex numbers: export it with one real number per voxel"
-    elif not all(0.01 <= step <= 100 for step in spacing):  # also for NaN
-        fault = f"has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing in its header"
-    elif min(spacing) >= 10 and int(image.header["xyzt_units"]) & 7 not in _MM:
-        fault = (f"does not say whether its voxels of {sizes} (z, y, x) are in mm or micrometres: set the unit in "
-                 "its header (nibabel: image.header.set_xyzt_units)")  # fmt: skip
+    elif not all(0.01 <= step <= 100 for step in spacing) or min(spacing) >= 10:  # also for NaN
+        sizes = " x ".join(f"{step:g}" for step in spacing)
+        fault = f"has voxels of {sizes} mm (z, y, x), which no scan has: mend the spacing or its unit (micrometres?)"
     elif not (abs(np.linalg.det(affine[:3, :3])) > 0.01 * math.prod(spacing)  # else two axes coincide
               and abs(affine[:3, 3]).max() <= _FARTHEST and min(shape) >= 1 and max(shape) <= _LONGEST):  # fmt: skip
         fault = f"has an affine or a shape, {shape}, that no scan has: mend its header"
     else:
-        return Volume(np.broadcast_to(np.uint8(0), shape[::-1]), affine, image.header)
+        return Volume(np.broadcast_to(np.uint8(0), shape[::-1]), affine)
     raise InputError(f"{path} {fault}.")
 
 
@@ -220,22 +211,22 @@ def same_grid(a: Volume, b: Volume) -> bool:
 
 def check_pairs(pairs: Iterable[tuple[Path, Path]]) -> None:
     """Raise one InputError for all pairs (image, mask) that lie on different grids, or whose headers cannot be read."""
-    check_each(lambda pair: _check_pair(*pair), pairs)
+    check_each(_check_pair, pairs)
 
 
-def _check_pair(image_path: Path, mask_path: Path) -> None:
-    image, mask = read_grid(image_path), read_grid(mask_path)
+def _check_pair(pair: tuple[Path, Path]) -> None:
+    image, mask = map(read_grid, pair)
     if same_grid(image, mask):
         return
     middle = mask.affine @ [*(np.array(mask.data.shape[::-1]) - 1) / 2, 1]
     place = (np.linalg.inv(image.affine) @ middle)[2::-1]  # of the mask's middle, in voxels of the image
-    resample = "resample the mask onto the image, or " if ((place >= 0) & (place < image.data.shape)).all() else ""
-    fault = f"lies elsewhere in space than its image {image_path} (their affines differ)"
+    resample = "resample it onto that grid, or " if ((place >= 0) & (place < image.data.shape)).all() else ""
+    fault = f"lies elsewhere in space than {pair[0]} (their affines differ)"
     advice = "copy the image's affine if the voxels do correspond"
     if image.data.shape != mask.data.shape:
-        fault = f"has shape {mask.data.shape} (z, y, x) but its image {image_path} has {image.data.shape}"
+        fault = f"has shape {mask.data.shape} (z, y, x) and {pair[0]} has {image.data.shape}"
         advice = "pair the right files"
-    raise InputError(f"{mask_path} {fault}: {resample}{advice}.")
+    raise InputError(f"{pair[1]} {fault}: {resample}{advice}.")
 
 
 def _coded_forms(header: Any) -> dict[str, np.ndarray]:
@@ -256,7 +247,7 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
 
     Args:
         path: ends in ``.nii`` or ``.nii.gz``, else InputError; folders are made, an existing file is replaced.
-        data: (D, H, W), float32, uint8 or int16.
+        data: (D, H, W) of a type that NIfTI knows.
         place: a volume on the same grid, of whose file both forms, their codes and the unit of length are kept; or an
             affine (4, 4) to RAS+ mm, which becomes the sform and, unless it is sheared, the qform, both with code 1.
         description: text for the header (``descrip``), ASCII, at most 79 characters.

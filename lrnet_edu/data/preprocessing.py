@@ -55,9 +55,8 @@ class Prepared:
     """A case on the grid of the network."""
 
     image: np.ndarray  # float32 (D, H, W), in [0, 1] (CT) or with mean 0 and deviation 1 (MR)
-    classes: np.ndarray | None  # uint8 (D, H, W), 0..K; None without a mask
+    classes: np.ndarray  # uint8 (D, H, W), 0..K; all 0 without a mask
     affine: np.ndarray  # (4, 4), from indices (x, y, z) of this grid to RAS+ mm
-    beyond: int = 0  # voxels of the mask's objects that lie beyond the body's box, and are left out
 
 
 def choose_preprocessing(
@@ -85,17 +84,12 @@ def choose_preprocessing(
     return Preprocessing(math.ceil(round(spacing * 100, 3)) / 100, window)
 
 
-def check_scan(path: str | Path, image: Volume, settings: Preprocessing) -> None:
-    """Raise InputError for a segmentation given as a scan, and for a scan that would grow beyond measure."""
+def read_scan(path: Path) -> Volume:
+    """Read a scan as :func:`read_image` does; InputError for a segmentation as well."""
+    image = read_image(path)
     if is_segmentation(image.data):
         raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
-    voxels = math.prod(image.spacing) * image.data.size / settings.spacing**3
-    if voxels > max(2**22, 30 * image.data.size):
-        sizes = " x ".join(f"{step:g}" for step in image.spacing)
-        raise InputError(
-            f"{path} has voxels of {sizes} mm (z, y, x), too coarse for a network that works at {settings.spacing:g} "
-            f"mm ({voxels:.1e} voxels for {image.data.size}): mend the spacing in its header, or use a finer scan."
-        )
+    return image
 
 
 def is_segmentation(data: np.ndarray) -> bool:
@@ -114,9 +108,7 @@ def unusual_intensities(name: str, image: Volume, settings: Preprocessing) -> st
     )
 
 
-def prepare(
-    image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels | None = None
-) -> Prepared:
+def prepare(image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels = ()) -> Prepared:
     """Bring a scan, and its mask if there is one, onto the grid of the network.
 
     The image is interpolated linearly, after the Gaussian smoothing that sampling on a coarser grid asks for
@@ -137,12 +129,10 @@ def prepare(
     box = effective_range(turned.data, turned.spacing, is_ct=settings.window is not None)
     scan = turned.moved(turned.data[box], [side.start for side in box])  # (D, H, W)
     grid = _isotropic_grid(scan, settings.spacing)
-    classes, beyond = None, 0
-    if mask is not None and labels is not None:
-        stored = encode(mask.data, labels)
-        within = Volume(stored, image.affine).oriented("RAS").data[box]
-        beyond = int(np.count_nonzero(stored) - np.count_nonzero(within))
-        classes = _resample_classes(Volume(within, scan.affine), grid, count=len(labels))
+    classes = np.zeros(grid.data.shape, np.uint8)
+    if mask is not None:
+        stored = Volume(encode(mask.data, labels), image.affine).oriented("RAS")
+        classes = _resample_classes(Volume(stored.data[box], scan.affine), grid, count=len(labels))
     # TorchIO wants (channel, x, y, z), and ITK a copy in which flipped axes are made straight.
     given = tio.ScalarImage(tensor=torch.from_numpy(scan.data.copy().T[None]), affine=scan.affine)
     antialias = min(scan.data.shape) >= 4  # ITK's smoothing needs four voxels along every axis
@@ -154,7 +144,7 @@ def prepare(
     else:
         mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
         values = ((values - mean) / (deviation or 1.0)).astype(np.float32)
-    return Prepared(values, classes, grid.affine, beyond)
+    return Prepared(values, classes, grid.affine)
 
 
 def effective_range(image: np.ndarray, spacing: tuple[float, float, float], is_ct: bool) -> Box:
@@ -238,7 +228,7 @@ def _keep_small_parts(classes: np.ndarray, k: int, mask: np.ndarray, first: np.n
 
 def back_to_original(
     probabilities: np.ndarray, affine: np.ndarray, original: Volume, *, keep_probabilities: bool = False
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Bring a network's output back onto the grid of the file it came from.
 
     The probabilities are interpolated linearly and the largest one is taken last, on the fine grid, so that surfaces
@@ -251,23 +241,21 @@ def back_to_original(
         keep_probabilities: whether the second result is wanted.
 
     Returns:
-        uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there or None.
+        uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there, or
+        (0, D, H, W) where they are not wanted.
     """
-
-    def turned(volume: np.ndarray) -> Volume:
-        return Volume(volume, original.affine).oriented("RAS")  # a view: what is put there is in the file's order
-
     shape = original.data.shape
     classes, kept = np.zeros(shape, np.uint8), np.zeros((keep_probabilities * len(probabilities), *shape), np.float32)
-    views, view = [turned(one).data for one in kept], turned(classes)
-    along_d, along_h, along_w = _interpolation(Volume(probabilities[0], affine), view)
+    # Views: what is put there is in the file's order.
+    turned, *shares = (Volume(one, original.affine).oriented("RAS") for one in (classes, *kept))
+    along_d, along_h, along_w = _interpolation(Volume(probabilities[0], affine), turned)
     inside = np.outer(along_h.any(axis=1), along_w.any(axis=1))  # (H, W), of the effective range
     for z, row in enumerate(along_d):
         used = np.flatnonzero(row)  # two slices
         plane = np.einsum("d,cdhw->chw", row[used], probabilities[:, used])
         plane = along_h @ plane @ along_w.T  # (K + 1, H, W)
         plane[0, ~(inside & row.any())] = 1
-        view.data[z] = plane.argmax(axis=0)
-        for one, share in zip(views, plane, strict=False):
-            one[z] = share
-    return classes, kept if keep_probabilities else None
+        turned.data[z] = plane.argmax(axis=0)
+        for volume, share in zip(shares, plane, strict=False):
+            volume.data[z] = share
+    return classes, kept

@@ -50,9 +50,7 @@ def split_cases(names: Sequence[str]) -> dict[str, list[str]]:
     The same in every run, so that runs are compared on the same cases; InputError for fewer than three.
     """
     if len(names) < 3:
-        raise InputError(
-            f"A training needs three cases with a mask (segmentation-N to volume-N); here are {len(names)}."
-        )
+        raise InputError(f"A training needs three cases with a mask (segmentation-N to volume-N), here: {len(names)}.")
     shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
     validation, test = (max(1, round(share * len(names))) for share in (0.15, 0.25))
     parts = (shuffled[validation + test :], shuffled[:validation], shuffled[validation : validation + test])
@@ -61,13 +59,11 @@ def split_cases(names: Sequence[str]) -> dict[str, list[str]]:
 
 def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     """Read a ``split.json``; InputError if it is no such file, names an unknown case, or one case twice."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist; name a split.json, or leave --split out.")
     try:
         content = read_json(path)
         split = {part: case_names(content[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is not a split; give lists of cases under {', '.join(PARTS)}.") from None
+        raise InputError(f"{path} is not there, or no split with lists of cases under {', '.join(PARTS)}.") from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
         raise InputError(f"{path} names cases that the data does not hold ({abbreviated(unknown)}); remove them.")
@@ -107,9 +103,9 @@ class Study:
         lines += remarks[:5] + ([f"The same of {len(remarks) - 5} more."] if len(remarks) > 5 else [])
         for part in ("validation", "test"):
             scores = location_baseline(self.cached["train"], self.cached[part], len(self.labels))
-            shown = ["no case holds it" if np.isnan(score) else f"{score:.3f}" for score in scores]
-            listed = ", ".join(f"{a} (label {format_labels((b,))})" for a, b in zip(shown, self.labels, strict=True))
-            lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {listed}")
+            listed = [f"{'no case holds it' if np.isnan(dc) else f'{dc:.3f}'} (label {format_labels((group,))})"
+                      for group, dc in zip(self.labels, scores, strict=True)]  # fmt: skip
+            lines.append(f"Location alone (the average training shape, image unseen), {part} DC: {', '.join(listed)}")
         return "\n".join(lines)
 
 
@@ -127,31 +123,26 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     data, labels = Path(data), parse_labels(settings.label)
     cache_root()  # that it cannot be written is told before any scan is read
     found = find_cases(data)
-    cases = {case.name: case for case in found if case.mask is not None}
+    cases = {case.name: case for case in found if case.mask}
     parts = read_split(Path(split), list(cases)) if split else split_cases(list(cases))
-    check_pairs((case.image, case.mask) for case in cases.values() if case.mask)
-    training = [cases[name] for name in parts["train"]]
-    _check_labels([case.mask for case in training if case.mask], labels)
-    chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cases = {name: cases[name] for part in PARTS for name in parts[part]}
+    check_pairs(case.pair for case in cases.values())
+    training = [cases[name] for name in parts["train"]]
+    _check_labels(training, labels)
+    chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels)}
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
-    if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
-        low, high = chosen.window
-        advice = "choose a --window in which the object differs from what surrounds it, as -200 250 for the liver"
-        raise InputError(f"Between {low:g} and {high:g} HU the scans are of one grey; {advice}.")
-    without_mask = tuple(case.name for case in found if case.mask is None)
+    without_mask = tuple(case.name for case in found if not case.mask)
     return Study(data, labels, parts, chosen, cases, by_part, without_mask)
 
 
-def _check_labels(masks: Sequence[Path], labels: Labels) -> None:
+def _check_labels(cases: Sequence[Case], labels: Labels) -> None:
     """InputError unless each class occurs in one of the masks, which are read only until all have been seen."""
     seen: set[int] = set()
-    for path in masks:
-        seen.update(np.unique(read_mask(path).data).tolist())
-        if all(seen.intersection(group) for group in labels):
+    for case in cases:
+        seen.update(np.unique(read_mask(case.pair[1]).data).tolist())
+        if not (absent := tuple(group for group in labels if not seen.intersection(group))):
             return
-    absent = tuple(group for group in labels if not seen.intersection(group))
     raise absent_label(absent, seen, "the training cases (--split chooses others)")
 
 

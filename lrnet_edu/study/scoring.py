@@ -13,9 +13,10 @@ from lrnet_edu.data.nifti import Volume, read_mask
 from lrnet_edu.data.preprocessing import back_to_original
 from lrnet_edu.data.study import Study
 from lrnet_edu.inference import predict_probabilities
-from lrnet_edu.metrics import COUNTS, CaseScores, ScoreTable, case_scores, score_table
+from lrnet_edu.metrics import COUNTS, CaseScores, ScoreTable, case_scores, dice, score_table
 from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
 from lrnet_edu.support.labels import encode
+from lrnet_edu.support.voxels import connected_components
 from lrnet_edu.trained import TrainedMNet
 
 
@@ -28,11 +29,18 @@ class Prediction(NamedTuple):
     mask: Volume
 
     def record(self) -> dict[str, Any]:
-        """The criteria at p > 0.5, undefined ones as None, the counts, and the lesions at all thresholds."""
-        scores = case_scores(self.p > 0.5, self.wanted, self.mask.spacing)
+        """The criteria at p > 0.5, undefined ones as None, the counts, and the lesions at all thresholds.
+
+        "dice_without_false" is the Dice without the predicted components that touch no lesion.
+        """
+        predicted = self.p > 0.5
+        scores = case_scores(predicted, self.wanted, self.mask.spacing)
         lesions = lesions_by_threshold(self.p, self.wanted, self.mask.spacing, THRESHOLDS)
+        components, _ = connected_components(predicted, 26)
+        kept = np.isin(components, np.setdiff1d(components[self.wanted], [0]))
         counts = {name: getattr(scores, name) for name in COUNTS}
-        return {"case": self.name, **scores.row(), **counts, "lesions": lesions.record()}
+        return {"case": self.name, **scores.row(), "dice_without_false": dice(kept, self.wanted), **counts,
+                "lesions": lesions.record()}  # fmt: skip
 
 
 def predictions(
@@ -44,7 +52,6 @@ def predictions(
         mask = read_mask(case.mask)
         output = predict_probabilities(trained.mnet, cached.image, patch_size=trained.patch_size, overlap=overlap)
         kept = back_to_original(output, cached.affine, mask, keep_probabilities=True)[1]  # (2, D, H, W)
-        assert kept is not None
         yield Prediction(case.name, 1.0 - kept[0].astype(np.float64), encode(mask.data, trained.labels) > 0, mask)
 
 

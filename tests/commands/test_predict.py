@@ -171,17 +171,17 @@ def test_an_input_is_never_overwritten_even_if_this_command_wrote_it(run: Path, 
 
 
 def test_bad_scans_are_told_together_before_anything_is_written(run: Path, tmp_path: Path) -> None:
-    """One is truncated, one a segmentation, and 20 voxels of 90 mm would be 600 million on the network's grid."""
+    """One is truncated, one a segmentation, and one has voxels of 90 mm."""
     data = lits(tmp_path / "data", [1, 2, 3, 4])
     whole = (data / "volume-1.nii.gz").read_bytes()
     (data / "volume-1.nii.gz").write_bytes(whole[: len(whole) // 2])
     store(data / "volume-2.nii.gz", np.resize(np.array([0, 1, 2], np.uint8), SHAPE))
     nifti.write(data / "volume-3.nii.gz", scan(), np.diag([90.0, 90.0, 90.0, 1.0]))
-    faults = {1: "truncated", 2: "a segmentation, .*: give its scan", 3: "voxels of 90 x .* too coarse"}
+    faults = {1: "truncated", 2: "a segmentation, .*: give its scan", 3: "voxels of 90 x .* which no scan has"}
     for number, what in faults.items():
         with pytest.raises(InputError, match=rf"volume-{number}\.nii\.gz (is|has) {what}"):
             predict_files(run, data / f"volume-{number}.nii.gz", tmp_path / "out.nii.gz")
-    with pytest.raises(InputError, match=r"^3 cannot be used: .*truncated.*; .*a segmentation.*; .*too coarse"):
+    with pytest.raises(InputError, match=r"^3 cannot be used: .*truncated.*; .*a segmentation.*; .*no scan has"):
         predict_files(run, data, tmp_path / "out")
     store(data / "volume-4.nii", scan())
     with pytest.raises(InputError, match=r"volume-4 in two formats"):
