@@ -12,35 +12,20 @@ from typing import Any
 import pytest
 
 from lrnet_edu.support.errors import InputError, check_each
-from lrnet_edu.support.files import (
-    abbreviated,
-    check_empty,
-    check_writable,
-    folder_lock,
-    read_json,
-    write_atomically,
-)
+from lrnet_edu.support.files import abbreviated, check_empty, check_writable, folder_lock, read_json, write_atomically
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])  # Windows' editors and PowerShell write these
-def test_json_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "a.json").write_text('{"name": "µ"}', encoding)
-    assert read_json(tmp_path / "a.json") == {"name": "µ"}
-    (tmp_path / "a.json").write_bytes(b"\xc3\x28")
-    with pytest.raises(ValueError, match=r"utf|JSON"):
-        read_json(tmp_path / "a.json")
+def test_json_of_any_editor_is_read(tmp_path: Path) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):  # Windows' editors and PowerShell write the last two
+        (tmp_path / "a.json").write_text('{"name": "µ"}', encoding)
+        assert read_json(tmp_path / "a.json") == {"name": "µ"}
 
 
-def test_names_in_a_sentence_are_few() -> None:
-    assert abbreviated(["a", 3, None]) == "a, 3, None"
-    assert abbreviated([f"case-{n}" for n in range(7)]) == "case-0, case-1, case-2, case-3, case-4 and 2 more"
-
-
-def test_all_bad_files_are_told_together() -> None:
+def test_all_bad_files_are_told_together_and_names_are_few() -> None:
     def check(number: int) -> None:
         if number % 2:
             raise InputError(f"file {number} is bad: mend it.")
@@ -50,6 +35,7 @@ def test_all_bad_files_are_told_together() -> None:
         check_each(check, [0, 1])
     with pytest.raises(InputError, match=r"^6 cannot be used: file 1 .*; file 9 is bad: mend it; and 1 more\.$"):
         check_each(check, range(12))
+    assert abbreviated([3, None, *range(5)]) == "3, None, 0, 1, 2 and 2 more"
 
 
 def test_places_for_outputs(tmp_path: Path) -> None:
@@ -86,12 +72,12 @@ def test_a_second_process_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Pa
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.parametrize("place", ["file/a.json", "file/deeper/a.json", "folder"])
-def test_a_place_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="cannot be written"):
-        write_atomically(tmp_path / place, b"content")
+    for place in ("file/a.json", "file/deeper/a.json", "folder"):
+        with pytest.raises(InputError, match="cannot be written"):
+            write_atomically(tmp_path / place, b"content")
     assert contents(tmp_path) == {"file": b"mine", "folder": None}
 
 

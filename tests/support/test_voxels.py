@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,22 +39,19 @@ def test_as_many_components_as_fit(shape: tuple[int, ...]) -> None:
     assert_as_scipy(np.asfortranarray(mask))
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
 @pytest.mark.parametrize("shape", [(7, 8, 9), (6, 5)])
 def test_the_box_is_the_smallest_that_holds_all(dtype: type, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     for density in (0.0, 0.01, 0.02, 0.1):
         one, other = (rng.random((2, *shape)) < density).astype(dtype)
-        if np.dtype(dtype).kind in "if":
-            one = -one
         found = ndimage.find_objects(((one != 0) | (other != 0)).astype(int))
         assert list(occupied_box(one, other)) == list(found[0] if found else (slice(0, 1),) * len(shape))
 
 
-@pytest.mark.parametrize("corner", [(0, 0, 0), (-3, 2, 1), (4, -1, 5), (-2, -2, -2)])
 @pytest.mark.parametrize("mode", ["edge", "constant"])
-def test_cut_equals_a_slice_of_the_padded_volume(corner: tuple[int, int, int], mode: str) -> None:
+def test_cut_equals_a_slice_of_the_padded_volume(mode: Any) -> None:
     volume = np.random.default_rng(0).random((6, 7, 8))
-    box = tuple(slice(c + 10, c + 10 + 5) for c in corner)
-    expected = np.pad(volume, 10, mode=mode)[box]  # type: ignore[call-overload]
-    assert np.array_equal(cut(volume, np.array(corner), (5, 5, 5), mode=mode), expected)
+    for corner in ((0, 0, 0), (-3, 2, 1), (4, -1, 5), (-2, -2, -2)):
+        expected = np.pad(volume, 10, mode=mode)[tuple(slice(c + 10, c + 10 + 5) for c in corner)]
+        assert np.array_equal(cut(volume, np.array(corner), (5, 5, 5), mode=mode), expected)
