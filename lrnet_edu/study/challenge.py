@@ -4,8 +4,7 @@ The paper's Table 2 scores the tumour of a case as one object. The board of the 
 Bilic et al., "The Liver Tumor Segmentation Benchmark") asks first which lesions were found at all, and measures those
 alone. These are the rules of its public scoring program.
 
-Liver is every label >= 1, lesion is label 2, and the lesions are the 6-connected components of each volume.
-Within a case they are matched in five steps:
+Liver is every label >= 1, lesion is label 2, and the lesions are the 6-connected components, matched in five steps:
 
 1. The voxels that every predicted lesion shares with every reference lesion are counted.
 2. Reference lesions that share most of their voxels with the same predicted lesion are merged into one.
@@ -15,9 +14,9 @@ Within a case they are matched in five steps:
 
 Where two lesions tie, the one that comes first in the volume's order (z, y, x) is taken.
 
-The program's true positives are the number of pairs, minus all reference lesions in the pairs that are not detected. A
-detected pair counts one, however many lesions were merged in it, an undetected one costs them all, and the number can
-fall below 0. That is how the board counts, not what its words say, so the lesions themselves are counted beside it.
+The program's true positives are the pairs, minus all reference lesions in pairs that are not detected: a detected pair
+counts one, however many lesions were merged in it, an undetected one costs them all, and the number can fall below 0.
+That is not what the board's words say, so the lesions themselves are counted beside it.
 
 Two conventions differ from the paper's criteria: RVD is ``(|R| - |P|) / |P|``, of the opposite sign and relative
 to the prediction; and where there is nothing to measure a score is not undefined but the worst (``WORST``).
@@ -98,8 +97,8 @@ class ChallengeScores:
 class _Case(NamedTuple):
     counts: list[list[int]]  # for each threshold the fields of Detection
     pairs: list[dict[str, float]]  # what each detected pair of lesions scores
-    lesion: tuple[int, ...]  # voxels in both, in the prediction, in the reference
-    liver: tuple[int, ...]
+    lesion: list[int]  # voxels in both, in the prediction, in the reference
+    liver: list[int]
     liver_scores: dict[str, float] | None  # None: no voxel of the prediction equals 1
     burden: float  # the reference's minus the prediction's
 
@@ -118,24 +117,23 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
     Raises InputError if there is no case, or one is not as `lrnet_edu.metrics.case_scores` takes it.
     """
     scored = []
-    for case in cases if isinstance(cases, Iterable) else [cases]:
+    for case in cases:
         if not isinstance(case, tuple | list) or len(case) != 3:
             raise InputError("challenge_scores takes a list of cases, each of them (prediction, reference, spacing).")
         scored.append(_score_case(*checked_pair(*case)))
     if not scored:
         raise InputError("There are no cases to score; give at least one.")
     pairs = [pair for case in scored for pair in case.pairs]
-    livers = [case.liver_scores for case in scored]
     dice_of_livers = [_dice(case.liver) if case.liver_scores else 0.0 for case in scored]
+    counts = np.sum([case.counts for case in scored], axis=0).tolist()  # (thresholds, fields of Detection)
     burden = np.array([case.burden for case in scored])
     return ChallengeScores(
         cases=len(scored),
-        without_liver=livers.count(None),
+        without_liver=sum(case.liver_scores is None for case in scored),
         pairs=len(pairs),
-        detection={t: Detection(*np.sum(counts, axis=0).tolist())
-                   for t, counts in zip(THRESHOLDS, zip(*(case.counts for case in scored), strict=True), strict=True)},
+        detection={threshold: Detection(*numbers) for threshold, numbers in zip(THRESHOLDS, counts, strict=True)},
         lesion=_whole([case.lesion for case in scored], [_dice(case.lesion) for case in scored], pairs or [WORST]),
-        liver=_whole([case.liver for case in scored], dice_of_livers, [scores or WORST for scores in livers]),
+        liver=_whole([case.liver for case in scored], dice_of_livers, [case.liver_scores or WORST for case in scored]),
         tumour_burden={"rms": np.sqrt(np.square(burden).mean()).item(), "max": burden.max().item(),
                        "max_abs": np.abs(burden).max().item()},
     )  # fmt: skip
@@ -144,12 +142,11 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
 def _score_case(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> _Case:
     """One case; label numbers (D, H, W)."""
     counts, pairs = _score_lesions(p == LESION, r == LESION, spacing)
-    lesion, liver = (tuple(int(np.count_nonzero(mask)) for mask in (one & other, one, other))
-                     for one, other in ((p == LESION, r == LESION), (p >= 1, r >= 1)))  # fmt: skip
-    liver_scores, burden = None, NOTHING
-    if (p == 1).any():
-        liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
-        burden = (lesion[2] / liver[2] if liver[2] else 0.0) - lesion[1] / liver[1]
+    lesion, liver = _voxels(p == LESION, r == LESION), _voxels(p >= 1, r >= 1)
+    if not (p == 1).any():
+        return _Case(counts, pairs, lesion, liver, None, NOTHING)
+    liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
+    burden = (lesion[2] / liver[2] if liver[2] else 0.0) - lesion[1] / liver[1]
     return _Case(counts, pairs, lesion, liver, liver_scores, burden)
 
 
@@ -196,6 +193,10 @@ def _measured(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> dict[st
     scores = case_scores(p, r, spacing)
     rvd = (scores.reference_voxels - scores.prediction_voxels) / scores.prediction_voxels
     return {name: scores.value(name) for name in WORST} | {"jaccard": 1 - scores.voe, "rvd": rvd}
+
+
+def _voxels(p: np.ndarray, r: np.ndarray) -> list[int]:
+    return [int(np.count_nonzero(mask)) for mask in (p & r, p, r)]
 
 
 def _dice(voxels: Sequence[int]) -> float:
