@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from lrnet_edu import distance_map, load_pretrained_lrnet
+from lrnet_edu.kinds import KINDS
 from lrnet_edu.networks import ACTIVATIONS
 from lrnet_edu.trained import lrnet_file_name
 
@@ -22,8 +23,8 @@ LINES = 60  # of an example, at most
 
 def example(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -37,15 +38,15 @@ def test_an_example_is_read_in_one_sitting(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "activation"),
-    [("NI-DM", "relu"), ("NI-DM", "sigmoid"), ("O-DM", "relu"), ("I-DM", "relu"), ("SNI-DM", "tanh")],
+    ("kind", "activation"), [*((kind, row.activation) for kind, row in KINDS.items()), ("NI-DM", "sigmoid")]
 )
 def test_an_lrnet_in_plain_pytorch_is_ours(kind: str, activation: str) -> None:
-    p = torch.rand(2, 1, 8, 10, 12, generator=torch.Generator().manual_seed(0))
+    p = torch.rand(2, 1, 8, 10, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pairs = torch.cat((1 - p, p), dim=1)
     weights = load_file(ROOT / "lrnet_edu" / "weights" / lrnet_file_name(kind, activation))
+    weights = {name: weight.double() for name, weight in weights.items()}
     found = example("lrnet_alone").lrnet(weights, pairs, ACTIVATIONS[activation]())
-    torch.testing.assert_close(found, load_pretrained_lrnet(kind, activation=activation)(pairs))
+    torch.testing.assert_close(found, load_pretrained_lrnet(kind, activation=activation).double()(pairs))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter

@@ -43,16 +43,12 @@ ARRAYS |= {"challenge_scores", "SliceViewer", "MaskPainter", "CaseExplorer"}
 LENGTHS = {"distance_map", "DistanceRegressionLoss", "SliceViewer", "case_scores", "CaseScores", "challenge_scores"}
 
 
-def explanation(name: str) -> str:
-    """What ``help`` shows of a name: its docstring, and that of the call of a network or a loss."""
-    thing = getattr(lrnet_edu, name)
-    return "\n".join(filter(None, [inspect.getdoc(thing), getattr(getattr(thing, "forward", None), "__doc__", None)]))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_explains_itself(name: str) -> None:
     """Its arguments, its errors, the shapes of its arrays, the units of its lengths, its source."""
-    text, thing = explanation(name), getattr(lrnet_edu, name)
+    thing = getattr(lrnet_edu, name)
+    of_call = getattr(getattr(thing, "forward", None), "__doc__", None)  # of a network or a loss
+    text = f"{inspect.getdoc(thing)}\n{of_call}"
     assert len(text) > 100
     own = not inspect.isclass(thing) or "__init__" in thing.__dict__
     arguments = list(inspect.signature(thing).parameters) if own else []
