@@ -1,7 +1,7 @@
 """The canvas that phantoms are painted on: coordinates, smooth noise, a few shapes, a soft brush.
 
 A shape is an array (D, H, W) of signed distances in mm, negative inside. Minimum and maximum of distances are
-union and intersection; ``smooth_union`` and ``smooth_difference`` are their kin with the creases rounded off.
+union and intersection; ``smooth_union`` and ``carved``, a difference, have their creases rounded off.
 """
 
 from __future__ import annotations
@@ -20,27 +20,18 @@ WARP_MM = 3.5  # how far the warp moves a point, one standard deviation; never m
 
 
 class Canvas:
-    """Standard-body coordinates of every voxel, and the image so far.
+    """Standard-body coordinates of every voxel, and the image so far."""
 
-    Attributes:
-        x, y, z: (D, H, W) mm to the right, to the front and to the head, after the case's own scale and warp.
-        image: (D, H, W) HU, float64, air at first.
-        fine, soft: (D, H, W) noise of deviation 1 in bumps of 6 and 14 mm, the texture of every tissue.
-        box: where a ``part`` lies in the whole, an index for arrays of the whole.
-    """
-
-    def __init__(
-        self, shape: tuple[int, int, int], spacing: tuple[float, float, float], rng: np.random.Generator,
-        body_scale: tuple[Sequence[float], Sequence[float]] = ((1.0,) * 3, (1.0,) * 3),
-    ):  # fmt: skip
+    def __init__(self, shape: Sequence[int], spacing: Sequence[float], scale: Array, rng: np.random.Generator):
+        """All (z, y, x): voxels, mm per voxel, and how many times as large as the standard body the case is."""
         self.rng = rng
-        scale = rng.uniform(*body_scale)  # (z, y, x)
         self.axes = [(np.arange(n) - (n - 1) / 2) * s / k for n, s, k in zip(shape, spacing, scale, strict=True)]
         straight = np.meshgrid(*self.axes, indexing="ij")
-        self.z, self.y, self.x = (a + WARP_MM * self.noise(65.0).clip(-2, 2) for a in straight)  # (D, H, W)
-        self.image = np.full(shape, -1000.0)
-        self.box: tuple[slice, ...] = (slice(None),) * 3
-        self.fine, self.soft = self.noise(6.0), self.noise(14.0)
+        # (D, H, W) mm to the head, to the front and to the right, after the case's own scale and warp.
+        self.z, self.y, self.x = (a + WARP_MM * self.noise(65.0).clip(-2, 2) for a in straight)
+        self.image = np.full(shape, -1000.0)  # (D, H, W) HU, air at first
+        self.fine, self.soft = self.noise(6.0), self.noise(14.0)  # (D, H, W), the texture of every tissue
+        self.box: tuple[slice, ...] = (slice(None),) * 3  # where a part lies in the whole
 
     def part(self, centre: Array, reach: float) -> Canvas:
         """The piece of the canvas within ``reach`` mm of ``centre``: there, small things are painted fast."""
@@ -52,8 +43,7 @@ class Canvas:
         return part
 
     def noise(self, size: float, rng: np.random.Generator | None = None) -> Array:
-        """Smooth noise (D, H, W) of mean 0 and deviation 1: Gaussian bumps about ``size`` mm wide, of random
-        height, on a lattice; the sum is taken one axis after the other."""
+        """Smooth noise (D, H, W) of mean 0 and deviation 1: Gaussian bumps ``size`` mm wide, of random height."""
         nodes = [np.arange(a[0] - 2 * size, a[-1] + 2 * size, size) for a in self.axes]
         field = (rng or self.rng).standard_normal([len(n) for n in nodes])
         for axis, node in zip(self.axes, nodes, strict=True):
@@ -63,9 +53,7 @@ class Canvas:
         return field
 
     def ellipsoid(self, centre: Point, radii: Point, turn: Point = (0, 0), jitter: float = 1.0) -> Array:
-        """An ellipsoid, turned by degrees about the z axis and then about its own y axis.
-
-        ``jitter`` scales what differs between individuals: 2 mm in place, 4 % in size."""
+        """An ellipsoid, turned by degrees about z, then about its own y; individuals differ (``jitter`` 0: not)."""
         centre = np.asarray(centre) + jitter * self.rng.normal(0, 2.0, 3)
         radii = np.asarray(radii) * np.exp(jitter * self.rng.normal(0, 0.04, 3))
         box = self._box(centre, radii.max() + 25)
@@ -119,6 +107,8 @@ def smooth_union(a: Array, b: Array, width: float) -> Array:
     return np.minimum(a, b) - (width - np.abs(a - b)).clip(0) ** 2 / (4 * width)
 
 
-def smooth_difference(a: Array, b: Array, gap: float, width: float = 6.0) -> Array:
-    """What of ``a`` is at least ``gap`` mm away from ``b``, the crease rounded over ``width`` mm."""
-    return -smooth_union(-a, b - gap, width)
+def carved(shape: Array, *neighbours: tuple[Array, float, float]) -> Array:
+    """What of a shape is at least so many mm away from each neighbour, the crease rounded over so many mm."""
+    for neighbour, gap, width in neighbours:
+        shape = -smooth_union(-shape, neighbour - gap, width)
+    return shape

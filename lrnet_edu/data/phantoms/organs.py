@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas, Point, smooth_difference, smooth_union
+from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas, Point, carved, smooth_union
 from lrnet_edu.data.phantoms.settings import PhantomSettings
 
 SIDES = (1, -1)  # the patient's right, left
@@ -98,12 +98,12 @@ def _kidneys_and_spleen(body: Canvas, cavity: Array, chest: Array) -> tuple[Arra
         body.paint(body.path([(side * 20, -52, -60), (side * 17, -36, 0), (side * 19, -28, 60)], 4.5), 58.0)
         kidney = body.ellipsoid((side * 68, -46, height), (25, 27, 53), turn=(side * -35, side * 10))
         sinus = body.ellipsoid((side * 53, -38, height), (14, 8, 26), turn=(side * -35, 0))
-        kidney = smooth_difference(kidney, sinus, 0, 4)
+        kidney = carved(kidney, (sinus, 0, 4))
         body.paint_layers(kidney, {0: 170.0 + 4 * body.fine, 9: 145.0 + 12 * body.fine})
         body.paint(body.ellipsoid((side * 50, -38, height), (8, 5, 14)), 20.0)
         both = np.minimum(both, kidney)
     spleen = body.ellipsoid((-96, -36, 16), (36, 50, 58), turn=(-25, -8))
-    spleen = smooth_difference(smooth_difference(smooth_difference(spleen, -cavity, 4), both, 5), chest, 4)
+    spleen = carved(spleen, (-cavity, 4, 6), (both, 5, 6), (chest, 4, 6))
     body.paint(spleen, 120.0 + 4 * body.soft)
     return both, spleen
 
@@ -113,8 +113,7 @@ def _gut(body: Canvas, cavity: Array, chest: Array, spleen: Array) -> None:
     rng = body.rng
     fundus = body.ellipsoid((-62, 14, 28), (37, 40, 42), turn=(20, 0))
     antrum = body.ellipsoid((-26, 42, -24), (46, 22, 24), turn=(-18, 25))
-    stomach = smooth_difference(smooth_difference(smooth_union(fundus, antrum, 18), -cavity, 4), chest, 5)
-    stomach = smooth_difference(stomach, spleen, 4) + 2 * body.soft
+    stomach = carved(smooth_union(fundus, antrum, 18), (-cavity, 4, 6), (chest, 5, 6), (spleen, 4, 6)) + 2 * body.soft
     body.paint_layers(stomach, {0: 75.0, 4: rng.uniform(15, 40) + 10 * body.fine})
     body.paint(np.maximum(stomach + 4, rng.uniform(30, 42) - body.y), -960.0)
     colon = [((98, 34, -96), (21, 22, 34)), ((-104, 20, -40), (21, 22, 34)), ((-108, -12, -80), (20, 21, 40))]
@@ -147,11 +146,8 @@ def _liver_shape(body: Canvas, cavity: Array, chest: Array, spine: Array, kidney
     left = body.ellipsoid((-8, 44, 20), (80, 32, 50), turn=(-12, -8))
     hilum = body.ellipsoid((14, -14, -44), (26, 32, 48), turn=(-25, 0))
     fossa = body.ellipsoid((62, -62, -72), (36, 36, 60), turn=(-35, 0))  # the kidney's bed
-    liver = smooth_union(right, left, 22) + 2 * body.soft
     around = [(-cavity, 3, 4), (chest, 4, 6), (hilum, 0, 14), (fossa, 0, 12), (kidneys, 4, 8), (spine, 6, 8)]
-    for neighbour, gap, width in [*around, (cava, 0, 2)]:
-        liver = smooth_difference(liver, neighbour, gap, width)
-    return liver
+    return carved(smooth_union(right, left, 22) + 2 * body.soft, *around, (cava, 0, 2))
 
 
 def _liver(body: Canvas, liver: Array, cavity: Array, liver_hu: float, vessel_hu: float) -> None:
@@ -159,8 +155,7 @@ def _liver(body: Canvas, liver: Array, cavity: Array, liver_hu: float, vessel_hu
     gall = body.ellipsoid((40, 34, -50), (12, 22, 24), turn=(-20, 20))
     teres = body.ellipsoid((4, 40, -14), (3.0, 22, 34), turn=(-15, 10)) + body.fine
     venosum = body.ellipsoid((4, 16, 14), (22, 2.6, 22), turn=(-24, 0)) + body.fine
-    for hole, gap in ((gall, 2), (teres, 0), (venosum, 0)):
-        liver[:] = smooth_difference(liver, hole, gap, 3)
+    liver[:] = carved(liver, (gall, 2, 3), (teres, 0, 3), (venosum, 0, 3))
     body.paint(np.maximum(liver - 3, cavity), -95.0)  # a rim of fat keeps neighbours apart
     body.paint(liver, liver_hu + 2 * body.fine + 3 * body.soft)
     veins = _tree(body.rng, (22, -12, 60), [(75, -35, -30), (60, 45, -35), (-20, 55, -22)], 7.0)

@@ -1,12 +1,11 @@
 """Phantom abdominal CTs with a liver and its tumours, made from a seed alone, and the course's sample data.
 
-Every organ is a signed distance in the coordinates of one standard body, painted organ over organ
-(``organs`` on a ``canvas``). What makes two cases differ is a scale, a smooth warp that bends
-all organs together, and a variation of each organ; then come the lesions and the scanner.
+Every organ is a signed distance in the coordinates of one standard body, painted organ over organ (``organs`` on a
+``canvas``). What makes two cases differ is a scale, a smooth warp that bends all organs together, and a variation of
+each organ; then come the lesions and the scanner.
 
-Orientation: arrays are (D, H, W) = (z, y, x), indices growing towards the patient's head, front and RIGHT.
-That is RAS+, which is also what TorchIO's ``ToCanonical`` gives. For the radiologist's view of axial slice k,
-the patient's right at the left of the picture and the front on top, show ``image[k, ::-1, ::-1]``.
+Arrays are (D, H, W) = (z, y, x), indices growing towards the patient's head, front and RIGHT (RAS+). For the
+radiologist's view of axial slice k, with the patient's right on the left, show ``image[k, ::-1, ::-1]``.
 """
 
 from __future__ import annotations
@@ -49,17 +48,13 @@ def phantom(
     seed: int, *, shape: tuple[int, int, int] = (40, 128, 128), spacing: tuple[float, float, float] = (5.0, 2.7, 2.7),
     lesions: bool = True, settings: PhantomSettings = SETS["course"],
 ) -> Phantom:  # fmt: skip
-    """Make one phantom CT. The same arguments give the same voxels.
+    """Make one phantom CT of a set, the same from the same arguments; ``lesions=False``: the same body, healthy.
 
-    Args:
-        seed: chooses anatomy, lesions and noise.
-        shape: voxels (D, H, W). The body, about 320 x 225 mm, and the liver, 170 mm high, lie around the middle.
-        spacing: mm per voxel (z, y, x).
-        lesions: False for the same body, healthy.
-        settings: of the set.
+    The body, about 320 x 225 mm, and the liver, 170 mm high, lie around the middle of the volume, which has ``shape``
+    (D, H, W) and ``spacing`` (z, y, x) in mm.
     """
     for_anatomy, for_lesions, for_scan = (np.random.default_rng([seed, stream, *settings.salt]) for stream in range(3))
-    body = Canvas(shape, spacing, for_anatomy, settings.body_scale)
+    body = Canvas(shape, spacing, for_anatomy.uniform(*settings.body_scale), for_anatomy)
     skin, liver, liver_hu = paint_anatomy(body, settings)
     mask = (liver < 0).astype(np.uint8)  # (D, H, W)
     if lesions:
@@ -76,37 +71,32 @@ def phantom_of_set(number: int, which: str, *, lesions: bool = True) -> Phantom:
 
 
 def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:
-    """Write phantoms number ``first``, ``first + 1``, ... in the layout of LiTS, the same every time.
+    """Write phantoms number ``first``, ``first + 1``, ... of a set: ``volume-N.nii.gz``, ``segmentation-N.nii.gz``.
 
-    Args:
-        folder: where ``volume-N.nii.gz`` and ``segmentation-N.nii.gz`` go; made if missing. No file is replaced.
-        cases: how many.
-        first: number of the first one.
-        which: the set, "course" (whose first twenty are the course's sample data), "study" or "study-b".
-
-    Returns the files, each volume followed by its segmentation; InputError, and nothing written, if the folder cannot
-    be written or holds other scans than these.
+    The set is "course" (whose first twenty are the course's sample data), "study" or "study-b". Returns the files, each
+    volume followed by its segmentation; one that is there already is not replaced. InputError, and nothing written, if
+    the folder cannot be written or holds other scans than these.
     """
     folder = Path(folder)
     if which not in SETS:
         raise InputError(f"There is no set of phantoms {which!r}; choose one of {', '.join(SETS)}.")
     description = "" if which == "course" else f"lrnet_edu samples {which}"
-    numbers, kinds = range(first, first + cases), ("volume", "segmentation")
-    pairs = {number: [folder / f"{kind}-{number}.nii.gz" for kind in kinds] for number in numbers}
-    wanted = {path for pair in pairs.values() for path in pair}
-    there = [*folder.glob("*.nii*"), *folder.glob("dataset.json")]
-    if others := [path.name for path in there if path not in wanted]:
+    pairs = {number: [folder / f"{kind}-{number}.nii.gz" for kind in ("volume", "segmentation")]
+             for number in range(first, first + cases)}  # fmt: skip
+    files = [path for pair in pairs.values() for path in pair]
+    there = {*folder.glob("*.nii*"), *folder.glob("dataset.json")}
+    if others := sorted(path.name for path in there.difference(files)):
         raise InputError(f"{folder} holds other scans ({abbreviated(others)}); name another folder.")
-    refused_first = sorted(numbers, key=lambda number: not any(path.exists() for path in pairs[number]))
-    for number in progress(refused_first, "Making phantoms", unit="case"):
+    compared_first = sorted(pairs, key=lambda number: there.isdisjoint(pairs[number]))  # before anything is written
+    for number in progress(compared_first, "Making phantoms", unit="case"):
         case, axes = phantom_of_set(number, which), dict(SETS[which].stored_otherwise).get(number, "RAS")
         for path, data in zip(pairs[number], (case.image, case.mask), strict=True):
             volume = nifti.Volume(data, case.affine).oriented(axes)
-            if not path.exists():
+            if path not in there:
                 nifti.write(path, volume.data, volume, description=description)
             elif not (nifti.same_grid(old := nifti.read_image(path), volume) and np.array_equal(old.data, volume.data)):
                 raise InputError(f"{path} exists and is no phantom of this set; name another folder.")
-    return [path for pair in pairs.values() for path in pair]
+    return files
 
 
 def _paint_lesions(

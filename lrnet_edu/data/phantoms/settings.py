@@ -7,8 +7,7 @@ have none. Phantoms have fewer and larger lesions, for their voxels are larger.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 Range = tuple[float, float]
 GridSize = tuple[tuple[int, int, int], tuple[float, float, float]]
@@ -48,28 +47,28 @@ class PhantomSettings:
     grain: tuple[float, ...] = (0.3, 0.65, 0.65)  # voxels (z, y, x); the reconstruction's kernel, seen in the noise
 
 
-SMALL_LESIONS: dict[str, Any] = {
-    "lesion_contrast_hu": (-50.0, -28.0),
-    "lesion_radius_mm": (3.0, 12.0),
-    "leading_radius_mm": 3.0,
-    "lesion_count": (3, 14),
-}
-
+STUDY = PhantomSettings(  # many small lesions, for `reproduce study`
+    salt=(1,),
+    grids=(((64, 140, 188), (3.0, 1.8, 1.8)),),
+    healthy_every=4,
+    lesion_contrast_hu=(-50.0, -28.0),
+    lesion_radius_mm=(3.0, 12.0),
+    leading_radius_mm=3.0,
+    lesion_count=(3, 14),
+)
 SETS = {
     # data_samples/: one case flipped twice, one in sagittal slices, for readers must honour the affine
     "course": PhantomSettings(stored_otherwise=((3, "LPS"), (8, "PIR"))),
-    # many small lesions, for `reproduce study`
-    "study": PhantomSettings(salt=(1,), grids=(((64, 140, 188), (3.0, 1.8, 1.8)),), healthy_every=4, **SMALL_LESIONS),
-    # another scanner and another population: sharper and noisier, a later phase, larger patients
-    "study-b": PhantomSettings(
+    "study": STUDY,
+    "study-b": replace(  # another scanner and another population: sharper and noisier, a later phase, larger patients
+        STUDY,
         salt=(2,),
         grids=(((78, 120, 166), (2.5, 2.1, 2.1)),),
-        healthy_every=4,
         liver_hu=(104.0, 112.0),
         vessel_hu=(145.0, 170.0),
         body_scale=((0.94, 0.98, 0.98), (1.01, 1.08, 1.06)),
+        lesion_contrast_hu=(-48.0, -26.0),
         noise_sigma_hu=(14.0, 20.0),
         grain=(0.3, 0.5, 0.5),
-        **SMALL_LESIONS | {"lesion_contrast_hu": (-48.0, -26.0)},
     ),
 }
