@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -47,65 +45,53 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+def guarded_page(browser: Any, allowed: tuple[str, ...], **options: Any) -> Any:
+    """A page, what it asked for elsewhere, which is refused, and what it complained of: page, refused, errors."""
+    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+    opened = SimpleNamespace(page=context.new_page(), refused=[], errors=[])
+
+    def refuse(route: Any) -> None:
+        opened.refused.append(route.request.url)
+        route.abort()
+
+    def listen(message: Any) -> None:
+        if message.type == "error" or "lrnet" in message.text:
+            opened.errors.append(message.text)
+
+    context.route(lambda url: not url.startswith(allowed), refuse)
+    opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened.page.on("console", listen)
+    return opened
+
+
 @pytest.fixture
 def open_offline(browser: Any) -> Iterator[Any]:
-    """``open_offline(file, **context)`` -> its page, and what it asked for and complained of: refused, errors.
-
-    The page is opened from disk while every request that would leave it is refused and remembered.
-    """
-    contexts = []
+    """``open_offline(file, **context)`` -> a guarded page, opened from disk."""
+    pages = []
 
     def open_it(file: Path, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": 1000, "height": 900}, **options)
-        contexts.append(context)
-        opened = SimpleNamespace(page=context.new_page(), refused=[], errors=[])
-
-        def judge(route: Any) -> None:
-            if route.request.url.startswith(("file:", "data:")):
-                route.continue_()
-            else:
-                opened.refused.append(route.request.url)
-                route.abort()
-
-        def listen(message: Any) -> None:
-            if message.type == "error" or "lrnet" in message.text:
-                opened.errors.append(message.text)
-
-        context.route("**/*", judge)
-        opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
-        opened.page.on("console", listen)
-        opened.page.goto(file.as_uri())
-        return opened
+        pages.append(guarded_page(browser, ("file:", "data:"), **options))
+        pages[-1].page.goto(file.as_uri())
+        return pages[-1]
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for opened in pages:
+        opened.page.context.close()
 
 
-class Lab:
-    """A running JupyterLab; ``folder`` is where its notebooks lie. What would leave it is refused and remembered."""
+class Lab(NamedTuple):
+    """A running JupyterLab; ``folder`` is where its notebooks lie."""
 
-    def __init__(self, folder: Path, url: str, browser: Any) -> None:
-        self.folder, self.url, self.browser = folder, url, browser
-        self.refused: list[str] = []
+    folder: Path
+    url: str
+    browser: Any
 
-    def open(self, notebook: str, *, width: int = 1200) -> Any:
-        """Open the notebook and wait for its kernel; no cell runs."""
-        context = self.browser.new_context(viewport={"width": width, "height": 900})
-
-        def refuse(route: Any) -> None:
-            self.refused.append(route.request.url)
-            route.abort()
-
-        context.route(lambda url: not url.startswith((self.url, "data:", "blob:")), refuse)
-        page = context.new_page()
-        page.goto(f"{self.url}/lab/workspaces/t/tree/{notebook}?reset", timeout=90_000)
-        page.wait_for_function(KERNEL_READY, timeout=90_000)
-        return page
-
-    def run_all(self, page: Any) -> None:
-        """Run every cell; fails where one raises."""
-        assert page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')"), "a cell raised"
+    def open(self, notebook: str) -> Any:
+        """Open the notebook in a guarded page and wait for its kernel; no cell runs."""
+        opened = guarded_page(self.browser, (self.url, "data:", "blob:"))
+        opened.page.goto(f"{self.url}lab/workspaces/t/tree/{notebook}?reset", timeout=90_000)
+        opened.page.wait_for_function(KERNEL_READY, timeout=90_000)
+        return opened
 
     def close(self, page: Any) -> None:
         """Shut the notebook's kernel down, which would keep what it has imported, and close the page."""
@@ -119,38 +105,26 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     pytest.importorskip("jupyterlab")
     pytest.importorskip("ipywidgets")
     home = tmp_path_factory.mktemp("lab")
-    folder, settings = home / "notebooks", home / "settings"
+    folder, runtime = home / "notebooks", home / "runtime"
     folder.mkdir()
-    settings.mkdir()
-    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (home / "overrides.json").write_text(json.dumps(LAB_SETTINGS))
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
-        *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser"),
-        *(f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={settings}"),
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root"),
+        *("--IdentityProvider.token=", "--expose-app-in-browser", f"--LabApp.app_settings_dir={home}"),
+        f"--ServerApp.root_dir={folder}",
     ]
-    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
-    own |= {"HOME": str(home), "LRNET_EDU_FAST": "1"}
+    own = {"HOME": str(home), "JUPYTER_RUNTIME_DIR": str(runtime), "LRNET_EDU_FAST": "1"}
+    own |= {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA")}
     own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (home / "log.txt").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url, server, home / "log.txt")
-        yield Lab(folder, url, browser)
+        end = time.monotonic() + 180
+        while not (told := list(runtime.glob("jpserver-*.json"))):
+            if time.monotonic() > end or server.poll() is not None:
+                pytest.fail(f"JupyterLab did not start:\n{(home / 'log.txt').read_text('utf-8')[-2000:]}")
+            time.sleep(0.2)
+        yield Lab(folder, json.loads(told[0].read_text("utf-8"))["url"], browser)
     finally:
         server.kill()
         server.wait(20)
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 180
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            urllib.request.urlopen(f"{url}/api", timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text('utf-8')[-2000:]}")

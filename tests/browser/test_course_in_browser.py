@@ -64,21 +64,15 @@ def test_viewer_explorer_and_painter_answer_and_nothing_is_asked_for(open_offlin
     assert viewer.page.get_by_text("they need a running kernel").count() >= 1
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1600)])
 @pytest.mark.parametrize("name", [PAINTER, VIEWER, "index"])
-def test_every_text_and_formula_is_readable_in_both_themes(theme, name, open_offline, course):
-    page = open_offline(course / f"{name}.html", color_scheme=theme).page
+def test_every_text_is_readable_in_both_themes_and_pages_fit_their_screen(theme, width, name, open_offline, course):
+    size = {"width": width, "height": 800}
+    page = open_offline(course / f"{name}.html", color_scheme=theme, viewport=size).page
     page.evaluate("() => document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
     background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (int(re.findall(r"\d+", background)[0]) < 128) == (theme == "dark")
     contrasts = page.evaluate(CONTRASTS)
     assert len(contrasts) > 10
     assert contrasts[0][0] >= 4.5, contrasts[:5]
-
-
-@pytest.mark.parametrize("width", [360, 1600])
-def test_pages_fit_narrow_and_wide_screens(width, open_offline, course):
-    for name in (PAINTER, VIEWER, "index"):
-        page = open_offline(course / f"{name}.html").page
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), name
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

@@ -33,7 +33,7 @@ def assert_only_text(opened: Any, title: str, times: int) -> None:
 def test_the_case_explorer(open_offline, tmp_path):
     image = np.random.default_rng(0).uniform(0, 100, (4, 8, 8))
     mask = np.zeros(image.shape, np.uint8)
-    mask[1:3, 2:6, 2:6] = 7  # and a label without a colour
+    mask[1:3, 2:6, 2:6] = 7
     case = SimpleNamespace(image=image, mask=mask, spacing=(1.0, 1.0, 1.0))
     viewer = CaseExplorer({EVIL: case}, {EVIL: {EVIL: mask > 0}}, unit=EVIL, title=EVIL).viewer()
     viewer.notes.append(EVIL)
@@ -44,22 +44,19 @@ def test_the_case_explorer(open_offline, tmp_path):
 def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_offline, tmp_path):
     pytest.importorskip("nbconvert", reason="nbconvert is not installed")
     pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
-    import nbformat
+    from nbformat import v4, write
 
-    export_course = runpy.run_path(str(ROOT / "notebooks" / "export.py"))["export_course"]
-    script = f"<script>document.title = 'ours'; fetch('{OUTSIDE}/fetched').catch(() => 0)</script>"  # as our viewers'
     asking = (
         f"<img src='{OUTSIDE}/picture'><link rel=stylesheet href='{OUTSIDE}/style'><script src='{OUTSIDE}/s'></script>"
+        f"<script>document.title = 'ours'; fetch('{OUTSIDE}/fetched').catch(() => 0)</script>"  # as our viewers'
     )
-    output = nbformat.v4.new_output("display_data", {"text/html": asking + script})
     cells = [
-        nbformat.v4.new_markdown_cell(f"# 00 · Outputs that ask\n\n![seen]({OUTSIDE}/markdown.png)"),
-        nbformat.v4.new_code_cell("1", outputs=[output]),
+        v4.new_markdown_cell(f"# 00 · Outputs that ask\n\n![seen]({OUTSIDE}/markdown.png)"),
+        v4.new_code_cell("1", outputs=[v4.new_output("display_data", {"text/html": asking})]),
     ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "00_asks.ipynb")
-    titled = [nbformat.v4.new_markdown_cell(f"# 01 {EVIL}")]
-    nbformat.write(nbformat.v4.new_notebook(cells=titled), tmp_path / "01_evil.ipynb")
-    export_course(tmp_path / "out", tmp_path)
+    write(v4.new_notebook(cells=cells), tmp_path / "00_asks.ipynb")
+    write(v4.new_notebook(cells=[v4.new_markdown_cell(f"# 01 {EVIL}")]), tmp_path / "01_evil.ipynb")
+    runpy.run_path(str(ROOT / "notebooks" / "export.py"))["export_course"](tmp_path / "out", tmp_path)
     opened = open_offline(tmp_path / "out" / "00_asks.html")
     assert opened.page.locator("nav").first.inner_text().count("<svg onload=") == 1
     assert opened.page.title() == "ours"  # the outputs' scripts run, their requests do not

@@ -85,7 +85,6 @@ def test_contours_run_beside_their_masks_and_can_be_switched_off(opened):
     assert is_colour(second, PREDICTION_COLOR)[ndimage.binary_dilation(found) & ~found].any()
     page.locator(SLIDER).focus()
     press(page, "o")
-    assert page.get_by_role("button", name="overlay").get_attribute("aria-pressed") == "false"
     assert not is_colour(colours(page, 2, rows, cols, fine), REFERENCE_COLOR).any()
 
 
@@ -94,17 +93,14 @@ def test_panels_are_large_at_most_three_and_chosen_by_buttons(opened):
     for width, least in ((1920, 480), (1280, 320), (420, 320)):
         page.set_viewport_size({"width": width, "height": 800})
         pixels(page)
-        boxes = [canvas.bounding_box() for canvas in page.locator(SHOWN).all()]
-        assert len(boxes) == 3
-        assert all(box["width"] >= least for box in boxes)
+        wide = [canvas.bounding_box()["width"] >= least for canvas in page.locator(SHOWN).all()]
+        assert wide == [True] * 3
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    names = lambda: page.locator(".lrnet-name:visible").all_inner_texts()  # noqa: E731
-    assert names() == ["a", "b", "phi"]
-    page.get_by_role("button", name="image").click()  # the oldest gives way
-    assert names() == ["image", "b", "phi"]
-    for name in ("b", "phi", "image"):  # one at least stays
-        page.get_by_role("button", name=name, exact=True).click()
-    assert names() == ["image"]
+    for button, names in (("", ["a", "b", "phi"]), ("image", ["image", "b", "phi"]),  # the oldest gives way
+                          ("b", ["image", "phi"]), ("phi", ["image"]), ("image", ["image"])):  # fmt: skip  # one stays
+        if button:
+            page.get_by_role("button", name=button, exact=True).click()
+        assert page.locator(".lrnet-name:visible").all_inner_texts() == names
 
 
 def test_the_page_starts_at_the_lesion_and_shows_the_whole_slice_at_a_key(opened):
@@ -114,11 +110,11 @@ def test_the_page_starts_at_the_lesion_and_shows_the_whole_slice_at_a_key(opened
     far[3, 50, 80:83] = True
     page = opened(SliceViewer(np.zeros(mask.shape), {"truth": mask, "found": far}))
     assert is_colour(colours(page, 1, 40, 40, 2), REFERENCE_COLOR).any()  # 40 mm
-    assert page.get_by_text("3 voxels outside this view").count() == 1
+    beyond = page.get_by_text("3 voxels outside this view")
+    assert beyond.count() == 1
     page.locator(SLIDER).focus()
     press(page, "w")
-    assert page.get_by_role("button", name="whole slice").get_attribute("aria-pressed") == "true"
-    assert page.get_by_text("outside this view").count() == 0
+    assert beyond.count() == 0
     canvas = page.locator(SHOWN).first.bounding_box()
     assert canvas["width"] / canvas["height"] == pytest.approx(90 / 60, rel=0.02)
 
@@ -145,6 +141,10 @@ def test_keys_wheel_touch_and_slider_move_through_the_slices(opened):
     assert slider.input_value() == "6"
 
 
+def window_of(page: Any, number: int = 0) -> list[float]:
+    return [float(page.locator(f".lrnet-{end}").nth(number).input_value()) for end in ("low", "high")]
+
+
 def test_the_window_changes_the_picture_and_can_be_reset(opened):
     page = opened(SliceViewer(volume(), window=(-140, 260)))
     page.mouse.move(0, 0)
@@ -156,7 +156,7 @@ def test_the_window_changes_the_picture_and_can_be_reset(opened):
     assert pixels(page) == start
     area = page.locator("canvas").first.bounding_box()
     drag(page, (area["x"] + 100, area["y"] + 100), (area["x"] + 20, area["y"] + 130))
-    low, high = (float(page.locator(f".lrnet-{end}").input_value()) for end in ("low", "high"))
+    low, high = window_of(page)
     assert high - low < 400
     assert high < 260
 
@@ -167,9 +167,7 @@ def test_viewers_drawn_anew_go_on_where_they_were_unless_another_kernel_uses_the
     for viewer in viewers:
         viewer.keep = "explorer-1 volume-0"  # such names count from one in each kernel
     page = opened(*viewers)
-    for number, window in enumerate(windows):
-        ends = [float(page.locator(f".lrnet-{end}").nth(number).input_value()) for end in ("low", "high")]
-        assert ends == pytest.approx(window, abs=1)
+    assert [window_of(page, number) for number in range(2)] == [pytest.approx(window, abs=1) for window in windows]
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -208,23 +206,17 @@ def test_values_beyond_the_grey_levels_and_missing_ones_are_read_as_such(opened)
     assert read == ["≤ −340 HU", "60 HU", "≥ 460 HU", "no value"]
 
 
-def test_two_viewers_on_a_page_do_not_touch_each_other(opened):
+def test_viewers_on_a_page_do_not_touch_each_other(opened):
     page = opened(SliceViewer(volume(), box()), MaskPainter(), SliceViewer(volume(), box()))
-    assert page.locator(SLIDER).count() == 2
     before = pixels(page, 0), pixels(page, 5)
-    page.locator(SLIDER).nth(1).focus()
-    press(page, "Home")
     page.get_by_role("button", name="sagittal").nth(1).click()
     assert pixels(page, 0) == before[0]
     assert pixels(page, 5) != before[1]
 
 
 def test_without_scripts_the_picture_stays(opened):
-    page = opened(SliceViewer(volume()), MaskPainter(), java_script_enabled=False)
-    assert page.locator("img").count() == 2
-    for picture in page.locator("img").all():
-        assert picture.bounding_box()["width"] > 100
-        assert len(picture.get_attribute("alt")) > 20
+    pictures = opened(SliceViewer(volume()), MaskPainter(), java_script_enabled=False).locator("img").all()
+    assert [picture.bounding_box()["width"] > 100 for picture in pictures] == [True, True]
 
 
 # ---- the mask painter
@@ -245,7 +237,6 @@ def test_the_painters_maps_are_distance_map(opened):
 
 def test_painting_and_erasing_change_mask_and_maps_of_one_size(opened):
     page = opened(MaskPainter("empty", size=16))
-    page.set_viewport_size({"width": 1280, "height": 800})
     before = [pixels(page, i) for i in range(3)]
     sizes = [canvas.bounding_box() for canvas in page.locator(SHOWN).all()]
     assert len({(size["width"], size["height"], size["y"]) for size in sizes}) == 1
@@ -271,8 +262,7 @@ def test_painting_and_erasing_change_mask_and_maps_of_one_size(opened):
 
 def test_the_keyboard_paints(opened):
     page = opened(MaskPainter("empty", size=12))
-    grid = page.locator(".lrnet-grid")
-    grid.focus()
+    page.locator(".lrnet-grid").focus()
     press(page, "ArrowUp", "Space", "Shift+ArrowRight", "Shift+ArrowRight", "ArrowDown", "Enter", "Enter")
     assert "row 6, column 8: background" in page.locator(".lrnet-painting output").inner_text()
     expected = np.zeros((12, 12), bool)
