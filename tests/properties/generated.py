@@ -67,9 +67,3 @@ def symmetries(draw: st.DrawFn, axes: int = 3) -> Callable[[Any], Any]:
         return np.flip(what.transpose(whole), reversed_axes)
 
     return move
-
-
-@st.composite
-def paddings(draw: st.DrawFn, axes: int = 3) -> list[tuple[int, int]]:
-    """Layers before and after every axis."""
-    return [draw(st.tuples(st.integers(0, 4), st.integers(0, 4))) for _ in range(axes)]
