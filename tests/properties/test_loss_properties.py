@@ -32,13 +32,13 @@ from lrnet_edu.networks import regress_maps
 from lrnet_edu.trained import load_pretrained_lrnet
 
 FORMULAS = [*MASK_LOSSES, *OVERLAP_MAP_LOSSES]
-RATIOS = [DiceLoss(), TverskyLoss(), FocalTverskyLoss(), *OVERLAP_MAP_LOSSES]  # of sums over the foreground alone
 Output = tuple[Tensor, Tensor]  # probabilities (B, C, ...) in float64 and labels (B, ...)
 
 
 @st.composite
-def outputs(draw: st.DrawFn, axes: int = 3) -> Output:
-    classes, batch, shape = draw(st.integers(2, 4)), draw(st.integers(1, 2)), draw(shapes(axes, longest=4))
+def outputs(draw: st.DrawFn) -> Output:
+    classes, batch, axes = draw(st.integers(2, 4)), draw(st.integers(1, 2)), draw(st.integers(2, 3))
+    shape = draw(shapes(axes, longest=4))
     labels = np.zeros((batch, *shape), np.int64)
     for sample in labels:
         for c in range(1, classes):
@@ -47,16 +47,6 @@ def outputs(draw: st.DrawFn, axes: int = 3) -> Output:
     sharpness = draw(st.sampled_from([0.1, 1.0, 10.0]))
     logits = torch.from_numpy(sharpness * rng.normal(size=(batch, classes, *shape)))
     return logits.softmax(1), torch.from_numpy(labels)
-
-
-@pytest.mark.parametrize("loss", RATIOS, ids=name)
-@given(output=outputs(), layers=st.integers(1, 3))
-def test_sure_background_around_changes_no_ratio(loss: nn.Module, output: Output, layers: int) -> None:
-    p, labels = output
-    target, around = target_of(loss, labels, p.shape[1]), [layers] * 6
-    padded = F.pad(p, around)
-    padded[:, 0] += F.pad(torch.zeros_like(p[:, 0]), around, value=1.0)
-    torch.testing.assert_close(loss(padded, F.pad(target, around)), loss(p, target))
 
 
 @pytest.mark.parametrize(
@@ -73,14 +63,6 @@ def test_moving_towards_the_target_never_costs_more(loss: nn.Module, output: Out
     costs = [loss(torch.lerp(p, best, t), target).item() for t in [0.0, *sorted(steps), 1.0]]
     assert np.diff(costs).max() <= 1e-9
     assert 0 <= costs[-1] <= 0.02
-
-
-@pytest.mark.parametrize("loss", FORMULAS, ids=name)
-@given(output=outputs(axes=2))
-def test_a_plane_costs_what_one_slice_costs(loss: nn.Module, output: Output) -> None:
-    p, labels = output
-    target = target_of(loss, labels, p.shape[1])
-    torch.testing.assert_close(loss(p.unsqueeze(2), target.unsqueeze(-3)), loss(p, target))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,7 +128,7 @@ def test_numpy_and_torch_agree(device: str, loss: nn.Module, output: Output) -> 
 @pytest.mark.parametrize("device", DEVICES)
 @given(output=outputs(), alpha=st.floats(0, 100))
 def test_the_regression_loss_is_smooth_l1_by_numpy(device: str, output: Output, alpha: float) -> None:
-    (p, labels), lrnet = output, load_pretrained_lrnet().double()
+    (p, labels), lrnet = output, load_pretrained_lrnet(spatial_dims=output[0].ndim - 2).double()
     loss = DistanceRegressionLoss(lrnet, alpha=alpha).to(device)
     phi = target_of(loss, labels, p.shape[1])
     gap = np.abs(regress_maps(lrnet, p.to(device)).detach().cpu().numpy() - phi.numpy())
