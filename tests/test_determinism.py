@@ -1,7 +1,4 @@
-"""The same seed gives the same weights on a CPU, whatever ran before and however many workers help.
-
-``reproduce`` with one and with two workers: tests/study; prepared cases: tests/data/test_cache.py.
-"""
+"""The same seed gives the same weights on a CPU, whatever ran before and however many workers help."""
 
 from __future__ import annotations
 

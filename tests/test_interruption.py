@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from scans import checkpoint, lits
+from toys import rows_of, timeless
 
 from lrnet_edu.support.checkpoints import load_checkpoint
 
@@ -66,12 +66,9 @@ def content(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors":
             tensors, facts = load_checkpoint(path)
-            facts = json.loads(json.dumps(facts), object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"})
-            found[path.name] = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, facts
-        elif path.name == "log.csv":
-            found[path.name] = [row.split(",")[0:1] + row.split(",")[2:] for row in path.read_text().splitlines()]
+            found[path.name] = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, timeless(facts)
         else:
-            found[path.name] = path.read_bytes()
+            found[path.name] = timeless(rows_of(folder)) if path.name == "log.csv" else path.read_bytes()
     return found
 
 

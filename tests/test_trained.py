@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scans import checkpoint, lrnet_checkpoint
@@ -28,15 +29,13 @@ def test_the_shipped_networks_know_their_map(kind: str, activation: str | None, 
     lrnet = load_pretrained_lrnet(kind, activation=activation, spatial_dims=dims)
     assert (lrnet.kind, lrnet.activation, lrnet.spatial_dims) == (kind, activation or KINDS[kind].activation, dims)
     check_pretrained(lrnet)
-    place = torch.stack(torch.meshgrid(*[torch.arange(32.0)] * dims, indexing="ij"))
-    for radius in (4, 6):
-        ball = ((place - 15) ** 2).sum(0) <= radius**2  # (D, H, W)
+    for radius in (4, 6) if kind != "I-DM" else ():  # which is harder: see below
+        ball = ((torch.from_numpy(np.indices((32,) * dims)) - 15) ** 2).sum(0) <= radius**2  # (D, H, W)
         with torch.no_grad():
             output = lrnet(torch.stack((~ball, ball)).float()[None])[0, 0]
         truth = distance_map(ball, kind)[ball]
         error, constant = ((guess - truth).abs().mean() for guess in (output[ball], truth.median()))
-        if kind != "I-DM":  # which is harder: see below
-            assert error < 0.5 * constant  # what the best constant inside the object would be wrong by
+        assert error < 0.5 * constant  # what the best constant inside the object would be wrong by
 
 
 class RightButForItsHeight(nn.Module):
@@ -71,15 +70,12 @@ def test_the_shipped_weights_are_small_and_no_others_ship() -> None:
         load_pretrained_lrnet("O-DM", activation="sigmoid")
 
 
-@pytest.mark.parametrize("dims", [3, 2])
-@pytest.mark.parametrize("norm", [None, "instance"])
-def test_a_light_network_comes_back_from_its_checkpoint(tmp_path: Path, norm: str | None, dims: int) -> None:
+@pytest.mark.parametrize(("dims", "norm"), [(3, None), (2, "instance")])
+def test_an_lrnet_comes_back_from_its_checkpoint(tmp_path: Path, norm: str | None, dims: int) -> None:
     lrnet = LRNet("SNI-DM", activation="sigmoid", norm=norm, spatial_dims=dims)
-    again = load_lrnet(
-        lrnet_checkpoint(tmp_path / "l.safetensors", "SNI-DM", lrnet), kind="SNI-DM", activation="sigmoid"
-    )
+    path = lrnet_checkpoint(tmp_path / "l.safetensors", "SNI-DM", lrnet)
+    again, p = load_lrnet(path, kind="SNI-DM", activation="sigmoid"), torch.rand(1, 2, *[6] * dims)
     assert lrnet_metadata(again) == lrnet_metadata(lrnet)
-    p = torch.rand(1, 2, *[6] * dims)
     assert torch.equal(again(p), lrnet(p))
 
 
@@ -96,7 +92,7 @@ def test_a_file_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
     assert not trained.mnet.training
 
 
-def metadata_with(**changes: Any) -> dict[str, Any]:
+def mnet(**changes: Any) -> dict[str, Any]:
     return {"mnet": {"in_channels": 1, "classes": 2, "features": [4, 8], "blocks": [1], **changes}}
 
 
@@ -104,11 +100,10 @@ def metadata_with(**changes: Any) -> dict[str, Any]:
     ("changes", "match"),
     [
         *(({"network": name}, "holds no M-Net") for name in (["MNet"], "LRNet")),
-        *((metadata_with(features=widths), "another architecture") for widths in ([10**7, 10**7], [4, 9])),
-        *((metadata_with(**changes), "metadata of .* cannot be used")
-          for changes in ({"features": [10**30, 8]}, {"spatial_dims": 2}, {"classes": 3})),
-        ({"label": "1,2"}, "metadata of .* cannot be used"),
-        ({"patch_size": [8, 16]}, "metadata of .* cannot be used"),
+        *((mnet(features=widths), "another architecture") for widths in ([10**7, 10**7], [4, 9])),
+        *((changes, "metadata of .* cannot be used")
+          for changes in (mnet(features=[10**30, 8]), mnet(spatial_dims=2), mnet(classes=3), {"label": "1,2"},
+                          {"patch_size": [8, 16]})),
         ({"preprocessing": {"spacing": 0.0, "window": None}}, "0.0 mm"),
         ({"preprocessing": {"spacing": 1.5, "window": [3, 3]}}, "window"),
     ],
@@ -125,14 +120,13 @@ def test_metadata_of_a_checkpoint_that_cannot_be(tmp_path: Path, changes: dict[s
 
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
     path = lrnet_checkpoint(tmp_path / "lrnet.safetensors", "NI-DM")
-    with pytest.raises(InputError, match="holds no LR-Net but MNet"):
-        load_lrnet(checkpoint(tmp_path / "mnet.safetensors"))
-    for wanted, match in (({"kind": "O-DM"}, "NI-DM, not O-DM"), ({"activation": "sigmoid"}, "relu, not sigmoid")):
-        with pytest.raises(InputError, match=match):
-            load_lrnet(path, **wanted)
-    with pytest.raises(InputError, match="There is no checkpoint"):
-        load_mnet(tmp_path)
     tensors, metadata = load_checkpoint(path)
-    save_checkpoint(path, {**tensors, "lrnet.head.1.bias": torch.zeros(2)}, metadata)
-    with pytest.raises(InputError, match="another architecture"):
-        load_lrnet(path)
+    save_checkpoint(tmp_path / "odd.safetensors", {**tensors, "lrnet.head.1.bias": torch.zeros(2)}, metadata)
+    for file, wanted, match in (
+        (checkpoint(tmp_path / "mnet.safetensors"), {}, "holds no LR-Net but MNet"),
+        (path, {"kind": "O-DM"}, "NI-DM, not O-DM"),
+        (path, {"activation": "sigmoid"}, "relu, not sigmoid"),
+        (tmp_path / "odd.safetensors", {}, "another architecture"),
+    ):
+        with pytest.raises(InputError, match=match):
+            load_lrnet(file, **wanted)
