@@ -19,9 +19,9 @@ SMALL = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=4)
 
 def batch_and_p(method: str) -> tuple[Batch, torch.Tensor, torch.nn.Module]:
     torch.manual_seed(0)
-    image, classes = torch.rand(2, 1, 8, 16, 16), torch.zeros(2, 8, 16, 16, dtype=torch.int64)
+    image, classes = torch.rand(2, 1, 8, 16, 16).double(), torch.zeros(2, 8, 16, 16, dtype=torch.int64)
     classes[0, 2:5, 4:9, 4:9] = 1
-    model = METHODS[method].model(SMALL, 2).eval()
+    model = METHODS[method].model(SMALL, 2).double().eval()
     return Batch(image, classes, {}, ["a", "b"]), torch.softmax(model.get_submodule("mnet")(image), 1), model
 
 
