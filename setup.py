@@ -1,18 +1,23 @@
-"""The build's one step that pyproject.toml cannot say: the demo's trained M-Nets travel in the wheel."""
+"""The build's one step that pyproject.toml cannot say: the study's M-Nets and all results travel in the wheel."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
+SHIPPED = ("data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json")
 
-class BuildWithMNets(build_py):
-    """Put ``data_samples/mnets`` beside the package; a clone that is installed in place has them already."""
+
+class BuildWithShipped(build_py):
+    """Put them below ``lrnet_edu/shipped``; a clone that is installed in place has them already."""
 
     def run(self) -> None:
         super().run()
-        if not self.editable_mode:
-            self.copy_tree("data_samples/mnets", str(Path(self.build_lib) / "lrnet_edu" / "mnets"))
+        for path in [path for pattern in SHIPPED for path in Path().glob(pattern) if not self.editable_mode]:
+            target = Path(self.build_lib) / "lrnet_edu" / "shipped" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
-setup(cmdclass={"build_py": BuildWithMNets})
+setup(cmdclass={"build_py": BuildWithShipped})

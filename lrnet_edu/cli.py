@@ -323,7 +323,7 @@ def reproduce(
     device: Device = None,
 ) -> None:
     """Reproduce a table of the paper, or the study. Call it again after a stop: finished trainings are kept."""
-    from lrnet_edu.config import short_preset
+    from lrnet_edu.config import table_preset
     from lrnet_edu.study.evidence_text import verdicts
     from lrnet_edu.study.reproduce import reproduce_study, reproduce_table
     from lrnet_edu.study.text import claim_in_words
@@ -337,12 +337,12 @@ def reproduce(
         result = reproduce_study(out, seeds=seeds or 10, workers=workers, device=device, say=typer.echo)
         said = verdicts(result)
     else:
-        config = short_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
+        config = table_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
         command = _as_typed(["lrnet-edu", *sys.argv[1:]])
         result = reproduce_table(
             table, data, out, config, seeds=seeds or 3, workers=workers, device=device, command=command, say=typer.echo
         )
-        said = [claim_in_words(claim) for claim in result["claims"]]
+        said = [claim_in_words(claim) for claim in result.get("claims", [])]
     typer.echo("\n".join(["", *said, "", f"The page is {out / table}.md."]))
 
 

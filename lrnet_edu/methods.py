@@ -38,6 +38,7 @@ class Method:
     network: type[MNet] = MNet  # what is kept, and predicts
 
     uses_lrnet: ClassVar[bool] = False
+    warms_up: ClassVar[bool] = False  # begins with Dice alone
 
     def model(self, config: Config, classes: int) -> nn.Module:
         """The module that is trained; its submodule ``mnet`` is kept. Every row starts from the same M-Net weights."""
@@ -68,7 +69,13 @@ class Method:
 
     def phases(self, config: Config, model: nn.Module) -> list[Phase]:
         """The training's phases, which add up to ``config.steps``."""
-        return [Phase(self.title, config.steps, self.loss(config, model))]
+        if not self.warms_up:
+            return [Phase(self.title, config.steps, self.loss(config, model))]
+        warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
+        # The map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
+        alone = self.uses_lrnet and self.segmentation_loss is None
+        steps = config.steps - config.warmup
+        return [warm_up, Phase(self.title, steps, self.loss(config, model), fresh_optimizer=alone)]
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class TandemMethod(Method):
     frozen: bool = True  # False is the paper's uLR-Net
 
     uses_lrnet: ClassVar[bool] = True
+    warms_up: ClassVar[bool] = True
 
     def model(self, config: Config, classes: int) -> nn.Module:
         return Tandem(self.mnet(config, classes), lrnet_of(config), frozen=self.frozen)
@@ -99,19 +107,14 @@ class TandemMethod(Method):
 
         return total
 
-    def phases(self, config: Config, model: nn.Module) -> list[Phase]:
-        warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
-        # The map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
-        alone = self.segmentation_loss is None
-        steps = config.steps - config.warmup
-        return [warm_up, Phase(self.title, steps, self.loss(config, model), fresh_optimizer=alone)]
-
 
 @dataclass(frozen=True)
 class RivalMethod(Method):
     """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
 
     branch: type[MultiBranch] | None = None  # a second decoder, for the training alone, where the M-Net regresses none
+
+    warms_up: ClassVar[bool] = True
 
     def model(self, config: Config, classes: int) -> nn.Module:
         return self.branch(self.mnet(config, classes)) if self.branch else super().model(config, classes)

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrnet_edu.losses import DiceLoss
 from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
 from lrnet_edu.support.parallel import mean_over_processes
 
 SIGNED_DISTANCES = "signed distances"  # the rivals' map in a batch, beside the four kinds of section 2.1
 CLIP = 10.0  # voxels; farther from a border the map is constant. The originals' values, in pixels, are no guide
 MAP_WEIGHT = 1.0  # lambda of the cascaded rival
+SIGMA_RATE = 10.0  # log sigma learns so many times as fast as the weights, or it would not arrive where it belongs
 
 
 def signed_distances(classes: np.ndarray, number: int) -> np.ndarray:
@@ -61,7 +63,7 @@ class MultiBranch(nn.Module):
             convolution(features[0], features[0], "instance", dims=3, size=1),
             nn.Conv3d(features[0], mnet.settings["classes"], 1),
         )  # fmt: skip
-        self.log_sigmas = nn.Parameter(torch.zeros(2))  # of the segmentation and of the map; sigma starts at 1
+        self.log_sigmas = nn.Parameter(torch.zeros(2))  # divided by SIGMA_RATE; segmentation and map, both start at 1
         kaiming_uniform(self.branch)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,8 +74,9 @@ class MultiBranch(nn.Module):
     def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
         """Sum of L_i / sigma_i^2 + log sigma_i over both tasks, with learned uncertainties sigma.
 
-        L is the cross-entropy of the segmentation and the mean absolute error of the map. The logarithm of sigma is
-        learned, so that sigma stays positive; for a constant L_i the optimum is sigma = sqrt(2 L_i).
+        L is Dice + cross-entropy of the segmentation, and the mean absolute error of the map. The logarithm of sigma
+        is learned, so that sigma stays positive; for a constant L_i the optimum is sigma = sqrt(2 L_i). Deviations:
+        Dice, without which small lesions are not found; and log sigma = ``SIGMA_RATE`` times the parameter.
 
         Args:
             image: (B, in_channels, D, H, W).
@@ -81,8 +84,8 @@ class MultiBranch(nn.Module):
             maps: :func:`signed_distances`, (B, classes, D, H, W).
         """
         logits, regressed = self(image)
-        losses = task_losses(logits, regressed, classes, maps)
-        return (losses * torch.exp(-2 * self.log_sigmas) + self.log_sigmas).sum()
+        losses, log_sigmas = task_losses(logits, regressed, classes, maps), SIGMA_RATE * self.log_sigmas
+        return (losses * torch.exp(-2 * log_sigmas) + log_sigmas).sum()
 
 
 class CascadedMNet(MNet):
@@ -108,12 +111,13 @@ class CascadedMNet(MNet):
         return crop_to(self.enlarge(logits), image), crop_to(self.enlarge(maps), image)
 
     def loss(self, image: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
-        """Negative log likelihood + MAP_WEIGHT * L1 of the map; arguments as :meth:`MultiBranch.loss`."""
-        entropy, error = task_losses(*self.logits_and_maps(image), classes, maps)
-        return entropy + MAP_WEIGHT * error
+        """Dice + negative log likelihood + MAP_WEIGHT * L1 of the map; arguments as :meth:`MultiBranch.loss`."""
+        segmentation, error = task_losses(*self.logits_and_maps(image), classes, maps)
+        return segmentation + MAP_WEIGHT * error
 
 
 def task_losses(logits: Tensor, regressed: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
-    """Cross-entropy of the segmentation and mean absolute error of the map, over the voxels of all processes: (2,)."""
+    """Dice + cross-entropy of the segmentation and mean absolute error of the map, over all processes' voxels: (2,)."""
     entropy, error = F.cross_entropy(logits, classes, reduction="sum"), (regressed.float() - maps).abs().sum()
-    return torch.stack((mean_over_processes(entropy, classes.numel()), mean_over_processes(error, maps.numel())))
+    segmentation = DiceLoss()(logits.softmax(1), classes) + mean_over_processes(entropy, classes.numel())
+    return torch.stack((segmentation, mean_over_processes(error, maps.numel())))

@@ -89,8 +89,9 @@ def test_mistakes_of_other_stages() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_only_rows_with_a_light_network_warm_up(method: str) -> None:
+def test_only_rows_that_regress_a_map_warm_up(method: str) -> None:
     with_lrnet = "lrnet" in method
     assert METHODS[method].uses_lrnet == with_lrnet
+    warms_up = with_lrnet or method in ("multi-branch", "cascaded")
     for given, steps in ((None, 25), (7, 7), (0, 0)):
-        assert Config(method=method, steps=100, warmup_steps=given).warmup == (steps if with_lrnet else 0)
+        assert Config(method=method, steps=100, warmup_steps=given).warmup == (steps if warms_up else 0)

@@ -19,21 +19,21 @@ import pytest
 pytest.importorskip("build", reason="the package build is not installed")
 
 ROOT = Path(__file__).parents[1]
-NOT_COPIED = (".git", ".venv", "venv", "runs", "build", "dist", "__pycache__", "*.egg-info", ".*_cache", "results")
+NOT_COPIED = (".git", ".venv", "venv", "runs", "build", "dist", "__pycache__", "*.egg-info", ".*_cache", "branches")
 INSTALL = ("install", "-q", "--no-deps", "--no-index")
 USE = """
 import sys
 from pathlib import Path
 import lrnet_edu
 from lrnet_edu import MaskPainter, load_pretrained_lrnet
-from lrnet_edu.data.samples import sample_mnet
+from lrnet_edu.data.samples import study_mnet
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.trained import load_mnet
 assert Path(lrnet_edu.__file__).is_relative_to(sys.prefix), lrnet_edu.__file__
 for kind in KINDS:
     load_pretrained_lrnet(kind)
 load_pretrained_lrnet("NI-DM", activation="sigmoid")
-load_mnet(sample_mnet("dice"))
+load_mnet(study_mnet())
 assert "startAll" in MaskPainter()._repr_mimebundle_()["text/html"]
 print("used")
 """
@@ -65,15 +65,20 @@ def test_both_hold_the_whole_package_and_nothing_else(built: tuple[Path, Path]) 
     sdist, wheel = built
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrnet_edu").rglob("*") if path.is_file()}
     wanted = {name for name in package if not re.search(r"__pycache__|\.pyc$", name)}
-    mnets = {path.name for path in (ROOT / "data_samples" / "mnets").glob("*.safetensors")}
-    assert len(mnets) == 4
+    patterns = ("data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json")
+    shipped = {path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern)}
+    assert shipped >= {f"data_samples/mnets/{arm}.safetensors" for arm in ("base", *"ABCDEJ")}
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if not re.match(r"lrnet_edu-[0-9.]+\.dist-info/", name)}
-    assert inside == wanted | {f"lrnet_edu/mnets/{name}" for name in mnets}
+    assert inside == wanted | {f"lrnet_edu/shipped/{name}" for name in shipped}
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names >= wanted | {f"data_samples/mnets/{name}" for name in mnets}
-    assert not [name for name in names if re.match("tests|notebooks|results|benchmarks|data_samples/.*nii", name)]
+    assert names >= wanted | shipped
+    assert not [
+        name
+        for name in names
+        if re.match("tests|notebooks|benchmarks|data_samples/.*nii|results/(?!study/study.json|tables)", name)
+    ]
 
 
 def test_a_clone_installed_in_place_is_found_from_the_folder_that_holds_it(clone: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lrnet_edu.losses import DiceLoss
 from lrnet_edu.networks import MNet
-from lrnet_edu.rivals import CLIP, MAP_WEIGHT, CascadedMNet, MultiBranch, signed_distances
+from lrnet_edu.rivals import CLIP, MAP_WEIGHT, SIGMA_RATE, CascadedMNet, MultiBranch, signed_distances
 
 SIZES: dict[str, Any] = {"features": (4, 8), "blocks": (1,)}
 
@@ -80,11 +81,12 @@ def test_the_branch_leaves_the_mnet_as_it_is_and_starts_from_its_bottleneck_alon
 
 
 def by_hand(outputs: tuple[torch.Tensor, ...], labels: torch.Tensor, maps: torch.Tensor) -> tuple[float, float]:
-    """Cross-entropy and mean absolute error of (logits, maps)."""
+    """Dice loss + cross-entropy, and mean absolute error, of (logits, maps)."""
     logits, regressed = (tensor.detach().double().numpy() for tensor in outputs)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)  # (B, C, D, H, W)
     entropy = -np.log(np.take_along_axis(p, labels.numpy()[:, None], 1)).mean()
-    return entropy, np.abs(regressed - maps.numpy()).mean()
+    dice = DiceLoss()(torch.from_numpy(p), labels).item()
+    return dice + entropy, np.abs(regressed - maps.numpy()).mean()
 
 
 def test_the_losses_by_hand() -> None:
@@ -92,13 +94,13 @@ def test_the_losses_by_hand() -> None:
     model, sigmas = multi_branch(classes=3), (0.5, 2.0)
     assert torch.equal(model.log_sigmas, torch.zeros(2))  # both tasks weigh alike at first
     with torch.no_grad():
-        model.log_sigmas.copy_(torch.tensor(sigmas).log())
+        model.log_sigmas.copy_(torch.tensor(sigmas).log() / SIGMA_RATE)
     values = by_hand(model(image), labels, maps)
     expected = sum(value / s**2 + math.log(s) for value, s in zip(values, sigmas, strict=True))
     assert model.loss(image, labels, maps).item() == pytest.approx(expected, rel=1e-5)
     cascade = cascaded(classes=3)
-    entropy, error = by_hand(cascade.logits_and_maps(image), labels, maps)
-    assert cascade.loss(image, labels, maps).item() == pytest.approx(entropy + MAP_WEIGHT * error, rel=1e-5)
+    segmentation, error = by_hand(cascade.logits_and_maps(image), labels, maps)
+    assert cascade.loss(image, labels, maps).item() == pytest.approx(segmentation + MAP_WEIGHT * error, rel=1e-5)
 
 
 def test_the_map_is_clipped_and_one_convolution_of_map_and_features_gives_the_classes() -> None:

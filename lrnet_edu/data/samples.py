@@ -1,8 +1,9 @@
-"""Where the sample CTs and the trained M-Nets of the demo are: in the clone, or in the cache and the package."""
+"""Where the sample CTs, the study's phantoms and its trained M-Nets are: in the clone, or in cache and package."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lrnet_edu
 from lrnet_edu import __version__
@@ -13,28 +14,54 @@ from lrnet_edu.support.files import folder_lock, write_atomically
 PACKAGE = Path(lrnet_edu.__file__).parent
 
 
+TEST = 75  # the first of the study's test cases, of which there are 80
+
+
 def sample_folder() -> Path:
     """The folder ``data_samples`` of the clone, or the same phantoms in the cache, written there on first use."""
     clone = PACKAGE.parent / "data_samples"
-    if any(clone.glob("volume-*.nii.gz")):
-        return clone
-    cached = cache_root() / f"data_samples-{__version__}"
+    return clone if any(clone.glob("volume-*.nii.gz")) else phantoms("data_samples")
+
+
+def study_folder(cases: int = 5, first: int = TEST) -> Path:
+    """Phantoms of the study, number ``first``, ``first + 1``, ...: in the cache, written there on first use.
+
+    Numbers 0 to 59 trained its M-Nets, 60 to 74 chose alpha, 75 to 154 are its test cases.
+    """
+    return phantoms(f"study-{first}-to-{first + cases - 1}", cases, first, "study")
+
+
+def phantoms(name: str, *which: Any) -> Path:
+    """A folder of the cache with the phantoms that ``write_samples(folder, *which)`` makes."""
+    cached = cache_root() / f"{name}-{__version__}"
     if not (cached / "complete").exists():
         from lrnet_edu.data.phantoms.phantom import write_samples
 
         with folder_lock(cached, wait=True):
-            write_samples(cached)
+            write_samples(cached, *which)
             write_atomically(cached / "complete", b"")
     return cached
 
 
-def sample_mnet(method: str = "mapdice+lrnet") -> Path:
-    """The checkpoint of an M-Net that the demo trained on the sample CTs, for ``load_mnet`` or ``lrnet-edu predict``.
+def study_mnet(arm: str = "base") -> Path:
+    """The checkpoint of an M-Net of the study's seed 0, for ``load_mnet`` or ``lrnet-edu predict``.
 
-    The method is "dice", "mapdice", "dice+lrnet" or "mapdice+lrnet"; InputError for another.
+    The arm is "base", trained by Dice, or one that went on from there: "A" with Dice, "B" Dice + alpha LR-Net,
+    "C" LR-Net alone, "D" Dice + beta SmoothL1(p, mask), "E" SmoothL1(p, mask) alone, "J" Dice + cross-entropy.
+    InputError for another.
     """
-    folders = (PACKAGE.parent / "data_samples" / "mnets", PACKAGE / "mnets")  # of the clone; of an installed package
-    shipped = {path.stem: path for folder in folders for path in sorted(folder.glob("[!.]*.safetensors"))}
-    if method not in shipped:
-        raise InputError(f"No trained M-Net ships for {method!r}; choose one of {', '.join(shipped)}.")
-    return shipped[method]
+    shipped = {path.stem: path for path in sorted(shipped_folder("data_samples/mnets").glob("[!.]*.safetensors"))}
+    if arm not in shipped:
+        raise InputError(f"No trained M-Net ships for arm {arm!r}; choose one of {', '.join(shipped)}.")
+    return shipped[arm]
+
+
+def results_folder() -> Path:
+    """Where what was measured lies, ``study/study.json`` and the tables' JSON."""
+    return shipped_folder("results")
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder of the clone, or what of it the build put into an installed package."""
+    clone = PACKAGE.parent / name
+    return clone if clone.is_dir() else PACKAGE / "shipped" / name

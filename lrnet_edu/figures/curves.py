@@ -1,14 +1,14 @@
-"""Curves: how trainings went, how well an LR-Net computes the map, and what a study's false lesions buy."""
+"""Curves: how trainings went, and how well an LR-Net computes the map."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrnet_edu.figures.palette import ARM_COLORS, BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
+from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
 from lrnet_edu.figures.picture import Picture, colour_of, styled, two_lines
 from lrnet_edu.support.errors import InputError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 HALF_SIGHT = 15  # voxels: the LR-Net sees 31 in each direction, its own and 15 on either side
 BINS_PER_OCTAVE = 2  # of the running mean over lesion sizes
-VIEWS = {"whole": "whole body", "box": "liver's box"}
 
 Rows = Sequence[Mapping[str, float]]  # of a run's log.csv
 
@@ -104,57 +103,6 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
     summary = f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
     figure.suptitle(f"LR-Net: {summary}", size=12, weight="bold")
     return figure.finish(f"Error of phi against lesion radius. {summary.replace('φ', 'phi')}.")
-
-
-@styled
-def learning_figure(result: Mapping[str, Any]) -> Picture:
-    """Validation DC over the steps: of the M-Nets that Dice trains, once with twice the steps, and of the branches."""
-    bases = [(base["arm"] == "base", base["log"]) for base in result["bases"]]
-    left = [("one seed" if once else "twice the steps", BLUE if once else VERMILION, log) for once, log in bases]
-    right = [(arm, ARM_COLORS[arm], log) for arm, logs in result["logs"].items() if arm in ARM_COLORS for log in logs]
-    figure = Picture(4.4)
-    for axes, lines in zip(figure.subplots(1, 2, sharey=True), (left, right), strict=True):
-        for label, colour, log in lines:
-            steps, scores = [row["step"] for row in log], [row["score"] for row in log]
-            axes.plot(steps, scores, "-o", ms=3, color=colour, label=label)
-        named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each label once
-        axes.legend(named.values(), named.keys(), loc="lower right", ncols=2)
-        axes.grid(color=GREY, alpha=0.3)
-    figure.axes[0].set(title="M-Net + Dice", xlabel="Step", ylabel="Validation DC (Dice per case)", ylim=(0, 1))
-    figure.axes[1].set(title="What the arms make of it", xlabel="Step of the branch")
-    longest = max((log[-1]["step"] for _, log in bases), default=0)
-    ends = [log[-1]["score"] for once, log in bases if once]
-    mean = f"{np.mean(ends):.3f}" if ends else "not there"
-    return figure.finish(f"Learning curves over {longest:g} steps. Validation DC of M-Net + Dice at its end: {mean}.")
-
-
-@styled
-def curves_figure(result: Mapping[str, Any]) -> Picture:
-    """Mean lesion Dice over false lesions a case, a panel for each set and view: mean of the seeds, and their range."""
-    figure = Picture(9.0)
-    rates, panels = np.array(result["rates"]), figure.subplots(2, 2, sharex=True, sharey=True)
-    for axes, (cell, content) in zip(panels.T.ravel(), result["cells"].items(), strict=True):
-        for arm, marker in zip(ARM_COLORS, cycle("osD^vP"), strict=False):
-            if by_seed := content["curves"].get(arm):
-                curves = np.array(by_seed)
-                axes.fill_between(
-                    rates, curves.min(axis=0), curves.max(axis=0), color=ARM_COLORS[arm], alpha=0.12, lw=0
-                )
-                axes.plot(rates, curves.mean(axis=0), color=ARM_COLORS[arm], lw=2, marker=marker, markevery=4,
-                          label=f"{arm}: {result['arms'][arm]}")  # fmt: skip
-        which, view = cell.split("/")
-        axes.set(title=f"{which}, {VIEWS[view]}", xscale="log")
-        axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8], ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-        axes.minorticks_off()
-        axes.grid(color=GREY, alpha=0.3)
-    for axes in panels[-1]:
-        axes.set_xlabel("At most so many false lesions a case")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("Mean lesion Dice, 0.25 to 5 ml\n(missed = 0, no unit)")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    primary = result["cells"][result["primary_cell"]]["endpoints"]
-    means = [f"{arm} {np.mean(primary[arm]['mean lesion Dice']):.3f}" for arm in ARM_COLORS if arm in primary]
-    return figure.finish(f"Mean lesion Dice against false lesions a case. Mean at LUNA16's rates: {', '.join(means)}.")
 
 
 def running_mean(radius: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

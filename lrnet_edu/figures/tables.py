@@ -1,14 +1,15 @@
-"""Differences to a baseline as a picture: every row with its mean, its interval, and each seed."""
+"""A table's pictures: differences to a baseline with their intervals and seeds, and how the rows were learned."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from lrnet_edu.figures.palette import ARM_COLORS, BLACK, GREY
+from lrnet_edu.figures.palette import BLACK, GREY
 from lrnet_edu.figures.picture import Picture, colour_of, styled
 from lrnet_edu.methods import BASELINE
 
@@ -47,8 +48,8 @@ def forest(rows: Sequence[Difference], what: str) -> tuple[Picture, Axes]:
 def comparison_figure(result: Mapping[str, Any]) -> Picture:
     """Difference in DC to M-Net + Dice of every row: mean, 95 % interval, each seed, and the paper's own.
 
-    A filled mark says that the corrected test and the interval both tell the row from M-Net + Dice. What would take
-    the others' room ends in an arrow with its last value.
+    A filled mark stands for a verdict: ahead, behind or equal. What would take the others' room ends in an arrow with
+    its last value.
 
     Args:
         result: what :func:`lrnet_edu.study.table.build_table` returned.
@@ -57,10 +58,13 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
     baseline: Mapping[str, Any] = next((row for row in result["rows"] if row["row"] == BASELINE), {})
     differences = []
     for row in rows:
-        c, told = row["comparison"], row["comparison"]["verdict"] != "not distinguishable"
-        interval, by_seed = (c["low"], c["high"]), seed_differences(row, baseline)
-        name, colour = name_of(row, ", "), colour_of(row["method"])
-        differences.append(Difference(name, c["difference"], interval, by_seed, colour, told))
+        c, decided = row["comparison"], row["comparison"]["verdict"] in ("ahead", "behind", "equal")
+        label, interval, colour = (
+            f"{name_of(row, ', ')}: {c['verdict']}",
+            (c["low"], c["high"]),
+            colour_of(row["method"]),
+        )
+        differences.append(Difference(label, c["mean"], interval, c["by_seed"], colour, decided))
     figure, axes = forest(differences, "Difference in DC to M-Net + Dice")
     left = max(axes.get_xlim()[0], min([LEFT_END, *(row.mean - 0.05 for row in differences)]))
     for y, (row, drawn) in enumerate(zip(rows, differences, strict=True)):
@@ -70,45 +74,42 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
             text = f"\u25c4 \u2212{-lowest:.2f}"
             axes.annotate(text, (left, y), xytext=(3, 8), textcoords="offset points", va="center")
     axes.set_xlim(left=left)
-    axes.plot([], [], "o", color=BLACK, ms=8, label="filled: distinguishable from M-Net + Dice")
+    axes.plot([], [], "o", color=BLACK, ms=8, label="filled: ahead, behind or equal")
     axes.plot([], [], "D", mfc="none", mec=BLACK, label="the paper's difference")
     figure.legend(loc="outside upper center", ncols=2)
     alt = f"{result['title']}: difference in DC to M-Net + Dice with its 95 % interval, {len(rows)} rows. "
-    for verdict in ("better", "worse"):
+    for verdict in ("ahead", "behind"):
         told = [row for row in rows if row["comparison"]["verdict"] == verdict]
-        gains = ", ".join(f"{name_of(row)} {row['comparison']['difference']:+.3f}" for row in told)
+        gains = ", ".join(f"{name_of(row)} {row['comparison']['mean']:+.3f}" for row in told)
         alt += f"{verdict.capitalize()}: {gains or 'none'}. "
-    return figure.finish(f"{alt}The others are not distinguishable.")
+    return figure.finish(alt.strip())
 
 
 @styled
-def forest_figure(result: Mapping[str, Any]) -> Picture:
-    """The primary endpoint's difference of every comparison: each seed, mean, 95 % intervals, and the margin."""
-    content, margin = result["cells"][result["primary_cell"]], result["margin"]
-    rows = [*content["gains"], *content["further"]]
-    differences = []
-    for row in rows:
-        label, colour = f"{row['ours']} \u2212 {row['theirs']}: {row['verdict']}", ARM_COLORS.get(row["ours"], GREY)
-        differences.append(Difference(label, row["mean"], (row["low"], row["high"]), row["by_seed"], colour))
-    figure, axes = forest(differences, "Difference in mean lesion Dice at LUNA16's rates")
-    axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
-    for y, row in enumerate(rows):
-        label = "" if y else "bootstrap over seeds and cases"
-        axes.plot([row["boot_low"], row["boot_high"]], [y, y], color=differences[y].colour, lw=1.2, label=label)
-    figure.legend(loc="outside upper center", ncols=2)
-    told = [f"{row['ours']} minus {row['theirs']} {row['mean']:+.3f}, {row['verdict']}" for row in rows]
-    return figure.finish(f"Differences between the arms. {'; '.join(told) or 'None yet'}.")
+def learning_figure(logs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Picture:
+    """Validation loss over the steps, a panel for each title and a line for each seed, or other training, in it."""
+    columns = min(len(logs), 5)
+    lines = -(-len(logs) // columns)
+    figure = Picture(1.9 * lines + 0.6)
+    panels = figure.subplots(lines, columns, sharex=True, squeeze=False)
+    for axes, (title, rows_by_seed) in zip(panels.flat, logs.items(), strict=False):
+        for rows in rows_by_seed:
+            axes.plot(
+                [row["step"] for row in rows], [row["val_loss"] for row in rows], "-o", ms=3, color=colour_of(title)
+            )
+        axes.set_title("\n".join(textwrap.wrap(title, 24)), fontsize=9)
+    for axes in panels.flat[len(logs) :]:
+        axes.set_visible(False)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Validation loss\n(no unit)")
+    for axes in panels[-1]:
+        axes.set_xlabel("Step")
+    return figure.finish(f"Validation loss over the steps, each loss on a scale of its own: {', '.join(logs)}.")
 
 
 def name_of(row: Mapping[str, Any], between: str = " ") -> str:
     """A row's title, and its map if it has one."""
     return between.join(filter(None, (row["title"], row["map"])))
-
-
-def seed_differences(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[float]:
-    """DC of each seed that both have finished, minus the baseline's."""
-    ours, theirs = (dict(zip(one["seeds"], one["by_seed"]["DC"], strict=True)) for one in (row, baseline))
-    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
 
 def paper_difference(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> float | None:

@@ -12,8 +12,8 @@ from lrnet_edu.support.errors import checked_number
 class WeightedCrossEntropyLoss(MaskLoss):
     """WCE: the cross-entropy with one weight for each class (cited from Ronneberger et al., U-Net, 2015).
 
-    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = (background voxels / voxels of class c in the
-    batch)^power, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean of -ln p_0.
+    sum_c w_c sum(-g_c ln p_c) / sum_c w_c sum(g_c), with w_0 = 1 and w_c = (background voxels / voxels of class c in
+    the batch)^power, clamped to [1 / max_weight, max_weight]. A batch with background only costs the mean of -ln p_0.
 
     Deviation: U-Net's own map of weights (w0 = 10, sigma = 5) also stresses the gaps between touching cells.
 

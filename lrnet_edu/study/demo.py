@@ -1,8 +1,9 @@
-"""The whole paper in some minutes: phantoms, maps, LR-Net, M-Net alone and in tandem, criteria, report."""
+"""The paper and the study in some minutes: phantoms, maps, LR-Net, one M-Net and two ways on, criteria, report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -13,123 +14,158 @@ import numpy as np
 import typer
 
 from lrnet_edu import figures
-from lrnet_edu.config import Config, pretrain_config, short_preset
+from lrnet_edu.config import fast, pretrain_config
 from lrnet_edu.data.cases import segmentation_name
-from lrnet_edu.data.nifti import read_image, read_mask, write
-from lrnet_edu.data.samples import sample_folder
-from lrnet_edu.data.study import Study, open_study
+from lrnet_edu.data.nifti import read_image, write
+from lrnet_edu.data.samples import TEST, study_folder, study_mnet
+from lrnet_edu.data.study import PARTS, Study, open_study
+from lrnet_edu.figures.study import froc_figure
 from lrnet_edu.lrnet_training import lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import CRITERIA, columns, none_if_nan
 from lrnet_edu.mnet_training import train_run
+from lrnet_edu.study.froc import HALF, RATES, CaseLesions, Froc, curve_of
+from lrnet_edu.study.protocol import ARMS, LABEL, SIZES_ML, Plan, falling_rate
 from lrnet_edu.study.scoring import cases_of_part, predictions, set_scores
 from lrnet_edu.study.trainings import device_name, versions, write_csv
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import write_atomically
-from lrnet_edu.support.labels import decode, encode, parse_labels
+from lrnet_edu.support.labels import decode, parse_labels
 from lrnet_edu.trained import load_lrnet, load_mnet
 
-DEMO_METHODS = ("dice", "mapdice", "dice+lrnet", "mapdice+lrnet")
-LABEL = "2"  # the lesions; label 1 is the liver around them
+DEMO_ARMS = ("A", "C")  # of the study: Dice goes on; the LR-Net takes over
+BEFORE = "Before: M-Net + Dice"
 LABELS = parse_labels(LABEL)
-WINDOW = (-30.0, 180.0)  # HU, the liver and what lies in it
+PLAN = Plan(cases=(12, 2, 8), steps=200)  # a third of the steps of the study's branches
 
 
-class MethodResult(NamedTuple):
-    """What a method makes of the test cases: their records, and the masks (D, H, W) that it predicts, by case."""
+class Tested(NamedTuple):
+    """What an M-Net makes of the test cases."""
 
     records: list[dict[str, Any]]
-    masks: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]  # predicted, by case, (D, H, W)
+    truths: dict[str, np.ndarray]
 
-
-def demo_config(method: str, seed: int) -> Config:
-    """The M-Net's settings in the demo, the same for every method: a coarse grid, a narrow window, few steps."""
-    return short_preset(label=LABEL, method=method, seed=seed, window=WINDOW)
+    @property
+    def curve(self) -> Froc:
+        """Of the lesions that the study asks for."""
+        return curve_of([CaseLesions.of(record["lesions"]) for record in self.records], size=SIZES_ML)
 
 
 def run_demo(out: Path, *, seed: int = 0) -> Path:
-    """Run everything on the sample data into ``out``; a repeated call goes on where the last one stopped.
+    """Run the study in small into ``out``; a repeated call goes on where the last one stopped.
 
     Returns:
-        The report, ``out/report.html``; beside it are ``results.csv`` and a run folder for the LR-Net and for each
-        method, with its predictions of the test cases. InputError if ``out`` holds files of those names but no run of
-        the demo, or one with another seed.
+        The report, ``out/report.html``; beside it are ``results.csv``, and a run folder for the LR-Net and for
+        each method, with its predictions of the test cases. InputError if ``out`` holds files of those names
+        but no run of the demo, or one with another seed.
     """
     for name in ("results.csv", "report.html"):
         if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
             raise InputError(f"{out / name} exists and is not the demo's; name another folder.")
-    study = open_study(sample_folder(), demo_config("dice", seed))
+    study, before = open_phantoms(out, plan := demo_plan(), seed), str(study_mnet())
     typer.echo(study.describe())
     pretrain_run(out / "lrnet", config=pretrain_config(seed=seed), resume=True)
     lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
     quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
     typer.echo(f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}.")
-    logs, results = {}, {}
-    for method in DEMO_METHODS:
-        config = demo_config(method, seed)
-        if METHODS[method].uses_lrnet:
+    logs, tested = {}, {BEFORE: test_mnet(study, before, out / "before")}
+    for arm in DEMO_ARMS:
+        config = plan.branch(arm, seed, before)
+        title, run = METHODS[config.method].title, out / f"{arm}_{config.method}"
+        if METHODS[config.method].uses_lrnet:
             config = replace(config, lrnet=str(out / "lrnet"))
-        logs[METHODS[method].title] = train_run(study, config, out / method, resume=True).rows
-        results[method] = test_method(study, out / method)
-    write_results(out / "results.csv", results)
-    rows = result_rows(results)
-    typer.echo("\n".join(f"{title:<28}" + "".join(f"{cell:>8}" for cell in cells) for title, *cells in rows))
+        logs[title] = train_run(study, config, run, resume=True, rate=falling_rate).rows
+        tested[title] = test_mnet(study, run / "last.safetensors", run)
+    write_results(out / "results.csv", {ARMS[arm].method: tested[METHODS[ARMS[arm].method].title] for arm in DEMO_ARMS})
+    tables = [criteria_rows(tested), lesion_rows(tested)]
+    for rows in tables:
+        typer.echo("\n".join(f"{title:<28}" + "".join(f"{cell:>9}" for cell in cells) for title, *cells in rows) + "\n")
     typer.echo(SCORES)
 
     name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name  # with most lesion voxels
-    case = study.cases[name]
-    assert case.mask is not None
-    scan, lesion = read_image(case.image), encode(read_mask(case.mask).data, LABELS)
-    found = {METHODS[method].title: result.masks[name] for method, result in results.items()}
-    slices = figures.representative_slices(lesion, 3)
+    scan, lesion = read_image(study.cases[name].image), tested[BEFORE].truths[name]
+    found = {title: result.masks[name] for title, result in tested.items()}
     pretraining = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
     pictures = {
-        "networks": figures.architecture_figure(load_mnet(out / "dice").mnet, lrnet, demo_config("dice", 0).patch_size),
+        "networks": figures.architecture_figure(load_mnet(before).mnet, lrnet, plan.config.patch_size),
         "maps": figures.maps_figure(lesion, scan.data, scan.spacing),
         "lrnet": figures.lrnet_quality_figure(quality, pretraining),
         "curves": figures.learning_curves_figure(logs),
-        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, slices),
+        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, figures.representative_slices(lesion)),
+        "froc": froc_figure({title: result.curve for title, result in tested.items()}),
     }
     facts = [*study.describe().splitlines(), f"Seed {seed}; the case in the pictures is {name}.",
              f"{device_name(choose_device())}, {', '.join(map(' '.join, versions().items()))}"]  # fmt: skip
     shown = {name: picture.to_html() for name, picture in pictures.items()}
-    report = Template(REPORT).substitute(shown, scores=SCORES, table=as_html(rows), facts=escape("\n".join(facts)))
+    criteria, lesions = map(as_html, tables)
+    report = Template(REPORT).substitute(shown, scores=SCORES, criteria=criteria, lesions=lesions, steps=plan.steps,
+                                         facts=escape("\n".join(facts)))  # fmt: skip
     write_atomically(out / "report.html", report.encode())
-    typer.echo(f"{out / 'results.csv'} holds the table; open {out / 'report.html'} in a browser.")
+    typer.echo(f"{out / 'results.csv'} holds the criteria; open {out / 'report.html'} in a browser.")
     return out / "report.html"
 
 
-def test_method(study: Study, run: Path) -> MethodResult:
-    """Segment and score the test cases by a run's M-Net, and write what was found."""
-    trained, result = load_mnet(run), MethodResult([], {})
+def demo_plan() -> Plan:
+    """How large the demo is; under ``LRNET_EDU_FAST=1`` only so much that everything is run once."""
+    return replace(PLAN, cases=(2, 1, 2), steps=2) if fast() else PLAN
+
+
+def open_phantoms(out: Path, plan: Plan, seed: int) -> Study:
+    """The phantoms before and after the study's first test case, prepared as the study does it."""
+    train, validation, _ = plan.cases
+    first = TEST - train - validation
+    data, numbers, split = study_folder(sum(plan.cases), first), iter(range(first, first + sum(plan.cases))), {}
+    for part, count in zip(PARTS, plan.cases, strict=True):
+        split[part] = [f"volume-{next(numbers)}" for _ in range(count)]
+    write_atomically(out / "split.json", json.dumps(split, indent=1).encode())
+    return open_study(data, plan.base(seed), split=out / "split.json")
+
+
+def test_mnet(study: Study, checkpoint: str | Path, out: Path) -> Tested:
+    """Segment and score the test cases, and write what was found into ``out/predictions``."""
+    trained, result = load_mnet(checkpoint), Tested([], {}, {})
     trained.mnet.to(choose_device())
     for one in predictions(trained, cases_of_part(study, "test")):
-        mask = result.masks[one.name] = one.p > 0.5
+        mask, result.truths[one.name] = one.p > 0.5, one.wanted
+        result.masks[one.name] = mask
         name = segmentation_name(study.cases[one.name].image.name)
-        write(run / "predictions" / name, decode(mask.astype(np.uint8), LABELS), one.mask)
+        write(out / "predictions" / name, decode(mask.astype(np.uint8), LABELS), one.mask)
         result.records.append(one.record())
     return result
 
 
-def write_results(path: Path, results: dict[str, MethodResult]) -> None:
+def write_results(path: Path, tested: Mapping[str, Tested]) -> None:
     """``results.csv``: one row for each method, of the cases that hold a lesion; undefined values are left empty."""
     rows = []
-    for method, result in results.items():
+    for method, result in tested.items():
         means = [none_if_nan(set_scores(result.records).mean[name]) for name in columns()]
         rows.append([method, *("" if mean is None else f"{mean:.4f}" for mean in means)])
     write_csv(path, ["method", *columns()], rows)
 
 
-def result_rows(results: dict[str, MethodResult]) -> list[list[str]]:
-    """The same as it is printed, below its heads, and the voxels found in the cases where nothing is."""
-    rows = [["Test cases with a lesion", *columns(), "missed", "false"]]
-    for method, result in results.items():
-        table = set_scores(result.records)
-        false = sum(case["prediction_voxels"] for case in result.records if not case["reference_voxels"])
-        cells = [CRITERIA[name].text(table.mean[name]) for name in columns()]
-        rows.append([METHODS[method].title, *cells, str(table.undefined["ASSD"]), str(false)])
+def criteria_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
+    """The seven criteria at p > 0.5 of the cases that hold a lesion, below their heads."""
+    rows = [["Test cases with a lesion", *columns()]]
+    for title, result in tested.items():
+        means = set_scores(result.records).mean
+        rows.append([title, *(CRITERIA[name].text(means[name]) for name in columns())])
+    return rows
+
+
+def lesion_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
+    """Lesions of 0.25 to 5 ml found and false ones at p > 0.5, and their mean Dice along the curve."""
+    rows = [["Lesions of 0.25 to 5 ml", "found", "of", "false", "Dice at equal false lesions"]]
+    for title, result in tested.items():
+        curve = result.curve
+        counts = [
+            round(curve.sensitivity[HALF] * curve.lesions),
+            curve.lesions,
+            round(curve.false_lesions[HALF] * curve.cases),
+        ]
+        rows.append([title, *map(str, counts), f"{curve.dice_at(RATES).mean():.3f}"])
     return rows
 
 
@@ -141,8 +177,9 @@ def as_html(rows: Sequence[Sequence[str]]) -> str:
 
 
 SCORES = """\
-DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0. Missed: cases in which nothing was
-found, so that they have no distance. False: voxels called lesion in the cases without one.
+DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0. False: predicted lesions that touch
+none. Dice at equal false lesions: the mean Dice of these lesions, 0 for one that was missed, with at most 1/8, 1/4,
+1/2, 1, 2, 4 and 8 false lesions a case, averaged.
 """
 REPORT = """\
 <!DOCTYPE html>
@@ -180,21 +217,28 @@ divided by the lesion's own maximum M (NI-DM), each rim voxel counts the same, w
 lesions of the test cases; right, random shapes that were held out of its training.
 <div tabindex="0">$lrnet</div>
 
-<h2>Learning curves (section 2.3, Eq. 2)</h2>
-<p>Each loss is a function of its own, so compare the shapes of the upper curves, not their heights. Where an LR-Net
-takes part, its loss joins Dice later. The weights of each best point of the lower curves are kept.
+<h2>One M-Net, two ways on (section 2.3)</h2>
+<p>The M-Net ships: Dice has trained it until that gained nothing more. From its weights two trainings go on for $steps
+steps, with the same patches. One keeps the Dice loss. The other learns from the error of the LR-Net's map alone. Each
+loss is a function of its own, so compare the shapes of the upper curves, not their heights.
 <div tabindex="0">$curves</div>
 
-<h2>What the methods find (section 3.1, Fig. 3)</h2>
-<p>A case that no training saw. A contour of the ground truth with nothing in it is a lesion that a method missed; a
-tint outside every contour is a lesion that is none.
+<h2>What they find (section 3.1, Fig. 3)</h2>
+<p>A case that no training saw, before and after. A contour of the ground truth with nothing in it is a lesion that was
+missed; a tint outside every contour is a lesion that is none.
 <div tabindex="0">$found</div>
 
+<h2>The same number of false lesions</h2>
+<p>A lower threshold finds more lesions and more that are none, so the counts at 0.5 compare two M-Nets and two
+thresholds at once. The curve runs through all thresholds: compare the M-Nets at the same number of false lesions.
+<div tabindex="0">$froc</div>
+<div tabindex="0"><table>$lesions</table></div>
+
 <h2>Seven criteria (section 3)</h2>
+<div tabindex="0"><table>$criteria</table></div>
 <p>$scores
-<div tabindex="0"><table>$table</table></div>
-<p>It is one seed and a few minutes of training: another seed alone can move DC by a tenth and more, so a smaller gap
-between two rows says nothing about the methods.
+<p>It is one seed, eight cases and a minute of training each. <code>lrnet-edu reproduce study</code> asks the same with
+ten seeds and 80 cases; results/study/study.md holds what it found.
 
 <h2>What was run</h2>
 <pre>$facts</pre>

@@ -77,8 +77,8 @@ def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, fami
     for ours, theirs in pairs:
         seeds = sorted(seed for arm, seed in records if arm == ours and (theirs, seed) in records)
         if len(seeds) > 1:
-            sides = [[records[arm, seed]["cells"][cell] for seed in seeds] for arm in (ours, theirs)]
-            compared = compare(*(partial(by_seed, side) for side in sides), len(sides[0][0]["cases"]))
+            us, them = ([records[arm, seed]["cells"][cell] for seed in seeds] for arm in (ours, theirs))
+            compared = compare(partial(by_seed, us), partial(by_seed, them), len(us[0]["cases"]))
             found.append({"ours": ours, "theirs": theirs, "seeds": seeds, **compared})
     return with_verdicts(found, family=family)
 

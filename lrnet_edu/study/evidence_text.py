@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from lrnet_edu.study.page import bullets, interval, joined, signed, table
+from lrnet_edu.study.page import bullets, interval, joined, mean_and_deviation, signed, table
 
 VERDICTS = {
     "ahead": "{ours} is ahead of {theirs}",
@@ -66,14 +64,6 @@ def endpoints_table(result: Mapping[str, Any], cell: str) -> str:
         cells = [mean_and_deviation(values.get(name, ()), form) for name, form in COLUMNS.items()]
         lines.append([arm, result["arms"][arm], str(len(values["DC"])), *cells])
     return table(["Arm", "", "Seeds", *(name[0].upper() + name[1:] for name in COLUMNS)], lines)
-
-
-def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
-    values = [value for value in given if value is not None]
-    if not values:
-        return ""
-    spread = f" \u00b1 {np.std(values, ddof=1):{form}}" if len(values) > 1 else ""
-    return f"{np.mean(values):{form}}{spread}"
 
 
 def gains_table(content: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lrnet_edu.figures import Picture
 from lrnet_edu.support.files import write_atomically
 
@@ -39,6 +41,15 @@ def signed(difference: float) -> str:
 def interval(row: Mapping[str, Any], kind: str = "") -> str:
     """An interval of a difference, "+0.012 to +0.034", between the row's ``KINDlow`` and ``KINDhigh``."""
     return f"{signed(row[f'{kind}low'])} to {signed(row[f'{kind}high'])}"
+
+
+def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
+    """ "0.431 \u00b1 0.012" of the values that are defined; empty without one."""
+    values = [value for value in given if value is not None]
+    if not values:
+        return ""
+    spread = f" \u00b1 {np.std(values, ddof=1):{form}}" if len(values) > 1 else ""
+    return f"{np.mean(values):{form}}{spread}"
 
 
 def write_page(

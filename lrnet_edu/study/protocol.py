@@ -30,7 +30,6 @@ SIZES_ML = (0.25, 5.0)  # of the lesions that the primary endpoint asks for
 PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Holm's correction
 SECONDARY = (("C", "J"), ("B", "J"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"))
-MARGIN = 0.02  # differences within it are called equal
 
 ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these
 SELECTION_SEEDS = (100, 101)  # by which they are chosen; these seeds take no other part

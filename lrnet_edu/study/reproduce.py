@@ -1,15 +1,16 @@
 """``lrnet-edu reproduce``: a table of the paper, or the study. Both are lists of trainings, then what these say.
 
 A table's rows have the same backbone and first weights, the same patches in the same order and the same number of
-steps, the warm-up included. The weights with the best validation DC are tested, once. Tables may share one folder, and
-the rows that they have in common. docs/study_protocol.md is what the study follows.
+steps, the warm-up included; the learning rate falls along a cosine to 0. The weights with the best validation DC are
+tested, once. Tables may share one folder, and the rows that they have in common. docs/study_protocol.md is what the
+study follows.
 
 Frozen LR-Nets are the ones that ship: no scan taught them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,16 @@ import numpy as np
 import torch
 
 from lrnet_edu.config import Config
+from lrnet_edu.data.baseline import location_baseline
+from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
-from lrnet_edu.methods import METHODS
+from lrnet_edu.figures import Picture, representative_slices, results_figure
+from lrnet_edu.methods import BASELINE, METHODS
+from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
 from lrnet_edu.study.evidence import endpoint, write_evidence
-from lrnet_edu.study.protocol import ARMS, PRIMARY_CELL, REPEATS, SCRATCH, SETS, VIEWS, Plan, study_plan
-from lrnet_edu.study.rows import TABLES, Row
+from lrnet_edu.study.protocol import ARMS, PRIMARY_CELL, REPEATS, SCRATCH, SETS, VIEWS, Plan, falling_rate, study_plan
+from lrnet_edu.study.rows import CHOOSING_SEED, FAMILIES, FAMILY_OF, RATES, TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
 from lrnet_edu.study.trainings import (
@@ -42,6 +47,8 @@ from lrnet_edu.trained import load_mnet
 
 # ---- tables -----------------------------------------------------------------------------------------------------
 
+FIG_3 = ("dice", "mapdice", "lrnet_NI-DM", "dice+lrnet_NI-DM", "mapdice+lrnet_NI-DM")  # its columns, by their rows
+
 
 def reproduce_table(
     table: str, data: str | Path, out: str | Path, config: Config, *, seeds: int = 3, workers: int = 1,
@@ -49,11 +56,13 @@ def reproduce_table(
 ) -> dict[str, Any]:  # fmt: skip
     """Do what is missing of a table, and write the table from what is there.
 
+    First the learning rate of each family of losses is chosen on the validation cases, with a seed of its own.
+
     Args:
         table: a key of ``TABLES``, "table1" or "table2".
         data: folder of scans, as for a training.
-        out: folder for everything: ``branches/`` (records), ``runs/`` and ``TABLE.json``, ``.md`` and ``.png``.
-        config: what all rows share; its method, map and seed do not matter.
+        out: folder for everything: ``branches/`` (records), ``runs/`` and ``TABLE.json``, ``.md`` and its pictures.
+        config: what all rows share; its method, map, rate and seed do not matter.
         seeds: how many, from 0 on.
         workers: processes that share the trainings, on a CPU each with one core.
         device: as for a training; None takes the best there is.
@@ -61,7 +70,7 @@ def reproduce_table(
         say: where the progress goes, a line at a time.
 
     Returns:
-        What ``TABLE.json`` holds (:func:`lrnet_edu.study.table.build_table`).
+        What ``TABLE.json`` holds (:func:`lrnet_edu.study.table.build_table`); nothing before the first row was tested.
 
     Raises:
         InputError: if there is nothing to compare, the folder holds trainings of other settings or scans, or one
@@ -72,22 +81,33 @@ def reproduce_table(
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
     check_options(seeds, workers, device)
-    out, study = Path(out), open_study(Path(data), config)
+    out, study, rows = Path(out), open_study(Path(data), config), TABLES[table].rows
     say(study.describe())
     if not any(len(case.foreground[0]) for case in study.cached["test"]):
         raise InputError(f"No test case holds label {config.label}, so there is nothing to compare; add some that do.")
     voxels = {part: {case.name: len(case.foreground[0]) for case in study.cached[part]} for part in PARTS}
     scans = {"preprocessing": asdict(study.preprocessing), "voxels": voxels}
-    # Seed by seed all rows, so that what is finished early can be compared.
-    trainings = [Training(row.key, seed, row_config(config, row, seed), scans)
-                 for seed in range(seeds) for row in TABLES[table].rows]  # fmt: skip
+    trainings: list[Training] = []
+    chosen: dict[str, Any] = {}
     with folder_lock(out):
+        do = partial(run_trainings, out, work=partial(do_row, study, out, device), workers=workers, say=say)
         try:
-            run_trainings(out, trainings, partial(do_row, study, out, device), workers=workers, say=say)
+            tried = rate_trainings(config, dict.fromkeys(family_of(row) for row in rows), scans)
+            chosen |= choose_rates(tried, do(tried))
+            # Seed by seed all rows, so that what is finished early can be compared.
+            trainings += [Training(row.key, seed, row_config(config, row, seed, chosen), scans)
+                          for seed in range(seeds) for row in rows]  # fmt: skip
+            do(trainings)
+            if BASELINE in (row.key for row in rows):
+                chosen["twice"] = gain_of_twice_the_steps(config, chosen, scans, do)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
             records = finished_records(out, trainings)
-            result = write_table(out, table, records, seeds=range(seeds), facts=facts) if records else {}
+            location = none_if_nan(location_baseline(study.cached["train"], study.cached["test"], 1)[0])
+            result = write_table(
+                out, table, records, seeds=range(seeds), facts=facts, location=location, chosen=chosen,
+                pictures=figure_3(study, out, [row for row in rows if row.key in FIG_3]),
+            ) if records else {}  # fmt: skip
     return result
 
 
@@ -98,25 +118,80 @@ def check_options(seeds: int, workers: int, device: str | None) -> None:
     choose_device(device)
 
 
-def row_config(config: Config, row: Row, seed: int) -> Config:
+def family_of(row: Row) -> str:
+    """The family of losses that shares a learning rate."""
+    return FAMILY_OF.get(row.method, "overlap")
+
+
+def rate_trainings(config: Config, families: Iterable[str], scans: dict[str, Any]) -> list[Training]:
+    """Who chooses a family's learning rate, with each of them."""
+    return [
+        Training(f"{family}_{method}_rate-{rate:g}", CHOOSING_SEED,
+                 row_config(config, Row(method), CHOOSING_SEED, {family: {"method": method, "rate": rate}}), scans)
+        for family in families for method in FAMILIES[family] for rate in RATES
+    ]  # fmt: skip
+
+
+def choose_rates(trainings: Sequence[Training], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """For each family the "method" and "rate" with the best "validation" DC; "chosen" is the name of both."""
+    chosen: dict[str, Any] = {}
+    for training, record in zip(trainings, records, strict=True):
+        family, name = training.arm.split("_", 1)
+        one = chosen.setdefault(family, {"validation": {}})
+        dc = max(row["score"] for row in record["log"])
+        if dc > max(one["validation"].values(), default=-1.0):
+            one |= {"method": training.config.method, "rate": training.config.learning_rate, "chosen": name}
+        one["validation"][name] = dc
+    return chosen
+
+
+def row_config(config: Config, row: Row, seed: int, chosen: Mapping[str, Any]) -> Config:
     """The settings of a row. No training ends before its steps are used up: every row gets the same number."""
-    settings = replace(config, method=row.method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
-                       convergence_patience=config.steps)  # fmt: skip
-    return settings if METHODS[row.method].uses_lrnet else replace(settings, warmup_steps=None)
+    one = chosen[family_of(row)]
+    method = one["method"] if row.method == "wce" else row.method
+    settings = replace(config, method=method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
+                       learning_rate=one["rate"], convergence_patience=config.steps)  # fmt: skip
+    return settings if METHODS[method].warms_up else replace(settings, warmup_steps=None)
+
+
+def gain_of_twice_the_steps(
+    config: Config, chosen: Mapping[str, Any], scans: dict[str, Any], do: Callable[..., list[dict[str, Any]]]
+) -> list[float]:
+    """The best validation DC of M-Net + Dice, and that after twice the steps."""
+    settings = row_config(config, Row(BASELINE), CHOOSING_SEED, chosen)
+    twice = replace(settings, steps=2 * settings.steps, convergence_patience=2 * settings.steps)
+    (longer,) = do([Training(f"{BASELINE}-twice", CHOOSING_SEED, twice, scans)])
+    once = chosen["overlap"]["validation"][chosen["overlap"]["chosen"]]
+    return [once, max(row["score"] for row in longer["log"])]
 
 
 def do_row(study: Study, out: Path, device: str | None, training: Training) -> str:
     """Train, test and record a row with one seed; returns what went wrong, or nothing."""
 
     def test(folder: Path, place: torch.device) -> dict[str, Any]:
+        if training.seed == CHOOSING_SEED:  # it chooses, and is not tested
+            return {}
         trained = load_mnet(folder)
         trained.mnet.to(place)
         return {"cases": [one.record() for one in predictions(trained, cases_of_part(study, "test"))]}
 
-    error = train_and_record(training, study, out, device, test)
+    error = train_and_record(training, study, out, device, test, falling_rate)
     if not error:  # what a training goes on from is three times as large as its weights
         (out / "runs" / training.name / "last.safetensors").unlink(missing_ok=True)
     return error
+
+
+def figure_3(study: Study, out: Path, rows: Sequence[Row]) -> dict[str, Picture]:
+    """What the paper's five M-Nets, those of seed 0, find in the test case with most lesion voxels."""
+    runs = {row.title: out / "runs" / f"{row.key}_seed-0" for row in rows}
+    runs = {title: run for title, run in runs.items() if (run / "best.safetensors").exists()}
+    case = max(cases_of_part(study, "test"), key=lambda one: len(one[1].foreground[0]))
+    found = {title: next(predictions(load_mnet(run), [case])) for title, run in runs.items()}
+    if not found:
+        return {}
+    scan, wanted = read_image(case[0].image), next(iter(found.values())).wanted
+    masks = {title: one.p > 0.5 for title, one in found.items()}
+    return {"found": results_figure(scan.data, wanted, masks, scan.spacing, representative_slices(wanted))}
 
 
 # ---- the study --------------------------------------------------------------------------------------------------

@@ -1,87 +1,70 @@
-"""Is one method better than another? Paired differences, a bootstrap interval, a test, and its correction.
+"""Is one training better than another? Paired differences by seed, their intervals, Holm's correction, one verdict.
 
-Two methods are compared on the same cases, and on the same seeds, which give both the same first weights and the same
-patches. The interval takes both sources of chance into account, the cases and the seeds; the test asks the cases
-alone, with the seeds averaged, since only cases are independent of each other.
+The unit is the seed: both sides of a comparison have the same first weights, see the same patches and are tested on the
+same cases. Beside the t interval over seeds stands a bootstrap over seeds and cases, which asks whether other patients
+might have said something else.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy import stats
 
-DRAWS = 10_000  # of the bootstrap
-LEVEL = 0.05  # of the test; the interval covers 1 - LEVEL
+LEVEL = 0.05  # of the tests; intervals cover 1 - LEVEL
+MARGIN = 0.02  # differences within it are called equal
+DRAWS = 2000  # of the bootstrap
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a score gains from one method over the other."""
-
-    difference: float  # mean over cases and seeds; positive means that the first one scores higher
-    low: float  # ends of the 95 % bootstrap interval over cases and seeds
-    high: float
-    p: float  # of Wilcoxon's signed-rank test over the cases, two-sided
-    p_corrected: float  # by Holm's correction among the comparisons made together
-    cases: int
-    seeds: int
-    by_case: tuple[float, ...]  # the mean over the seeds
-
-    @property
-    def verdict(self) -> str:
-        """ "better" or "worse" if the corrected p is below 0.05 and the interval without 0."""
-        if self.p_corrected >= LEVEL or self.low <= 0 <= self.high:
-            return "not distinguishable"
-        return "better" if self.low > 0 else "worse"
+Score = Callable[[np.ndarray | None], np.ndarray]
+"""How often each case counts, (draws, cases) or None for once each -> one number of each seed, (draws, seeds) or
+(seeds,)."""
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray) -> Comparison:
-    """Compare two methods by their scores of the same cases after trainings from the same seeds.
-
-    Args:
-        ours: (seeds, cases), higher is better.
-        theirs: the same for the other method.
+def compare(ours: Score, theirs: Score, cases: int) -> dict[str, Any]:
+    """What one side gains over the other.
 
     Returns:
-        The comparison, its p not yet corrected.
+        The differences "by_seed", their "mean", its 95 % t interval over the seeds "low" and "high", its 95 % bootstrap
+        interval over seeds and cases "boot_low" and "boot_high", and "p" of the t test; of a single seed the
+        intervals are the mean, and p is 1.
     """
-    differences = ours - theirs  # (seeds, cases)
-    low, high = np.quantile(bootstrap_means(differences), [LEVEL / 2, 1 - LEVEL / 2])
-    by_case = differences.mean(axis=0)  # (cases,)
-    p, (seeds, cases) = signed_rank_p(by_case), differences.shape
-    return Comparison(float(by_case.mean()), float(low), float(high), p, p, cases, seeds, tuple(by_case.tolist()))
+    by_seed = ours(None) - theirs(None)  # (seeds,)
+    times_seed, times_case = resamples(len(by_seed), cases, DRAWS, 0)
+    drawn = ((ours(times_case) - theirs(times_case)) * times_seed).mean(axis=-1)  # (draws,)
+    boot = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
+    freedom = len(by_seed) - 1
+    error = float(stats.sem(by_seed)) if freedom else 0.0
+    mean, reach = by_seed.mean(), error * stats.t.ppf(1 - LEVEL / 2, freedom) if error else 0.0
+    numbers = {
+        "mean": mean, "low": mean - reach, "high": mean + reach, "boot_low": boot[0], "boot_high": boot[1],
+        "p": 2 * stats.t.sf(abs(mean) / error, freedom) if error else 1.0,
+    }  # fmt: skip
+    return {"by_seed": by_seed.tolist(), **{name: float(number) for name, number in numbers.items()}}
 
 
-def bootstrap_means(values: np.ndarray, *, draws: int = DRAWS) -> np.ndarray:
-    """Means of (seeds, cases) with seeds and cases drawn anew, each with replacement: (draws,)."""
-    times_seed, times_case = resamples(*values.shape, draws, 0)
-    return np.einsum("ds,sc,dc->d", times_seed, values, times_case, optimize=True) / values.size
+def with_verdicts(comparisons: Sequence[Mapping[str, Any]], *, family: bool = True) -> list[dict[str, Any]]:
+    """The comparisons with "p_holm", corrected in their family (p itself outside of one), and the "verdict"."""
+    p_values = [one["p"] for one in comparisons]
+    corrected = holm(p_values) if family else p_values
+    return [{**one, "p_holm": p, "verdict": verdict(one, p)} for one, p in zip(comparisons, corrected, strict=True)]
 
 
-@lru_cache(maxsize=2)
-def resamples(seeds: int, cases: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each seed (draws, seeds) and each case (draws, cases) is drawn: the same for all comparisons."""
-    rng = np.random.default_rng(seed)
-    times_seed, times_case = (rng.multinomial(n, np.full(n, 1 / n), size=draws) for n in (seeds, cases))
-    return times_seed.astype(float), times_case.astype(float)
+def verdict(one: Mapping[str, Any], p: float) -> str:
+    """One verdict for a comparison.
 
-
-def signed_rank_p(differences: Sequence[float] | np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test; differences of 0 are left out, and 1 if none is left."""
-    rest = np.asarray(differences, dtype=float)
-    rest = rest[rest != 0]
-    return float(wilcoxon(rest).pvalue) if len(rest) else 1.0
-
-
-def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons that were made together, with their p corrected by Holm's method."""
-    corrected = holm([comparison.p for comparison in comparisons])
-    return [replace(one, p_corrected=p) for one, p in zip(comparisons, corrected, strict=True)]
+    "equal" if the t interval lies within the margin; "ahead" or "behind" if the corrected p is below 0.05 and both
+    intervals leave 0 out on that side; else "undecided", as of a single seed.
+    """
+    if len(one["by_seed"]) < 2:
+        return "undecided"
+    if one["low"] > -MARGIN and one["high"] < MARGIN:
+        return "equal"
+    if p < LEVEL and min(one["low"], one["boot_low"]) > 0:
+        return "ahead"
+    return "behind" if p < LEVEL and max(one["high"], one["boot_high"]) < 0 else "undecided"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -91,6 +74,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return p.tolist()
 
 
-def cases_needed(comparisons: int) -> int:
-    """How many cases it takes before the corrected test can find anything, were every case to agree."""
-    return math.ceil(1 - math.log2(LEVEL / comparisons) + 1e-12)
+@lru_cache(maxsize=2)
+def resamples(seeds: int, cases: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed (draws, seeds) and each case (draws, cases) is drawn: the same for all comparisons."""
+    rng = np.random.default_rng(seed)
+    times_seed, times_case = (rng.multinomial(n, np.full(n, 1 / n), size=draws) for n in (seeds, cases))
+    return times_seed.astype(float), times_case.astype(float)

@@ -138,15 +138,15 @@ def compare_rows(
 ) -> dict[tuple[Keys, Keys], dict[str, Any]]:
     """The mean Dice of some rows against that of others, by seed; the p-values are corrected together.
 
-    A comparison is left out if there is no seed that all of its rows have finished. It gets no verdict if both sides are
-    below what location alone scores.
+    A comparison is left out if there is no seed that all of its rows have finished. It gets no verdict if both sides
+    are below what location alone scores.
     """
     done, compared = [], []
     for pair in pairs:
         if seeds := sorted(set.intersection(*(set(records.get(key, {})) for key in pair[0] + pair[1]))):
-            values = [case_dice(records, keys, seeds) for keys in pair]
-            done.append((pair, max(map(np.mean, values))))
-            compared.append({"seeds": seeds, **compare(*map(weighted_mean, values), values[0].shape[1])})
+            ours, theirs = (case_dice(records, keys, seeds) for keys in pair)
+            done.append((pair, max(ours.mean(), theirs.mean())))
+            compared.append({"seeds": seeds, **compare(weighted_mean(ours), weighted_mean(theirs), ours.shape[1])})
     return {
         pair: {**one, "verdict": NO_VERDICT} if location is not None and best < location else one
         for (pair, best), one in zip(done, with_verdicts(compared), strict=True)

@@ -8,23 +8,31 @@ from typing import Any
 from lrnet_edu.figures.tables import name_of, paper_difference
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, columns
-from lrnet_edu.study.page import bullets, interval, joined, signed, table
+from lrnet_edu.study.page import bullets, interval, joined, mean_and_deviation, signed, table
 from lrnet_edu.study.rows import TABLES
+from lrnet_edu.study.statistics import MARGIN
 
+COMPARISONS = (
+    "Difference in DC by seed: mean, 95 % t interval over the seeds, 95 % bootstrap interval over seeds and cases, p "
+    f"of the t test corrected by Holm's method. Equal: the t interval lies within \u00b1{MARGIN:g}. Ahead or behind: a "
+    "corrected p below 0.05, and both intervals leave 0 out. No verdict where both sides are below location alone."
+)
 CLAIMS = (
-    'A claim held if every comparison behind it is "better", in part if some are, and failed if one is "worse". '
-    "These comparisons are corrected together, apart from those above, so a p may differ between the two lists."
+    'A claim held if every comparison behind it is "ahead", in part if some are, and failed if one is "behind". '
+    "These comparisons are corrected together, apart from those above."
 )
 NOTES = (
-    "One voxel found far from every lesion decides MSD. α: the default by kind of map; in Table 1 a row without α "
-    "has α = 1. Rows with an LR-Net begin with Dice alone, the warm-up."
+    "Means over the seeds \u00b1 their standard deviation, the paper's figure in parentheses. One voxel found far from "
+    "every lesion decides MSD. \u03b1: the default by kind of map; in Table 1 a row without \u03b1 has \u03b1 = 1. "
+    "Rows with an LR-Net and both regression networks begin with Dice alone, the warm-up."
 )
-COMPARISONS = (
-    "Dice of the same cases after trainings from the same seeds. The interval is a bootstrap over cases and seeds; p "
-    "is Wilcoxon's signed-rank test over the cases, each the mean of its seeds, corrected by Holm's method. Better or "
-    "worse needs both: a corrected p below 0.05 and an interval without 0."
+LESIONS = (
+    "False lesions: predicted components that touch none, a case, at p > 0.5. DC without them: they are removed first. "
+    "Mean lesion Dice (missed = 0) and sensitivity are averaged over at most 1/8, 1/4, 1/2, 1, 2, 4 and 8 false "
+    "lesions a case; the lesion Dice by size is at p > 0.5."
 )
-LESIONS = "Share of the lesions of which at least one voxel was found / mean Dice of each with all that touches it."
+LESION_COLUMNS = {"DC without false lesions": ".3f", "false lesions": ".2f", "mean lesion Dice": ".3f",
+                  "sensitivity": ".3f"}  # fmt: skip
 
 
 def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
@@ -36,36 +44,40 @@ def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "## Ours, and the paper's in parentheses",
         grid(result) if TABLES[result["table"]].by_map else rows_by_criteria(result),
         NOTES,
-        "## Against M-Net + Dice",
-        comparisons(result),
-        *pictures.values(),
-        *(("## What the paper claims, and what held here", CLAIMS, claims) if claims else ()),
-        "## By size of the lesion",
+        "## Lesions",
+        LESIONS,
         lesions(result),
+        "## Against M-Net + Dice",
+        COMPARISONS,
+        comparisons(result),
+        pictures.get("differences", ""),
+        *(("## What the paper claims, and what held here", CLAIMS, claims) if claims else ()),
+        *(("## What the methods find", pictures["found"]) if "found" in pictures else ()),
+        "## Had they converged?",
+        convergence(result),
+        pictures.get("learning", ""),
         "## How this was made",
         bullets(result["facts"]),
     ])  # fmt: skip
 
 
 def introduction(result: Mapping[str, Any]) -> str:
-    """What was tested, and what is missing of it."""
+    """What was tested, what is missing of it, and what has to be beaten."""
     test, seeds = result["test"], len(result["facts"]["seeds"])
     cases, paper = test["with_object"], f" The paper: {result['paper']}." if result["paper"] else ""
-    lines = [
-        f"{cases} test case{'s' * (cases != 1)} with {test['lesions']} lesions in all, "
-        f"{seeds} seed{'s' * (seeds != 1)}, {result['facts']['runs']} runs finished.{paper}",
-    ]
+    sizes = ", ".join(f"{n} of {words}" for words, n in test["lesions"].items())
+    lines = [f"{cases} test case{'s' * (cases != 1)} with lesions ({sizes}), {seeds} seed{'s' * (seeds != 1)}, "
+             f"{result['facts']['runs']} runs finished.{paper}"]  # fmt: skip
     if more := test["cases"] - cases:
-        lines.append(f"{more} more without an object are no part of these means: Dice would be 0 or 1 there.")
+        lines.append(
+            f"{more} more without an object: what is found there counts as false lesions, and in nothing else."
+        )
+    if result["location"] is not None:
+        lines.append(f"Location alone, the image unseen: DC {result['location']:.3f}.")
     if fewer := [f"{name_of(row)} ({len(row['seeds'])})" for row in result["rows"] if len(row["seeds"]) < seeds]:
         lines.append(f"With fewer seeds: {', '.join(fewer)}.")
     if missed := [f"{name_of(row)} {n}" for row in result["rows"] if (n := row["undefined"]["ASSD"])]:
         lines.append(f"Cases of all seeds without a distance, as nothing was predicted: {'; '.join(missed)}.")
-    if test["comparisons"] and cases < test["cases_needed"]:
-        lines.append(
-            "**With so few cases the corrected test cannot call any difference to M-Net + Dice significant**, were all "
-            f"cases to agree: for {test['comparisons']} comparisons it takes {test['cases_needed']}."
-        )
     return "\n".join(lines)
 
 
@@ -81,54 +93,51 @@ def grid(result: Mapping[str, Any]) -> str:
 
 
 def rows_by_criteria(result: Mapping[str, Any]) -> str:
-    """All criteria of every row, mean over the seeds and deviation; the paper's figure behind."""
-    heads = ["row", *(f"{name} (mm)" if CRITERIA[name].unit else name for name in columns())]
+    """All criteria of every row."""
+    heads = ["Row", *(f"{name} (mm)" if CRITERIA[name].unit else name for name in columns())]
     return table(heads, [[row["title"], *(cell_of(row, name) for name in columns())] for row in result["rows"]])
 
 
 def cell_of(row: Mapping[str, Any], name: str) -> str:
-    """ "0.431 ± 0.012 (0.742)": mean over the seeds, deviation, the paper's."""
-    mean, deviation, paper = (CRITERIA[name].text(row[what].get(name)) for what in ("mean", "sd", "paper"))
-    return f"{mean} ± {deviation.lstrip('+')} ({paper})"
+    """ "0.431 ± 0.012 (0.742)": mean over the seeds, deviation, the paper's if it prints one."""
+    paper = row["paper"].get(name)
+    printed = "" if paper is None else f" ({CRITERIA[name].text(paper)})"
+    return mean_and_deviation(row["scores"][name], CRITERIA[name].form) + printed
 
 
-def probability(p: float) -> str:
-    if p < 0.001:
-        return "< 0.001"
-    return f"{p:.4f}" if 0.0495 <= p < 0.05 else f"{p:.3f}"  # which would round to the level itself
+def lesions(result: Mapping[str, Any]) -> str:
+    """What became of the lesions, by row."""
+    forms = {**LESION_COLUMNS, **{f"lesion Dice, {words}": ".3f" for words in result["test"]["lesions"]}}
+    lines = [[name_of(row, ", "), *(mean_and_deviation(row["scores"][name], form) for name, form in forms.items())]
+             for row in result["rows"]]  # fmt: skip
+    return table(["Row", *(name[0].upper() + name[1:] for name in forms)], lines)
 
 
 def comparisons(result: Mapping[str, Any]) -> str:
     """Every row against M-Net + Dice."""
-    heads = ["row", "map", "difference in DC", "95 % interval", "p", "p corrected", "verdict", "paper's difference"]
+    heads = ["Row", "Difference in DC", "t over seeds", "Bootstrap", "p by Holm", "Verdict", "Seeds", "The paper's"]
     baseline: Mapping[str, Any] = next((row for row in result["rows"] if row["row"] == BASELINE), {})
     lines = [
-        [row["title"], row["map"], signed(c["difference"]), interval(c), probability(c["p"]),
-         probability(c["p_corrected"]), c["verdict"],
-         "–" if (printed := paper_difference(row, baseline)) is None else signed(printed)]
+        [name_of(row, ", "), signed(c["mean"]), interval(c), interval(c, "boot_"), f"{c['p_holm']:.2g}", c["verdict"],
+         str(len(c["seeds"])), "–" if (printed := paper_difference(row, baseline)) is None else signed(printed)]
         for row in result["rows"] if (c := row["comparison"])
     ]  # fmt: skip
-    return f"{COMPARISONS}\n\n{table(heads, lines)}" if lines else "No row has finished a seed that M-Net + Dice has."
+    return table(heads, lines) or "No row has finished a seed that M-Net + Dice has."
 
 
 def claim_in_words(claim: Mapping[str, Any]) -> str:
     """One claim, its outcome and the comparisons behind it."""
     lines = [f"- **{claim['claim']}: {claim['outcome']}.**"]
     for pair in claim["pairs"]:
-        gain, p = signed(pair["difference"]), probability(pair["p_corrected"])
-        lines.append(f"  - {pair['pair']}: {gain} ({interval(pair)}), corrected p {p}: {pair['verdict']}.")
+        lines.append(f"  - {pair['pair']}: {signed(pair['mean'])} ({interval(pair)}): {pair['verdict']}.")
     return "\n".join(lines)
 
 
-def lesions(result: Mapping[str, Any]) -> str:
-    """Recall and Dice of the lesions by volume, and what was found where there is none."""
-    numbers = {name: found["lesions"] // len(row["seeds"]) for row in result["rows"]  # the same in every row
-               for name, found in row["lesions"]["by_size"].items()}  # fmt: skip
-    heads = ["row", "map", *(f"{name} (n = {n})" for name, n in numbers.items()), "false lesions a case",
-             "the same in cases without an object"]  # fmt: skip
-    lines = []
-    for row in result["rows"]:
-        cells = [f"{size['found']:.2f} / {size['dice']:.3f}" for size in row["lesions"]["by_size"].values()]
-        false = [row[part]["false_per_case"] for part in ("lesions", "without_object")]
-        lines.append([row["title"], row["map"], *cells, *("–" if n is None else f"{n:.2f}" for n in false)])
-    return f"{LESIONS}\n\n{table(heads, lines)}"
+def convergence(result: Mapping[str, Any]) -> str:
+    """How the learning rates were chosen, and what twice the steps gain."""
+    lines = [f"- {family}: {', '.join(f'{name} {dc:.3f}' for name, dc in one['validation'].items())}; chosen: "
+             f"{one['chosen']}" for family, one in result["chosen"].items() if family != "twice"]  # fmt: skip
+    head = "The learning rate of each family of losses, by its best validation DC with a seed that takes no other part:"
+    twice = result["chosen"].get("twice")
+    more = f"Twice the steps of M-Net + Dice: validation DC {twice[1]:.3f} instead of {twice[0]:.3f}." if twice else ""
+    return joined([f"{head}\n\n" + "\n".join(lines) if lines else "", more])

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lrnet_edu.study import evidence
 from lrnet_edu.study.branches import BINS
-from lrnet_edu.study.evidence import endpoint, gains, verdict, write_evidence
+from lrnet_edu.study.evidence import by_seed, endpoint, write_evidence
 from lrnet_edu.study.froc import RATES, THRESHOLDS, at_most
 from lrnet_edu.study.protocol import CELLS, PRIMARY
 
@@ -87,34 +86,11 @@ def test_differences_are_paired_by_seed_with_a_t_interval(written: tuple[Path, d
     assert row["verdict"] == "ahead"
 
 
-def test_the_bootstrap_draws_seeds_and_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A draw of given seeds and cases is the study with those seeds and cases, some several times."""
-    times_seed, times_case = np.array([[2.0, 0.0, 1.0]]), np.array([[1.0, 3.0, 0, 0, 0, 2, 1, 0, 1, 1, 1, 2]])
-    monkeypatch.setattr(evidence, "resamples", lambda *_: (times_seed, times_case))
-    records = {(arm, seed): made_up(arm, seed) for arm in ("A", "C") for seed in range(3)}
-    (row,) = gains(records, [("C", "A")], CELL, family=True)
-    expected = []
-    for seed in (0, 0, 2):
-        cells = [{"cases": [case for case, times in zip(records[arm, seed]["cells"][CELL]["cases"], times_case[0],
-                 strict=True) for _ in range(int(times))]} for arm in ("C", "A")]  # fmt: skip
-        expected.append(np.subtract(*map(endpoint, cells)))
-    assert row["boot_low"] == pytest.approx(np.mean(expected))
-
-
-@pytest.mark.parametrize(
-    ("t", "boot", "p", "word"),
-    [
-        ((-0.01, 0.019), (-0.03, 0.03), 0.4, "equal"),
-        ((0.001, 0.019), (0.001, 0.019), 0.01, "equal"),
-        ((0.01, 0.05), (0.005, 0.06), 0.01, "ahead"),
-        ((-0.05, -0.01), (-0.06, -0.005), 0.01, "behind"),
-        ((0.01, 0.05), (-0.005, 0.06), 0.01, "undecided"),
-        ((0.01, 0.05), (0.005, 0.06), 0.06, "undecided"),
-        ((-0.03, 0.01), (-0.03, 0.01), 0.3, "undecided"),
-    ],
-)
-def test_verdict(t: tuple, boot: tuple, p: float, word: str) -> None:
-    assert verdict({"low": t[0], "high": t[1], "boot_low": boot[0], "boot_high": boot[1]}, p) == word
+def test_the_bootstrap_weighs_the_cases_of_the_curve() -> None:
+    """Cases that count several times make the curve of a study in which they occur several times."""
+    cell, times = made_up("C", 0)["cells"][CELL], np.array([[1.0, 3, 0, 0, 0, 2, 1, 0, 1, 1, 1, 2]])
+    repeated = [case for case, n in zip(cell["cases"], times[0], strict=True) for _ in range(int(n))]
+    assert by_seed([cell], times)[0] == pytest.approx(endpoint({"cases": repeated}))
 
 
 def test_the_page_says_what_the_numbers_say(written: tuple[Path, dict]) -> None:

@@ -30,8 +30,17 @@ from lrnet_edu.study import rows as paper
 from lrnet_edu.study.branches import VALIDATION, distances
 from lrnet_edu.study.froc import THRESHOLDS
 from lrnet_edu.study.protocol import ARMS, Plan, study_plan
-from lrnet_edu.study.reproduce import base_branches, choose_alphas, reproduce_study, reproduce_table, row_config
-from lrnet_edu.study.rows import TABLES, Row
+from lrnet_edu.study.reproduce import (
+    base_branches,
+    choose_alphas,
+    choose_rates,
+    family_of,
+    rate_trainings,
+    reproduce_study,
+    reproduce_table,
+    row_config,
+)
+from lrnet_edu.study.rows import POWERS, TABLES, Row
 from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import write_atomically
@@ -40,14 +49,17 @@ from lrnet_edu.trained import load_mnet
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=2, validate_every=1, max_voxels=40_000)
 ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("mine"))
 NAMES = ["dice_seed-0", "mapdice+lrnet_NI-DM_seed-0", "mine_seed-0"]
+FIRST = ["overlap_dice_rate-0.001_seed-100", "regression_lrnet_rate-0.001_seed-100"]  # they choose the rates
+LAST = "dice-twice_seed-100"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Both tables with two rows of the paper's, and the second with one of our own."""
+    """Both tables with two rows of the paper's, and the second with one of our own; one learning rate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(METHODS, "mine", Method("My loss", TverskyLoss))
+        patch.setattr(reproduce, "RATES", (1e-3,))
         patch.setitem(TABLES, "table1", replace(TABLES["table1"], rows=ROWS[:2]))
         patch.setitem(TABLES, "table2", replace(TABLES["table2"], rows=ROWS))
         yield
@@ -112,18 +124,32 @@ def test_both_tables_have_all_rows_and_claims_speak_of_these() -> None:
             assert all(set(pair.better + pair.than) <= known[0] | known[1] for pair in pairs)
 
 
-def test_every_row_is_trained_as_long_on_the_same_patches() -> None:
+def test_every_row_is_trained_as_long_on_the_same_patches_at_the_rate_of_its_family() -> None:
+    rates = {"overlap": 1e-3, "cross-entropy": 3e-3, "regression": 1e-2}
+    chosen = {family: {"method": "wce-power-0.5", "rate": rate} for family, rate in rates.items()}
     for row in (*paper.TABLE_1_ROWS, *paper.TABLE_2_ROWS, Row("mine")):
-        config = row_config(replace(TINY, steps=100), row, 1)
-        assert replace(config, method="dice", kind="NI-DM", activation=None, alpha=None) == replace(
-            TINY, method="dice", steps=100, seed=1, convergence_patience=100
-        )
-        longer = row_config(replace(TINY, steps=100, warmup_steps=1), row, 1)
-        assert (longer == config) == (not METHODS[row.method].uses_lrnet)  # a warm-up concerns these rows alone
+        config = row_config(replace(TINY, steps=100), row, 1, chosen)
+        assert config.learning_rate == rates[family_of(row)]
+        assert config.method == ("wce-power-0.5" if row.method == "wce" else row.method)
+        same = {"method": "dice", "kind": "NI-DM", "activation": None, "alpha": None, "learning_rate": 1e-3}
+        assert replace(config, **same) == replace(TINY, **same, steps=100, seed=1, convergence_patience=100)
+        longer = row_config(replace(TINY, steps=100, warmup_steps=1), row, 1, chosen)
+        assert (longer == config) == (not METHODS[row.method].warms_up)  # a warm-up concerns these rows alone
+
+
+def test_the_rate_with_the_best_validation_dc_is_chosen_for_each_family() -> None:
+    tried = rate_trainings(TINY, ["overlap", "cross-entropy"], {})
+    assert len(tried) == len(POWERS) + 1
+    scores = [0.5, 0.2, 0.4, 0.3]
+    chosen = choose_rates(tried, [{"log": [{"score": 0.0}, {"score": score}]} for score in scores])
+    assert (chosen["overlap"]["method"], chosen["overlap"]["rate"]) == ("dice", 1e-3)
+    assert chosen["cross-entropy"]["chosen"] == "wce-power-0.5_rate-0.001"
+    assert list(chosen["cross-entropy"]["validation"].values()) == scores[1:]
 
 
 def test_a_table_is_made_again_without_a_training(whole: Path, scans: Path, trained: list[str]) -> None:
-    assert list(records(whole)) == NAMES
+    assert set(records(whole)) == {*NAMES, *FIRST, LAST}
+    assert not any("cases" in records(whole)[name] for name in (*FIRST, LAST))  # what chooses is not tested
     assert sorted(path.name for path in (whole / "runs" / NAMES[0]).iterdir()) == [
         "best.safetensors", "config.json", "log.csv", "split.json"
     ]  # fmt: skip
@@ -138,14 +164,14 @@ def test_a_table_is_made_again_without_a_training(whole: Path, scans: Path, trai
 def test_a_stopped_table_goes_on_and_ends_alike(
     whole: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
 ) -> None:
-    """Stopped in its second training, after a checkpoint: what was finished stays, it goes on, the rest follows."""
+    """Stopped in its second row, after a checkpoint: what was finished stays, it goes on, the rest follows."""
     from lrnet_edu import mnet_training
 
     case_dice, calls = mnet_training.case_dice, []
 
     def stopping(*args: Any) -> Any:
         calls.append(1)
-        if len(trained) == 2 and len(calls) > 3:
+        if trained[-1] == NAMES[1] and len(calls) > 7:
             raise KeyboardInterrupt
         return case_dice(*args)
 
@@ -153,12 +179,12 @@ def test_a_stopped_table_goes_on_and_ends_alike(
     with pytest.raises(KeyboardInterrupt):
         table(scans, tmp_path)
     monkeypatch.setattr(mnet_training, "case_dice", case_dice)
-    assert list(records(tmp_path)) == NAMES[:1]
+    assert set(records(tmp_path)) == {*NAMES[:1], *FIRST}
     assert (tmp_path / "table2.md").exists()  # the table of what there is
     assert (tmp_path / "runs" / NAMES[1] / "last.safetensors").exists()
     del trained[:]
     table(scans, tmp_path)
-    assert trained == NAMES[1:]
+    assert trained == [*NAMES[1:], LAST]
     assert records(tmp_path) == records(whole)
 
 
@@ -169,14 +195,14 @@ def test_tables_share_their_rows_and_more_seeds_add_to_what_is_there(
     two = table(scans, tmp_path, "table1", seeds=2)
     assert trained == ["dice_seed-1", "mapdice+lrnet_NI-DM_seed-1"]
     one = json.loads((whole / "table2.json").read_text())
-    assert two["rows"][0]["by_seed"]["DC"][:1] == one["rows"][0]["by_seed"]["DC"]
+    assert two["rows"][0]["scores"]["DC"][:1] == one["rows"][0]["scores"]["DC"]
 
 
 def test_two_processes_write_what_one_does(whole: Path, scans: Path, tmp_path: Path) -> None:
     said: list[str] = []
     table(scans, tmp_path, "table1", workers=2, say=said.append)
     lines = [line for line in said if " trainings" in line]
-    assert [line.split(" trainings")[0] for line in lines] == ["1 of 2", "2 of 2"]
+    assert [line.split(" trainings")[0] for line in lines] == ["1 of 2", "2 of 2", "1 of 2", "2 of 2", "1 of 1"]
     assert all(record == records(whole)[name] for name, record in records(tmp_path).items())
     for path in (tmp_path / "runs").rglob("best.safetensors"):
         assert path.read_bytes() == (whole / path.relative_to(tmp_path)).read_bytes()

@@ -1,0 +1,94 @@
+"""The study's pictures: free-response ROC, differences between the arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from lrnet_edu.figures.palette import ARM_COLORS, BLACK, GREY
+from lrnet_edu.figures.picture import Picture, colour_of, styled
+from lrnet_edu.figures.tables import Difference, forest
+
+if TYPE_CHECKING:
+    from lrnet_edu.study.froc import Froc
+
+VIEWS = {"whole": "whole body", "box": "liver's box"}
+LUNA16 = {1 / 8: "1/8", 1 / 4: "1/4", 1 / 2: "1/2", 1: "1", 2: "2", 4: "4", 8: "8"}  # false lesions a case
+
+
+@styled
+def froc_figure(curves: Mapping[str, Froc]) -> Picture:
+    """Sensitivity and mean lesion Dice over the false lesions a case, a line for each title."""
+    rates = tuple(2.0 ** np.linspace(-3, 3, 49))
+    figure = Picture(5.2)
+    left, right = figure.subplots(1, 2, sharex=True)
+    for (title, curve), style in zip(curves.items(), cycle(("--", "-", "-.", ":")), strict=False):
+        colour = BLACK if colour_of(title) == GREY else colour_of(title)
+        for axes, values in ((left, curve.sensitivity_at(rates)), (right, curve.dice_at(rates))):
+            axes.plot(rates, values, style, color=colour, lw=2.4, label=title)
+    for axes in (left, right):
+        rates_axis(axes)
+        axes.set_ylim(0, 1)
+    left.set_ylabel("Sensitivity\n(share of the lesions found)")
+    right.set_ylabel("Mean lesion Dice\n(missed = 0, no unit)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    told = "; ".join(f"{title} {curve.dice_at(list(LUNA16)).mean():.3f}" for title, curve in curves.items())
+    return figure.finish(f"Free-response ROC. Mean lesion Dice over LUNA16's rates of false lesions: {told}.")
+
+
+def rates_axis(axes: Axes) -> None:
+    """LUNA16's rates along x."""
+    axes.set(xscale="log", xlabel="At most so many false lesions a case")
+    axes.set_xticks(list(LUNA16), list(LUNA16.values()))
+    axes.minorticks_off()
+    axes.grid(color=GREY, alpha=0.3)
+
+
+@styled
+def curves_figure(result: Mapping[str, Any]) -> Picture:
+    """Mean lesion Dice over false lesions a case, a panel for each set and view: mean of the seeds, and their range."""
+    figure = Picture(9.0)
+    rates, panels = np.array(result["rates"]), figure.subplots(2, 2, sharex=True, sharey=True)
+    for axes, (cell, content) in zip(panels.T.ravel(), result["cells"].items(), strict=True):
+        for arm, marker in zip(ARM_COLORS, cycle("osD^vP"), strict=False):
+            if by_seed := content["curves"].get(arm):
+                curves = np.array(by_seed)
+                axes.fill_between(
+                    rates, curves.min(axis=0), curves.max(axis=0), color=ARM_COLORS[arm], alpha=0.12, lw=0
+                )
+                axes.plot(rates, curves.mean(axis=0), color=ARM_COLORS[arm], lw=2, marker=marker, markevery=4,
+                          label=f"{arm}: {result['arms'][arm]}")  # fmt: skip
+        which, view = cell.split("/")
+        axes.set_title(f"{which}, {VIEWS[view]}")
+        rates_axis(axes)
+    for axes in panels[0]:
+        axes.set_xlabel("")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Mean lesion Dice, 0.25 to 5 ml\n(missed = 0, no unit)")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    primary = result["cells"][result["primary_cell"]]["endpoints"]
+    means = [f"{arm} {np.mean(primary[arm]['mean lesion Dice']):.3f}" for arm in ARM_COLORS if arm in primary]
+    return figure.finish(f"Mean lesion Dice against false lesions a case. Mean at LUNA16's rates: {', '.join(means)}.")
+
+
+@styled
+def forest_figure(result: Mapping[str, Any]) -> Picture:
+    """The primary endpoint's difference of every comparison: each seed, mean, 95 % intervals, and the margin."""
+    content, margin = result["cells"][result["primary_cell"]], result["margin"]
+    rows = [*content["gains"], *content["further"]]
+    differences = []
+    for row in rows:
+        label, colour = f"{row['ours']} \u2212 {row['theirs']}: {row['verdict']}", ARM_COLORS.get(row["ours"], GREY)
+        differences.append(Difference(label, row["mean"], (row["low"], row["high"]), row["by_seed"], colour))
+    figure, axes = forest(differences, "Difference in mean lesion Dice at LUNA16's rates")
+    axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
+    for y, row in enumerate(rows):
+        label = "" if y else "bootstrap over seeds and cases"
+        axes.plot([row["boot_low"], row["boot_high"]], [y, y], color=differences[y].colour, lw=1.2, label=label)
+    figure.legend(loc="outside upper center", ncols=2)
+    told = [f"{row['ours']} minus {row['theirs']} {row['mean']:+.3f}, {row['verdict']}" for row in rows]
+    return figure.finish(f"Differences between the arms. {'; '.join(told) or 'None yet'}.")
