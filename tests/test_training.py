@@ -35,25 +35,23 @@ def test_the_loss_goes_down_and_the_log_says_so(tmp_path: Path) -> None:
 
 
 def test_batches_come_in_order_and_validation_runs_in_evaluation_mode(tmp_path: Path) -> None:
-    task = toy_task()
-    seen: list[Any] = []
+    task, losses, modes = toy_task(), {}, []
     before, validate = task.model.state_dict()["fixed.weight"].clone(), task.validate
 
     def note(loss: Tensor, batch: Any) -> Tensor:
-        seen.append((batch.number, loss.item(), task.model.training))
+        losses[batch.number] = loss.item()
+        modes.append(task.model.training)
         return loss
 
     def validate_noted(step: int) -> dict[str, float]:
-        seen.append((step, None, task.model.training))
+        modes.append(task.model.training)
         return validate(step)
 
     task.validate = validate_noted
     fit(change_loss(task, note), SCHEDULE, tmp_path, CPU)
-    assert [step for step, loss, _ in seen if loss is not None] == list(range(8))
-    assert [step for step, loss, _ in seen if loss is None] == [2, 4, 6, 8]
-    assert [training for *_, training in seen] == [True, True, False] * 4
-    losses = [loss for _, loss, _ in seen if loss is not None]
-    means = [sum(losses[i : i + 2]) / 2 for i in range(0, 8, 2)]  # since the last row
+    assert list(losses) == list(range(8))
+    assert modes == [True, True, False] * 4
+    means = [(losses[i] + losses[i + 1]) / 2 for i in range(0, 8, 2)]  # since the last row
     assert [row["train_loss"] for row in rows_of(tmp_path)] == pytest.approx(means, rel=1e-12)
     assert torch.equal(task.model.state_dict()["fixed.weight"], before)
 
