@@ -7,13 +7,12 @@ import itertools
 import re
 import runpy
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import lrnet_edu.cli
+from lrnet_edu import cli
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock
 
@@ -75,7 +74,6 @@ def test_a_page_fetches_nothing_and_its_links_lead_somewhere(name: str, course: 
     assert not re.search(r"@import|url\((?!['\"]?data:)", styles)
     assert "default-src 'none'" in page.find("meta", {"http-equiv": "Content-Security-Policy"})["content"]
     folder = name[: name.rfind("/") + 1]  # "slides/", or none
-    assert links(page) or folder
     for target in links(page):
         place, _, part = target.partition("#")
         if not place.startswith("https://"):
@@ -85,19 +83,15 @@ def test_a_page_fetches_nothing_and_its_links_lead_somewhere(name: str, course: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_formulas_outputs_and_folded_solutions_are_there(name: str, course: dict[str, Any]) -> None:
-    notebook, page = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), course[name]
-    markdown = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    without_code = [re.sub(r"```.*?```|`[^`\n]+`", "", text, flags=re.DOTALL) for text in markdown]
-    formulas = [dollars for text in without_code for dollars, _ in re.findall(r"(?s)(\$\$?)(.+?)\1", text)]
-    assert len(page.find_all("math", display="block")) == formulas.count("$$")
-    assert len(page.find_all("math")) == len(formulas)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    viewers = sum("lrnet-page" in "".join(o.get("data", {}).get("text/html", "")) for o in outputs)
-    assert len(page.find_all("div", class_="lrnet-page")) >= viewers
+    cells, page = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells, course[name]
+    markdown = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    without_code = re.sub(r"```.*?```|`[^`\n]+`", "", markdown, flags=re.DOTALL)
+    assert len(page.find_all("math")) == len(re.findall(r"(?s)(\$\$?)(.+?)\1", without_code))
     printed = "".join(pre.text for pre in page.find_all("pre"))
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert all(o.text.strip() in printed for o in outputs if o.output_type == "stream")
     folded = "".join(details.text for details in page.find_all("details"))
-    for solution in [cell.source for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]:
+    for solution in [cell.source for cell in cells if "solution" in cell.metadata.get("tags", [])]:
         assert re.findall(r"```python\n(.*?)```", solution, re.DOTALL)[0].strip() in folded
 
 
@@ -109,29 +103,27 @@ def test_the_index_says_what_every_notebook_gives_and_takes_and_one_leads_to_the
         assert f"Takes {MINUTES[name]} minutes" in said
     for here, there in itertools.pairwise(NAMES):
         assert course[here].find("a", rel="next")["href"] == f"{there}.html"
-        assert course[there].find("a", rel="prev")["href"] == f"{here}.html"
 
 
 # ---- slides and handouts
 
 
 def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: Path) -> None:
-    def cell(source: str, output: str = "", tag: str = "") -> Any:
+    def cell(source: str, output: str = "", tags: tuple[str, ...] = ()) -> Any:
         shown = new.new_output("stream", name="stdout", text=output)
         if output.startswith("<"):
             shown = new.new_output("display_data", {"text/html": output})
-        tags = {"tags": [tag]} if tag else {}
-        return new.new_code_cell(source, metadata=tags, outputs=[shown] * bool(output), execution_count=7)
+        return new.new_code_cell(source, metadata={"tags": tags}, outputs=[shown] * bool(output), execution_count=7)
 
     new, out = nbformat.v4, tmp_path / "out"
     cells = [
         new.new_markdown_cell("# 01 · A"),
-        cell("seed(0)", "the seed", "setup"),
+        cell("seed(0)", "the seed", ("setup",)),
         new.new_markdown_cell("## First\n\nTold at length.\n\n**Question.** Which $x_1$?"),
         cell("print(1 + 1)", "two & more"),
         cell("draw()", '<img src="data:image/png;base64,aa">'),
         cell("silent = 1"),
-        cell("answer = None", "", "exercise"),
+        cell("answer = None", "", ("exercise",)),
         cell("exercises.check_1_1(answer)", "<b>Your turn.</b>"),
         new.new_markdown_cell("The secret.", metadata={"tags": ["solution"]}),
         new.new_markdown_cell("What we found.", metadata={"tags": ["found"]}),
@@ -139,19 +131,15 @@ def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: P
     nbformat.write(new.new_notebook(cells=cells), tmp_path / "01_a.ipynb")
     export_course(out, tmp_path)
 
-    _, first, second = slides = read(out / "slides" / "01_a.html").find_all("section")
-    assert [slide.header.text.rstrip("#\n ") for slide in slides] == ["01 · A", "First", "First"]
+    _, first, second = read(out / "slides" / "01_a.html").find_all("section")
     assert all(part in first.text for part in ("Question.", "print(1 + 1)", "two & more"))
     assert "Told at length." in first.aside.text
     assert first.find("msub")
     assert second.find("img")["src"].startswith("data:")
-
-    handouts = [nbformat.read(out / name / "01_a.ipynb", 4).cells for name in ("handouts", "handouts_with_solutions")]
-    texts = [[c.source for c in handout] for handout in handouts]
-    assert texts == [[c.source for c in cells[:-2]], [c.source for c in cells]]
-    assert not [
-        c for handout in handouts for c in handout if c.cell_type == "code" and (c.outputs or c.execution_count)
-    ]
+    for folder, kept in (("handouts", cells[:-2]), ("handouts_with_solutions", cells)):
+        handout = nbformat.read(out / folder / "01_a.ipynb", 4).cells
+        assert [c.source for c in handout] == [c.source for c in kept]
+        assert not [c for c in handout if c.get("outputs") or c.get("execution_count")]
 
 
 # ---- markdown
@@ -184,17 +172,13 @@ def test_links_lead_to_pages_or_to_the_repository_or_become_text(tmp_path: Path)
     assert "docs" not in "".join(links(unknown))
 
 
-def test_pictures_from_elsewhere_become_text_and_those_beside_the_notebook_go_into_the_page(tmp_path: Path) -> None:
+def test_pictures_stay_or_become_text_what_is_folded_stays_folded_and_titles_stay_text(tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "near.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    page = exported(tmp_path, f"{BADGE}\n\n# 01 · A\n\n![near](near.png) ![far & away](https://g.org/far.png)")
+    fold = "<details><summary>Click</summary>\n\nHidden *words*.\n\n```python\nanswer = 1\n```\n</details>\n\nIn sight."
+    page = exported(tmp_path, "# 01 · A\n\n![near](near.png) ![far & away](https://g.org/far.png)", fold)
     assert [picture["src"][:22] for picture in page.find_all("img")] == ["data:image/png;base64,"]
     assert "far & away" in page.text
-
-
-def test_what_is_folded_stays_folded_and_titles_stay_text(tmp_path: Path) -> None:
-    fold = "<details><summary>Click</summary>\n\nHidden *words*.\n\n```python\nanswer = 1\n```\n</details>\n\nIn sight."
-    page = exported(tmp_path, "# 01 · A", fold)
     assert all(part in page.details.text for part in ("Hidden words", "answer = 1"))
     assert "In sight" not in page.details.text
     assert "next: 02 · x < y & z <script>" in page.text
@@ -237,18 +221,14 @@ def test_a_damaged_notebook_no_notebook_and_a_missing_package(text: str, tmp_pat
         export_course(tmp_path / "out", tmp_path)
 
 
-@pytest.mark.parametrize("clone", [True, False])
-def test_the_command_needs_the_clone(clone: bool, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_the_command_needs_the_clone(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     exported(tmp_path, "# 01 · A")
-    if clone:
-        shutil.copy(NOTEBOOKS / "export.py", tmp_path / "notebooks")
-    monkeypatch.setattr(lrnet_edu.cli, "__file__", str(tmp_path / "lrnet_edu" / "cli.py"))
-    monkeypatch.setattr(sys, "argv", ["lrnet-edu", "export-course", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as stop:
-        lrnet_edu.cli.main()
-    said, complaint = capsys.readouterr()
-    assert (stop.value.code or 0) == (0 if clone else 2)
-    assert (str(tmp_path / "out" / "index.html") in said) if clone else ("from a clone" in complaint)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "lrnet_edu" / "cli.py"))
+    with pytest.raises(InputError, match="from a clone"):
+        cli.export_course(tmp_path / "course")
+    shutil.copy(NOTEBOOKS / "export.py", tmp_path / "notebooks")
+    cli.export_course(tmp_path / "course")
+    assert str(tmp_path / "course" / "index.html") in capsys.readouterr().out
 
 
 # ---- docs/teaching.md
