@@ -47,10 +47,10 @@ class MaskBatch(NamedTuple):
     probabilities: Tensor  # (B, 2, D, H, W)
     maps: Tensor  # (B, 1, D, H, W)
     weights: Tensor  # (B, 1, D, H, W), of the voxels' errors
-    cases: list[str]
+    cases: Sequence[str] = ("masks",)
 
     def to(self, device: torch.device) -> MaskBatch:
-        return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.weights.to(device), self.cases)
+        return MaskBatch(self.probabilities.to(device), self.maps.to(device), self.weights.to(device))
 
 
 def lesion_crop(cases: list[CachedCase], rng: np.random.Generator, edge: int) -> np.ndarray:
@@ -63,6 +63,7 @@ def lesion_crop(cases: list[CachedCase], rng: np.random.Generator, edge: int) ->
     return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
 
+@dataclass(eq=False)
 class MaskBatches(Dataset[MaskBatch]):
     """Batch i of masks and their maps, a pure function of (seed, i).
 
@@ -70,8 +71,8 @@ class MaskBatches(Dataset[MaskBatch]):
     lesion cut off has another maximum M_C and hence another map.
     """
 
-    def __init__(self, draw: Draw, config: PretrainConfig) -> None:
-        self.draw, self.config = draw, config
+    draw: Draw
+    config: PretrainConfig
 
     def __getitem__(self, index: int) -> MaskBatch:
         config = self.config
@@ -82,7 +83,7 @@ class MaskBatches(Dataset[MaskBatch]):
         pairs = [soften(*both, rng) if rng.random() < config.soft else both for both in pairs]
         inputs, maps = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
         weights = torch.from_numpy(np.stack([depth_weights(mask, config.kind) for mask in masks]))
-        return MaskBatch(background_and_object(inputs), maps[:, None], weights[:, None], ["masks"])
+        return MaskBatch(background_and_object(inputs), maps[:, None], weights[:, None])
 
 
 def background_and_object(p: Tensor) -> Tensor:

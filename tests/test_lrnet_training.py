@@ -21,7 +21,6 @@ from lrnet_edu import lrnet_training as training
 from lrnet_edu.config import PretrainConfig
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.data.study import split_cases
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.support.checkpoints import load_checkpoint
@@ -49,9 +48,7 @@ def two_lesions() -> np.ndarray:
 def test_a_batch_holds_masks_as_pairs_and_their_maps(kind: str, dims: int) -> None:
     config = PretrainConfig(steps=6, kind=kind, cubes=CUBES, spatial_dims=dims)
     batches = training.MaskBatches(partial(random_shapes, dims=dims), config)
-    for i in range(4):
-        batch = batches[i]
-        edge, number = CUBES[i % 2]
+    for batch, (edge, number) in zip((batches[i] for i in range(2)), CUBES, strict=True):
         assert batch.probabilities.shape == (number, 2, *[edge] * dims)
         assert batch.probabilities.dtype == batch.maps.dtype == torch.float32
         masks = batch.probabilities[:, 1]
@@ -63,11 +60,11 @@ def test_a_batch_holds_masks_as_pairs_and_their_maps(kind: str, dims: int) -> No
 
 def test_a_batch_depends_on_seed_and_number_alone() -> None:
     batches, again = (training.MaskBatches(random_shapes, TINY) for _ in range(2))
-    for later, i in [(again[i], i) for i in (3, 0, 5)]:
-        assert all(torch.equal(one, other) for one, other in zip(batches[i][:3], later[:3], strict=True))
+    for i in (3, 0, 5):
+        assert all(torch.equal(one, other) for one, other in zip(batches[i][:3], again[i][:3], strict=True))
     other_seed = training.MaskBatches(random_shapes, replace(TINY, seed=1))
-    assert not torch.equal(batches[0].probabilities, other_seed[0].probabilities)
-    assert not torch.equal(batches[0].probabilities, batches[2].probabilities)
+    for other in (other_seed[0], batches[2]):
+        assert not torch.equal(batches[0].probabilities, other.probabilities)
     seen = torch.cat([batches[i].probabilities[:, 1] for i in (0, 2, 4)]).numpy() > 0
     assert not any(np.array_equal(a, b) for a in training.held_out_shapes(4, 12) for b in seen)
 
@@ -79,8 +76,7 @@ def test_soft_masks_are_probabilities_with_their_map_scaled_alike(kind: str) -> 
     for seed in range(20):
         blurred, scaled = training.soften(lesions, phi, np.random.default_rng(seed))
         scale = scaled.max() / phi.max()
-        assert np.allclose(scaled[lesions > 0], scale * phi[lesions > 0], atol=1e-6)
-        assert np.array_equal(scaled[lesions == 0], phi[lesions == 0])  # the outside of a signed map stays
+        assert np.allclose(scaled, np.where(lesions > 0, scale * phi, phi), atol=1e-6)  # a signed map's outside stays
         assert 0 <= blurred.min() <= blurred.max() <= scale + 1e-6
         assert blurred.sum() == pytest.approx(scale * lesions.sum(), rel=0.02)  # a blur loses nothing
         assert blurred.dtype == scaled.dtype == np.float32
@@ -103,15 +99,13 @@ def test_every_depth_of_the_lesions_counts_nearly_alike() -> None:
 @pytest.mark.parametrize("kind", ["O-DM", "I-DM"])
 def test_errors_of_maps_in_voxels_count_by_share_of_each_lesions_own_depth(kind: str) -> None:
     lesions = two_lesions()
-    components, number = ndimage.label(lesions, np.ones((3, 3, 3)))
-    assert number == 2
-    own_depths = np.select([components == 1, components == 2], [1, 3], default=3)
+    own_depths = np.full(lesions.shape, 3)
+    own_depths[2, 2, 2] = 1
     alike = {
         "O-DM": training.depth_weights(lesions, "NI-DM"),
-        "I-DM": np.where(lesions, 1 / lesions.sum(), 1 / (~lesions).sum()),
+        "I-DM": np.where(lesions, 1 / lesions.sum(), 1 / (~lesions).sum()),  # every voxel, whatever its depth
     }
-    weights = training.depth_weights(lesions, kind)
-    assert np.allclose(weights * own_depths, alike[kind], rtol=1e-5)  # I-DM: every voxel, whatever its depth
+    assert np.allclose(training.depth_weights(lesions, kind) * own_depths, alike[kind], rtol=1e-5)
     for cube in (np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)):  # cubes inside an organ, or beside it
         assert np.isfinite(training.depth_weights(cube, kind)).all()
 
@@ -136,21 +130,10 @@ def test_crops_lie_around_the_lesions_of_every_class(tmp_path: Path) -> None:
 # ---- a dead output layer ----------------------------------------------------------------------------------------
 
 
-def task_of(config: PretrainConfig) -> tuple[Task, Any]:
-    """A task, and its LR-Net."""
-    task = training.pretraining_task(config, random_shapes, [two_lesions()])
-    return task, task.model.get_submodule("lrnet")
-
-
-def kill(lrnet: Any) -> None:
-    """Put the output layer far below zero everywhere."""
-    lrnet.head[-1].bias.data.fill_(-1e3)
-
-
-def task_with(events: dict[int, Callable[[Any], None]]) -> tuple[Task, Any]:
+def task_with(events: dict[int, Callable[[Any], None]], config: PretrainConfig = TINY) -> tuple[Task, Any]:
     """A task and its LR-Net, to which something happens in its n-th step."""
-    (task, lrnet), steps = task_of(TINY), iter(range(10**6))
-    phase = task.phases[0]
+    task, steps = training.pretraining_task(config, random_shapes, [two_lesions()]), iter(range(10**6))
+    phase, lrnet = task.phases[0], task.model.get_submodule("lrnet")
 
     def eventful(batch: Any) -> Tensor:
         if event := events.get(next(steps)):
@@ -161,6 +144,11 @@ def task_with(events: dict[int, Callable[[Any], None]]) -> tuple[Task, Any]:
     return task, lrnet
 
 
+def kill(lrnet: Any) -> None:
+    """Put the output layer far below zero everywhere."""
+    lrnet.head[-1].bias.data.fill_(-1e3)
+
+
 def test_a_dead_output_layer_is_found_and_reset_and_the_training_goes_on(tmp_path: Path) -> None:
     task, lrnet = task_with({2: kill})
     fit(task, TINY, tmp_path, CPU)
@@ -169,100 +157,10 @@ def test_a_dead_output_layer_is_found_and_reset_and_the_training_goes_on(tmp_pat
 
 @pytest.mark.parametrize(("kind", "activation"), [("SNI-DM", None), ("NI-DM", "sigmoid")])
 def test_other_output_layers_are_left_alone(kind: str, activation: str | None) -> None:
-    task, lrnet = task_of(replace(TINY, kind=kind, activation=activation))
-    kill(lrnet)
+    task, lrnet = task_with({0: kill}, replace(TINY, kind=kind, activation=activation))
     task.phases[0].loss(task.batches[0]).backward()
     task.after_backward(0)
     assert lrnet.head[-1].bias.item() == -1e3
-
-
-# ---- quality ----------------------------------------------------------------------------------------------------
-
-
-class Computed(nn.Module):
-    """An LR-Net that computes the map itself, and then changes it."""
-
-    def __init__(self, kind: str, change: Callable[[Tensor], Tensor] = lambda maps: maps) -> None:
-        super().__init__()
-        self.kind, self.change, self.spatial_dims = kind, change, 3
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, probabilities: Tensor) -> Tensor:
-        return self.change(distance_map(probabilities[:, 1:], self.kind))
-
-
-@pytest.mark.parametrize("dims", [3, 2])
-@pytest.mark.parametrize("kind", KINDS)
-def test_quality_by_brute_force(kind: str, dims: int) -> None:
-    """Dice counts the voxels of all masks together; phi's error is the mean over lesions, of O-DM and I-DM over M_C."""
-    shapes = [random_shapes(np.random.default_rng(seed), 16, dims) for seed in range(3)]
-    masks = [two_lesions() if dims == 3 else two_lesions()[7], *shapes, 0 * shapes[0]]
-
-    def wrong(maps: Tensor) -> Tensor:
-        return maps + 0.3 * torch.sin(torch.arange(maps[0].numel())).reshape(maps[0].shape)
-
-    found = training.lrnet_quality(Computed(kind, wrong), masks)
-    perfect = training.lrnet_quality(Computed(kind), masks)
-    lesions, overlap, size = [], 0, 0
-    for one in masks:
-        truth, error = distance_map(one, kind), 0.3 * np.sin(np.arange(one.size)).reshape(one.shape)
-        hard = truth + error > KINDS[kind].threshold
-        overlap, size = overlap + (hard & (one > 0)).sum(), size + hard.sum() + one.sum()
-        components, number = ndimage.label(one, np.ones((3,) * dims))
-        for lesion in (components == c for c in range(1, number + 1)):
-            height = truth[lesion].max() if kind in ("O-DM", "I-DM") else 1
-            radius = {3: (lesion.sum() / (4 / 3 * np.pi)) ** (1 / 3), 2: (lesion.sum() / np.pi) ** 0.5}[dims]
-            lesions.append((radius, np.abs(error[lesion]).mean() / height))
-    assert found.dice == pytest.approx(2 * overlap / size)
-    np.testing.assert_allclose(found.lesions, lesions, rtol=1e-4, atol=1e-6)
-    assert found.error == pytest.approx(np.mean([error for _, error in lesions]), rel=1e-5)
-    assert (perfect.dice, perfect.error) == (1, 0)
-    assert np.isnan(training.lrnet_quality(Computed(kind), masks[-1:]).error)
-
-
-def test_a_lesion_that_is_less_and_less_probable() -> None:
-    responses = training.soft_response(load_pretrained_lrnet(), [two_lesions()], (1.0, 0.5))
-    assert [response.probability for response in responses] == [1.0, 0.5]
-    assert responses[0].truth == responses[1].truth == pytest.approx(distance_map(two_lesions())[two_lesions()].mean())
-    assert responses[0].output > responses[1].output > 0
-    assert all(0 < response.with_gradient <= 1 for response in responses)
-
-
-# ---- runs -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dims", [3, 2])
-def test_a_short_pretraining_lowers_the_error(tmp_path: Path, dims: int) -> None:
-    draw = partial(random_shapes, dims=dims)
-    held_out = [draw(np.random.default_rng([5, i]), 16) for i in range(4)]
-    cubes = ((12, 4),) if dims == 3 else ((16, 16),)
-    config = PretrainConfig(steps=60, validate_every=30, cubes=cubes, seed=1, spatial_dims=dims)
-    start = training.lrnet_quality(task_of(config)[1], held_out)
-    run = partial(training.pretrain_run, tmp_path, config=config, held_out=held_out, device="cpu")
-    quality = run()
-    assert quality.error < 0.6 * start.error
-    assert quality.dice > 0.7 > start.dice
-    lrnet = load_lrnet(tmp_path / "best.safetensors", kind="NI-DM")
-    assert training.lrnet_quality(lrnet, held_out) == quality
-    assert set(load_checkpoint(tmp_path / "best.safetensors")[0]) == {f"lrnet.{name}" for name in lrnet.state_dict()}
-    assert run(resume=True) == quality
-
-
-def test_a_run_on_the_masks_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
-    data = lits(tmp_path / "data", range(4), label=2)
-    run = partial(training.pretrain_run, config=TINY, device="cpu")
-    quality = run(tmp_path / "run", data=data, label="2")
-    assert len(quality.lesions) == 1  # one validation case, one ball
-    split = json.loads((tmp_path / "run" / "split.json").read_text())
-    assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
-    with pytest.raises(InputError, match=r"other settings \(data .*, now None; label 2, now None\)"):
-        run(tmp_path / "run", resume=True)
-    for name in split_cases([f"volume-{n}" for n in range(4)])["validation"]:
-        store(data / f"segmentation-{name.split('-')[1]}.nii.gz", 0 * mask())
-    with pytest.raises(InputError, match=r"No validation case .* holds the object"):
-        run(tmp_path / "other", data=data, label="2")
-    assert not (tmp_path / "other").exists()
 
 
 def test_a_resumed_pretraining_is_the_same_bit_for_bit(tmp_path: Path) -> None:
@@ -276,3 +174,91 @@ def test_a_resumed_pretraining_is_the_same_bit_for_bit(tmp_path: Path) -> None:
         fit(task_with({4: kill, 5: interrupt})[0], TINY, tmp_path / "killed", CPU)
     fit(task_with({4 - 3: kill})[0], TINY, tmp_path / "killed", CPU, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+# ---- quality ----------------------------------------------------------------------------------------------------
+
+
+class Computed(nn.Module):
+    """An LR-Net that computes the map itself, and adds something to it."""
+
+    def __init__(self, kind: str, wrong: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.kind, self.wrong = kind, wrong
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        maps = distance_map(probabilities[:, 1:], self.kind)
+        return maps + torch.from_numpy(self.wrong(maps[0].numel())).reshape(maps[0].shape)
+
+
+@pytest.mark.parametrize("dims", [3, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_quality_by_brute_force(kind: str, dims: int) -> None:
+    """Dice counts the voxels of all masks together; phi's error is the mean over lesions, of O-DM and I-DM over M_C."""
+    shapes = [random_shapes(np.random.default_rng(seed), 16, dims) for seed in range(3)]
+    masks = [two_lesions() if dims == 3 else two_lesions()[7], *shapes, 0 * shapes[0]]
+
+    def wrong(voxels: int) -> np.ndarray:
+        return 0.3 * np.sin(np.arange(voxels))
+
+    found, perfect = (training.lrnet_quality(Computed(kind, error), masks) for error in (wrong, np.zeros))
+    lesions, overlap, size = [], 0, 0
+    for one in masks:
+        truth, error = distance_map(one, kind), wrong(one.size).reshape(one.shape)
+        hard = truth + error > KINDS[kind].threshold
+        overlap, size = overlap + (hard & (one > 0)).sum(), size + hard.sum() + one.sum()
+        components, number = ndimage.label(one, np.ones((3,) * dims))
+        for lesion in (components == c for c in range(1, number + 1)):
+            height = truth[lesion].max() if kind in ("O-DM", "I-DM") else 1
+            radius = {3: (lesion.sum() / (4 / 3 * np.pi)) ** (1 / 3), 2: (lesion.sum() / np.pi) ** 0.5}[dims]
+            lesions.append((radius, np.abs(error[lesion]).mean() / height))
+    assert found.dice == pytest.approx(2 * overlap / size)
+    np.testing.assert_allclose(found.lesions, lesions, rtol=1e-4, atol=1e-6)
+    assert found.error == pytest.approx(np.mean([error for _, error in lesions]), rel=1e-5)
+    assert (perfect.dice, perfect.error) == (1, 0)
+    assert np.isnan(training.lrnet_quality(Computed(kind, np.zeros), masks[-1:]).error)
+
+
+def test_a_lesion_that_is_less_and_less_probable() -> None:
+    certain, unsure = training.soft_response(load_pretrained_lrnet(), [two_lesions()], (1.0, 0.5))
+    assert (certain.probability, unsure.probability) == (1.0, 0.5)
+    assert certain.truth == unsure.truth == pytest.approx(distance_map(two_lesions())[two_lesions()].mean())
+    assert certain.output > unsure.output > 0
+    assert 0 < unsure.with_gradient <= 1
+
+
+# ---- runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dims", [3, 2])
+def test_a_short_pretraining_lowers_the_error(tmp_path: Path, dims: int) -> None:
+    draw = partial(random_shapes, dims=dims)
+    held_out = [draw(np.random.default_rng([5, i]), 16) for i in range(4)]
+    cubes = ((12, 4),) if dims == 3 else ((16, 16),)
+    config = PretrainConfig(steps=60, validate_every=30, cubes=cubes, seed=1, spatial_dims=dims)
+    start = training.lrnet_quality(task_with({}, config)[1], held_out)
+    run = partial(training.pretrain_run, tmp_path, config=config, held_out=held_out, device="cpu")
+    quality = run()
+    assert quality.error < 0.6 * start.error
+    assert quality.dice > 0.7 > start.dice
+    lrnet = load_lrnet(tmp_path / "best.safetensors", kind="NI-DM")
+    assert training.lrnet_quality(lrnet, held_out) == run(resume=True) == quality
+    assert set(load_checkpoint(tmp_path / "best.safetensors")[0]) == {f"lrnet.{name}" for name in lrnet.state_dict()}
+
+
+def test_a_run_on_the_masks_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+    data = lits(tmp_path / "data", range(4), label=2)
+    run = partial(training.pretrain_run, config=TINY, device="cpu")
+    quality = run(tmp_path / "run", data=data, label="2")
+    assert len(quality.lesions) == 1  # one validation case, one ball
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
+    with pytest.raises(InputError, match=r"other settings \(data .*, now None; label 2, now None\)"):
+        run(tmp_path / "run", resume=True)
+    for name in split["validation"]:
+        store(data / f"segmentation-{name.split('-')[1]}.nii.gz", 0 * mask())
+    with pytest.raises(InputError, match=r"No validation case .* holds the object"):
+        run(tmp_path / "other", data=data, label="2")
+    assert not (tmp_path / "other").exists()
