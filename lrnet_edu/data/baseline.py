@@ -12,6 +12,7 @@ from lrnet_edu.metrics import dice
 
 GRID = (48, 48, 48)  # every box is stretched onto this cube
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
+MOST_VOXELS = 1_000_000  # of larger cases every second voxel is looked at, or every third, along each axis
 
 
 def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase], classes: int) -> list[float]:
@@ -23,7 +24,7 @@ def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase],
     """
     scores = []
     for c in range(1, classes + 1):
-        ours, theirs = ([mask for case in cases if (mask := case.classes == c).any()] for cases in (train, others))
+        ours, theirs = ([m for case in cases if (m := _coarse(case.classes) == c).any()] for cases in (train, others))
         average = sum((_stretch(mask, GRID) / len(train) for mask in ours), np.zeros(GRID, np.float32))
         if not average.any() or not theirs:
             scores.append(float("nan"))
@@ -37,6 +38,11 @@ def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase],
 def _mean_dice(average: np.ndarray, thresholds: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
     guesses = ((_stretch(average, truth.shape), truth) for truth in masks)  # one in memory at a time
     return np.mean([[dice(guess > least, truth) for least in thresholds] for guess, truth in guesses], axis=0)
+
+
+def _coarse(classes: np.ndarray) -> np.ndarray:
+    step = max(1, round((classes.size / MOST_VOXELS) ** (1 / 3)))
+    return np.array(classes[::step, ::step, ::step])
 
 
 def _stretch(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

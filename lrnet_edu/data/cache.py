@@ -78,8 +78,7 @@ class CachedCase:
 def cache_root() -> Path:
     """The folder for what can be computed again: ``LRNET_EDU_CACHE``, or ``lrnet_edu`` in the user's ``.cache``.
 
-    Raises:
-        InputError: if there is no such place, or nothing can be written to it.
+    InputError if there is no such place, or nothing can be written to it.
     """
     try:
         given = os.environ.get("LRNET_EDU_CACHE")
@@ -95,18 +94,11 @@ def cache_cases(
     cases: Sequence[Case], settings: Preprocessing, labels: Labels, *,
     folder: Path | None = None, workers: int | None = None,
 ) -> list[CachedCase]:  # fmt: skip
-    """Prepare cases and keep the results on disk; what is there already is not computed again.
+    """Prepare cases and keep the results on disk, by default in :func:`cache_root`; what is there is not done again.
 
-    Args:
-        cases: all with a mask.
-        settings: how to prepare them.
-        labels: which label numbers become which class.
-        folder: where to keep them; by default in :func:`cache_root`.
-        workers: processes; 1 works in this process. None takes one more for every 20 MB of images, up to the
-            number of cores and 8 (a full-size CT needs about 3 GB of memory while it is prepared).
-
-    Raises:
-        InputError: if a case has no mask, files are bad, or the folder cannot be written.
+    ``workers`` is the number of processes; 1 works in this process. None takes one more for every 20 MB of images, up
+    to the number of cores and 8 (a full-size CT needs about 3 GB of memory while it is prepared). InputError if a case
+    has no mask, files are bad, or the folder cannot be written.
     """
     folder = cache_root() / "cases" if folder is None else Path(folder)
     cached = [CachedCase(case.name, folder / _key(case, settings, labels)) for case in cases]

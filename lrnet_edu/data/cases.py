@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrnet_edu.data.nifti import ending
+import numpy as np
+
+from lrnet_edu.data.nifti import ending, read_mask
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, read_json
+from lrnet_edu.support.labels import Labels, absent_label
 
 _LITS_NAME = re.compile(r"(volume|segmentation)-([0-9]+)(\..+)")
 _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json with imagesTr and labelsTr (Decathlon)"
@@ -67,6 +71,16 @@ def check_not_among_scans(out: Path) -> None:
             raise InputError(f"{out} lies in the data set {folder}: choose a folder outside it.")
     if place.is_dir() and any(kind == "volume" for kind, _, _ in _lits_files(place)):
         raise InputError(f"{out} holds scans: choose another folder.")
+
+
+def check_labels(cases: Sequence[Case], labels: Labels, where: str) -> None:
+    """InputError unless each class occurs in one of the masks, which are read only until all have been seen."""
+    seen: set[int] = set()
+    for case in cases:
+        seen.update(np.unique(read_mask(case.pair[1]).data).tolist())
+        if not (absent := tuple(group for group in labels if not seen.intersection(group))):
+            return
+    raise absent_label(absent, seen, where)
 
 
 def segmentation_name(image_name: str) -> str:

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_edu.data import nifti
-from lrnet_edu.data.cases import check_not_among_scans, find_cases
+from lrnet_edu.data.cases import check_labels, check_not_among_scans, find_cases
 from lrnet_edu.support import files
-from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import encode, parse_labels
 from lrnet_edu.support.progress import progress
 from lrnet_edu.support.voxels import cut, occupied_box
@@ -94,32 +93,27 @@ def crop_scans(
     check_not_among_scans(out)
     files.check_writable(out)
     nifti.check_pairs(case.pair for case in cases)
-    boxes: dict[str, Box] = {}
-    for case in progress(cases, "Looking for boxes", unit="case"):
-        mask = nifti.read_mask(case.pair[1])
-        if (objects := encode(mask.data, labels)).any():
-            box = random_box(objects, case.name) if random else box_around(objects, mask.spacing, margin_mm)
-            boxes[case.name] = box
-    if not boxes:
-        raise InputError(f"Label {label} occurs in no mask of {data}: choose another.")
-    written = []
+    check_labels(cases, labels, str(data))
+    written, healthy = [], []
     with files.folder_lock(out):
         for case in progress(cases, "Cutting", unit="case"):
-            first, size = boxes.get(case.name, (np.zeros(3, int), None))
-            image, mask = case.pair
-            for source, read, mode in ((image, nifti.read_volume, "edge"), (mask, nifti.read_mask, "constant")):
-                volume, target = read(source), out / source.relative_to(data)
-                voxels = cut(volume.data, first, volume.data.shape if size is None else size, mode=mode)
-                nifti.write(target, voxels, volume.moved(voxels, first))
-                written.append(target)
+            image, mask = nifti.read_volume(case.image), nifti.read_mask(case.pair[1])
+            if not (objects := encode(mask.data, labels)).any():
+                healthy.append(case.name)
+                objects += 1  # nothing is cut off
+            first, size = random_box(objects, case.name) if random else box_around(objects, mask.spacing, margin_mm)
+            for source, volume, mode in zip(case.pair, (image, mask), ("edge", "constant"), strict=True):
+                voxels = cut(volume.data, first, size, mode=mode)
+                written.append(out / source.relative_to(data))
+                nifti.write(written[-1], voxels, volume.moved(voxels, first))
         if (data / "dataset.json").is_file():
             names = [f"./{target.relative_to(out).as_posix()}" for target in written]
             entries = [{"image": a, "label": b} for a, b in zip(names[::2], names[1::2], strict=True)]
-            old = {name: value for name, value in files.read_json(data / "dataset.json").items() if name != "dataset"}
-            new = old | {"numTraining": len(entries), "numTest": 0, "training": entries, "validation": [], "test": []}
-            files.write_atomically(out / "dataset.json", json.dumps(new, indent=2).encode())
+            ours = {"numTraining": len(entries), "numTest": 0, "training": entries, "validation": [], "test": []}
+            listing = files.read_json(data / "dataset.json") | ours | {"dataset": {}}  # nnU-Net's list
+            files.write_atomically(out / "dataset.json", json.dumps(listing, indent=2).encode())
     if without := [case.name for case in found if not case.mask]:
         say(f"Left out, as they have no mask: {files.abbreviated(without)}.")
-    if whole := [case.name for case in cases if case.name not in boxes]:
-        say(f"Kept whole, as they do not hold label {label}: {files.abbreviated(whole)}.")
+    if healthy:
+        say(f"Kept whole, as they do not hold label {label}: {files.abbreviated(healthy)}.")
     return written

@@ -24,7 +24,6 @@ from lrnet_edu.support.files import atomic_writer, first_line
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # per unit of length, as a header numbers them: metre, millimetre, micrometre
 _FARTHEST, _LONGEST = 1e5, 2**15 - 1  # mm from the scanner's origin and voxels along an axis that NIfTI-1 holds well
-_HEADER = 540  # bytes, at most
 _ROUNDING = 1e-3  # how far a label in a file of floats may be from a whole number
 _FORMS = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
           "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")  # fmt: skip
@@ -75,9 +74,7 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
 def read_image(path: str | Path) -> Volume:
     """Read a scan (D, H, W), float32 and scaled as its file says, from NIfTI or another format in :data:`READERS`.
 
-    Raises:
-        InputError: if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or does not say how
-            large its voxels are.
+    InputError if the file is missing, not NIfTI, damaged, not 3-D, holds NaN or infinity, or lacks a voxel size.
     """
     volume = read_volume(path)
     with np.errstate(over="ignore"):  # a number too big for float32 becomes infinite and is reported below
@@ -107,28 +104,30 @@ def read_mask(path: str | Path) -> Volume:
     return Volume(np.ascontiguousarray(data, dtype=np.min_scalar_type(int(data.max()))), volume.affine, header)
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, *, header_only: bool = False) -> Volume:
     """Read what a file holds, scaled, in whatever type that gives; InputError as :func:`read_image`, but for NaN."""
-    return _reader(path := Path(path))(path)
+    if not (path := Path(path)).exists():
+        raise InputError(f"{path} does not exist: check the name.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name one NIfTI file (dcm2niix makes one of a DICOM series).")
+    read = READERS.get(ending(path.name), read_nifti)  # which says what else a file is
+    return read_nifti(path, header_only=header_only) if read is read_nifti else read(path)
 
 
 def read_grid(path: str | Path) -> Volume:
-    """Read only the header: a volume of zeros that take no memory; raises InputError as :func:`read_image`."""
-    if (read := _reader(path := Path(path))) is read_nifti:
-        return read_nifti(path, header_only=True)
-    volume = read(path)
-    return Volume(np.broadcast_to(np.uint8(0), volume.data.shape), volume.affine)
+    """Read where a volume lies: of a NIfTI file only the header, and zeros that take no memory as its data."""
+    return read_volume(path, header_only=True)
 
 
 def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
-    """Read a NIfTI file: its numbers, scaled, in whatever type that gives; or as :func:`read_grid`."""
+    """Read a NIfTI file as :func:`read_volume` or :func:`read_grid`."""
     import nibabel as nib
     from nibabel.imageglobals import logger
 
     logger.disabled = True  # what nibabel mends it need not announce
     try:
         with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
-            content = stream.read(_HEADER if header_only else -1)  # to the end of a compressed file: its checksum
+            content = stream.read(540 if header_only else -1)  # to the end of a compressed file: its checksum
         if not (is_first := content[344:347] == b"n+1") and content[4:7] != b"n+2":
             raise InputError(
                 f"{path} is {'no NIfTI file' if content else 'empty'}: save the scan as .nii.gz (dcm2niix converts "
@@ -158,14 +157,6 @@ READERS: dict[str, Callable[[Path], Volume]] = {".nii": read_nifti, ".nii.gz": r
 def ending(name: str) -> str:
     """The ending of a file's name for which there is a reader; "" if there is none."""
     return max((known for known in READERS if name.endswith(known)), key=len, default="")
-
-
-def _reader(path: Path) -> Callable[[Path], Volume]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist: check the name.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name one NIfTI file (dcm2niix makes one of a DICOM series).")
-    return READERS.get(ending(path.name), read_nifti)  # which says what else a file is
 
 
 def _grid(header: Any, path: Path) -> Volume:
@@ -200,9 +191,9 @@ def _in_mm(affine: np.ndarray, header: Any) -> np.ndarray:
 def same_grid(a: Volume, b: Volume) -> bool:
     """Whether two volumes have equal shape and share their place by at least one of each one's forms.
 
-    Two forms agree if they put the first voxel in the same place to a hundredth of a voxel, their voxel sizes are equal
-    to 1e-4 and their axes parallel to 1e-3 radians. A quaternion in single precision, as in a qform, may turn a volume
-    by 7e-4: of a half turn the real part is the root of a rounding error.
+    Two forms agree if they put the first voxel in the same place to a hundredth of a voxel, and the next one along each
+    axis to 8e-4 of a voxel from there. A quaternion in single precision, as in a qform, may turn a volume by 7e-4
+    radians: of a half turn the real part is the root of a rounding error.
     """
     ours, theirs = ([volume.affine, *(_in_mm(form, volume.header) for form in _coded_forms(volume.header).values())]
                     for volume in (a, b))  # fmt: skip
@@ -236,10 +227,8 @@ def _coded_forms(header: Any) -> dict[str, np.ndarray]:
 
 
 def _agree(a: np.ndarray, b: np.ndarray) -> bool:
-    sizes = np.array([spacing_of(a), spacing_of(b)])[:, ::-1]  # of the steps along x, y and z
-    apart = np.linalg.norm(a[:3] - b[:3], axis=0)  # of these steps, and of the first voxels
-    most = [*(1e-3 * sizes[0]), 0.01 * sizes.min()]
-    return np.allclose(sizes[0], sizes[1], rtol=1e-4, atol=0) and bool((apart <= most).all())
+    sizes, apart = np.linalg.norm(a[:3, :3], axis=0), np.linalg.norm(a[:3] - b[:3], axis=0)  # steps, first voxels
+    return bool((apart <= [*(8e-4 * sizes), 0.01 * sizes.min()]).all())
 
 
 def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, description: str = "") -> None:

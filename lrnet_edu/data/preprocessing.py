@@ -109,18 +109,12 @@ def unusual_intensities(name: str, image: Volume, settings: Preprocessing) -> st
 
 
 def prepare(image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels = ()) -> Prepared:
-    """Bring a scan, and its mask if there is one, onto the grid of the network.
+    """Bring a scan, and its mask (label numbers on the same grid) if there is one, onto the grid of the network.
 
     The image is interpolated linearly, after the Gaussian smoothing that sampling on a coarser grid asks for
     (TorchIO's ``antialias``). So is the mask, class by class, and each voxel takes the class with the largest share
     (an object before the background): surfaces move less than with the nearest neighbour. A lesion that the new grid
     is too coarse for keeps one voxel.
-
-    Args:
-        image: as read from a file.
-        settings: spacing and window.
-        mask: label numbers on the grid of the image.
-        labels: which of them become which class; needed with a mask.
     """
     import torch
     import torchio as tio
@@ -235,14 +229,12 @@ def back_to_original(
     come out smooth; slice by slice, which takes little memory. Outside the effective range all is background.
 
     Args:
-        probabilities: (K + 1, D, H, W) on the prepared grid.
+        probabilities: (K + 1, d, h, w) on the prepared grid.
         affine: that grid's, ``Prepared.affine``.
         original: the volume that was prepared; only its shape and affine are used.
-        keep_probabilities: whether the second result is wanted.
+        keep_probabilities: whether the second result is wanted; else it is (0, D, H, W).
 
-    Returns:
-        uint8 classes (D, H, W) in the file's own axis order, and float32 probabilities (K + 1, D, H, W) there, or
-        (0, D, H, W) where they are not wanted.
+    Returns uint8 classes (D, H, W) and float32 probabilities (K + 1, D, H, W), both in the file's own axis order.
     """
     shape = original.data.shape
     classes, kept = np.zeros(shape, np.uint8), np.zeros((keep_probabilities * len(probabilities), *shape), np.float32)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from lrnet_edu.support.errors import InputError
-
 RADII = (1 / 16, 0.57)  # shares of the cube's edge
 ROUGHNESS = (0.0, 0.55)  # how far the surface is pushed, as a share of the radius
 STRETCH = 0.35  # half axes differ from the radius by up to exp(+-0.35)
@@ -23,8 +21,6 @@ def random_shapes(rng: np.random.Generator, size: int, dims: int = 3) -> np.ndar
     paper's point, are as common as large ones. It lies near the middle; one too large for the cube is moved until
     the cube shows a part of its surface. The others are small and lie anywhere.
     """
-    if size < 2:
-        raise InputError(f"A cube of edge {size} has no room for a lesion and background; give at least 2.")
     radii = np.array(RADII) * size
     while True:
         mask = np.zeros((size,) * dims, dtype=bool)

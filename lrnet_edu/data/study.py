@@ -11,12 +11,12 @@ import numpy as np
 
 from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.cache import CachedCase, cache_cases, cache_root
-from lrnet_edu.data.cases import Case, find_cases
-from lrnet_edu.data.nifti import check_pairs, read_mask
+from lrnet_edu.data.cases import Case, check_labels, find_cases
+from lrnet_edu.data.nifti import check_pairs
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
 from lrnet_edu.support.errors import InputError, check_whole, checked_range
 from lrnet_edu.support.files import abbreviated, read_json
-from lrnet_edu.support.labels import Labels, absent_label, format_labels, parse_labels
+from lrnet_edu.support.labels import Labels, format_labels, parse_labels
 
 PARTS = ("train", "validation", "test")
 
@@ -128,22 +128,12 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     cases = {name: cases[name] for part in PARTS for name in parts[part]}
     check_pairs(case.pair for case in cases.values())
     training = [cases[name] for name in parts["train"]]
-    _check_labels(training, labels)
+    check_labels(training, labels, "the training cases (--split chooses others)")
     chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels)}
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
     without_mask = tuple(case.name for case in found if not case.mask)
     return Study(data, labels, parts, chosen, cases, by_part, without_mask)
-
-
-def _check_labels(cases: Sequence[Case], labels: Labels) -> None:
-    """InputError unless each class occurs in one of the masks, which are read only until all have been seen."""
-    seen: set[int] = set()
-    for case in cases:
-        seen.update(np.unique(read_mask(case.pair[1]).data).tolist())
-        if not (absent := tuple(group for group in labels if not seen.intersection(group))):
-            return
-    raise absent_label(absent, seen, "the training cases (--split chooses others)")
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:

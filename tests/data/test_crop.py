@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -33,21 +32,21 @@ def lits(tmp_path: Path) -> Path:
 
 def assert_same_place(source: Path, path: Path) -> None:
     """Each voxel of the new file is the nearest one of the old at the same millimetres, by nibabel's arithmetic."""
-    image: Any = nib.load(path)
-    before, affine = load(source), nib.Nifti1Image.from_filename(source).affine
-    xyz = np.indices(image.shape).reshape(3, -1).T  # (n, 3)
-    there = nib.affines.apply_affine(np.linalg.inv(affine) @ image.affine, xyz)
+    new, old = (nib.Nifti1Image.from_filename(file) for file in (path, source))
+    xyz = np.indices(new.shape).reshape(3, -1).T  # (n, 3)
+    there = nib.affines.apply_affine(np.linalg.inv(old.affine) @ new.affine, xyz)
     index = np.rint(there).astype(int)
     assert np.abs(there - index).max() < 1e-4
-    nearest = index.clip(0, np.array(before.shape[::-1]) - 1)
+    nearest = index.clip(0, np.array(old.shape) - 1)
     inside = (nearest == index).all(axis=1) | ("seg" not in path.name)  # a mask is background outside
-    values = np.asarray(image.dataobj)[tuple(xyz.T)]
-    np.testing.assert_array_equal(values, inside * before[tuple(nearest.T[::-1])])
-    assert image.get_data_dtype() == before.dtype
+    values, expected = np.asarray(new.dataobj)[tuple(xyz.T)], np.asarray(old.dataobj)[tuple(nearest.T)]
+    np.testing.assert_array_equal(values, inside * expected)
+    assert new.get_data_dtype() == old.get_data_dtype()
 
 
 @pytest.mark.parametrize("random", [False, True])
 def test_lits(lits: Path, tmp_path: Path, random: bool) -> None:
+    store(lits / "volume-2.nii.gz", scan().astype(np.float32) / 3, TURN @ AFFINE)
     before, out, said = {path: path.read_bytes() for path in lits.iterdir()}, tmp_path / "new" / "out", []
     written = crop_scans(lits, out, "2", 3.0, random=random, say=said.append)
     names = [f"{kind}-{number}.nii.gz" for number in (1, 2) for kind in ("volume", "segmentation")]
@@ -57,19 +56,12 @@ def test_lits(lits: Path, tmp_path: Path, random: bool) -> None:
         assert_same_place(lits / name, out / name)
     found = read_mask(out / names[1])
     assert (found.data == 2).sum() == (mask(label=2) == 2).sum()
-    assert found.data.shape != mask().shape == load(out / "volume-2.nii.gz").shape
+    assert found.data.shape != mask().shape
+    assert random or load(out / "volume-2.nii.gz").shape == mask().shape
     assert "no mask: volume-3" in said[0]
     assert "do not hold label 2: volume-2" in said[1]
     assert before == {path: path.read_bytes() for path in lits.iterdir()}
     assert cropped_around(out, "2") is not random
-
-
-def test_numbers_that_are_no_int16_stay_as_they_are(lits: Path, tmp_path: Path) -> None:
-    scans = [(scan() * factor).astype(np.float32) for factor in (0.5, 1e4)]
-    for number, one in enumerate(scans, start=1):
-        store(lits / f"volume-{number}.nii.gz", one, TURN @ AFFINE)
-    for one, path in zip(scans, crop_scans(lits, tmp_path / "out", "1+2", 1000)[::2], strict=True):
-        np.testing.assert_array_equal(load(path), one)
 
 
 def test_decathlon_with_its_dialects_stays_decathlon(lits: Path, tmp_path: Path) -> None:
@@ -85,28 +77,21 @@ def test_decathlon_with_its_dialects_stays_decathlon(lits: Path, tmp_path: Path)
     assert json.loads((out / "dataset.json").read_text("utf-8"))["labels"] == listing["labels"]
 
 
-@pytest.mark.parametrize("random", [False, True])
-def test_nothing_is_written_where_something_is_or_nothing_could_be(lits: Path, tmp_path: Path, random: bool) -> None:
+def test_nothing_is_written_where_something_is_or_nothing_could_be(lits: Path, tmp_path: Path) -> None:
     (tmp_path / "listed").mkdir()
     (tmp_path / "listed" / "dataset.json").write_text("{}")
-    for out, label, words in [
-        (lits, "2", "other files"),
-        (tmp_path / "listed" / "new", "2", "outside"),
-        (tmp_path / "out", "7", "Label 7 occurs in no mask"),
-    ]:
+    for out, label, words in [(lits, "2", "other files"), (tmp_path / "listed" / "new", "2", "outside"),
+                              (tmp_path / "out", "7", "Label 7 does not occur in ")]:  # fmt: skip
         with pytest.raises(InputError, match=words):
-            crop_scans(lits, out, label, random=random)
+            crop_scans(lits, out, label)
     store(lits / "segmentation-1.nii.gz", mask()[1:])
     store(lits / "segmentation-2.nii.gz", mask(), AFFINE)
     with pytest.raises(InputError, match=r"2 cannot be used: .*segmentation-1.*segmentation-2"):
-        crop_scans(lits, tmp_path / "out", "1", random=random)
+        crop_scans(lits, tmp_path / "out", "1")
     assert not (tmp_path / "out").exists()
 
 
-# ---- boxes ------------------------------------------------------------------------------------------------------
-
 SHAPE = (14, 18, 22)  # (z, y, x)
-NAMES = [f"case-{i}" for i in range(40)]
 
 
 def objects(*voxels: tuple[int, int, int]) -> np.ndarray:
@@ -126,10 +111,11 @@ def test_a_box_around_the_object_with_a_margin_in_mm(margin: float, first: Seque
 
 @pytest.mark.parametrize("voxels", [[(7, 9, 11)], [(0, 5, 21), (13, 17, 3)], [(13, 17, 21), (0, 0, 0), (6, 6, 6)]])
 def test_random_boxes_never_cut_the_object_and_crop_and_pad_the_rest(voxels: list[tuple[int, int, int]]) -> None:
-    boxes = [random_box(objects(*voxels), name) for name in NAMES]
+    names = [f"case-{i}" for i in range(40)]
+    boxes = [random_box(objects(*voxels), name) for name in names]
     for first, size in boxes:
         assert all((first <= voxel).all() and (voxel < first + size).all() for voxel in np.array(voxels))
-    assert str(boxes[0]) == str(random_box(objects(*voxels), NAMES[0]))  # the name decides
+    assert str(boxes[0]) == str(random_box(objects(*voxels), names[0]))  # the name decides
     sizes = np.array([size for _, size in boxes])
     assert (sizes.max(axis=0) > SHAPE).all()
     if len(voxels) == 1:
@@ -147,20 +133,20 @@ CENTRED = box_at((2, 6, 5), (5, 6, 6))  # in the middle along y, and along x to 
 
 
 @pytest.mark.parametrize(
-    ("masks", "expected"),
+    ("other", "expected"),
     [
-        ([CENTRED, box_at((4, 4, 1), (4, 5, 9))], True),
-        ([CENTRED, 0 * CENTRED], True),  # a case without the object says nothing
-        ([CENTRED, box_at((2, 6, 5), (5, 6, 8))], False),  # the middle along one axis only
-        ([CENTRED, CENTRED + box_at((0, 0, 0), (7, 12, 11))], False),  # it is the whole object's box that counts
-        ([CENTRED, CENTRED + box_at((0, 0, 0), (7, 12, 11), label=2)], True),  # what is no part of it does not
-        ([0 * CENTRED], False),
+        (box_at((4, 4, 1), (4, 5, 9)), True),
+        (0 * CENTRED, True),  # a case without the object says nothing
+        (box_at((2, 6, 5), (5, 6, 8)), False),  # the middle along one axis only
+        (CENTRED + box_at((0, 0, 0), (7, 12, 11)), False),  # it is the whole object's box that counts
+        (CENTRED + box_at((0, 0, 0), (7, 12, 11), label=2), True),  # what is no part of it does not
     ],
 )
 def test_scans_cropped_around_the_object_are_known_by_its_place(
-    tmp_path: Path, masks: list[np.ndarray], expected: bool
+    tmp_path: Path, other: np.ndarray, expected: bool
 ) -> None:
-    for number, one in enumerate(masks):
+    for number, one in enumerate((CENTRED, other)):
         store(tmp_path / f"segmentation-{number}.nii.gz", one)
         (tmp_path / f"volume-{number}.nii.gz").touch()  # is not looked at
     assert cropped_around(tmp_path, "1") is expected
+    assert not cropped_around(tmp_path, "3")

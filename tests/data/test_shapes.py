@@ -7,7 +7,6 @@ import pytest
 from scipy import ndimage
 
 from lrnet_edu.data.shapes import random_shapes
-from lrnet_edu.support.errors import InputError
 
 
 @pytest.mark.parametrize("size", [4, 8, 15, 24])
@@ -18,14 +17,8 @@ def test_neither_empty_nor_full_and_the_generator_decides_everything(size: int) 
     assert sum(np.array_equal(masks[3], other) for other in masks) == 1
 
 
-def test_a_cube_of_one_voxel_is_refused() -> None:
-    with pytest.raises(InputError, match="no room"):
-        random_shapes(np.random.default_rng(0), 1)
-
-
 def test_small_and_large_lesions_alone_and_in_groups_whole_and_cut() -> None:
-    radii, counts, cut = [], set(), []
-    inner = np.pad(np.ones((22, 22, 22), bool), 1)
+    radii, counts, cut, inner = [], set(), [], np.pad(np.ones((22, 22, 22), bool), 1)
     for seed in range(80):
         mask = random_shapes(np.random.default_rng(seed), 24)
         parts, number = ndimage.label(mask, np.ones((3, 3, 3)))
