@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,11 +76,6 @@ class TandemLoss(Loss):
         self.terms: dict[str, Tensor] = {}
         self.looked = False  # whether the LR-Net knows the objects
 
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        self.lrnets.eval()
-        return self
-
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """One number.
 
@@ -122,8 +117,8 @@ class TandemLoss(Loss):
         inside = certain[:, 1:] > 0
         if inside.sum() < ENOUGH:
             return
-        off = float((regress_maps(lrnet, certain).float() - phi).abs()[inside].sum() / phi.abs()[inside].sum())
         self.looked = True
+        off = (regress_maps(lrnet, certain).float() - phi).abs()[inside].sum() / phi.abs()[inside].sum()
         if off >= KNOWN:
             warnings.warn(
                 f"The LR-Net's {self.kind} of these labels is {off:.0%} off: their objects are larger than it knows, "
