@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
-from lrnet_edu.figures.picture import Picture, colour_of, styled, two_lines
+from lrnet_edu.figures.picture import Picture, colour_of, styled
 from lrnet_edu.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,45 +22,41 @@ Rows = Sequence[Mapping[str, float]]  # of a run's log.csv
 
 
 @styled
-def learning_curves_figure(rows_by_title: Mapping[str, Rows]) -> Picture:
-    """Training and validation loss of every run in its own panel, and the validation DC of all in one.
+def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
+    """Training and validation loss over the steps, a panel for each title and a line for each of its trainings.
 
     The losses of different methods are different functions, not to be compared, hence the panels. DC means the same
-    for all. The best one, whose weights are kept, is marked.
+    for all: the best one, as a mean of the trainings, stands above each panel.
 
     Args:
-        rows_by_title: title -> a run's rows with their step, train_loss, val_loss and score (DC).
+        logs: title -> the rows of each training, with their step, train_loss, val_loss and score (DC).
 
     Raises:
-        InputError: if there are no runs, or one has no rows yet.
+        InputError: if there are no trainings, or one has no rows yet.
     """
-    if not rows_by_title or not all(rows_by_title.values()):
+    if not logs or not all(runs and all(runs) for runs in logs.values()):
         raise InputError("A run without a validation has no curve; give the rows of runs that have one each.")
-    columns = min(len(rows_by_title), 4)
-    lines = -(-len(rows_by_title) // columns)
-    figure = Picture(2.7 * lines + 3.6 + 0.12 * len(rows_by_title))
-    grid = figure.add_gridspec(lines + 1, columns, height_ratios=[2.7] * lines + [3.2])
-    scores, told = figure.add_subplot(grid[lines, :]), []
-    for i, ((title, rows), marker) in enumerate(zip(rows_by_title.items(), cycle("osD^vPX*"), strict=False)):
-        axes, colour = figure.add_subplot(grid[i // columns, i % columns]), colour_of(title)
-        steps, training, validation, dc = _columns(rows, "step", "train_loss", "val_loss", "score")
-        mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
-        axes.plot(steps, training, color=GREY, ls="--", marker=mark, label="training")
-        axes.plot(steps, validation, color=colour, marker=mark, lw=2.2, label="validation")
-        axes.set(title=two_lines(title), xlabel="Step", xlim=(0, None), ylim=(min(0, axes.get_ylim()[0]), None))
-        axes.set_ylabel("Loss (no unit)" if i % columns == 0 else "")
-        best = int(np.argmax(dc))
-        scores.plot(steps, dc, color=colour, lw=2)
-        scores.plot([], [], color=colour, lw=2, marker=marker, ms=9, label=f"{title}: {dc[best]:.2f}")
-        scores.plot(steps[best], dc[best], color=colour, marker=marker, ms=9, mec=BLACK, zorder=3)
-        losses = f"from {validation[0]:.2f} to {validation[-1]:.2f}"
-        told.append(f"{title}: validation loss {losses}, best validation DC {dc[best]:.2f}")
-    scores.set(xlabel="Step", ylabel="Validation DC\n(Dice per case)", ylim=(0, 1), xlim=(0, None))
-    scores.grid(axis="y", color=GREY, alpha=0.3)
-    figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    handles = scores.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2, title="Validation DC, the best one marked")
-    return figure.finish(f"Learning curves over {steps[-1]:g} steps. {'; '.join(told)}.")
+    columns, best = min(len(logs), 4), {}
+    lines = -(-len(logs) // columns)
+    figure = Picture(2.8 * lines + 0.6)
+    panels = figure.subplots(lines, columns, squeeze=False)
+    for axes in panels.flat[len(logs) :]:
+        axes.set_axis_off()
+    for axes, (title, runs) in zip(panels.flat, logs.items(), strict=False):
+        for rows in runs:
+            steps, training, validation = _columns(rows, "step", "train_loss", "val_loss")
+            mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
+            axes.plot(steps, training, color=GREY, ls="--", marker=mark)
+            axes.plot(steps, validation, color=colour_of(title), marker=mark, lw=2)
+        best[title] = float(np.mean([max(row["score"] for row in rows) for rows in runs]))
+        axes.set(
+            title=f"{fill(title, 20, break_on_hyphens=False)}\nbest DC {best[title]:.2f}", xlabel="Step", xlim=(0, None)
+        )
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Loss (no unit)")
+    figure.legend(panels[0, 0].lines[:2], ["training", "validation"], loc="outside upper right", ncols=2)
+    told = "; ".join(f"{title} {dc:.2f}" for title, dc in best.items())
+    return figure.finish(f"Losses over the steps of the trainings. Best validation DC: {told}.")
 
 
 @styled

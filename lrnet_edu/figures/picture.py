@@ -69,11 +69,5 @@ def colour_of(title: str) -> str:
     return METHOD_COLORS.get(key_of.get(title, title), GREY)
 
 
-def two_lines(title: str) -> str:
-    """A method's title broken before its last "+", to stand above a narrow panel."""
-    head, plus, tail = title.rpartition(" + ")
-    return f"{head}\n+ {tail}" if plus else title
-
-
 def image_element(png: bytes, alt: str) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}" alt="{html.escape(alt)}">'

@@ -1,8 +1,7 @@
-"""A table's pictures: differences to a baseline with their intervals and seeds, and how the rows were learned."""
+"""Differences to a baseline as a picture: every row with its mean, its interval, and each seed."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -83,28 +82,6 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
         gains = ", ".join(f"{name_of(row)} {row['comparison']['mean']:+.3f}" for row in told)
         alt += f"{verdict.capitalize()}: {gains or 'none'}. "
     return figure.finish(alt.strip())
-
-
-@styled
-def learning_figure(logs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Picture:
-    """Validation loss over the steps, a panel for each title and a line for each seed, or other training, in it."""
-    columns = min(len(logs), 5)
-    lines = -(-len(logs) // columns)
-    figure = Picture(1.9 * lines + 0.6)
-    panels = figure.subplots(lines, columns, sharex=True, squeeze=False)
-    for axes, (title, rows_by_seed) in zip(panels.flat, logs.items(), strict=False):
-        for rows in rows_by_seed:
-            axes.plot(
-                [row["step"] for row in rows], [row["val_loss"] for row in rows], "-o", ms=3, color=colour_of(title)
-            )
-        axes.set_title("\n".join(textwrap.wrap(title, 24)), fontsize=9)
-    for axes in panels.flat[len(logs) :]:
-        axes.set_visible(False)
-    for axes in panels[:, 0]:
-        axes.set_ylabel("Validation loss\n(no unit)")
-    for axes in panels[-1]:
-        axes.set_xlabel("Step")
-    return figure.finish(f"Validation loss over the steps, each loss on a scale of its own: {', '.join(logs)}.")
 
 
 def name_of(row: Mapping[str, Any], between: str = " ") -> str:

@@ -7,6 +7,7 @@ patient's right at the left. A 2-D array is shown as it lies. Lengths are in mm 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from matplotlib.patches import Patch
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
-from lrnet_edu.figures.picture import Picture, styled, two_lines
+from lrnet_edu.figures.picture import Picture, styled
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.metrics import dice
 from lrnet_edu.support.arrays import checked_spacing, plain_array
@@ -189,7 +190,10 @@ def results_figure(
             view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
             unseen = int(mask[k].sum()) - int(view.of(mask[k]).sum())
             axes.set_xlabel(f"{unseen} voxels\nelsewhere" if unseen else "")
-    titles = ["Ground truth", *(f"{two_lines(title)}\nDice {score}" for title, score in scores.items())]
+    titles = [
+        "Ground truth",
+        *(f"{fill(title, 16, break_on_hyphens=False)}\nDice {score}" for title, score in scores.items()),
+    ]
     for top, bottom, title in zip(grid[0], grid[-1], titles, strict=True):
         top.set_title(title)
         bottom.set_xlabel(f"mm\n{bottom.get_xlabel()}".strip())

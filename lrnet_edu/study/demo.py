@@ -77,7 +77,7 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         title, run = METHODS[config.method].title, out / f"{arm}_{config.method}"
         if METHODS[config.method].uses_lrnet:
             config = replace(config, lrnet=str(out / "lrnet"))
-        logs[title] = train_run(study, config, run, resume=True, rate=falling_rate).rows
+        logs[title] = [train_run(study, config, run, resume=True, rate=falling_rate).rows]
         tested[title] = test_mnet(study, run / "last.safetensors", run)
     write_results(out / "results.csv", {ARMS[arm].method: tested[METHODS[ARMS[arm].method].title] for arm in DEMO_ARMS})
     tables = [criteria_rows(tested), lesion_rows(tested)]
@@ -220,7 +220,7 @@ lesions of the test cases; right, random shapes that were held out of its traini
 <h2>One M-Net, two ways on (section 2.3)</h2>
 <p>The M-Net ships: Dice has trained it until that gained nothing more. From its weights two trainings go on for $steps
 steps, with the same patches. One keeps the Dice loss. The other learns from the error of the LR-Net's map alone. Each
-loss is a function of its own, so compare the shapes of the upper curves, not their heights.
+loss is a function of its own, so compare the shapes of the curves, not their heights.
 <div tabindex="0">$curves</div>
 
 <h2>What they find (section 3.1, Fig. 3)</h2>

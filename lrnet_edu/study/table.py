@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.figures import Picture
-from lrnet_edu.figures.tables import comparison_figure, learning_figure
+from lrnet_edu.figures import Picture, learning_curves_figure
+from lrnet_edu.figures.tables import comparison_figure
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, mean_of_defined, none_if_nan
 from lrnet_edu.study.froc import BINS_ML, HALF, RATES, CaseLesions, curve_of
@@ -34,7 +34,7 @@ def write_table(
     """Build a table and write ``TABLE.json``, ``.md`` and its pictures into the folder; returns the first."""
     result = build_table(table, records, seeds=seeds, facts=facts, location=location, chosen=chosen)
     logs = {row["title"] + (f", {row['map']}" if row["map"] else ""): row["logs"] for row in result["rows"]}
-    shown = {"differences": comparison_figure(result), **pictures, "learning": learning_figure(logs)}
+    shown = {"differences": comparison_figure(result), **pictures, "learning": learning_curves_figure(logs)}
     write_page(out, table, result, shown, as_markdown)
     return result
 

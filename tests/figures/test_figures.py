@@ -25,7 +25,7 @@ from lrnet_edu.figures import (
 )
 from lrnet_edu.figures.curves import running_mean
 from lrnet_edu.figures.palette import METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
-from lrnet_edu.figures.picture import LETTERS
+from lrnet_edu.figures.picture import LETTERS, colour_of
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.lrnet_training import LesionError, LRNetQuality
 from lrnet_edu.methods import METHODS
@@ -72,7 +72,7 @@ def test_every_figure_has_alt_text_and_letters_large_enough_is_whole_and_leaves_
     for figure in (
         architecture_figure(deep, LRNet(), (16, 16, 16)),
         maps_figure(mask, 100.0 - 40 * mask, SPACING),
-        learning_curves_figure({title: rows([0.1, 0.5, 0.6 + 0.01 * i]) for i, title in enumerate(TITLES)}),
+        learning_curves_figure({title: [rows([0.1, 0.5, 0.6])] * 3 for title in TITLES}),
         lrnet_quality_figure(quality(), rows([0.9, 0.99])),
         results_figure(100.0 - 40 * mask, mask, dict.fromkeys(TITLES, far), SPACING, [4, 9]),
     ):
@@ -89,10 +89,10 @@ def test_every_figure_has_alt_text_and_letters_large_enough_is_whole_and_leaves_
 
 
 def test_a_notebooks_own_style_does_not_change_a_figure() -> None:
-    usual = learning_curves_figure({"dice": rows([0.1, 0.5])}).png(50)
+    usual = learning_curves_figure({"dice": [rows([0.1, 0.5])]}).png(50)
     other = {"font.size": 5, "savefig.facecolor": "black", "savefig.bbox": "tight"}
     with plt.style.context(["dark_background", other]):
-        assert learning_curves_figure({"dice": rows([0.1, 0.5])}).png(50) == usual
+        assert learning_curves_figure({"dice": [rows([0.1, 0.5])]}).png(50) == usual
     picture = Image.open(io.BytesIO(usual)).convert("RGB")
     assert picture.width == 500
     assert picture.getpixel((0, 0)) == (255, 255, 255)
@@ -213,17 +213,16 @@ def test_representative_slices_show_each_lesion_at_its_largest_and_prefer_many()
 # ---- curves
 
 
-def test_curves_are_those_of_the_rows_and_the_best_is_marked() -> None:
-    runs = {TITLES[0]: rows([0.2, 0.7, 0.6]), "my own": rows([0.1, 0.2, 0.3])}
+def test_curves_are_those_of_the_rows_with_the_best_dc_above() -> None:
+    runs = {TITLES[0]: [rows([0.2, 0.7, 0.6]), rows([0.1, 0.3])], "my own": [rows([0.1, 0.2])]}
     figure = learning_curves_figure(runs)
-    drawn = {tuple(line.get_ydata()): line.get_color() for axes in figure.axes for line in axes.lines}
-    for run in runs.values():
-        assert {tuple(row[key] for row in run) for key in ("train_loss", "val_loss", "score")} < drawn.keys()
-    assert drawn[0.2, 0.7, 0.6] == METHOD_COLORS["dice"]
-    marked = [tuple(np.ravel(line.get_data())) for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
-    assert marked == [(20, 0.7), (30, 0.3)]
-    assert f"{TITLES[0]}: 0.70" in texts(figure)
-    for nothing in ({}, {"dice": []}):
+    for axes, (title, logs) in zip(figure.axes, runs.items(), strict=True):
+        wanted = [tuple(row[key] for row in log) for log in logs for key in ("train_loss", "val_loss")]
+        assert [tuple(line.get_ydata()) for line in axes.lines] == wanted
+        assert axes.lines[1].get_color() == colour_of(title)
+    assert colour_of(TITLES[0]) == METHOD_COLORS["dice"]
+    assert figure.axes[0].get_title().endswith("0.50")  # of 0.7 and 0.3
+    for nothing in ({}, {"dice": []}, {"dice": [[]]}):
         with pytest.raises(InputError, match="no curve"):
             learning_curves_figure(nothing)
 

@@ -37,7 +37,7 @@ def made_up(arm: str, seed: int) -> dict[str, Any]:
                 "ASSD": [1.0 if d else None for d in dice[9]],
             })  # fmt: skip
         cells[cell] = {"cases": cases, "calibration": [[10.0] * BINS, [5.0] * BINS, [4.0] * BINS]}
-    log = [{"step": step, "score": 0.5, "val_loss": 0.4} for step in (300, 600)]
+    log = [{"step": step, "score": 0.5, "train_loss": 0.3, "val_loss": 0.4} for step in (300, 600)]
     return {"arm": arm, "seed": seed, "config": {}, "log": log, "cpu_seconds": 300.0, "cells": cells,
             "versions": {"torch": "2"}, "gradients": {"Dice": 0.1, "LR-Net NI-DM": 1e-3}}  # fmt: skip
 

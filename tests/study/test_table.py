@@ -23,7 +23,7 @@ from lrnet_edu.study.text import as_markdown, claim_in_words
 
 FACTS = {"command": "lrnet-edu reproduce", "data": "scans", "cases": {"train": 8, "validation": 2, "test": 3}}
 CASES = 30
-LOG = [{"step": step, "val_loss": 1 / step, "score": 0.5} for step in (10, 20)]
+LOG = [{"step": step, "train_loss": 1 / step, "val_loss": 1 / step, "score": 0.5} for step in (10, 20)]
 LRNET = ("lrnet_NI-DM", "dice+lrnet_NI-DM", "mapdice+lrnet_NI-DM")
 
 
