@@ -1,9 +1,8 @@
-"""The demo's own parts. Its trainings are those of every run, and CI runs the whole command."""
+"""The demo's own parts. Its trainings are those of the study, and CI runs the whole command."""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +11,44 @@ from scans import checkpoint, lits, mask, store
 
 from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.config import FAST, Config
-from lrnet_edu.data.study import open_study
-from lrnet_edu.methods import METHODS
+from lrnet_edu.data.study import open_study, split_cases
 from lrnet_edu.study import demo
-from lrnet_edu.study.demo import DEMO_METHODS, LABEL, MethodResult, as_html, demo_config, result_rows, run_demo
+from lrnet_edu.study.protocol import LABEL
 from lrnet_edu.support.errors import InputError
 
 
 def test_all_tables_say_what_evaluate_says_of_the_predictions_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of the two test cases one is healthy; the other's lesion has 0.5 ml."""
     monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
-    scans, run = (
-        lits(tmp_path / "scans", range(8), label=2),
-        checkpoint(tmp_path / "run/best.safetensors", LABEL).parent,
-    )
-    study = open_study(scans, Config(**{**FAST, "label": LABEL}))
-    healthy = study.split["test"][0]
+    scans, out = lits(tmp_path / "scans", range(8), label=2), tmp_path / "out"
+    healthy, ill = split_cases([f"volume-{number}" for number in range(8)])["test"]
     store(scans / f"{healthy.replace('volume', 'segmentation')}.nii.gz", mask(label=1))
-    found = demo.test_method(open_study(scans, Config(**{**FAST, "label": LABEL})), run)
-    cases = evaluate_folders(run / "predictions", scans, label=LABEL)["cases"]
-    assert {case["case"].replace("segmentation", "volume") for case in cases} == set(found.masks)
-    expected = [case for case in cases if case["case"].replace("segmentation", "volume") != healthy]
-    means = {name: np.mean([case[name] for case in expected]) for name in ("dice", "assd")}
+    study = open_study(scans, Config(**{**FAST, "label": LABEL}))
+    tested = demo.test_mnet(study, checkpoint(tmp_path / "best.safetensors", LABEL), out)
+    cases = {case["case"]: case for case in evaluate_folders(out / "predictions", scans, label=LABEL)["cases"]}
+    assert set(cases) == {name.replace("volume", "segmentation") for name in tested.masks}
+    expected = cases[ill.replace("volume", "segmentation")]
 
-    missed = [one | dict.fromkeys(("assd", "msd", "rmsd")) for one in found.records]
-    results = {"dice": found, "mapdice": MethodResult(missed, {})}
+    missed = [one | dict.fromkeys(("assd", "msd", "rmsd")) for one in tested.records]
+    results = {"dice": tested, "lrnet": demo.Tested(missed, {}, {})}
     demo.write_results(tmp_path / "results.csv", results)
     heads, first, second = csv.reader((tmp_path / "results.csv").open())
     assert heads == ["method", "DC", "DG", "VOE", "RVD", "ASSD", "MSD", "RMSD"]
-    assert (first[0], second[0], second[5:]) == ("dice", "mapdice", [""] * 3)
-    assert [float(first[1]), float(first[5])] == pytest.approx([means["dice"], means["assd"]], abs=1e-4)
-    _, row, _ = result_rows(results)
-    assert (row[0], row[1], row[5]) == ("M-Net + Dice", f"{means['dice']:.3f}", f"{means['assd']:.2f}")
-    assert row[-1] == str(np.count_nonzero(found.masks[healthy]))
-    assert as_html([["a", "<b>"], ["1", "2"]]) == "<tr><th>a</th><th>&lt;b&gt;</th></tr>\n<tr><td>1</td><td>2</td></tr>"
-
-
-def test_every_method_takes_the_same_steps() -> None:
-    configs = [demo_config(method, 0) for method in DEMO_METHODS]
-    assert {replace(config, method="dice") for config in configs} == {replace(configs[0], method="dice")}
-    assert [METHODS[method].uses_lrnet for method in DEMO_METHODS] == [False, False, True, True]
+    assert (first[0], second[0], second[5:]) == ("dice", "lrnet", [""] * 3)
+    assert [float(first[1]), float(first[5])] == pytest.approx([expected["dice"], expected["assd"]], abs=1e-4)
+    row = demo.criteria_rows(results)[1]
+    assert (row[0], row[1], row[5]) == ("dice", f"{expected['dice']:.3f}", f"{expected['assd']:.2f}")
+    assert demo.lesion_rows(results)[1][2] == "1"
+    assert np.array_equal(tested.truths[ill], mask() > 0)
+    assert demo.as_html([["a", "<b>"], ["1", "2"]]).splitlines()[0] == "<tr><th>a</th><th>&lt;b&gt;</th></tr>"
 
 
 @pytest.mark.parametrize("name", ["results.csv", "report.html"])
 def test_a_file_of_that_name_which_is_not_the_demos_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=f"{name} exists and is not the demo's"):
-        run_demo(tmp_path)
+        demo.run_demo(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
     assert list(tmp_path.iterdir()) == [tmp_path / name]
