@@ -88,8 +88,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {**PAPER_WIDTHS, "max_voxels": 60_000_000, "patch_size": (48, 256, 256), "steps": 40_000,
               "validate_every": 1000},
 }  # fmt: skip
-# A training of half a minute on two cores: each of the demo's, and each run of a table with preset cpu.
-SHORT: dict[str, Any] = {"steps": 500, "validate_every": 100, "learning_rate": 6e-3, "object_share": 0.5}
 FAST: dict[str, Any] = {"features": (4, 8), "blocks": (1,), "stride": 2, "max_voxels": 40_000,
                         "patch_size": (16, 24, 24), "steps": 8, "validate_every": 4}  # fmt: skip
 
@@ -131,8 +129,3 @@ def table_preset(name: str = "cpu", **changes: Any) -> Config:
     """The named preset for a table's rows: on a CPU they get so many steps that all losses converge."""
     long = {"steps": 2400, "validate_every": 300} if name == "cpu" and not fast() else {}
     return preset(name, **{**long, **given(changes)})
-
-
-def short_preset(name: str = "cpu", **changes: Any) -> Config:
-    """The named preset, on a CPU with ``SHORT``'s sizes: for many trainings one after the other."""
-    return preset(name, **{**(SHORT if name == "cpu" and not fast() else {}), **given(changes)})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lrnet_edu.config import PRESETS, Config, PretrainConfig, fast, preset, pretrain_config, short_preset
+from lrnet_edu.config import PRESETS, Config, PretrainConfig, fast, preset, pretrain_config, table_preset
 from lrnet_edu.methods import METHODS
 from lrnet_edu.support.errors import InputError
 
@@ -17,40 +18,34 @@ def full_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LRNET_EDU_FAST", raising=False)
 
 
-def no_larger(small: Config, large: Config) -> bool:
+def assert_grows(*configs: Config) -> None:
     """By steps, voxels of a patch and features of the widest level: what makes a run long."""
-    sizes = [(one.steps, int(np.prod(one.patch_size)), max(one.features)) for one in (small, large)]
-    return all(a <= b for a, b in zip(*sizes, strict=True))
+    sizes = [(config.steps, int(np.prod(config.patch_size)), max(config.features)) for config in configs]
+    for size in zip(*sizes, strict=True):
+        assert list(size) == sorted(size)
 
 
-def test_presets_grow_from_laptop_to_paper() -> None:
-    cpu, colab, paper = (preset(name) for name in ("cpu", "colab", "paper"))
-    assert set(PRESETS) == {"cpu", "colab", "paper"}
-    assert preset() == cpu
-    for small, large in ((short_preset(), cpu), (cpu, colab), (colab, paper)):
-        assert no_larger(small, large)
+def test_presets_grow_from_laptop_to_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_grows(preset(), *map(preset, PRESETS))
+    assert_grows(preset(), table_preset())
+    paper = preset("paper")
     assert (paper.features, paper.blocks) == ((8, 16, 32, 64, 128), (2, 2, 3, 3))
-    for config in (Config(), colab, paper):  # section 3, Implementation Details
+    for config in (Config(), preset("colab"), paper):  # section 3, Implementation Details
         assert (config.learning_rate, config.plateau_factor, config.one_cycle) == (1e-3, 0.8, False)
+    monkeypatch.setenv("LRNET_EDU_FAST", "1")
+    assert_grows(preset("paper", method="mapdice"), replace(Config(), steps=20))
+    assert pretrain_config().steps <= 20
 
 
-def test_given_settings_win_over_the_preset_and_none_means_not_given() -> None:
-    for make in (preset, short_preset):
-        config = make("colab", steps=7, seed=0, label="1,2", alpha=None, window=None)
-        assert (config.steps, config.label, config.patch_size) == (7, "1,2", preset("colab").patch_size)
-    assert short_preset(steps=7).steps == 7
+def test_given_settings_win_over_the_preset_and_none_means_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, expected in (("1", True), ("yes", True), ("0", False), ("", False)):
+        monkeypatch.setenv("LRNET_EDU_FAST", value)
+        assert fast() is expected
+        for make in (preset, table_preset):
+            config = make("colab", steps=7, seed=0, label="1,2", alpha=None, window=None)
+            assert (config.steps, config.label, config.patch_size) == (7, "1,2", preset("colab").patch_size)
+            assert make(steps=7).steps == 7
     assert (pretrain_config("O-DM").kind, pretrain_config(seed=3, steps=None)) == ("O-DM", PretrainConfig(seed=3))
-
-
-@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False)])
-def test_the_small_size_of_everything(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
-    monkeypatch.setenv("LRNET_EDU_FAST", value)
-    assert fast() is expected
-    small = preset("paper", method="mapdice", seed=3)
-    assert (small.steps <= 20 and no_larger(small, Config())) is expected
-    assert (pretrain_config().steps <= 20) is expected
-    assert (small.method, small.seed) == ("mapdice", 3)
-    assert preset(steps=5).steps == 5  # what is given still wins
 
 
 @pytest.mark.parametrize(
@@ -90,8 +85,6 @@ def test_mistakes_of_other_stages() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_rows_that_regress_a_map_warm_up(method: str) -> None:
-    with_lrnet = "lrnet" in method
-    assert METHODS[method].uses_lrnet == with_lrnet
-    warms_up = with_lrnet or method in ("multi-branch", "cascaded")
+    warms_up = "lrnet" in method or method in ("multi-branch", "cascaded")
     for given, steps in ((None, 25), (7, 7), (0, 0)):
         assert Config(method=method, steps=100, warmup_steps=given).warmup == (steps if warms_up else 0)
