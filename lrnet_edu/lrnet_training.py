@@ -29,7 +29,7 @@ from lrnet_edu.metrics import dice_of_counts
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.progress import progress
+from lrnet_edu.support.jobs import progress
 from lrnet_edu.support.run_folder import open_run
 from lrnet_edu.support.voxels import connected_components, cut
 from lrnet_edu.trained import load_lrnet, lrnet_metadata

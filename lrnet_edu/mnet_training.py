@@ -22,7 +22,7 @@ from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import dice
 from lrnet_edu.support.devices import choose_device
-from lrnet_edu.support.progress import print_above_bar, progress
+from lrnet_edu.support.jobs import print_above_bar, progress
 from lrnet_edu.support.run_folder import State, open_run, settings_of_run
 from lrnet_edu.training import Row, Task, fit
 

@@ -19,8 +19,8 @@ from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, sc
 from lrnet_edu.study.challenge import ChallengeScores, challenge_scores
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, check_writable, folder_lock, write_atomically
+from lrnet_edu.support.jobs import progress
 from lrnet_edu.support.labels import absent_label, encode, format_labels, parse_labels
-from lrnet_edu.support.progress import progress
 
 _PROBABILITY = re.compile(r"_probability-[0-9+]+$")  # what `predict --probabilities` writes, without the ending
 
@@ -33,19 +33,17 @@ def evaluate_folders(
 
     Args:
         predictions: folder of segmentations; probabilities and files that are no images are ignored.
-        references: folder with files of the same names (.nii may stand for .nii.gz), and maybe more; or a
-            data set in LiTS or Decathlon layout.
+        references: folder with files of the same names (.nii may stand for .nii.gz), or a data set in LiTS or
+            Decathlon layout; it may hold more.
         label: the object, "2" or "1+2"; "1,2" scores two objects.
         json_file: where to write the result as well; an existing file is replaced only if it holds scores.
-        challenge: add the LiTS board's numbers under "challenge". They take the files as LiTS numbers them, 1 the
-            liver and 2 its lesions, whatever the label.
+        challenge: add the LiTS board's numbers, for which 1 is the liver and 2 its lesions, whatever the label.
         say: takes a sentence where a part of the references only has predictions.
 
     Returns:
-        What the JSON file holds. For one object ``{"cases": [{"case": name, "dice": ..., ...}], "mean":
-        {"DC": ..., ...}, "undefined": {"DC": count, ...}}``, for several such a dictionary under each one's
-        label. Undefined values are None; distances are in mm, RVD is signed. "challenge" holds the fields of
-        :class:`lrnet_edu.study.challenge.ChallengeScores`.
+        What the JSON file holds: ``{"cases": [{"case": name, "dice": ..., ...}], "mean": {"DC": ..., ...},
+        "undefined": {"DC": count, ...}}``, or for several objects that under each one's label; undefined values are
+        None. "challenge" holds the fields of :class:`lrnet_edu.study.challenge.ChallengeScores`.
 
     Raises:
         InputError: if references are missing or on other grids, a file cannot be used, or an object is in none.

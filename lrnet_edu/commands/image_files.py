@@ -16,7 +16,7 @@ from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import natural_order
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, check_writable, is_hidden
-from lrnet_edu.support.progress import progress
+from lrnet_edu.support.jobs import progress
 
 
 def image_files(folder: Path) -> list[Path]:

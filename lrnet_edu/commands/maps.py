@@ -28,9 +28,7 @@ def write_map(
         label: the object, "2" or "1+2" (the union as one object); None takes every voxel that is not 0.
         spacing_aware: measure in mm instead of voxels.
 
-    Raises:
-        InputError: if a file cannot be used, ``out`` exists and is no unchanged map of this command, or the
-            label does not occur.
+    Raises InputError if a file cannot be used or must not be overwritten, or the label does not occur.
     """
     segmentation, out = Path(segmentation), Path(out)
     kind_of_map(kind)  # refuses what does not exist

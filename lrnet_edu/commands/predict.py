@@ -15,8 +15,8 @@ from lrnet_edu.inference import predict_probabilities
 from lrnet_edu.support.devices import choose_device, explain_out_of_memory
 from lrnet_edu.support.errors import InputError, check_each
 from lrnet_edu.support.files import abbreviated, folder_lock, read_json
+from lrnet_edu.support.jobs import print_above_bar, progress
 from lrnet_edu.support.labels import decode, format_labels
-from lrnet_edu.support.progress import print_above_bar, progress
 from lrnet_edu.trained import TrainedMNet, load_mnet
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import check_labels, check_not_among_scans, find_cases
 from lrnet_edu.support import files
+from lrnet_edu.support.jobs import progress
 from lrnet_edu.support.labels import encode, parse_labels
-from lrnet_edu.support.progress import progress
 from lrnet_edu.support.voxels import cut, occupied_box
 
 PADDING = 0.25  # of the axis, at most, that random boxes add on each side

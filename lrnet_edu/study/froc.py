@@ -3,13 +3,11 @@
 Small lesions are the paper's point, and the seven criteria hide them: a case with one large tumour scores well without
 its small ones. A lesion is a 26-connected component, as in section 2.1.
 
-A network with a lower threshold finds more lesions and more that are none, so at one threshold two networks cannot be
-told apart by either number. The curve over all thresholds can (Bunch et al., 1977; as LUNA16 uses it: Setio et al.,
-"Validation, comparison, and combination of algorithms for automatic detection of pulmonary nodules", Medical Image
-Analysis 42, 2017). One threshold holds for all cases.
-
-A threshold so low that everything predicted hangs together finds all lesions and nothing false. The sensitivity does
-not see that, the lesions' mean Dice does.
+A network with a lower threshold finds more lesions and more that are none. So two networks are compared by the curve
+over all thresholds, one threshold for all cases (Bunch et al., 1977; as LUNA16 uses it: Setio et al., "Validation,
+comparison, and combination of algorithms for automatic detection of pulmonary nodules", Medical Image Analysis 42,
+2017). A threshold so low that everything predicted hangs together finds all lesions and nothing false: the sensitivity
+does not see that, the lesions' mean Dice does.
 """
 
 from __future__ import annotations

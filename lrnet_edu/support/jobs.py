@@ -1,4 +1,4 @@
-"""Work shared among processes, each with one thread."""
+"""Work on many files or cases: its progress bar, and processes that share it, each with one thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
+from tqdm import tqdm
+
 from lrnet_edu.support.errors import InputError
+
+
+def progress(items: Sequence[Any], title: str, unit: str = "file") -> tqdm[Any]:
+    """A progress bar that shows itself only when the work takes longer than a moment."""
+    return tqdm(items, title, unit=unit, dynamic_ncols=True, leave=False, delay=1.0)
+
+
+def print_above_bar(sentence: str) -> None:
+    tqdm.write(sentence, file=sys.stderr)
 
 
 def in_processes(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:

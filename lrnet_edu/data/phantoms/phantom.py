@@ -23,7 +23,7 @@ from lrnet_edu.data.phantoms.settings import GRIDS as GRIDS
 from lrnet_edu.data.phantoms.settings import SETS, PhantomSettings
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated
-from lrnet_edu.support.progress import progress
+from lrnet_edu.support.jobs import progress
 
 COMMITTED = 20  # cases in data_samples/
 
