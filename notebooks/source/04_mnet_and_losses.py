@@ -155,9 +155,8 @@ print("Dice and MapDice: equal to the package's")
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.data.study import open_study
-from lrnet_edu.study.demo import demo_config
 
-config = demo_config("dice", seed=0)
+config = preset("cpu", label="2", window=(-30.0, 180.0))
 study = open_study(sample_folder(), config)
 batches = PatchBatches(
     study.cached["train"], kinds=["NI-DM"], classes=1, patch_size=config.patch_size, batch_size=2, object_share=0.5,
