@@ -49,16 +49,10 @@ def check_0_1(answer: Any) -> str | None:
 
 
 check_0_2 = short_answer(
-    2 * 7.8 / (7.8 + 10.8),  # ml
-    [
-        (
-            7.8 / 10.8,
-            "That is the share of the lesions' volume that is found. Dice is twice the overlap over both sizes.",
-        ),
-        ([1 / 6, 2 / 7], "That counts lesions. Dice counts voxels, or millilitres."),
-    ],
+    (2 * 7.8 / (7.8 + 10.8), "Five of six lesions are missed, and Dice calls it good."),
+    (7.8 / 10.8, "That is the share of the lesions' volume that is found. Dice is twice the overlap over both sizes."),
+    ([1 / 6, 2 / 7], "That counts lesions. Dice counts voxels, or millilitres."),
     hint="Divide twice the largest volume by that volume plus all six.",
-    praise="Five of six lesions are missed, and Dice calls it good.",
 )
 
 
@@ -91,17 +85,15 @@ def check_0_3(answer: Any) -> str | None:
 # ---- 01: distance maps
 
 check_1_1 = short_answer(
-    (4 + 1 - 2) / 4,  # the image's M = 4 in place of the lesion's own
-    [(0.5, "That is phi with the lesion's own maximum. What changes when M is that of the large lesion?")],
+    (3 / 4, "With one maximum for the whole image a small lesion looks shallow: 0.75 at its deepest, not 0.5."),
+    (0.5, "That is phi with the lesion's own maximum. What changes when M is that of the large lesion?"),
     hint="Read D of the small lesion's middle in the table, and put the large lesion's M into the formula.",
-    praise="With one maximum for the whole image a small lesion looks shallow: 0.75 at its deepest voxel, not 0.5.",
 )
 
 check_1_2 = short_answer(
-    8 / 10 - 4 / 6,  # D = 3, M = 10 before and 6 after the crop
-    [(4 / 6 - 8 / 10, "The size is right, the sign is not: take the cropped map minus the map of the crop.")],
+    (8 / 10 - 4 / 6, "A cropped map tells of depths that the network cannot see. Crop the mask, then compute the map."),
+    (4 / 6 - 8 / 10, "The size is right, the sign is not: take the cropped map minus the map of the crop."),
     hint="D of the voxel is 3 both times, only M differs. Compute phi twice and subtract.",
-    praise="A cropped map tells the network of a depth that it cannot see. Crop the mask, then compute the map.",
 )
 
 
@@ -119,10 +111,9 @@ def check_1_3(answer: Any) -> str | None:
 
 
 check_1_4 = short_answer(
-    20,  # where 1 / M_C falls to the threshold 0.05
-    [(0.05, "That is the threshold. Which M_C brings the deepest voxel down to it?")],
+    (20, "Beyond 20 voxels of depth the threshold drills a hole into the lesion: a threshold is not an inverse."),
+    (0.05, "That is the threshold. Which M_C brings the deepest voxel down to it?"),
     hint="What is phi where D = M_C? Set it equal to the threshold.",
-    praise="Beyond 20 voxels of depth the threshold drills a hole into the lesion: a threshold is not an inverse.",
 )
 
 # ---- 02: CT data and imbalance
@@ -140,56 +131,41 @@ def check_2_1(answer: Any) -> str | None:
 
 
 check_2_2 = short_answer(
-    (32 * 128 * 128 - 697) / 697,
-    [
-        (33_736 / 697, "That counts the liver alone. What is background when the lesion is the object?"),
-        (697 / (32 * 128 * 128), "That is the lesion's share; asked is how many other voxels come with each of its."),
-    ],
+    (524_288 / 697 - 1, "A loss that counts voxels hears the background that often before it hears the lesion once."),
+    (33_736 / 697, "That counts the liver alone. What is background when the lesion is the object?"),
+    (697 / 524_288, "That is the lesion's share; asked is how many other voxels come with each of its."),
     hint="Count mask == 2 and mask != 2 in 'volume-1', and divide.",
-    praise="A loss that counts voxels hears the background that many times before it hears the lesion once.",
 )
 
 check_2_3 = short_answer(
-    10_000 / 3**3,  # of 10 ml
-    [
-        (10_000 / (5 * 2.7 * 2.7), "That is its number of voxels before resampling. How large is a voxel afterwards?"),
-        ([10 / 27, 1000 / 27], "Mind the units: one millilitre is 1 cm x 1 cm x 1 cm."),
-    ],
+    (10_000 / 27, "A lesion keeps its millilitres, not its voxels. Who filters by voxel counts should know the grid."),
+    (10_000 / (5 * 2.7 * 2.7), "That is its number of voxels before resampling. How large is a voxel afterwards?"),
+    ([10 / 27, 1000 / 27], "Mind the units: one millilitre is 1 cm x 1 cm x 1 cm."),
     hint="Divide the lesion's volume by that of one new voxel, in mm³.",
-    praise="A lesion keeps its millilitres, not its voxels. Whoever filters by voxel counts should know the grid.",
 )
 
 # ---- 03: the LR-Net's pretraining
 
 check_3_1 = short_answer(
-    (26 * 1 / 3 + 1 * 2 / 3) / 125,  # mean of 1 - phi over a cube of 5 voxels
-    [
-        (0.925, "That is the mean of phi itself. The error is its distance from what the photocopier says."),
-        (0.075 * 5**3 / 9**3, "That is a mean over all voxels of your volume. The error of phi counts the lesion's."),
-    ],
+    (28 / 3 / 125, "The smaller the lesion, the less copying costs. On a single voxel the photocopier is perfect."),
+    (0.925, "That is the mean of phi itself. The error is its distance from what the photocopier says."),
+    (0.075 * 5**3 / 9**3, "That is a mean over all voxels of your volume. The error of phi counts the lesion's."),
     hint="It says 1 in the lesion. Take |1 - phi| and its mean over 125 voxels.",
-    praise="The smaller the lesion, the less copying costs. On a single voxel the photocopier is perfect.",
 )
 
 check_3_2 = short_answer(
-    "middle",
-    [
-        ("rim", "The outermost layer holds most voxels, so now it counts most. Which layer holds the fewest?"),
-        ("outside", "The background weighs what it did. The change is inside: which layer has lost its weight?"),
-    ],
+    ("middle", "The middle is a few voxels out of two thousand. What hardly counts in the loss is hardly learnt."),
+    ("rim", "The outermost layer holds most voxels, so now it counts most. Which layer holds the fewest?"),
+    ("outside", "The background weighs what it did. The change is inside: which layer has lost its weight?"),
     hint='Name one of "rim", "middle" and "outside".',
-    praise="The middle is a few voxels out of two thousand. What hardly counts in the loss is hardly learnt.",
 )
 
 check_3_3 = short_answer(
-    45 / 14,  # the fifteenth voxel, the last one in sight, has to be background
-    [
-        (3, "A ball of 15 voxels radius fills all that the middle sees; the first background lies one step beyond."),
-        (45 / 31, "The window's 31 voxels lie to BOTH sides of the middle; the radius needs one side."),
-        ([14 / 45, 15 / 45], "Turn it around: how many mm must a voxel measure for the ball to become small enough?"),
-    ],
+    (45 / 14, "The resampling of notebook 02 decides what the LR-Net can see: coarse voxels for large lesions."),
+    (3, "A ball of 15 voxels radius fills all that the middle sees; the first background lies one step beyond."),
+    (45 / 31, "The window's 31 voxels lie to BOTH sides of the middle; the radius needs one side."),
+    ([14 / 45, 15 / 45], "Turn it around: how many mm must a voxel measure for the ball to become small enough?"),
     hint="How many voxels may the radius measure, if the next voxel has to be in sight? Then divide 45 mm by that.",
-    praise="The resampling of notebook 02 decides what the LR-Net can see: coarse voxels for large lesions.",
 )
 
 
@@ -219,10 +195,9 @@ def check_3_4(answer: Any) -> str | None:
 # ---- 04: the M-Net and its losses
 
 check_4_1 = short_answer(
-    0.88 / 2,
-    [([0.88, 0.12], "Look at the condition on phi again: it has a 2 below the line.")],
+    (0.88 / 2, "Half the ratio: a voxel has to bring more than it adds to the sum below the line."),
+    ([0.88, 0.12], "Look at the condition on phi again: it has a 2 below the line."),
     hint="The voxel pays off where phi exceeds N / (2 S). What is N / S here?",
-    praise="Half the ratio: a voxel has to bring more than it adds to the sum below the line.",
 )
 
 
@@ -259,14 +234,11 @@ def check_4_3(answer: Any) -> str | None:
 
 
 check_4_4 = short_answer(
-    0.1 * 0.8,  # the weight of a false alarm times the ratio
-    [
-        (0.4, "That is Dice, a = 1/2. What is a here?"),
-        (0.72, "That takes the weight of the misses. It is the false alarms' weight that makes painting expensive."),
-        ([0.1, 0.8], "The rule has two factors: a, and the ratio."),
-    ],
+    (0.08, "Eight in a hundred are enough for it: it will paint a wide belt around every lesion. Run the training."),
+    (0.4, "That is Dice, a = 1/2. What is a here?"),
+    (0.72, "That takes the weight of the misses. It is the false alarms' weight that makes painting expensive."),
+    ([0.1, 0.8], "The rule has two factors: a, and the ratio."),
     hint="Painting pays off where q exceeds a times the ratio.",
-    praise="Eight in a hundred are enough for it: it will paint a wide belt around every lesion. Run the training.",
 )
 
 # ---- 05: the frozen tandem
@@ -294,30 +266,51 @@ def check_5_1(answer: Any) -> str | None:
 
 
 check_5_2 = short_answer(
-    0.25 / 0.0099,  # p (1 - p) at 0.5 and at 0.01
-    [
-        (0.0099 / 0.25, "That is how many times weaker the second one is. Turn it around."),
-        (50, "Twice too much: the factor is p (1 - p), not p."),
-    ],
-    hint="Divide p (1 - p) at p = 0.5 by p (1 - p) at p = 0.01.",
-    praise="A voxel about which the network is sure hardly listens to any loss, right or wrong.",
+    ("same", "Adam divides a gradient by its own size: a factor cancels. Alpha matters beside another term only."),
+    ("fewer", "Louder than what? There is no other term. And what does Adam divide a gradient by?"),
+    ("more", "The loss asks for the same as before, only a thousand times as loudly. What does Adam make of that?"),
+    hint='Answer "fewer", "same" or "more".',
 )
 
 check_5_3 = short_answer(
-    61.9,
-    [
-        (9.53, "That is the alpha of the large ball. What does an empty output cost with the small one?"),
-        (8 * 9.53, "An eighth of the voxels, but not of the cost: phi is larger in a small ball. Compute its cost."),
-    ],
+    (0.25 / 0.0099, "A voxel about which the network is sure hardly listens to any loss, right or wrong."),
+    (0.0099 / 0.25, "That is how many times weaker the second one is. Turn it around."),
+    (50, "Twice too much: the factor is p (1 - p), not p."),
+    hint="Divide p (1 - p) at p = 0.5 by p (1 - p) at p = 0.01.",
+)
+
+check_5_4 = short_answer(
+    (61.9, "Small lesions need a larger alpha: the mean runs over all voxels, so what is small is cheap to miss."),
+    (9.53, "That is the alpha of the large ball. What does an empty output cost with the small one?"),
+    (8 * 9.53, "An eighth of the voxels, but not of the cost: phi is larger in a small ball. Compute its cost."),
     hint="Divide 0.03 by what an empty output costs at alpha = 1 (cost_of_empty_output) with the small ball.",
-    praise="Small lesions need a larger alpha: the mean runs over all voxels, so what is small is cheap to miss.",
 )
 
 # ---- 06: results and viewers
 
 
-@check("Specks are gone, and so is every true lesion of that size: a filter is a decision about patients.")
+@check("Three of four patients have been failed, and DG says 0.99. Ask for both.")
 def check_6_1(answer: Any) -> str | None:
+    """(DC, DG) of four cases."""
+    right = np.array([1 / 4, 6000 / 6060])
+    return compared(
+        shaped(answer, right.shape),
+        right,
+        [(right[::-1], "Both values are right, their order is not: DC first.")],
+        "DC: each patient's own Dice, then the mean. DG: all intersections together, and all sizes together.",
+    )
+
+
+check_6_2 = short_answer(
+    (0.353, "The table prints 0.292. Its DC and VOE cannot be means over the same cases: read tables with a pencil."),
+    (0.522, "That is the VOE if all cases were alike. Cases that differ can have a lower mean: how low?"),
+    (0.292, "That is what the paper prints. What is the smallest that is possible?"),
+    hint="VOE = 1 - J, and J is never above D. What does that say about the means?",
+)
+
+
+@check("Specks are gone, and so is every true lesion of that size: a filter is a decision about patients.")
+def check_6_3(answer: Any) -> str | None:
     """A function that drops the 26-connected components of fewer than ``smallest`` voxels."""
     mask = np.zeros((8, 9, 10), dtype=bool)  # (D, H, W)
     mask[1:4, 1:4, 1:4] = True  # 27 voxels
@@ -338,52 +331,32 @@ def check_6_1(answer: Any) -> str | None:
     return None
 
 
-@check("Three of four patients have been failed, and DG says 0.99. Ask for both.")
-def check_6_2(answer: Any) -> str | None:
-    """(DC, DG) of four cases."""
-    right = np.array([1 / 4, 6000 / 6060])
-    return compared(
-        shaped(answer, right.shape),
-        right,
-        [(right[::-1], "Both values are right, their order is not: DC first.")],
-        "DC: each patient's own Dice, then the mean. DG: all intersections together, and all sizes together.",
-    )
-
-
-check_6_3 = short_answer(
-    1 - 0.647,  # 1 - DC
-    [
-        (0.522, "That is the VOE if all cases were alike. Cases that differ can have a lower mean: how low?"),
-        (0.292, "That is what the paper prints. What is the smallest that is possible?"),
-    ],
-    hint="VOE = 1 - J, and J is never above D. What does that say about the means?",
-    praise="The table prints 0.292. Its DC and VOE cannot be means over the same cases: read tables with a pencil.",
+check_6_4 = short_answer(
+    "up",
+    [("down", "Which error has become cheap? What happens to the predicted volume if there is more of it?")],
+    hint='Answer "up" or "down".',
+    praise="A loss that minds misses most draws too much, and RVD with its sign is the criterion that says so.",
 )
 
 # ---- 07: tables of the paper
 
 check_7_1 = short_answer(
-    13,  # -0.253 is the largest in size; the next ones are 0.126 and 0.118
-    [(1, "It is the smallest number. But how far from 0 is it, beside the others?")],
+    (13, "The last place, in bold. On average a quarter of the volume is missing: small is not good with a sign."),
+    (1, "It is the smallest number. But how far from 0 is it, beside the others?"),
     hint="Drop the signs of the RVD column, sort it, and find 0.253.",
-    praise="The last place, in bold. On average a quarter of the volume is missing: small is not good with a sign.",
 )
 
 check_7_2 = short_answer(
-    1,  # DC, 0.661 against 0.647
-    [
-        (7, "That is the comparison with the LR-Net in both rows. Take the first two rows of Table 2."),
-        (6, "Count once more: DC and DG want to be large, the other five near 0."),
-    ],
+    (1, "In one of seven, DC. With the LR-Net MapDice is better in all seven: a table needs reading by pairs."),
+    (7, "That is the comparison with the LR-Net in both rows. Take the first two rows of Table 2."),
+    (6, "Count once more: DC and DG want to be large, the other five near 0."),
     hint="Compare the first two rows of Table 2, criterion by criterion.",
-    praise="In one of seven, DC. With the LR-Net MapDice is better in all seven: a table needs reading by pairs.",
 )
 
 check_7_3 = short_answer(
-    6,  # 2 / 2^6 < 0.05
-    [(5, "Five patterns of signs in a row: is 2 / 2^5 below 0.05? And did you count both sides?")],
+    (6, "Six, and only if every single patient agrees. With Holm's correction for twelve comparisons it takes nine."),
+    (5, "Five patterns of signs in a row: is 2 / 2^5 below 0.05? And did you count both sides?"),
     hint="The best outcome is all + (or all -): p = 2 / 2^n. When does it pass 0.05?",
-    praise="Six, and only if every single patient agrees. With Holm's correction for twelve comparisons it takes nine.",
 )
 
 
@@ -419,14 +392,11 @@ def check_9_1(answer: Any) -> str | None:
 
 BALL = 4 / 3 * math.pi * 4**3  # mm^3, of 4 mm radius
 check_9_2 = short_answer(
-    BALL / 27,
-    [
-        (BALL, "Those are cubic millimetres. How many has one voxel?"),
-        (BALL / 3, "A voxel has three edges of 3 mm, not one."),
-        (8 * BALL / 27, "4 mm is the radius, not the diameter."),
-    ],
+    (BALL / 27, "Ten voxels, nearly all of them rim: what helps the large lesions costs the small ones."),
+    (BALL, "Those are cubic millimetres. How many has one voxel?"),
+    (BALL / 3, "A voxel has three edges of 3 mm, not one."),
+    (8 * BALL / 27, "4 mm is the radius, not the diameter."),
     hint="Divide the volume of the ball by that of a voxel.",
-    praise="Ten voxels, nearly all of them rim: what helps the large lesions costs the small ones.",
 )
 
 

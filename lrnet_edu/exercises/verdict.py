@@ -70,9 +70,9 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Check]:
     return decorate
 
 
-def short_answer(right: float | str, wrong: Wrong, *, hint: str, praise: str) -> Check:
-    """The check of a number or a word; the arguments are those of ``compared`` and ``check``."""
-    return check(praise)(lambda answer: compared(answer, right, wrong, hint))
+def short_answer(right: tuple[float | str, str], *wrong: tuple[Any, str], hint: str) -> Check:
+    """The check of a number or a word: the right one with its praise, wrong ones with their hints, any other's hint."""
+    return check(right[1])(lambda answer: compared(answer, right[0], wrong, hint))
 
 
 def compared(answer: Any, right: Any, wrong: Wrong, hint: str) -> str | None:
