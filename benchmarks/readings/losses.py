@@ -51,7 +51,7 @@ def readings() -> dict[str, str]:
         "alpha": f"At 1 an empty output costs: {listed}; at the scripts' 1000 for NI-DM {1000 * costs['NI-DM']:.1f}",
         "total loss": f"An empty output costs {DiceLoss()(two_classes(0 * p), torch.from_numpy(lesion).long()[None]):.2f} by Dice, and "
         f"{KINDS['NI-DM'].alpha * costs['NI-DM']:.2f} where L_seg is left out",
-        "regression alone": "See `results/NOTES.md`",
+        "regression alone": "In the study: [results/study/study.md](../results/study/study.md)",
         "rows without alpha": f"An empty output costs {costs['NI-DM']:.3f} in place of "
         f"{KINDS['NI-DM'].alpha * costs['NI-DM']:.3f} with NI-DM's default",
         **rivals(lesion),

@@ -46,7 +46,7 @@ def readings() -> dict[str, str]:
         "start of the tandem": slopes_of_a_missed_lesion(),
         "batch size": two_patches(),
         "masks for pretraining": f"Scans beside random shapes: {LRNETS}",
-        "uLR-Net (Table 2)": "On the phantoms: [results/phantoms/table2.md](../results/phantoms/table2.md)",
+        "uLR-Net (Table 2)": "In the study: [results/study/study.md](../results/study/study.md)",
     }
 
 
