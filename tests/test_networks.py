@@ -123,18 +123,14 @@ def test_paper_widths_and_blocks_level_by_level(dims: int) -> None:
 @DIMS
 def test_convolutions_start_from_he_s_uniform_distribution(dims: int) -> None:
     torch.manual_seed(0)
-    checked = 0
-    for module in MNet(spatial_dims=dims).modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            bound = (6 / (module.in_channels * module.weight[0, 0].numel())) ** 0.5
-            assert module.weight.abs().max() <= bound
-            if module.weight.numel() > 1000:
-                assert module.weight.abs().max() > 0.99 * bound
-                assert module.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
-                checked += 1
-            assert module.bias is not None
-            assert not module.bias.any()
-    assert checked > 20
+    layers = [module for module in MNet(spatial_dims=dims).modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+    assert not any(layer.bias.any() for layer in layers if layer.bias is not None)
+    large = [layer for layer in layers if layer.weight.numel() > 1000]
+    assert len(large) > 20
+    for layer in large:
+        bound = (6 / (layer.in_channels * layer.weight[0, 0].numel())) ** 0.5
+        assert 0.99 * bound < layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
 
 
 # ---- both -------------------------------------------------------------------------------------------------------
