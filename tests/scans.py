@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.checkpoints import save_checkpoint
 from lrnet_edu.support.labels import parse_labels
@@ -62,14 +63,24 @@ def lits(folder: Path, numbers: Sequence[int], label: int = 1) -> Path:
     return folder
 
 
-def checkpoint(path: Path, label: str = "1", *, stored_features: Sequence[int] = (4, 8)) -> Path:
-    """An untrained M-Net as `train` would store it; its facts may claim other features than it has."""
+def prepared_case(folder: Path, classes: np.ndarray, image: np.ndarray | None = None) -> CachedCase:
+    """A case of classes 1 and 2 as the cache keeps it; by default the image shows the classes themselves."""
+    folder.mkdir()
+    np.save(folder / "image.npy", (classes if image is None else image).astype(np.float32))
+    np.save(folder / "classes.npy", classes.astype(np.uint8))
+    for c in (1, 2):
+        np.save(folder / f"foreground-{c:03d}.npy", np.argwhere(classes == c).astype(np.int32))
+    return CachedCase(folder.name, folder)
+
+
+def checkpoint(path: Path, label: str = "1") -> Path:
+    """An untrained M-Net as `train` would store it."""
     torch.manual_seed(0)
     classes = len(parse_labels(label)) + 1
     mnet = MNet(1, classes, features=(4, 8), blocks=(1,))
     facts = {
         "network": "MNet",
-        "mnet": {"in_channels": 1, "classes": classes, "features": list(stored_features), "blocks": [1]},
+        "mnet": {"in_channels": 1, "classes": classes, "features": [4, 8], "blocks": [1]},
         "label": label,
         "method": "dice",
         "patch_size": [8, 16, 16],

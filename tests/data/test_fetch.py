@@ -45,7 +45,6 @@ def archive(name: str = f"._{NAME}", kind: bytes = tarfile.REGTYPE, link: str = 
 class Server(ThreadingHTTPServer):
     """Serves one content under every path; ``cut`` bytes a connection, then it breaks off."""
 
-    daemon_threads = True
     cut: int | None = None
     ranges = True
     error: int | None = None
@@ -60,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        server, wanted = self.server, self.headers.get("Range", "bytes=0-")
+        server, wanted = self.server, self.headers["Range"]
         server.asked.append(f"{self.path} {wanted}")
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if server.ranges else 0
         if server.error or start >= len(server.content):
@@ -127,10 +126,7 @@ def test_what_lies_there_is_taken_up_and_checked(
     assert files(tmp_path) == sorted(TASK)
 
 
-@pytest.mark.parametrize(
-    "evil",
-    [("../evil",), (f"{NAME}/../../evil",), (f"{NAME}/link", tarfile.SYMTYPE, "../../evil"), ("x", tarfile.CHRTYPE)],
-)
+@pytest.mark.parametrize("evil", [("../evil",), (f"{NAME}/link", tarfile.SYMTYPE, "../../evil")])
 def test_an_evil_archive_writes_nothing_outside(
     evil: tuple, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

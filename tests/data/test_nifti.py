@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from scans import with_header
+from scans import load, with_header
 
 from lrnet_edu.data import nifti
 from lrnet_edu.support.errors import InputError
@@ -68,17 +68,14 @@ def test_a_fourth_axis_of_length_one_and_a_name_that_is_not_true(tmp_path: Path)
         np.testing.assert_allclose(nifti.read_grid(path).spacing, (2.5, 0.9, 0.8), atol=1e-6)
 
 
-@pytest.mark.parametrize("stored", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("stored", ["uint8", "int16", "uint16", "float64"])
 @pytest.mark.parametrize("labels", [(1, 2), (1, 3), (1, 4, 7), (2, 5, 13, 20)])
-def test_labels_that_a_scale_factor_brings_back_as_fractions_are_rounded(
-    tmp_path: Path, stored: str, labels: tuple[int, ...]
-) -> None:
+def test_labels_that_come_back_as_fractions_are_rounded(tmp_path: Path, stored: str, labels: tuple[int, ...]) -> None:
     """nibabel chooses a factor when it stores floats as whole numbers; a file of floats may be rounded otherwise."""
     data = np.zeros(SHAPE_XYZ)
     data[: len(labels)] = np.reshape(labels, (-1, 1, 1))
-    path = store(tmp_path / "a.nii.gz", data * (1 - 1e-9 if stored == "float64" else 1), stored=stored)
-    back: Any = nib.load(path)
-    assert stored in ("int32", "float32") or (np.asarray(back.dataobj) != data).any()
+    path = store(tmp_path / "a.nii.gz", data * (1 - 1e-9), stored=stored)
+    assert (load(path) != data.T).any()
     np.testing.assert_array_equal(nifti.read_mask(path).data, data.T)
 
 
@@ -89,13 +86,6 @@ def test_lengths_are_converted_to_mm(tmp_path: Path, unit: str, factor: float, c
     forms = {"sform": (None, 0), "qform": (None, 0), code: (affine, 1)}
     volume = nifti.read_mask(placed(tmp_path / "a.nii", **forms, unit=unit))
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-4)
-
-
-def test_a_reader_of_another_format_is_an_entry_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(nifti.READERS, ".npy", lambda path: nifti.Volume(np.load(path), AFFINE))
-    np.save(tmp_path / "a.npy", noise().T)
-    assert nifti.read_image(tmp_path / "a.npy").spacing == pytest.approx((2.5, 0.9, 0.8))
-    assert nifti.same_grid(nifti.read_grid(tmp_path / "a.npy"), nifti.read_mask(store(tmp_path / "a.nii", noise())))
 
 
 FORMS = {
@@ -110,10 +100,9 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("unit", ["mm", "micron"])
 def test_what_is_written_for_a_file_and_a_part_of_it_lie_where_they_lay(tmp_path: Path, name: str, unit: str) -> None:
-    (sform, s_code), (qform, q_code) = FORMS[name]
     scale = np.diag([1000.0] * 3 + [1]) if unit == "micron" else np.eye(4)
-    forms = [None if form is None else scale @ form for form in (sform, qform)]
-    source = placed(tmp_path / "in.nii", sform=(forms[0], s_code), qform=(forms[1], q_code), unit=unit)
+    sform, qform = ((None if form is None else scale @ form, code) for form, code in FORMS[name])
+    source = placed(tmp_path / "in.nii", sform=sform, qform=qform, unit=unit)
     volume = nifti.read_mask(source)
     nifti.write(tmp_path / "out.nii", volume.data, volume)
     one, other = (nib.Nifti1Header((tmp_path / file).read_bytes()[:348]) for file in ("in.nii", "out.nii"))
@@ -231,11 +220,9 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "colours": (bytes_of(np.zeros(SHAPE_XYZ, [(c, "u1") for c in "RGB"])), ["colours"]),
     "no spacing": (changed(srow_z=[0] * 4), ["0 x 0.9 x 0.8 mm", "spacing"]),
     "no spacing, qform": (changed(**Q, pixdim=[1, 0.8, 0, 2.5, 0, 0, 0, 0]), ["voxel size", "spacing"]),
-    "voxels of a metre": (bytes_of(noise(), np.diag([1000, 1000, 1000, 1.0])), ["1000 x 1000 x 1000 mm", "spacing"]),
     "mm or micrometres": (bytes_of(noise(), np.diag([50, 50, 50, 1.0])), ["50 x 50 x 50", "micrometres", "unit"]),
     "far away": (changed(srow_x=[-0.8, 0, 0, 1e30]), ["affine"]),
     "one axis too long": (nib.Nifti2Image(np.zeros((1, 40_000, 1), "u1"), AFFINE).to_bytes(), ["40000"]),
-    "axes coincide": (changed(srow_x=[-0.8, 0.9, 0, 30], srow_y=[0, 0, 0, 40]), ["affine"]),
 }  # fmt: skip
 
 

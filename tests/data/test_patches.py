@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scans import prepared_case
 from torch.utils.data import DataLoader
 
 from lrnet_edu.data.cache import CachedCase
@@ -21,16 +22,6 @@ SETTINGS: dict[str, Any] = {
     "kinds": ["NI-DM", "SNI-DM"], "classes": 2, "patch_size": SIZE, "batch_size": 2, "object_share": 0.5,
     "augment": True, "seed": [0, 0], "length": 6,
 }  # fmt: skip
-
-
-def make_case(folder: Path, classes: np.ndarray, image: np.ndarray | None = None) -> CachedCase:
-    """A case as the cache keeps it; by default the image shows the classes themselves."""
-    folder.mkdir()
-    np.save(folder / "image.npy", (classes if image is None else image).astype(np.float32))
-    np.save(folder / "classes.npy", classes.astype(np.uint8))
-    for c in (1, 2):
-        np.save(folder / f"foreground-{c:03d}.npy", np.argwhere(classes == c).astype(np.int32))
-    return CachedCase(folder.name, folder)
 
 
 def blobs(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -48,8 +39,8 @@ def blobs(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 def cases(tmp_path: Path) -> list[CachedCase]:
     """Larger than a patch, smaller along one axis, smaller along all, and one without any object."""
     shapes = [(16, 18, 20), (7, 30, 14), (7, 7, 8)]
-    made = [make_case(tmp_path / f"case-{i}", blobs(shape, i)) for i, shape in enumerate(shapes)]
-    return [*made, make_case(tmp_path / "empty", np.zeros((12, 12, 12)))]
+    made = [prepared_case(tmp_path / f"case-{i}", blobs(shape, i)) for i, shape in enumerate(shapes)]
+    return [*made, prepared_case(tmp_path / "empty", np.zeros((12, 12, 12)))]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -93,7 +84,7 @@ def test_object_centred_patches_hold_an_object_of_either_class(tmp_path: Path) -
     """Two single voxels in a large volume: no random patch meets one, every centred patch does."""
     classes = np.zeros((60, 60, 60))
     classes[10, 20, 30], classes[59, 0, 59] = 1, 2
-    case = make_case(tmp_path / "rare", classes)
+    case = prepared_case(tmp_path / "rare", classes)
     counts = {}
     for share in (0.0, 0.5, 1.0):
         batches = PatchBatches([case], **SETTINGS | {"kinds": [], "object_share": share, "length": 60})
@@ -108,7 +99,7 @@ def test_object_centred_patches_hold_an_object_of_either_class(tmp_path: Path) -
 def test_patches_without_a_choice_of_object_reach_every_corner(tmp_path: Path) -> None:
     shape = (12, 13, 14)
     image = np.arange(np.prod(shape)).reshape(shape)
-    case = make_case(tmp_path / "plain", np.zeros(shape), image)
+    case = prepared_case(tmp_path / "plain", np.zeros(shape), image)
     plain = {"kinds": [], "object_share": 0.0, "augment": False, "length": 200}
     batches = PatchBatches([case], **SETTINGS | plain)
     seen = {int(value) for i in range(200) for value in batches[i].image.unique()}
@@ -118,7 +109,7 @@ def test_patches_without_a_choice_of_object_reach_every_corner(tmp_path: Path) -
 def test_a_volume_smaller_than_the_patch_is_padded_around(tmp_path: Path) -> None:
     classes = np.ones((5, 10, 9))
     image = np.random.default_rng(0).random(classes.shape)
-    case = make_case(tmp_path / "small", classes, image)
+    case = prepared_case(tmp_path / "small", classes, image)
     batch = PatchBatches([case], **SETTINGS | {"augment": False})[0]
     around = ((2, 1), (0, 0), (2, 1))
     assert np.array_equal(batch.image[0, 0].numpy(), np.pad(image, around, mode="edge").astype(np.float32))

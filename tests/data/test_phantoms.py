@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from lrnet_edu.data.nifti import read_image, write
-from lrnet_edu.data.phantoms.canvas import Canvas, carved, smooth_union
+from lrnet_edu.data.phantoms.canvas import Canvas
 from lrnet_edu.data.phantoms.phantom import COMMITTED, GRIDS, Phantom, phantom, write_samples
 from lrnet_edu.data.phantoms.settings import SETS
 from lrnet_edu.support.errors import InputError
@@ -91,14 +91,6 @@ def test_ellipsoid_and_tube_are_signed_distances() -> None:
     np.testing.assert_allclose(tube[exact < 4], exact[exact < 4], atol=1e-9)
     inside = canvas.ellipsoid((0, 0, 0), (28, 8, 8), turn=(45, 0), jitter=0) < 0
     assert (x * y)[inside].mean() > 25  # 45 degrees about z: from +x towards +y
-
-
-def test_smooth_union_and_difference_agree_with_set_operations_away_from_the_crease() -> None:
-    a, b = np.random.default_rng(0).uniform(-20, 20, (2, 1000))
-    clear = np.abs(a - b) > 4
-    np.testing.assert_array_equal(smooth_union(a, b, 4)[clear], np.minimum(a, b)[clear])
-    clear = np.abs(a + b - 1) > 4
-    np.testing.assert_allclose(carved(a, (b, 1, 4))[clear], np.maximum(a, 1 - b)[clear])
 
 
 def test_the_committed_samples_come_out_equal(tmp_path: Path) -> None:

@@ -172,17 +172,6 @@ def test_thousands_of_specks_take_no_more_than_the_voxels() -> None:
     assert time.process_time() - start < 5
 
 
-def test_objects_that_touch_leave_no_gap() -> None:
-    affine = make_affine((2.0, 1.0, 1.0))
-    mask = np.zeros((10, 20, 20), np.uint8)
-    mask[2:8, 4:16, 4:10] = 1
-    mask[2:8, 4:16, 10:16] = 2
-    image = Volume(mask.astype(np.float32), affine)
-    apart = prepare(image, Preprocessing(1.3, None), Volume(mask, affine), ((1,), (2,))).classes
-    union = prepare(image, Preprocessing(1.3, None), Volume(mask, affine), ((1, 2),)).classes
-    np.testing.assert_array_equal(apart > 0, union)
-
-
 def body_scan(legs: bool = False) -> np.ndarray:
     """Air, a body or two legs, a thin table under them and a hot pixel: (D, H, W)."""
     image = np.full((20, 120, 140), -1000, np.float32)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import gzip
 import json
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,6 @@ def tried(work: Callable[[], Any], *names: Path) -> Any:
     return None
 
 
-# ---- images -----------------------------------------------------------------------------------------------------
-
-
 def noise(content: bytes, rng: Rng, start: int, stop: int, most: int) -> bytes:
     noisy = bytearray(content)
     for position in rng.integers(start, min(stop, len(content)), rng.integers(1, most + 1)):
@@ -80,41 +77,36 @@ def test_damaged_images(tmp_path: Path, rounds: int) -> None:
     """Read, mapped, segmented, scored and prepared; what is read is what nibabel reads."""
     trained, healthy = checkpoint(tmp_path / "m.safetensors"), store(tmp_path / "a" / "x.nii", mask())
     bad, out, counts = tmp_path / "b" / "x.nii", tmp_path / "out", [0, 0]
-    case = Case("x", bad, healthy, None)
     bad.parent.mkdir()
+    cache = partial(cache_cases, [Case("x", bad, healthy, None)], SETTINGS, ((1,),), folder=tmp_path / "c", workers=1)
+    works = {
+        "map.nii": partial(write_map, bad, out / "map.nii"),
+        "p.nii": partial(predict_files, trained, bad, out / "p.nii", device="cpu"),
+        "s.json": partial(evaluate_folders, bad.parent, healthy.parent, label="1", json_file=out / "s.json"),
+    }
     for seed in range(rounds * len(FAULTS)):
-        rng = np.random.default_rng(seed)
         whole = store(tmp_path / "whole.nii", [mask(), scan(), mask().astype("f4")][seed % 3]).read_bytes()
-        bad.write_bytes(FAULTS[seed % len(FAULTS)](whole, rng))
-        image, truth = tried(lambda: nifti.read_image(bad), bad), tried(lambda: nifti.read_mask(bad), bad)
+        bad.write_bytes(FAULTS[seed % len(FAULTS)](whole, np.random.default_rng(seed)))
+        image, truth = tried(partial(nifti.read_image, bad), bad), tried(partial(nifti.read_mask, bad), bad)
         if image is not None and bad.read_bytes()[:2] != b"\x1f\x8b":
-            np.testing.assert_array_equal(
-                image.data, np.asarray(nib.load(bad).dataobj, "f4").reshape(image.data.T.shape).T
-            )
-        for name, work in {
-            "map.nii": lambda: write_map(bad, out / "map.nii"),
-            "p.nii": lambda: predict_files(trained, bad, out / "p.nii", device="cpu"),
-            "s.json": lambda: evaluate_folders(bad.parent, healthy.parent, label="1", json_file=out / "s.json"),
-        }.items():
+            expected = np.asarray(nib.load(bad).dataobj, "f4").reshape(image.data.T.shape).T
+            np.testing.assert_array_equal(image.data, expected)
+        for name, work in works.items():
             tried(work, bad, bad.parent)
-            written = [path.name for path in out.glob("*")]
-            assert written in ([], [name])
+            written = list(out.glob("*"))
+            assert [path.name for path in written] in ([], [name])
             counts[bool(written)] += 1
-            for path in out.glob("*"):
+            for path in written:
                 path.unlink()
-        cached = tried(lambda: cache_cases([case], SETTINGS, ((1,),), folder=tmp_path / "c", workers=1), bad, healthy)
+        cached = tried(cache, bad, healthy)
         assert cached is None or np.isfinite(cached[0].image).all()
         assert not list(tmp_path.rglob("*.part"))
         assert truth is None or image is not None
     assert min(counts) > rounds
 
 
-# ---- settings and weights ---------------------------------------------------------------------------------------
-
-
 def changed(value: Any, rng: Rng) -> Any:
     """A JSON value with one part replaced by something odd, or taken away."""
-    value = copy.deepcopy(value)
     inner, last = {0: value}, 0
     while isinstance(inner[last], dict | list) and inner[last] and (inner[last] is value or rng.random() < 0.7):
         inner = inner[last]
@@ -130,7 +122,7 @@ def damaged(content: bytes, rng: Rng) -> bytes:
     """A JSON file, or a safetensors file, of which a part is odd or some bytes are wrong."""
     if rng.random() < 0.4:
         return [content[: rng.integers(len(content))], noise(content, rng, 0, 10**6, 3), b"null"][rng.integers(3)]
-    if content[:1] in b"[{":
+    if content[:1] == b"{":
         return json.dumps(changed(json.loads(content), rng)).encode()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
