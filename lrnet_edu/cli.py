@@ -269,8 +269,6 @@ def train(
         typer.echo("The object lies in the very middle of every scan, so that its place gives it away; lrnet-edu crop "
                    f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
     state = train_run(study, config, out, device=device, resume=resume, log=log)
-    if state.converged and state.step < config.steps:
-        typer.echo(f"Ended at step {state.step}: the validation loss has stopped falling.")
     follow = _as_typed(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
     typer.echo(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 

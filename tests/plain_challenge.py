@@ -23,29 +23,22 @@ def plain_matches(predicted: np.ndarray, reference: np.ndarray) -> list[tuple[li
     # 1. every intersection
     shared = np.array([[np.sum((predicted == p) & (reference == r)) for r in rs] for p in ps]).reshape(len(ps), len(rs))
     # 2. merge reference lesions that have the same predicted lesion with the largest intersection
-    groups: list[list[int]] = []
+    groups: dict[int, list[int]] = {}
     for r in rs:
-        if shared[:, r - 1].sum() == 0:
-            continue
-        p = shared[:, r - 1].argmax()
-        for group in groups:
-            if shared[:, group[0] - 1].argmax() == p:
-                group.append(r)
-                break
-        else:
-            groups.append([r])
+        if shared[:, r - 1].any():
+            groups.setdefault(int(shared[:, r - 1].argmax()), []).append(r)
     # 3. each predicted lesion goes to the group that it overlaps most, 4. and is merged with the others there
-    owned: list[list[int]] = [[] for _ in groups]
+    owned: dict[int, list[int]] = {key: [] for key in groups}
     for p in ps:
-        overlaps = [sum(shared[p - 1, r - 1] for r in group) for group in groups]
-        if any(overlaps):
-            owned[int(np.argmax(overlaps))].append(p)
+        overlaps = {key: sum(shared[p - 1, r - 1] for r in group) for key, group in groups.items()}
+        if any(overlaps.values()):
+            owned[max(overlaps, key=lambda key: overlaps[key])].append(p)  # of equal ones the first
     # 5. intersection over union of the merged lesions
     pairs = []
-    for members, group in zip(owned, groups, strict=True):
-        if members:
-            a, b = np.isin(predicted, members), np.isin(reference, group)
-            pairs.append((members, group, (a & b).sum() / (a | b).sum()))
+    for key, group in groups.items():
+        a, b = np.isin(predicted, owned[key]), np.isin(reference, group)
+        if a.any():
+            pairs.append((owned[key], group, (a & b).sum() / (a | b).sum()))
     return pairs
 
 
@@ -60,27 +53,22 @@ def plain_counts(matches: Any, threshold: float, n_predicted: int, n_wanted: int
 
 def plain_scores(p: np.ndarray, r: np.ndarray, spacing: Any) -> dict[str, float]:
     """The scores of two masks that are not empty, distances by whole distance transforms."""
-    dice = 2 * (p & r).sum() / (p.sum() + r.sum())
-    jaccard = (p & r).sum() / (p | r).sum()
     surfaces = [mask & ~ndimage.binary_erosion(mask, EIGHTEEN, border_value=0) for mask in (p, r)]
     to_p, to_r = (ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces)
     distances = np.concatenate([to_r[surfaces[0]], to_p[surfaces[1]]])
-    return {
-        "dice": dice,
-        "jaccard": jaccard,
-        "voe": 1 - jaccard,
-        "rvd": (r.sum() - p.sum()) / p.sum(),
-        "assd": distances.mean(),
-        "rmsd": math.sqrt((distances**2).mean()),
-        "msd": distances.max(),
-    }
+    jaccard = (p & r).sum() / (p | r).sum()
+    return {"dice": plain_dice(p, r), "jaccard": jaccard, "voe": 1 - jaccard, "rvd": (r.sum() - p.sum()) / p.sum(),
+            "assd": distances.mean(), "rmsd": math.sqrt((distances**2).mean()), "msd": distances.max()}  # fmt: skip
+
+
+def plain_dice(p: np.ndarray, r: np.ndarray) -> float:
+    return 2 * (p & r).sum() / (p.sum() + r.sum()) if p.any() or r.any() else 1.0
 
 
 def plain_challenge_scores(cases: Any) -> dict[str, Any]:
     """The whole board: nested dictionaries of `ChallengeScores`' fields."""
     pairs, livers, burdens, lesion_dice, liver_dice, missing = [], [], [], [], [], 0
     counts = {threshold: np.zeros(6, int) for threshold in (0.0, 0.5)}
-    voxels = {"lesion": np.zeros(2, int), "liver": np.zeros(2, int)}
     for prediction, reference, spacing in cases:
         predicted, n_predicted = ndimage.label(prediction == 2, FACES)
         wanted, n_wanted = ndimage.label(reference == 2, FACES)
@@ -90,41 +78,31 @@ def plain_challenge_scores(cases: Any) -> dict[str, Any]:
         for members, group, overlap in matches:
             if overlap > 0.5:
                 pairs.append(plain_scores(np.isin(predicted, members), np.isin(wanted, group), spacing))
-        for what, p, r in (
-            ("lesion", prediction == 2, reference == 2),
-            ("liver", prediction >= 1, reference >= 1),
-        ):
-            both, either = 2 * (p & r).sum(), p.sum() + r.sum()
-            voxels[what] += (both, either)
-            dice = both / either if either else 1.0
-            if what == "lesion":
-                lesion_dice.append(dice)
-            elif not (prediction == 1).any():
-                missing += 1
-                liver_dice.append(0.0)
-                livers.append(WORST)
-                burdens.append(9001.0)
-            else:
-                liver_dice.append(dice)
-                livers.append(plain_scores(p, r, spacing) if r.any() else WORST)
-                burden = [(v == 2).sum() / max(1, (v >= 1).sum()) for v in (reference, prediction)]
-                burdens.append(burden[0] - burden[1])
-    dice_global = {what: both / either if either else 1.0 for what, (both, either) in voxels.items()}
+        lesion_dice.append(plain_dice(prediction == 2, reference == 2))
+        p, r = prediction >= 1, reference >= 1
+        if (prediction == 1).any():
+            liver_dice.append(plain_dice(p, r))
+            livers.append(plain_scores(p, r, spacing) if r.any() else WORST)
+            ours, theirs = ((v == 2).sum() / max(1, (v >= 1).sum()) for v in (prediction, reference))
+            burdens.append(theirs - ours)
+        else:
+            missing += 1
+            liver_dice.append(0.0)
+            livers.append(WORST)
+            burdens.append(9001.0)
 
-    def means(scores: list[dict[str, float]]) -> dict[str, float]:
-        return {name: np.mean([one[name] for one in scores]) for name in WORST}
+    def whole(by_case: list[float], scores: list[dict[str, float]], masks: list[Any]) -> dict[str, float]:
+        p, r = (np.concatenate([pair[i].ravel() for pair in masks]) for i in (0, 1))
+        means = {name: np.mean([one[name] for one in scores]) for name in WORST}
+        return {"dice_per_case": np.mean(by_case), "dice_global": plain_dice(p, r), **means}
 
     return {
         "cases": len(burdens),
         "without_liver": missing,
         "pairs": len(pairs),
         "detection": {threshold: dict(zip(COUNTS, total.tolist(), strict=True)) for threshold, total in counts.items()},
-        "lesion": {
-            "dice_per_case": np.mean(lesion_dice),
-            "dice_global": dice_global["lesion"],
-            **means(pairs or [WORST]),
-        },
-        "liver": {"dice_per_case": np.mean(liver_dice), "dice_global": dice_global["liver"], **means(livers)},
+        "lesion": whole(lesion_dice, pairs or [WORST], [(p == 2, r == 2) for p, r, _ in cases]),
+        "liver": whole(liver_dice, livers, [(p >= 1, r >= 1) for p, r, _ in cases]),
         "tumour_burden": {
             "rms": np.sqrt(np.mean(np.square(burdens))),
             "max": max(burdens),
