@@ -30,20 +30,14 @@ LESION = _z**2 + _y**2 + _x**2 <= 7**2  # bool (D, H, W): a ball
 @check("Accuracy counts the background, and nearly everything is background. It says nothing about lesions.")
 def check_0_1(answer: Any) -> str | None:
     """The accuracy of an empty mask of volume-77, judged by the voxels that it gets wrong."""
-    accuracy = float(answer)
-    wrong = 2120 / 1_684_480
+    wrong, yours = 2120 / 1_684_480, 1 - float(answer)
     return compared(
-        1 - accuracy,
+        yours,
         wrong,
-        [
-            (
-                [1 - wrong, 1 - 100 * wrong],
-                "That is the share of the voxels that it gets wrong. Asked is the other one.",
-            ),
-            (1 - 100 * (1 - wrong), "Give it as a share between 0 and 1, not in per cent."),
-            (2120 / 158_840, "That is the accuracy in the liver. Take all voxels of the scan."),
-        ],
-        f"It is wrong at the lesions' voxels and right at all others. Yours is wrong at {100 * (1 - accuracy):.2g} %: "
+        ([1 - wrong, 1 - 100 * wrong], "That is the share of the voxels that it gets wrong. Asked is the other one."),
+        (1 - 100 * (1 - wrong), "Give it as a share between 0 and 1, not in per cent."),
+        (2120 / 158_840, "That is the accuracy in the liver. Take all voxels of the scan."),
+        hint=f"It is wrong at the lesions' voxels and right at all others. Yours is wrong at {100 * yours:.2g} %: "
         "compare that with the share printed above, and compute it.",
     )
 
@@ -62,7 +56,6 @@ def check_0_3(answer: Any) -> str | None:
     lesions, p = np.zeros((6, 8, 8), dtype=bool), np.zeros((6, 8, 8))  # (D, H, W)
     lesions[:2, :2, :2] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
     p[1, 1, 1], p[4, 4, 4], p[5, 0, 0] = 0.6, 0.3, 0.95  # the last one is no lesion
-    enough = "One voxel above the threshold is enough for a lesion to be found."
     for threshold, found, seen in ((0.5, 1, [(0, 3)]), (0.2, 2, [(0, 3), (1, 2)]), (0.3, 1, []), (0.9, 0, [])):
         right = np.array((found, 3 - found))
         yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)
@@ -71,11 +64,9 @@ def check_0_3(answer: Any) -> str | None:
         hint = compared(
             yours,
             right,
-            [
-                (right[::-1], "The right numbers in the wrong order: found first, then missed."),
-                ([np.array(pair) for pair in seen], enough),
-            ],
-            f"Of three lesions, {found} should be found above {threshold}; your numbers are {yours.tolist()}.",
+            (right[::-1], "The right numbers in the wrong order: found first, then missed."),
+            ([np.array(pair) for pair in seen], "One voxel above the threshold is enough for a lesion to be found."),
+            hint=f"Of three lesions, {found} should be found above {threshold}; your numbers are {yours.tolist()}.",
         )
         if hint:
             return hint
@@ -228,8 +219,8 @@ def check_4_3(answer: Any) -> str | None:
     return compared(
         shaped(answer(p.clone(), g.clone()), p.shape),
         right,
-        [(-right, "The size is right, the sign is not: the loss is 1 MINUS the ratio.")],
-        "It differs from autograd. The quotient rule: (N / S)' = (N' S - N S') / S², N' = 2 g and S' = 1.",
+        (-right, "The size is right, the sign is not: the loss is 1 MINUS the ratio."),
+        hint="It differs from autograd. The quotient rule: (N / S)' = (N' S - N S') / S², N' = 2 g and S' = 1.",
     )
 
 
@@ -257,8 +248,8 @@ def check_5_1(answer: Any) -> str | None:
     hint = compared(
         shaped(answer(lrnet, pair.clone(), true_map), pair.shape),
         right,
-        [(-right, "That is the push, with its sign turned. Asked is the gradient itself.")],
-        "The shape is right, the values are not. Is it the map's error, without alpha, that you differentiate?",
+        (-right, "That is the push, with its sign turned. Asked is the gradient itself."),
+        hint="The shape is right, the values are not. Is it the map's error, without alpha, that you differentiate?",
     )
     if hint is None and any(weight.grad is not None for weight in lrnet.parameters()):
         return "The gradient is right, but the LR-Net's weights have got one, too: it is not frozen."
@@ -296,8 +287,8 @@ def check_6_1(answer: Any) -> str | None:
     return compared(
         shaped(answer, right.shape),
         right,
-        [(right[::-1], "Both values are right, their order is not: DC first.")],
-        "DC: each patient's own Dice, then the mean. DG: all intersections together, and all sizes together.",
+        (right[::-1], "Both values are right, their order is not: DC first."),
+        hint="DC: each patient's own Dice, then the mean. DG: all intersections together, and all sizes together.",
     )
 
 
@@ -332,10 +323,9 @@ def check_6_3(answer: Any) -> str | None:
 
 
 check_6_4 = short_answer(
-    "up",
-    [("down", "Which error has become cheap? What happens to the predicted volume if there is more of it?")],
+    ("up", "A loss that minds misses most draws too much, and RVD with its sign is the criterion that says so."),
+    ("down", "Which error has become cheap? What happens to the predicted volume if there is more of it?"),
     hint='Answer "up" or "down".',
-    praise="A loss that minds misses most draws too much, and RVD with its sign is the criterion that says so.",
 )
 
 # ---- 07: tables of the paper
@@ -366,12 +356,15 @@ def check_7_4(answer: Any) -> str | None:
     for p_values in ([0.01, 0.04, 0.03], [0.2, 0.001, 0.5, 0.02, 0.02], [0.3], [0.012, 0.9, 0.011, 0.8]):
         yours, right = shaped(answer(list(p_values)), (len(p_values),)), np.array(holm(p_values))
         bonferroni = np.minimum(np.multiply(p_values, len(p_values)), 1)
-        wrong = [
+        found, wanted = (", ".join(f"{value:.3g}" for value in values) for values in (yours, right))
+        hint = compared(
+            yours,
+            right,
             (np.sort(right), f"The values of {p_values} are right, their order is not: give them back as they came."),
             (bonferroni, "That multiplies every one by m, which is Bonferroni. The second smallest takes m - 1."),
-        ]
-        found, wanted = (", ".join(f"{value:.3g}" for value in values) for values in (yours, right))
-        if hint := compared(yours, right, wrong, f"{p_values} should become {wanted}; yours gives {found}."):
+            hint=f"{p_values} should become {wanted}; yours gives {found}.",
+        )
+        if hint:
             return hint
     return None
 
@@ -411,11 +404,9 @@ def check_9_3(answer: Any) -> str | None:
     return compared(
         yours.numpy(),
         right.numpy(),
-        [
-            (right.flip(1).numpy(), "Both channels are right, their order is not: the background comes first."),
-            (right.softmax(1).numpy(), twice),
-        ],
-        "The softmax of two logits depends on the second minus the first alone. That difference should be z.",
+        (right.flip(1).numpy(), "Both channels are right, their order is not: the background comes first."),
+        (right.softmax(1).numpy(), twice),
+        hint="The softmax of two logits depends on the second minus the first alone. That difference should be z.",
     )
 
 
@@ -435,4 +426,4 @@ def check_9_4(answer: Any) -> str | None:
             "of slices, (B, C, H, W): give distance_map (B, C, D, H, W)."
         )
     swapped = "Both maps are right, their order is not: class 1 comes first."
-    return compared(yours, right, [(right[:, ::-1], swapped)], hint)
+    return compared(yours, right, (right[:, ::-1], swapped), hint=hint)

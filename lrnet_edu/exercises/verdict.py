@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,7 +18,6 @@ from lrnet_edu.support.errors import InputError
 LOOKS = {None: (BLUE, "Your turn."), True: (GREEN, "✓ Right."), False: (ORANGE, "Not yet.")}
 ROUNDING = 0.04  # relative error of a number that is right
 Check = Callable[[Any], "Verdict"]
-Wrong = Sequence[tuple[Any, str]]  # what learners take for the right answer, or a list of such, and its hint
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Check]:
 
 def short_answer(right: tuple[float | str, str], *wrong: tuple[Any, str], hint: str) -> Check:
     """The check of a number or a word: the right one with its praise, wrong ones with their hints, any other's hint."""
-    return check(right[1])(lambda answer: compared(answer, right[0], wrong, hint))
+    return check(right[1])(lambda answer: compared(answer, right[0], *wrong, hint=hint))
 
 
-def compared(answer: Any, right: Any, wrong: Wrong, hint: str) -> str | None:
-    """None for the right number, word or array; the hint of the wrong one that it is; else the general hint."""
+def compared(answer: Any, right: Any, *wrong: tuple[Any, str], hint: str) -> str | None:
+    """None for the right number, word or array; for a wrong one, or one of a list of such, its hint; else ``hint``."""
     for known, its_hint in [(right, None), *wrong]:
         if any(same(answer, one) for one in (known if isinstance(known, list) else [known])):
             return its_hint
