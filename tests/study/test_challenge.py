@@ -37,9 +37,6 @@ def assert_agrees(cases: list[Case]) -> None:
             assert ours[key] == wanted, key
 
 
-# ---- against the literal reading
-
-
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_small_volumes_full_of_ties(data: st.DataObject) -> None:
@@ -69,9 +66,6 @@ def test_boxes_that_merge_and_split(data: st.DataObject) -> None:
             volume[:height, 1, start : start + size] = 2
         volumes.append(volume)
     assert_agrees([(volumes[0], volumes[1], SPACING)])
-
-
-# ---- the counts of the program, and of the lesions
 
 
 def line(*spans: tuple[int, int]) -> np.ndarray:
@@ -117,9 +111,6 @@ def test_precision_and_recall_of_a_set_are_those_of_the_sums() -> None:
     assert (at_0.found, at_half.found, at_0.false_lesions) == (24, 17, 1)
 
 
-# ---- memory, and what is refused
-
-
 def test_one_case_at_a_time() -> None:
     """A case of the generator may be freed before the next but one is made."""
     alive: list[weakref.ref[Any]] = []
@@ -134,18 +125,12 @@ def test_one_case_at_a_time() -> None:
     challenge_scores(cases())
 
 
-GOOD = np.zeros((3, 4, 5), np.uint8)
-
-
-@pytest.mark.parametrize(("cases", "words"), [
-    ([], "no cases"), ([(GOOD, GOOD[:2], SPACING)], "shape"), ((GOOD, GOOD, SPACING), "each of them"),
-])  # fmt: skip
-def test_what_cannot_be_scored_is_refused(cases: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        challenge_scores(cases)
-
-
-# ---- from folders
+def test_what_cannot_be_scored_is_refused() -> None:
+    good = np.zeros((3, 4, 5), np.uint8)
+    refused: Any = {"no cases": [], "shape": [(good, good[:2], SPACING)], "each of them": (good, good, SPACING)}
+    for words, cases in refused.items():
+        with pytest.raises(InputError, match=words):
+            challenge_scores(cases)
 
 
 def test_the_board_of_two_folders(tmp_path: Path) -> None:
@@ -158,9 +143,8 @@ def test_the_board_of_two_folders(tmp_path: Path) -> None:
             store(folder / f"segmentation-{number}.nii.gz", volume)
     plain = evaluate_folders(*folders, label="2")
     scores = evaluate_folders(*folders, label="2", json_file=target, challenge=True)
-    assert json.loads(target.read_text()) == scores
-    assert scores == {**plain, "challenge": scores["challenge"]}
     found = scores["challenge"]
+    assert json.loads(target.read_text()) == scores == {**plain, "challenge": found}
     counts = {"true_positives": 1, "false_positives": 1, "false_negatives": 1, "found": 1, "missed": 1}
     assert found["detection"]["0.5"] == {**counts, "false_lesions": 1, "precision": 0.5, "recall": 0.5}
     assert found["lesion"]["dice_per_case"] == plain["mean"]["DC"] == 0.5
