@@ -74,11 +74,8 @@ def test_both_hold_the_whole_package_and_nothing_else(built: tuple[Path, Path]) 
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= wanted | shipped
-    assert not [
-        name
-        for name in names
-        if re.match("tests|notebooks|benchmarks|data_samples/.*nii|results/(?!study/study.json|tables)", name)
-    ]
+    unwanted = "tests|notebooks|benchmarks|data_samples/.*nii|results/(?!study/study.json|tables)"
+    assert not [name for name in names if re.match(unwanted, name)]
 
 
 def test_a_clone_installed_in_place_is_found_from_the_folder_that_holds_it(clone: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from every_loss import LOSSES, MASK_LOSSES, OVERLAP_MAP_LOSSES, every_loss, maps_of, name, target_of
+from every_loss import LOSSES, MASK_LOSSES, OVERLAP_MAP_LOSSES, REGRESSION, every_loss, maps_of, name, target_of
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
@@ -159,7 +159,7 @@ def test_labels_of_either_shape_and_any_integer_type(loss: nn.Module) -> None:
             loss(p, wrong)
 
 
-@pytest.mark.parametrize(("build", "match"), [
+@pytest.mark.parametrize(("attempt", "match"), [
     (lambda: losses.FocalTverskyLoss(gamma=0), "gamma is 0"),
     (lambda: losses.WeightedCrossEntropyLoss(0), "max_weight is 0"),
     (lambda: losses.TverskyLoss(false_positive_weight=-1), "false_positive_weight is -1"),
@@ -168,10 +168,18 @@ def test_labels_of_either_shape_and_any_integer_type(loss: nn.Module) -> None:
     (lambda: DistanceRegressionLoss(load_pretrained_lrnet(), math.inf), "alpha is inf; give a finite number"),
     (lambda: DistanceRegressionLoss(nn.Identity()), "give it a number"),
     (lambda: DistanceRegressionLoss("NI-DM"), "load_pretrained_lrnet"),
+    (lambda: DistanceRegressionLoss(LRNet()), "does not know the NI-DM of a ball"),
+    (lambda: DistanceRegressionLoss(LRNet(spatial_dims=2)), "does not know the NI-DM of a ball"),
+    (lambda: REGRESSION(pair(torch.rand(1, 4, 4)), torch.zeros(1, 1, 4, 4)), r"LRNet takes \(B, 2, D, H, W\)"),
+    (lambda: copy.deepcopy(REGRESSION).to("meta")(pair(torch.rand(1, 4, 4, 4)), torch.zeros(1, 1, 4, 4, 4)),
+     r"on meta .* on cpu"),
+    (lambda: map_regression_loss(torch.zeros(1, 4, 4), torch.zeros(4, 4)), "maps' shape"),
 ])  # fmt: skip
-def test_settings_that_cannot_be(build: Callable[[], Any], match: str) -> None:
-    with pytest.raises(InputError, match=match):
-        build()
+def test_what_cannot_be(attempt: Callable[[], Any], match: str) -> None:
+    for seed in range(3):  # of LR-Nets that have learned nothing
+        torch.manual_seed(seed)
+        with pytest.raises(InputError, match=match):
+            attempt()
     assert DistanceRegressionLoss(load_pretrained_lrnet(), np.float32(7)).alpha == 7
 
 
@@ -192,14 +200,6 @@ def test_a_mask_or_another_kind_of_map_is_refused_and_its_own_is_not(kind: str) 
         for target in wrong:
             with pytest.raises(InputError, match=f"takes {kind}.*compute them with distance_map"):
                 loss(p, target)
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_an_lrnet_that_has_learned_nothing_is_named(dims: int) -> None:
-    for seed in range(5):
-        torch.manual_seed(seed)
-        with pytest.raises(InputError, match="does not know the NI-DM of a ball"):
-            DistanceRegressionLoss(LRNet(spatial_dims=dims))
 
 
 # ---- what is claimed of a batch without lesion, one by one ------------------------------------------------------
@@ -261,16 +261,6 @@ def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it() -> None:
     assert all(torch.equal(before[key], value) for key, value in lrnet.state_dict().items())
     assert not lrnet.training
     assert all(grad(parameter).abs().sum() > 0 for parameter in network.parameters())
-
-
-def test_mistakes_of_regression() -> None:
-    loss, p, phi = DistanceRegressionLoss(load_pretrained_lrnet()), pair(torch.rand(1, 4, 4, 4)), torch.zeros(1, 4, 4)
-    with pytest.raises(InputError, match=r"LRNet takes \(B, 2, D, H, W\)"):
-        loss(p[:, :, 0], phi[:, None])
-    with pytest.raises(InputError, match=r"on meta .* on cpu"):
-        loss.to("meta")(p, torch.zeros(1, 1, 4, 4, 4))
-    with pytest.raises(InputError, match="maps' shape"):
-        map_regression_loss(phi, phi[0])
 
 
 # ---- two processes: run by spawned children, hence at the module's top level ------------------------------------
