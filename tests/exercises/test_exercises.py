@@ -16,7 +16,7 @@ from scipy import ndimage
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 
 from lrnet_edu import distance_map, exercises
-from lrnet_edu.exercises.verdict import Verdict, check
+from lrnet_edu.exercises.verdict import Verdict, check, short_answer
 from lrnet_edu.study.statistics import holm
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -42,7 +42,9 @@ def without_specks(mask: np.ndarray, smallest: int, *, neighbours: int = 3, more
     return keep[components]
 
 
-def lesions_found(p: np.ndarray, lesions: np.ndarray, threshold: float, *, neighbours: int = 3, measure: Any = np.max) -> Any:
+def lesions_found(
+    p: np.ndarray, lesions: np.ndarray, threshold: float, *, neighbours: int = 3, measure: Any = np.max
+) -> Any:
     components, count = ndimage.label(lesions, ndimage.generate_binary_structure(3, neighbours))
     found = sum(measure(p[components == c]) > threshold for c in range(1, count + 1))
     return found, count - found
@@ -50,7 +52,6 @@ def lesions_found(p: np.ndarray, lesions: np.ndarray, threshold: float, *, neigh
 
 WRONG: dict[str, list[Any]] = {
     "check_0_1": [2120 / 1_684_480, 0.126, 99.87, 0.9867, 0.99, 0.999, 1, 0],
-    "check_0_2": [0.722, 1 / 6, 2 / 7, 0.5],
     "check_0_3": [
         *(lambda p, lesions, t, n=n: lesions_found(p, lesions, t, neighbours=n) for n in (1, 2)),
         lambda p, lesions, t: lesions_found(p, lesions, t)[::-1],
@@ -59,17 +60,12 @@ WRONG: dict[str, list[Any]] = {
         lambda p, lesions, t: ((p > t)[lesions].sum(), (p <= t)[lesions].sum()),
         lambda p, lesions, t: lesions_found(p, lesions, t)[0],
     ],
-    "check_1_1": [0.5, 0.25, 1.0],
-    "check_1_2": [-(0.8 - 4 / 6), 0.8, 0.0],
     "check_1_3": [
         lambda D: np.where(D > 0, (D.max() + 1 - D) / D.max(), 0),  # mm, and the 1 of unit voxels
         lambda D: (D.max() + D[D > 0].min() - D) / D.max(),  # not 0 outside
         *(lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan),
     ],
-    "check_1_4": [0.05, 5, 19],
     "check_2_1": [lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5],
-    "check_2_2": [0.0013, 117],
-    "check_2_3": [274, 37, 10 / 27, 3333],
     "check_5_1": [
         gradient_into_the_lrnet,
         gradient_turned,
@@ -77,11 +73,7 @@ WRONG: dict[str, list[Any]] = {
         lambda lrnet, p, true_map: (lrnet(p) - true_map).expand_as(p),
         lambda lrnet, p, true_map: p * torch.nan,
     ],
-    "check_5_2": ["fewer", "More", 1000],
-    "check_5_3": [50, 0.0396, 2],
-    "check_5_4": [10, 9.6, 77, 0.03],
     "check_6_1": [(0.99, 0.25), (0.25, 0.25), (0.5, 0.99), 0.25],
-    "check_6_2": [0.292, 0.522, 0.647],
     "check_6_3": [
         lambda mask, smallest: without_specks(mask, smallest, neighbours=1),
         lambda mask, smallest: without_specks(mask, smallest, more_than=True),
@@ -89,25 +81,16 @@ WRONG: dict[str, list[Any]] = {
         lambda mask, smallest: np.copyto(mask, False),
         lambda mask, smallest: mask,
     ],
-    "check_6_4": ["down", "same", -0.1],
-    "check_3_1": [0.925, 0.0128, 0.333, 1],
-    "check_3_2": ["rim", "Outside", "layer 8", 2],
-    "check_3_3": [3, 45 / 31, 14 / 45, 1.5],
     "check_3_4": [
         *(lambda lrnet, _, b=b: lrnet.head[-1].bias.data.fill_(b) for b in (0, 100, torch.nan)),
         lambda lrnet, _: lrnet.reset_output(),
     ],
-    "check_4_1": [0.88, 0.12, 0.94],
     "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
     "check_4_3": [
         lambda p, g: 2 * g / (p + g).sum() - 2 * (p * g).sum() / (p + g).sum() ** 2,  # the ratio's slope
         lambda p, g: -2 * g / (p.sum() + g.sum()),
         *(lambda p, g: p - g, lambda p: p),
     ],
-    "check_4_4": [0.4, 0.72, 0.1, 0.8, 0.5],
-    "check_7_1": [1, 12, -0.253],
-    "check_7_2": [7, 6, 0],
-    "check_7_3": [5, 4, 0.05],
     "check_7_4": [
         lambda p: np.minimum(np.multiply(p, len(p)), 1),
         lambda p: holm(sorted(p)),
@@ -115,7 +98,6 @@ WRONG: dict[str, list[Any]] = {
         max,
     ],
     "check_9_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
-    "check_9_2": [268, 89.4, 79.4, 3],
     "check_9_3": [
         *(torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.cat((-z, z), dim=1)),
         lambda z: torch.cat((z, torch.zeros_like(z)), dim=1),  # the other order
@@ -152,8 +134,9 @@ def solutions() -> dict[str, str]:
 SOLUTIONS = solutions()
 
 
-def test_every_check_has_a_solution_in_a_notebook_and_a_wrong_answer_here() -> None:
-    assert sorted(SOLUTIONS) == sorted(WRONG) == CHECKS
+def test_every_check_has_a_solution_in_a_notebook() -> None:
+    assert sorted(SOLUTIONS) == CHECKS
+    assert WRONG.keys() < set(CHECKS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -164,7 +147,7 @@ def test_a_solution_is_right_a_wrong_answer_gets_a_hint_and_none_or_nonsense_is_
     exec("from lrnet_edu.data.samples import sample_folder", namespace)
     exec(SOLUTIONS[name], namespace)
     assert check(namespace["answer"]) == Verdict(True, check(namespace["answer"]).text)
-    for wrong in [*WRONG[name], "no idea", [], {}, lambda: None, float("nan"), np.zeros((2, 2))]:
+    for wrong in [*WRONG.get(name, []), 12345, "no idea", [], {}, lambda: None, float("nan"), np.zeros((2, 2))]:
         assert check(wrong).right is False, wrong
         assert check(wrong).text
     assert check(None).right is None
@@ -183,16 +166,16 @@ def test_maps_of_classes_may_be_stacked_in_any_way(answer: Any) -> None:
     assert exercises.check_9_4(answer).right is True
 
 
-@pytest.mark.parametrize("answer", [np.array([20]), torch.tensor(20.0, requires_grad=True), "20", "40/2", "20.0"])
-def test_a_number_may_come_in_any_type(answer: Any) -> None:
-    assert exercises.check_1_4(answer).right is True
-
-
-def test_an_answer_cannot_write_html_into_its_verdict() -> None:
-    picky = check("Fine.")(lambda answer: None if answer == 1 else f"What is {answer}?")
-    assert picky(1) == Verdict(True, "Fine.")
-    assert "<script>" not in picky("<script>")._repr_html_()
-    assert repr(picky(2)) == "Not yet. What is 2?"
+def test_a_short_answer_is_a_number_of_any_type_or_a_word_and_each_wrong_one_gets_its_hint() -> None:
+    judge = short_answer((0.5, "Yes."), ([2, 5], "Turn it around."), (0.05, "No & no."), hint="Halve it.")
+    for right in (0.5, 0.51, "1/2", "0.50", np.array([0.5]), torch.tensor(0.5, requires_grad=True)):
+        assert judge(right) == Verdict(True, "Yes.")
+    wrong = [judge(answer).text for answer in (2, 5.0, 0.05, -0.5, 0.53)]
+    assert wrong == ["Turn it around.", "Turn it around.", "No & no.", "Halve it.", "Halve it."]
+    assert repr(judge(3)) == "Not yet. Halve it."
+    assert "No &amp; no." in judge(0.05)._repr_html_()
+    assert short_answer(("M-Net", "Yes."), hint="No.")(" mnet").right
+    assert "<script>" not in check("Fine.")(lambda answer: str(answer))("<script>")._repr_html_()
 
 
 def test_set_up_seeds_everything_and_says_where_it_runs(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
