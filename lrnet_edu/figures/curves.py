@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
-from lrnet_edu.figures.picture import Picture, colour_of, styled
+from lrnet_edu.figures.picture import Picture, colour_of, in_lines, styled
 from lrnet_edu.support.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
             axes.plot(steps, training, color=GREY, ls="--", marker=mark)
             axes.plot(steps, validation, color=colour_of(title), marker=mark, lw=2)
         best[title] = float(np.mean([max(row["score"] for row in rows) for rows in runs]))
-        axes.set(
-            title=f"{fill(title, 20, break_on_hyphens=False)}\nbest DC {best[title]:.2f}", xlabel="Step", xlim=(0, None)
-        )
+        axes.set(title=f"{in_lines(title)}\nbest DC {best[title]:.2f}", xlabel="Step", xlim=(0, None))
     for axes in panels[:, 0]:
         axes.set_ylabel("Loss (no unit)")
     figure.legend(panels[0, 0].lines[:2], ["training", "validation"], loc="outside upper right", ncols=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from textwrap import fill
 from typing import Any, Literal
 
 from matplotlib import rc_context
@@ -67,6 +68,11 @@ def colour_of(title: str) -> str:
     """The colour of a method's lines, by its title in ``METHODS`` (or its key); grey for any other name."""
     key_of = {method.title: key for key, method in METHODS.items()}
     return METHOD_COLORS.get(key_of.get(title, title), GREY)
+
+
+def in_lines(title: str) -> str:
+    """A title broken between words, to stand above a narrow panel."""
+    return fill(title, 18, break_on_hyphens=False)
 
 
 def image_element(png: bytes, alt: str) -> str:
