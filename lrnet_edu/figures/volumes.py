@@ -7,7 +7,6 @@ patient's right at the left. A 2-D array is shown as it lies. Lengths are in mm 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from matplotlib.patches import Patch
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
-from lrnet_edu.figures.picture import Picture, styled
+from lrnet_edu.figures.picture import Picture, in_lines, styled
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.metrics import dice
 from lrnet_edu.support.arrays import checked_spacing, plain_array
@@ -156,16 +155,14 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
 def results_figure(
     image: Any, reference: Any, predictions_by_title: Mapping[str, Any], spacing: Sequence[float], slices: Sequence[int]
 ) -> Picture:
-    """Fig. 3: the same slices for the ground truth and every method, zoomed to the lesions of these slices.
-
-    The voxels that a method marks in the slice outside this view are counted below the panel.
+    """Fig. 3: the same slices for the ground truth and every method, zoomed to what is a lesion or predicted as one.
 
     Args:
         image: CT (D, H, W) in HU.
         reference: mask of the same shape; the object is every voxel that is not 0.
         predictions_by_title: title -> mask of the same shape.
         spacing: mm per voxel (z, y, x).
-        slices: indices of the rows; :func:`representative_slices` proposes some.
+        slices: indices of the rows; :func:`representative_slices` and :func:`differing_slices` propose some.
 
     Raises:
         InputError: if shapes differ, or there is no slice to show.
@@ -178,9 +175,10 @@ def results_figure(
     if not chosen or not all(0 <= k < len(image) for k in chosen):
         raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
     steps = checked_spacing(spacing)[1:]
-    view = View(box_around(truth[chosen].any(axis=0), steps, LEAST_VIEW), steps, turned=True)
+    marked = np.any([mask[chosen].any(axis=0) for mask in masks], axis=0)  # (H, W)
+    view = View(box_around(marked, steps, LEAST_VIEW), steps, turned=True)
 
-    figure, grid = view.panels(len(chosen), len(masks), spare=0.4 * len(chosen) + 2.0)  # notes; titles and legend
+    figure, grid = view.panels(len(chosen), len(masks), spare=1.5)  # titles and legend
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks, strict=True):
@@ -188,15 +186,10 @@ def results_figure(
             if mask is not truth:
                 view.outline(axes, mask[k], PREDICTION_COLOR, 1.0, filled=True)
             view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
-            unseen = int(mask[k].sum()) - int(view.of(mask[k]).sum())
-            axes.set_xlabel(f"{unseen} voxels\nelsewhere" if unseen else "")
-    titles = [
-        "Ground truth",
-        *(f"{fill(title, 16, break_on_hyphens=False)}\nDice {score}" for title, score in scores.items()),
-    ]
+    titles = ["Ground truth", *(f"{in_lines(title)}\nDice {score}" for title, score in scores.items())]
     for top, bottom, title in zip(grid[0], grid[-1], titles, strict=True):
         top.set_title(title)
-        bottom.set_xlabel(f"mm\n{bottom.get_xlabel()}".strip())
+        bottom.set_xlabel("mm")
     line = Line2D([], [], color=REFERENCE_COLOR, lw=3)
     area = Patch(facecolor=to_rgba(PREDICTION_COLOR, TINT), edgecolor=PREDICTION_COLOR)
     figure.legend([line, area], ["ground truth", "prediction"], loc="outside lower center", ncols=2)
@@ -227,6 +220,17 @@ def representative_slices(reference: Any, n: int = 3) -> list[int]:
             break
         chosen.append(int(gains.argmax()))
     return sorted(chosen) or [len(lesions) // 2]
+
+
+def differing_slices(masks: Sequence[Any], n: int = 3) -> list[int]:
+    """Up to ``n`` slices in which masks (D, H, W) of one shape differ most, ten slices apart or more; in order."""
+    found = [plain_array(mask, "mask") != 0 for mask in masks]
+    differ = (np.any(found, axis=0) & ~np.all(found, axis=0)).sum(axis=(1, 2))  # (D,)
+    chosen: list[int] = []
+    while len(chosen) < n and differ.any():
+        chosen.append(k := int(differ.argmax()))
+        differ[max(k - 9, 0) : k + 10] = 0
+    return sorted(chosen) or [len(differ) // 2]
 
 
 def _checked_shape(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -88,13 +88,14 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name  # with most lesion voxels
     scan, lesion = read_image(study.cases[name].image), tested[BEFORE].truths[name]
     found = {title: result.masks[name] for title, result in tested.items()}
+    slices = figures.differing_slices([*found.values()])
     pretraining = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
     pictures = {
         "networks": figures.architecture_figure(load_mnet(before).mnet, lrnet, plan.config.patch_size),
         "maps": figures.maps_figure(lesion, scan.data, scan.spacing),
         "lrnet": figures.lrnet_quality_figure(quality, pretraining),
         "curves": figures.learning_curves_figure(logs),
-        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, figures.representative_slices(lesion)),
+        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, slices),
         "froc": froc_figure({title: result.curve for title, result in tested.items()}),
     }
     facts = [*study.describe().splitlines(), f"Seed {seed}; the case in the pictures is {name}.",
@@ -224,8 +225,8 @@ loss is a function of its own, so compare the shapes of the curves, not their he
 <div tabindex="0">$curves</div>
 
 <h2>What they find (section 3.1, Fig. 3)</h2>
-<p>A case that no training saw, before and after. A contour of the ground truth with nothing in it is a lesion that was
-missed; a tint outside every contour is a lesion that is none.
+<p>A case that no training saw, before and after, in the slices where the three differ most. A contour of the ground
+truth with nothing in it is a lesion that was missed; a tint outside every contour is a lesion that is none.
 <div tabindex="0">$found</div>
 
 <h2>The same number of false lesions</h2>

@@ -17,6 +17,7 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures import (
     Picture,
     architecture_figure,
+    differing_slices,
     learning_curves_figure,
     lrnet_quality_figure,
     maps_figure,
@@ -186,17 +187,26 @@ def test_contours_lie_on_their_voxels() -> None:
     assert not contour_centres(truth, PREDICTION_COLOR)
 
 
-def test_results_show_every_slice_for_every_method_with_its_dice_and_what_lies_outside_the_view() -> None:
+def test_results_show_every_slice_for_every_method_with_its_dice_and_all_that_it_marks() -> None:
     image, mask = np.zeros((12, 200, 200)), ball((12, 200, 200), (4, 55, 55), 5)
     far = mask.copy()
     far[4, 190:193, 190:199] = True
     figure = results_figure(image, mask.astype(np.uint8), {"near": mask, "far": far}, (1, 1, 1), [3, 4])
     assert len(panels_of(figure)) == 2 * 3
     assert f"far\nDice {case_scores(far, mask, (1, 1, 1)).dice:.2f}" in texts(figure)
-    assert ["27 voxels" in text for text in texts(figure) if "elsewhere" in text] == [True]
+    assert panels_of(figure)[0].images[0].get_array().shape[0] > 190 - 50  # from the lesion to what lies far from it
     for found, slices, said in ((mask[1:], [3], "prediction 'x' has shape"), (mask, [12], "slices")):
         with pytest.raises(InputError, match=said):
             results_figure(image, mask, {"x": found}, SPACING, slices)
+
+
+def test_slices_in_which_masks_differ_most() -> None:
+    shape = (40, 50, 50)
+    mask = ball(shape, (20, 25, 25), 8)
+    assert differing_slices([mask, mask]) == [20]
+    other = mask | ball(shape, (5, 10, 10), 3) | ball(shape, (30, 40, 40), 5)
+    assert differing_slices([mask, other], 1) == [30]
+    assert differing_slices([mask, other, mask]) == [5, 30]
 
 
 def test_representative_slices_show_each_lesion_at_its_largest_and_prefer_many() -> None:
