@@ -61,10 +61,9 @@ def built(clone: Path) -> tuple[Path, Path]:
     return next((clone / "dist").glob("*.tar.gz")), next((clone / "dist").glob("*.whl"))
 
 
-def test_both_hold_the_whole_package_and_nothing_else(built: tuple[Path, Path]) -> None:
+def test_both_hold_the_whole_package_and_nothing_else(clone: Path, built: tuple[Path, Path]) -> None:
     sdist, wheel = built
-    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrnet_edu").rglob("*") if path.is_file()}
-    wanted = {name for name in package if not re.search(r"__pycache__|\.pyc$", name)}
+    wanted = {path.relative_to(clone).as_posix() for path in (clone / "lrnet_edu").rglob("*") if path.is_file()}
     patterns = ("data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json")
     shipped = {path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern)}
     assert shipped >= {f"data_samples/mnets/{arm}.safetensors" for arm in ("base", *"ABCDEJ")}

@@ -27,12 +27,19 @@ _NEEDED = "volume-N.nii.gz with segmentation-N.nii.gz (LiTS) or dataset.json wit
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan."""
+    """One patient's scan, as LiTS and the Decathlon store it.
 
-    name: str  # the image file's without its ending, such as "volume-3" or "hippocampus_001"
+    Attributes:
+        name: the image file's without its ending, such as "volume-3" or "hippocampus_001".
+        image: the scan's file.
+        mask: the segmentation's file, None without one; then ``pair`` raises an InputError.
+        modality: "CT" or "MR" where the data set says so.
+    """
+
+    name: str
     image: Path
-    mask: Path | None  # the segmentation's file
-    modality: str | None  # "CT" or "MR" where the data set says so
+    mask: Path | None
+    modality: str | None
 
     @property
     def pair(self) -> tuple[Path, Path]:
@@ -45,13 +52,9 @@ class Case:
 def find_cases(folder: str | Path) -> list[Case]:
     """Find the cases of a folder in LiTS or Decathlon layout, in natural order (2 before 10).
 
-    Args:
-        folder: of scans; files of every ending in ``nifti.READERS`` count, none in subfolders that ``dataset.json``
-            does not name; of its lists ``training`` is read.
-
-    Raises:
-        InputError: if there is no such folder or no case in it, a mask has no image, a case comes in two
-            formats, or ``dataset.json`` is malformed, lists files that are not there, or several channels.
+    Files of every ending in ``nifti.READERS`` count; of the lists in ``dataset.json`` ``training`` is read. InputError
+    if there is no such folder or no case in it, a mask has no image, a case comes in two formats, or ``dataset.json``
+    is malformed, lists files that are not there, or several channels.
     """
     folder = Path(folder)
     if not folder.is_dir():
