@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from lrnet_edu.figures.palette import ARM_COLORS, BLACK, GREY
 from lrnet_edu.figures.picture import Picture, colour_of, styled
-from lrnet_edu.figures.tables import Difference, forest
+from lrnet_edu.figures.tables import Difference, forest_figure
 
 if TYPE_CHECKING:
     from lrnet_edu.study.froc import Froc
@@ -75,20 +75,11 @@ def curves_figure(result: Mapping[str, Any]) -> Picture:
     return figure.finish(f"Mean lesion Dice against false lesions a case. Mean at LUNA16's rates: {', '.join(means)}.")
 
 
-@styled
-def forest_figure(result: Mapping[str, Any]) -> Picture:
-    """The primary endpoint's difference of every comparison: each seed, mean, 95 % intervals, and the margin."""
-    content, margin = result["cells"][result["primary_cell"]], result["margin"]
-    rows = [*content["gains"], *content["further"]]
-    differences = []
-    for row in rows:
-        label, colour = f"{row['ours']} \u2212 {row['theirs']}: {row['verdict']}", ARM_COLORS.get(row["ours"], GREY)
-        differences.append(Difference(label, row["mean"], (row["low"], row["high"]), row["by_seed"], colour))
-    figure, axes = forest(differences, "Difference in mean lesion Dice at LUNA16's rates")
-    axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
-    for y, row in enumerate(rows):
-        label = "" if y else "bootstrap over seeds and cases"
-        axes.plot([row["boot_low"], row["boot_high"]], [y, y], color=differences[y].colour, lw=1.2, label=label)
-    figure.legend(loc="outside upper center", ncols=2)
-    told = [f"{row['ours']} minus {row['theirs']} {row['mean']:+.3f}, {row['verdict']}" for row in rows]
-    return figure.finish(f"Differences between the arms. {'; '.join(told) or 'None yet'}.")
+def arms_figure(result: Mapping[str, Any]) -> Picture:
+    """The primary endpoint's difference of every comparison of arms."""
+    content = result["cells"][result["primary_cell"]]
+    rows = [
+        Difference(f"{row['ours']} \u2212 {row['theirs']}", row, ARM_COLORS.get(row["ours"], GREY))
+        for row in [*content["gains"], *content["further"]]
+    ]
+    return forest_figure(rows, "Difference in mean lesion Dice at LUNA16's rates", result["margin"])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.figures import learning_curves_figure
-from lrnet_edu.figures.study import curves_figure, forest_figure
+from lrnet_edu.figures.study import arms_figure, curves_figure
 from lrnet_edu.metrics import mean_of_defined, none_if_nan
 from lrnet_edu.study.evidence_text import as_markdown
 from lrnet_edu.study.froc import BINS_ML, HALF, RATES, THRESHOLDS, CaseLesions, Froc, curve_of
@@ -128,7 +128,7 @@ def write_evidence(
     logs |= {f"{arm}: {result['arms'][arm]}": logs_of_arm for arm, logs_of_arm in result["logs"].items()}
     pictures = {
         "curves": curves_figure(result),
-        "forest": forest_figure(result),
+        "forest": arms_figure(result),
         "learning": learning_curves_figure(logs),
     }
     write_page(out, "study", result, pictures, as_markdown)
