@@ -17,10 +17,11 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,13 +34,14 @@ from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
+from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.lrnet_training import (
     LRNetQuality,
+    background_and_object,
     held_out_shapes,
     lrnet_quality,
     map_of_mask,
     pretrain_run,
-    soft_response,
 )
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
@@ -91,7 +93,7 @@ def judge(name: str) -> dict[str, Any]:
                  "beyond": [one for one in found.lesions if one.radius > 12]}  # fmt: skip
         rounded = {part: round(LRNetQuality(0, those).error, 4) if those else None for part, those in parts.items()}
         quality[title] = {"lesions": len(found.lesions), "dice": round(found.dice, 4), **rounded}
-    thinned = {}
+    thinned: dict[Any, Any] = {}
     if lrnet.spatial_dims == 3:
         title, masks = list(sets.items())[-1]  # real lesions, where there are any
         errors = [lrnet_quality(lrnet, [m[::k] for m in masks if m[::k].any()]).error for k in THINNED]
@@ -140,6 +142,37 @@ def error_by_depth(lrnet: LRNet, radius: float) -> list[float]:
     scale = 1.0 if KINDS[lrnet.kind].normalised else depths.max()
     layers = np.round(depths).astype(int)
     return [float(errors[layers == layer].mean() / scale) for layer in range(1, layers.max() + 1)]
+
+
+class SoftResponse(NamedTuple):
+    """What the LR-Net makes of a lesion whose probability is not 1; all means over lesion voxels."""
+
+    probability: float  # of every lesion voxel
+    output: float  # of the LR-Net
+    truth: float  # the map of the mask, which knows nothing of the probability
+    with_gradient: float  # share of the voxels that a regression loss would reach through the LR-Net
+
+
+def soft_response(
+    lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
+) -> list[SoftResponse]:
+    """Scale whole masks (D, H, W) as an unsure M-Net would; how much of the map, and of the gradient, is left?
+
+    Where the output layer is inactive for every voxel that sees a missed lesion, the frozen LR-Net passes on no
+    gradient, and the regression loss alone cannot recover the lesion.
+    """
+    responses = []
+    for scale in scales:
+        voxels = []  # (3, lesion voxels) of each mask
+        for lesion in (np.asarray(mask) != 0 for mask in masks):
+            p = torch.from_numpy(np.where(lesion, np.float32(scale), np.float32(0)))[None].requires_grad_()
+            output = lrnet(background_and_object(torch.cat((p, p))))[0, 0]  # (D, H, W)
+            truth = torch.from_numpy(distance_map(lesion, lrnet.kind))
+            (gradient,) = torch.autograd.grad(map_regression_loss(output, truth), p)
+            found = torch.stack((output.detach(), truth, (gradient[0] != 0).float()))  # (3, D, H, W)
+            voxels.append(found.numpy()[:, lesion])
+        responses.append(SoftResponse(scale, *np.concatenate(voxels, axis=1).mean(axis=1).tolist()))
+    return responses
 
 
 def mask_sets(dims: int) -> dict[str, list[np.ndarray]]:

@@ -24,7 +24,6 @@ from lrnet_edu.data.shapes import random_shapes
 from lrnet_edu.data.study import DataSettings, open_study
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import kind_of_map
-from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.metrics import dice_of_counts
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.devices import choose_device
@@ -233,34 +232,3 @@ def map_of_mask(lrnet: LRNet, mask: np.ndarray) -> np.ndarray:
     p = torch.from_numpy(mask.astype(np.float32))[None].to(next(lrnet.parameters()).device)
     twice = background_and_object(torch.cat((p, p)))  # PyTorch is slow with a batch of one
     return lrnet(twice)[0, 0].float().cpu().numpy()
-
-
-class SoftResponse(NamedTuple):
-    """What the LR-Net makes of a lesion whose probability is not 1; all means over lesion voxels."""
-
-    probability: float  # of every lesion voxel
-    output: float  # of the LR-Net
-    truth: float  # the map of the mask, which knows nothing of the probability
-    with_gradient: float  # share of the voxels that a regression loss would reach through the LR-Net
-
-
-def soft_response(
-    lrnet: LRNet, masks: Sequence[np.ndarray], scales: Sequence[float] = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
-) -> list[SoftResponse]:
-    """Scale whole masks (D, H, W) as an unsure M-Net would; how much of the map, and of the gradient, is left?
-
-    Where the output layer is inactive for every voxel that sees a missed lesion, the frozen LR-Net passes on no
-    gradient, and the regression loss alone cannot recover the lesion.
-    """
-    responses = []
-    for scale in scales:
-        voxels = []  # (3, lesion voxels) of each mask
-        for lesion in (np.asarray(mask) != 0 for mask in masks):
-            p = torch.from_numpy(np.where(lesion, np.float32(scale), np.float32(0)))[None].requires_grad_()
-            output = lrnet(background_and_object(torch.cat((p, p))))[0, 0]  # (D, H, W)
-            truth = torch.from_numpy(distance_map(lesion, lrnet.kind))
-            (gradient,) = torch.autograd.grad(map_regression_loss(output, truth), p)
-            found = torch.stack((output.detach(), truth, (gradient[0] != 0).float()))  # (3, D, H, W)
-            voxels.append(found.numpy()[:, lesion])
-        responses.append(SoftResponse(scale, *np.concatenate(voxels, axis=1).mean(axis=1).tolist()))
-    return responses

@@ -25,7 +25,7 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.trained import load_lrnet, load_pretrained_lrnet
+from lrnet_edu.trained import load_lrnet
 from lrnet_edu.training import Task, fit
 
 CUBES = ((12, 3), (16, 2))
@@ -218,14 +218,6 @@ def test_quality_by_brute_force(kind: str, dims: int) -> None:
     assert found.error == pytest.approx(np.mean([error for _, error in lesions]), rel=1e-5)
     assert (perfect.dice, perfect.error) == (1, 0)
     assert np.isnan(training.lrnet_quality(Computed(kind, np.zeros), masks[-1:]).error)
-
-
-def test_a_lesion_that_is_less_and_less_probable() -> None:
-    certain, unsure = training.soft_response(load_pretrained_lrnet(), [two_lesions()], (1.0, 0.5))
-    assert (certain.probability, unsure.probability) == (1.0, 0.5)
-    assert certain.truth == unsure.truth == pytest.approx(distance_map(two_lesions())[two_lesions()].mean())
-    assert certain.output > unsure.output > 0
-    assert 0 < unsure.with_gradient <= 1
 
 
 # ---- runs -------------------------------------------------------------------------------------------------------

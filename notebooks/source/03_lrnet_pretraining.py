@@ -484,16 +484,30 @@ exercises.check_3_3(answer)
 #
 # **Question.** What will the LR-Net answer? And does a gradient still get back to the lesion?
 
+
 # %%
-from lrnet_edu.lrnet_training import soft_response
+lesions = [torch.from_numpy(mask) for mask in held_out_shapes(4, 24)]
+
+
+def soft_response(network, p):
+    """Of lesions that have a probability p: the mean output, and the share of voxels that a gradient reaches."""
+    outputs, reached = [], []
+    for lesion in lesions:
+        probability = (p * lesion.float()).requires_grad_()  # (D, H, W)
+        output = network(torch.stack((1 - probability, probability))[None])[0, 0]
+        nn.functional.smooth_l1_loss(output, distance_map(lesion, "NI-DM")).backward()
+        outputs.append(output[lesion].detach())
+        reached.append(probability.grad[lesion] != 0)
+    return torch.cat(outputs).mean(), torch.cat(reached).float().mean()
 
 
 def print_soft(networks):
-    print("mean output in the lesions, and the share of their voxels that a gradient reaches")
+    phi = torch.cat([distance_map(lesion, "NI-DM")[lesion] for lesion in lesions]).mean()
+    print(f"phi {phi:.2f}; mean output in the lesions, and the share of their voxels that a gradient reaches")
     for name, network in networks.items():
-        answers = soft_response(network, held_out_shapes(4, 24), (1.0, 0.6, 0.2, 0.05))
-        each = [f"p = {at.probability:.2f}: {at.output:.2f}, {100 * at.with_gradient:3.0f} %" for at in answers]
-        print(f"{name:15} phi {answers[0].truth:.2f}", *each, sep="   ")
+        answers = [(p, *soft_response(network, p)) for p in (1.0, 0.6, 0.2, 0.05)]
+        each = [f"p = {p:.2f}: {output:.2f}, {100 * reached:3.0f} %" for p, output, reached in answers]
+        print(f"{name:15}", *each, sep="   ")
 
 
 print_soft({"yours, by depth": trained, "yours, by voxel": changed})
