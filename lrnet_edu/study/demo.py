@@ -36,7 +36,7 @@ from lrnet_edu.support.labels import decode, parse_labels
 from lrnet_edu.trained import load_lrnet, load_mnet
 
 DEMO_ARMS = ("A", "C")  # of the study: Dice goes on; the LR-Net takes over
-BEFORE = "Before: M-Net + Dice"
+BEFORE = "M-Net before"
 LABELS = parse_labels(LABEL)
 PLAN = Plan(cases=(12, 2, 8), steps=200)  # a third of the steps of the study's branches
 
@@ -82,7 +82,7 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     write_results(out / "results.csv", {ARMS[arm].method: tested[METHODS[ARMS[arm].method].title] for arm in DEMO_ARMS})
     tables = [criteria_rows(tested), lesion_rows(tested)]
     for rows in tables:
-        typer.echo("\n".join(f"{title:<28}" + "".join(f"{cell:>9}" for cell in cells) for title, *cells in rows) + "\n")
+        typer.echo(as_text(rows) + "\n")
     typer.echo(SCORES)
 
     name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name  # with most lesion voxels
@@ -168,6 +168,12 @@ def lesion_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
         ]
         rows.append([title, *map(str, counts), f"{curve.dice_at(RATES).mean():.3f}"])
     return rows
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """The rows of a table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
 
 
 def as_html(rows: Sequence[Sequence[str]]) -> str:
