@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from lrnet_edu import __version__
-from lrnet_edu.study import text as tables_text
+from lrnet_edu.study.evidence_text import verdicts
 
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = runpy.run_path(str(ROOT / "notebooks" / "build.py"))
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-TABLES_07 = "07_tables_of_the_paper"
+STUDY_08 = "08_the_study"
 each = pytest.mark.parametrize("name", sorted(NOTEBOOKS))
 
 
@@ -84,22 +84,17 @@ def test_notebook_has_what_every_notebook_has(name: str) -> None:
     assert "lrnet-page" in shown or "ipywidgets" in "".join(cell.source for cell in code_cells(name))
 
 
-def test_notebook_07_shows_every_table_in_results() -> None:
-    outputs = [output for cell in code_cells(TABLES_07) for output in cell.outputs]
-    shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
-    shown = shown.translate({0xA0: " ", 0x2011: "-"})  # spaces and hyphens at which no line ends
+def test_notebook_08_and_the_readme_say_what_the_study_found() -> None:
+    outputs = [output for cell in code_cells(STUDY_08) for output in cell.outputs]
     printed = "".join(output.get("text", "") for output in outputs)
-    found = sorted((ROOT / "results").glob("**/table[12].json"))
+    result = json.loads((ROOT / "results" / "study" / "study.json").read_text(encoding="utf-8"))
+    found = result["cells"][result["primary_cell"]]["gains"]
     assert found
-    for path in found:
-        table, newer = json.loads(path.read_text(encoding="utf-8")), f"{path} is newer: run notebooks/build.py 07 --run"
-        if "half-warm-up" not in path.parent.name:
-            assert tables_text.comparisons(table) in shown, newer
-            continue
-        for row in table["rows"]:  # only what differs from the other table
-            if "LR-Net" in row["title"]:
-                c = row["comparison"]
-                assert f"{c['difference']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f})" in printed, newer
+    for row in found:
+        assert f"{row['mean']:+.3f}" in printed, "study.json is newer: run notebooks/build.py 08 --run"
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for sentence in verdicts(result):
+        assert sentence.strip("*") in readme
 
 
 # ---- the set-up cell
