@@ -52,9 +52,11 @@ class Case:
 def find_cases(folder: str | Path) -> list[Case]:
     """Find the cases of a folder in LiTS or Decathlon layout, in natural order (2 before 10).
 
-    Files of every ending in ``nifti.READERS`` count; of the lists in ``dataset.json`` ``training`` is read. InputError
-    if there is no such folder or no case in it, a mask has no image, a case comes in two formats, or ``dataset.json``
-    is malformed, lists files that are not there, or several channels.
+    Args:
+        folder: of scans; files of every ending in ``nifti.READERS`` count. In ``dataset.json`` ``training`` is read.
+
+    InputError if there is no such folder or no case in it, a mask has no image, a case comes in two formats, or
+    ``dataset.json`` is malformed, lists files that are not there, or several channels.
     """
     folder = Path(folder)
     if not folder.is_dir():

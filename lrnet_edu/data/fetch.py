@@ -36,13 +36,8 @@ def fetch_task(
     What has come is kept in ``OUT/NAME.tar.part`` when the line breaks or the program is stopped; the next call goes
     on from there. The archive is unpacked once its MD5 is the published one, and is then removed.
 
-    Args:
-        name: "Task04_Hippocampus" or "Task03_Liver".
-        out: folder in which the folder ``name`` is made; it needs twice the archive's size meanwhile.
-        address: where ``name.tar`` lies.
-        say: is told what happens, sentence by sentence.
-
-    Returns the folder ``out / name``, for ``find_cases``, which is left as it is if it is there already; InputError for
+    The task is "Task04_Hippocampus" or "Task03_Liver"; ``address/NAME.tar`` needs twice its size in ``out`` meanwhile.
+    Returns the folder ``out / name``, for ``find_cases``, which is left as it is if it is there already. InputError for
     no such task, no connection, no room, another process at it, or a file that is not the published one.
     """
     if name not in MD5:

@@ -117,8 +117,7 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
         settings: a training's `Config`, or the part of it that concerns the data.
         split: a ``split.json``; None divides the cases at random.
 
-    Raises:
-        InputError: if the cases cannot be used together; it names the file and what to do.
+    InputError if the cases cannot be used together; it names the file and what to do.
     """
     data, labels = Path(data), parse_labels(settings.label)
     cache_root()  # that it cannot be written is told before any scan is read
