@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.metrics import CRITERIA, case_scores, columns, dice_of_counts
@@ -31,7 +29,7 @@ class CaseExplorer:
         **viewer: further arguments of ``SliceViewer``, such as ``window`` and ``levels``.
 
     Raises:
-        InputError: there is no case, or a prediction has another shape than its case.
+        InputError: there is no case.
     """
 
     def __init__(
@@ -42,15 +40,10 @@ class CaseExplorer:
         masks = {name: plain_array(case.mask, "mask") for name, case in cases.items()}
         self.cases, self._options, self._name = dict(cases), viewer, f"explorer-{next(_numbers)}"
         self.references = {name: mask != 0 if label is None else mask == label for name, mask in masks.items()}
-        self.predictions: dict[str, dict[str, np.ndarray]] = {method: {} for method in predictions}
-        for method, found in predictions.items():
-            for name in found.keys() & cases.keys():
-                self.predictions[method][name] = array = plain_array(found[name], "prediction")
-                if array.shape != masks[name].shape:
-                    raise InputError(
-                        f"The prediction of {method!r} for {name!r} has shape {array.shape}, its mask "
-                        f"{masks[name].shape}: bring both to one grid."
-                    )
+        self.predictions = {
+            method: {name: plain_array(found[name], "prediction") for name in found if name in cases}
+            for method, found in predictions.items()
+        }
 
     def viewer(
         self, case: str | None = None, method: str | None = None, kind: str = "NI-DM", threshold: float = 0.5
@@ -63,7 +56,7 @@ class CaseExplorer:
             threshold: the prediction is where the probability is above it.
 
         Raises:
-            InputError: no such case, method or kind.
+            InputError: no such case, method or kind, or a prediction of another shape than its case.
         """
         case, method = _chosen("case", case, self.cases), _chosen("method", method, self.predictions or [""])
         kind = _chosen("map", kind, _kinds())
@@ -90,12 +83,9 @@ class CaseExplorer:
         return result
 
     def scores(self, case: str | None = None, method: str | None = None, threshold: float = 0.5) -> dict[str, float]:
-        """All seven criteria of one choice: of the case, and DG of all cases that the method has predicted.
+        """All criteria of one choice: of the case, and DG of all cases that the method has predicted.
 
         DC is the case's own Dice. NaN where undefined; empty where the method has no prediction of this case.
-
-        Raises:
-            InputError: no such case or method.
         """
         case, method = _chosen("case", case, self.cases), _chosen("method", method, self.predictions or [""])
         found = {name: values > threshold for name, values in self.predictions.get(method, {}).items()}

@@ -20,7 +20,6 @@ from lrnet_edu.viewers.page import bundle, caption
 
 MAX_CELLS = 64  # of one side: beyond, a cell is too small to be painted
 PAINTED = ("O-DM", "I-DM", "NI-DM", "SNI-DM")  # kinds that the script computes
-EMPTY_COLOR = "#1B1B1B"
 HELP = [
     "Mouse or finger: drag on the mask.",
     "Keyboard: arrows move, space paints or erases, shift and arrow paint along.",
@@ -100,9 +99,7 @@ class MaskPainter:
             "rows": self.mask.astype(int).tolist(),
             "presets": {name: mask.astype(int).tolist() for name, mask in presets.items()},
             "maps": maps,
-            "chosen": [0, 2],  # the maps shown beside the grid at first
             "objectColour": REFERENCE_COLOR,
-            "emptyColour": EMPTY_COLOR,
         }
 
     def __repr__(self) -> str:

@@ -1,6 +1,8 @@
 // The mask painter: a small grid to paint on, and the four maps of the painted mask, computed on the page.
 // The maps are the definitions of lrnet_edu.distance_maps written out for a small grid, in unit voxels.
 
+const EMPTY = "#1B1B1B"; // the colour of background
+
 // Distance from every cell of a list to the nearest cell of another list.
 function nearest(from, to, width) {
   return from.map((i) => {
@@ -89,7 +91,7 @@ async function startPainting(root, meta) {
     const rgb = bytesOf(lut);
     return { ...panel, kind, signed, rgb, ticks: colourBar(panel.box, kind, rgb) };
   });
-  const chosen = meta.chosen;
+  const chosen = [0, 2]; // the maps beside the grid at first
   const showChosen = chooserOf(choice, meta.maps.map(({ kind }) => kind), shown, chosen, 2, () => changed());
   const readout = make("output", { className: "lrnet-readout", "aria-live": "polite" }, stage);
   const details = make("details", {}, stage);
@@ -111,7 +113,7 @@ async function startPainting(root, meta) {
       }
       return context;
     };
-    const context = fill(grid.canvas, (i) => (mask[i] ? meta.objectColour : meta.emptyColour));
+    const context = fill(grid.canvas, (i) => (mask[i] ? meta.objectColour : EMPTY));
     context.strokeStyle = "rgba(160, 160, 160, 0.35)";
     context.lineWidth = 1;
     for (let k = 1; k < width; k++) context.strokeRect(k * cell + 0.5, 0, 0, cell * height);
@@ -126,7 +128,7 @@ async function startPainting(root, meta) {
         const at = 3 * Math.round(((value - low) / (high - low)) * 255);
         return `rgb(${rgb[at]}, ${rgb[at + 1]}, ${rgb[at + 2]})`;
       };
-      fill(canvas, (i) => (!signed && values[i] === 0 ? meta.emptyColour : colour(values[i])));
+      fill(canvas, (i) => (!signed && values[i] === 0 ? EMPTY : colour(values[i])));
       ticks.forEach((tick, k) => { tick.textContent = written(low + (k * (high - low)) / 2, 0.05); });
     }
   }
