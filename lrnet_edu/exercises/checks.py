@@ -257,10 +257,9 @@ def check_5_1(answer: Any) -> str | None:
 
 
 check_5_2 = short_answer(
-    ("same", "Adam divides a gradient by its own size: a factor cancels. Alpha matters beside another term only."),
-    ("fewer", "Louder than what? There is no other term. And what does Adam divide a gradient by?"),
-    ("more", "The loss asks for the same as before, only a thousand times as loudly. What does Adam make of that?"),
-    hint='Answer "fewer", "same" or "more".',
+    ("no", "Ten times the map's error is next to nothing beside a Dice that has converged. Section 10 measures it."),
+    ("yes", "The map's term is that of C. But Dice stands beside it now: whose gradient is longer, and how much?"),
+    hint='Answer "yes" or "no".',
 )
 
 check_5_3 = short_answer(
