@@ -82,8 +82,7 @@ def _download(url: str, part: Path) -> None:
         raise
     with answer, part.open("ab" if answer.status == 206 else "wb") as file:  # else the server sends the whole file
         total = file.tell() + int(answer.headers["Content-Length"])
-        with tqdm(desc=part.stem, total=total, initial=file.tell(), unit="B", unit_scale=True) as bar:
-            while block := answer.read(2**20):
-                bar.update(file.write(block))
+        with tqdm.wrapattr(answer, "read", total=total, initial=file.tell(), desc=part.stem) as stream:
+            shutil.copyfileobj(stream, file, 2**20)
     if part.stat().st_size < total:
         raise OSError("the line broke off")

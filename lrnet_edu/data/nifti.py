@@ -12,7 +12,6 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.support.errors import InputError, check_each
-from lrnet_edu.support.files import atomic_writer, first_line
+from lrnet_edu.support.files import first_line, write_atomically
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # per unit of length, as a header numbers them: metre, millimetre, micrometre
 _FARTHEST, _LONGEST = 1e5, 2**15 - 1  # mm from the scanner's origin and voxels along an axis that NIfTI-1 holds well
@@ -129,10 +128,8 @@ def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
         with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
             content = stream.read(540 if header_only else -1)  # to the end of a compressed file: its checksum
         if not (is_first := content[344:347] == b"n+1") and content[4:7] != b"n+2":
-            raise InputError(
-                f"{path} is {'no NIfTI file' if content else 'empty'}: save the scan as .nii.gz (dcm2niix converts "
-                "DICOM; 3D Slicer and SimpleITK read NRRD, MetaImage and others)."
-            )
+            advice = "dcm2niix converts DICOM; 3D Slicer and SimpleITK read NRRD, MetaImage and others"
+            raise InputError(f"{path} is {'no NIfTI file' if content else 'empty'}: save it as .nii.gz ({advice}).")
         kind = nib.Nifti1Image if is_first else nib.Nifti2Image
         stored = content[: kind.header_class.sizeof_hdr]
         raw, header = kind.header_class(stored, check=False), kind.header_class(stored)
@@ -257,6 +254,5 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
         if not np.allclose(header.get_qform(), affine, atol=1e-3 * min(spacing_of(affine))):
             header.set_qform(None, code=0)
     header["descrip"] = description.encode("ascii")
-    packed = path.suffix == ".gz"
-    with atomic_writer(path) as file, gzip.GzipFile("", "wb", 4, file, 0) if packed else nullcontext(file) as stream:
-        image.to_stream(stream)
+    content = image.to_bytes()
+    write_atomically(path, gzip.compress(content, 4, mtime=0) if path.suffix == ".gz" else content)

@@ -102,10 +102,8 @@ def unusual_intensities(name: str, image: Volume, settings: Preprocessing) -> st
     """A sentence where a scan's numbers can hardly be HU: none is below 0, though the window is."""
     if settings.window is None or settings.window[0] >= 0 or image.data.min() < 0:
         return None
-    return (
-        f"{name} has no value below 0, and the window begins at {settings.window[0]:g} HU: if the scan was stored with "
-        "an offset (often 1024), subtract it."
-    )
+    advice = "if the scan was stored with an offset (often 1024), subtract it"
+    return f"{name} has no value below 0, and the window begins at {settings.window[0]:g} HU: {advice}."
 
 
 def prepare(image: Volume, settings: Preprocessing, mask: Volume | None = None, labels: Labels = ()) -> Prepared:
