@@ -23,8 +23,8 @@ LEVELS = 16 if FAST else 64  # grey levels of the viewer
 # The scan is a phantom: a computed CT, no patient's. Its liver holds 13 lesions. A network that was trained on 60 such scans
 # segments it. It is the paper's **M-Net**, trained with the **Dice loss** until that gained nothing more.
 #
-# **Question.** Orange lines outline the true lesions of one slice. Blue is what the network marks. Which lesion does it miss,
-# and would you have seen it?
+# **Question.** Orange lines outline the true lesions of one slice. Blue is what the network marks. Which lesions does it miss?
+# Would you have seen them?
 
 # %%
 from lrnet_edu import find_cases
@@ -48,9 +48,8 @@ p = back_to_original(output, prepared.affine, scan, keep_probabilities=True)[1][
 results_figure(scan.data, lesions, {"M-Net + Dice": p > 0.5}, scan.spacing, slices=[26])
 
 # %% [markdown]
-# The two lesions that are found and the one at the front that is missed are of a similar size, a few millilitres. All three
-# can be seen. Scroll through the whole scan with the slider, the arrow keys or the mouse wheel. **Question.** Can you find
-# another lesion that is missed, and blue where there is no lesion?
+# The missed lesion at the front is as large as the one behind it, which is found. Scroll through the whole scan with the
+# slider, the arrow keys or the mouse wheel. **Question.** Can you find another lesion that is missed?
 
 # %%
 from lrnet_edu import distance_map
@@ -227,8 +226,7 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
 #
 # No time? 01, 05 and 08 carry the idea.
 #
-# The line below the first cell names your device. Everything runs on a CPU. Where there is a GPU, 03, 04, 05 and 07 train
-# for longer.
+# The output of the first cell names your device. Everything runs on a CPU. Where there is a GPU, trainings take more steps.
 #
 # ## Summary
 #

@@ -189,10 +189,8 @@ exercises.check_5_1(answer)
 # | C | the map's error alone |
 # | E | smooth L1 of $p$ and the mask, **no LR-Net** |
 #
-# They segment scans that no training saw. A rule chooses the two lesions that we look at: the one whose Dice **rises** most
-# from A to C, and the one whose Dice **falls** most.
-#
-# **Question.** What do you expect to see in each row?
+# They segment scans that no training saw. We look at two lesions, chosen by a rule: the one whose Dice **rises** most from A to
+# C, and the one whose Dice **falls** most. **Question.** What do you expect in each row?
 
 # %%
 from lrnet_edu.inference import predict_probabilities
@@ -244,11 +242,11 @@ told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") fo
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# One lesion is outlined better, another is nearly lost. Either picture alone would mislead. So we count all lesions.
+# One is outlined better, the other is nearly lost. Either picture alone would mislead. So we count all lesions.
 #
 # ## 5 · Better, or only more cautious?
 #
-# **Question.** From A to C, do more lesions get better or worse? And how many false ones are left?
+# **Question.** From A to C, do more lesions get better or worse? How many false ones are left?
 
 # %%
 print("p > 0.5     found   false lesions   mean lesion Dice   against A: better   worse   (by more than 0.05)")
@@ -261,8 +259,8 @@ for arm, of_scans in predicted.items():
     )
 
 # %% [markdown]
-# B, C and E leave fewer false lesions than A. But small true lesions shrink, too. A higher threshold would do the same, for
-# free. So compare networks at the **same number of false lesions**, each at the threshold that this takes.
+# B, C and E leave fewer false lesions than A. But B and C make more lesions worse than better: they mark less of everything. A
+# higher threshold does that for free. So compare networks at the **same number of false lesions**.
 #
 # **Question.** Which curve will be on top?
 
@@ -287,7 +285,7 @@ figure.finish(f"Mean lesion Dice against the false lesions a scan that are allow
 
 # %% [markdown]
 # The curves lie together and cross. Five scans and one seed cannot tell these losses apart. The study has 80 scans and ten
-# seeds: see [notebook 08](08_the_study.ipynb). Watch E there, the **control**. Whatever E does as well needs no LR-Net.
+# seeds: [notebook 08](08_the_study.ipynb). Watch its **control**, E. What E does as well needs no LR-Net.
 #
 # ## 6 · Train a branch yourself
 #
@@ -383,8 +381,8 @@ print_count("Dice + 10 ×", segment(changed))
 # %% [markdown]
 # ## 7 · Where does the map push?
 #
-# Why should a map teach what Dice does not? At the border "a minor mismatch ... can exert large penalty", says the paper. The
-# **push** of a loss is $-\partial L / \partial p$. Where it is positive, the loss asks for more lesion.
+# Why should a map teach what Dice does not? The **push** of a loss is $-\partial L / \partial p$. Where it is positive, the
+# loss asks for more lesion.
 #
 # **Question.** Dice is a ratio of sums. How many different values has its push inside the lesions?
 
@@ -473,7 +471,7 @@ for level, pushes in (("p", on_p), ("z", on_z)):
 
 # %% [markdown]
 # On the logits **both** push along the borders, where the M-Net is not sure. Dice always has the right sign, the map's error
-# does not. So no picture of a gradient proves that the map helps. Only trainings can.
+# does not. No picture of a gradient proves that the map helps. Only trainings can.
 #
 # ### Exercise 5.3 · The price of being sure
 # A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times as strong is the push on the logit of
@@ -639,8 +637,8 @@ for name, loss in (("Dice alone", dice_alone), ("map's error alone", as_in_c)):
     print(f"{name:17} {p_of[lesion_of].mean():14.2f} {p_of[~lesion_of].mean():9.2f}")
 
 # %% [markdown]
-# Dice tells lesions from the rest. The map's error does not: an undecided scan looks like one enormous lesion, and deep inside,
-# NI-DM is small anyway. So the package warms up with Dice, a **deviation** from the paper.
+# Dice tells lesions from the rest. The map's error does not: an undecided scan looks like the inside of one enormous lesion,
+# where NI-DM is small anyway. So the package warms up with Dice, a **deviation** from the paper.
 #
 # ## 12 · Unfreeze the teacher
 #
