@@ -66,17 +66,22 @@ def guarded_page(browser: Any, allowed: tuple[str, ...], **options: Any) -> Any:
 
 @pytest.fixture
 def open_offline(browser: Any) -> Iterator[Any]:
-    """``open_offline(file, **context)`` -> a guarded page, opened from disk."""
+    """``open_offline(file, **context)`` -> a page opened from disk; it may neither ask for anything nor complain.
+
+    Where something has to be kept from asking, ``kept=True`` allows the browser's complaints about that.
+    """
     pages = []
 
-    def open_it(file: Path, **options: Any) -> Any:
-        pages.append(guarded_page(browser, ("file:", "data:"), **options))
-        pages[-1].page.goto(file.as_uri())
-        return pages[-1]
+    def open_it(file: Path, *, kept: bool = False, **options: Any) -> Any:
+        opened = guarded_page(browser, ("file:", "data:"), **options)
+        opened.page.goto(file.as_uri())
+        pages.append((opened, kept))
+        return opened.page
 
     yield open_it
-    for opened in pages:
+    for opened, kept in pages:
         opened.page.context.close()
+        assert (opened.refused, [] if kept else opened.errors) == ([], [])
 
 
 class Lab(NamedTuple):

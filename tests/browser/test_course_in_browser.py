@@ -1,20 +1,31 @@
-"""The exported course in a real browser, opened from disk while every request is refused."""
+"""The exported course and the reference in a real browser, opened from disk while every request is refused.
+
+Names and outputs that would run or fetch something stay text.
+"""
 
 from __future__ import annotations
 
 import re
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
-from pages import SLIDER, pixels, press
+from pages import SLIDER, page_of, pixels, press
+
+import lrnet_edu
+from lrnet_edu.viewers.explorer import CaseExplorer
 
 pytest.importorskip("nbconvert", reason="nbconvert is not installed")
 pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
 
-
+export_course = runpy.run_path(str(ROOT / "notebooks" / "export.py"))["export_course"]
 PAINTER, VIEWER = "01_distance_maps", "06_results_and_viewers"
 
 # Contrast (WCAG 2) of every text to what lies behind it, the lowest first: [ratio, text].
@@ -39,6 +50,12 @@ CONTRASTS = """() => {
     }
     return found.sort((a, b) => a[0] - b[0]);
 }"""
+OUTSIDE = "http://127.0.0.1:1"  # refused at once, were anything to ask for it
+RUN = "document.title='run'"
+EVIL = (
+    f'</script></style></title><script>{RUN}</script><img src={OUTSIDE}/a onerror="{RUN}"><svg onload="{RUN}">'
+    f'\' onmouseover="{RUN}" " autofocus onfocus="{RUN}"'
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,28 +64,27 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("course")
     for name in (PAINTER, VIEWER):
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", chosen)
-    runpy.run_path(str(ROOT / "notebooks" / "export.py"))["export_course"](out, chosen)
+    export_course(out, chosen)
     return out
 
 
-def test_viewer_explorer_and_painter_answer_and_nothing_is_asked_for(open_offline, course):
+def test_viewer_explorer_and_painter_answer(open_offline, course):
     viewer, painter = (open_offline(course / f"{name}.html") for name in (VIEWER, PAINTER))
-    for opened, controls, key in ((viewer, SLIDER, "ArrowRight"), (painter, ".lrnet-grid", "Space")):
-        for number, control in enumerate(opened.page.locator(controls).all()):
-            before = pixels(opened.page, 3 * number)
+    for page, controls, key in ((viewer, SLIDER, "ArrowRight"), (painter, ".lrnet-grid", "Space")):
+        for number, control in enumerate(page.locator(controls).all()):
+            before = pixels(page, 3 * number)
             control.focus()
-            press(opened.page, key)
-            assert pixels(opened.page, 3 * number) != before
-        assert (opened.refused, opened.errors) == ([], [])
-    assert viewer.page.get_by_text("DC (this case)").count() == 1
-    assert viewer.page.get_by_text("they need a running kernel").count() >= 1
+            press(page, key)
+            assert pixels(page, 3 * number) != before
+    assert viewer.get_by_text("DC (this case)").count() == 1
+    assert viewer.get_by_text("they need a running kernel").count() >= 1
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1600)])
 @pytest.mark.parametrize("name", [PAINTER, VIEWER, "index"])
 def test_every_text_is_readable_in_both_themes_and_pages_fit_their_screen(theme, width, name, open_offline, course):
     size = {"width": width, "height": 800}
-    page = open_offline(course / f"{name}.html", color_scheme=theme, viewport=size).page
+    page = open_offline(course / f"{name}.html", color_scheme=theme, viewport=size)
     page.evaluate("() => document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
     background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (int(re.findall(r"\d+", background)[0]) < 128) == (theme == "dark")
@@ -76,3 +92,54 @@ def test_every_text_is_readable_in_both_themes_and_pages_fit_their_screen(theme,
     assert len(contrasts) > 10
     assert contrasts[0][0] >= 4.5, contrasts[:5]
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_reference_has_every_public_name_and_needs_no_network(open_offline, tmp_path):
+    pytest.importorskip("pdoc", reason="pdoc is not installed")
+    line = [sys.executable, ROOT / "docs" / "make_reference.py", tmp_path / "reference"]
+    subprocess.run(line, check=True, capture_output=True)
+    page = open_offline(tmp_path / "reference" / "lrnet_edu.html")
+    assert [name for name in lrnet_edu.__all__ if page.locator(f"[id='{name}']").count() != 1] == []
+    page.get_by_role("searchbox").fill("surface distance")
+    page.get_by_text("lrnet_edu.metrics.surface_distances", exact=True).first.wait_for()
+
+
+# ---- names and outputs from elsewhere
+
+
+def assert_only_text(page: Any, title: str, times: int) -> None:
+    """The evil name stands on the page as it is, and none of it took effect."""
+    assert page.locator("body").inner_text().count("<svg onload=") >= times
+    assert page.locator(f"svg, [onerror], [onmouseover], [onfocus], [src^='{OUTSIDE}']").count() == 0
+    assert page.title() == title
+
+
+def test_names_in_the_case_explorer_stay_text(open_offline, tmp_path):
+    image = np.random.default_rng(0).uniform(0, 100, (4, 8, 8))
+    mask = np.zeros(image.shape, np.uint8)
+    mask[1:3, 2:6, 2:6] = 7
+    case = SimpleNamespace(image=image, mask=mask, spacing=(1.0, 1.0, 1.0))
+    viewer = CaseExplorer({EVIL: case}, {EVIL: {EVIL: mask > 0}}, unit=EVIL, title=EVIL).viewer()
+    viewer.notes.append(EVIL)
+    viewer.facts[EVIL] = EVIL
+    assert_only_text(open_offline(page_of(tmp_path / "explorer.html", viewer)), "", 8)
+
+
+def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_offline, tmp_path):
+    from nbformat import v4, write
+
+    asking = (
+        f"<img src='{OUTSIDE}/picture'><link rel=stylesheet href='{OUTSIDE}/style'><script src='{OUTSIDE}/s'></script>"
+        f"<script>document.title = 'ours'; fetch('{OUTSIDE}/fetched').catch(() => 0)</script>"  # as our viewers'
+    )
+    cells = [
+        v4.new_markdown_cell(f"# 00 · Outputs that ask\n\n![seen]({OUTSIDE}/markdown.png)"),
+        v4.new_code_cell("1", outputs=[v4.new_output("display_data", {"text/html": asking})]),
+    ]
+    write(v4.new_notebook(cells=cells), tmp_path / "00_asks.ipynb")
+    write(v4.new_notebook(cells=[v4.new_markdown_cell(f"# 01 {EVIL}")]), tmp_path / "01_evil.ipynb")
+    export_course(tmp_path / "out", tmp_path)
+    page = open_offline(tmp_path / "out" / "00_asks.html", kept=True)
+    assert page.locator("nav").first.inner_text().count("<svg onload=") == 1
+    assert page.title() == "ours"  # the outputs' scripts run, their requests do not
+    assert_only_text(open_offline(tmp_path / "out" / "index.html"), "lrnet_edu: the course", 1)
