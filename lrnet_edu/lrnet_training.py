@@ -116,9 +116,6 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-# ---- training ---------------------------------------------------------------------------------------------------
-
-
 def pretraining_task(config: PretrainConfig, draw: Draw, held_out: Sequence[np.ndarray]) -> Task:
     """What :func:`lrnet_edu.training.fit` needs to teach an LR-Net its map; validated on whole held-out masks.
 
@@ -181,9 +178,6 @@ def pretrain_run(
     with open_run(out, settings, resume=resume, split=split):
         fit(task, config, out, place, resume=resume, title=f"LR-Net {config.kind} on {place}")
     return lrnet_quality(load_lrnet(out / "best.safetensors"), held_out)
-
-
-# ---- quality ----------------------------------------------------------------------------------------------------
 
 
 class LesionError(NamedTuple):

@@ -55,6 +55,11 @@ def mask(shape: Sequence[int] = SHAPE, label: int = 1) -> np.ndarray:
     return (label * ((((np.indices(shape) - 0.4 * size) / (0.2 * size)) ** 2).sum(0) < 1)).astype(np.uint8)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def lits(folder: Path, numbers: Sequence[int], label: int = 1) -> Path:
     """Write cases in the LiTS layout."""
     for number in numbers:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import SHAPE, checkpoint, lits, load, store
+from scans import SHAPE, checkpoint, contents, lits, load, store
 
 from lrnet_edu import __version__
 from lrnet_edu.cli import _as_typed, main
@@ -57,10 +57,6 @@ def refused(command: Command, tmp_path: Path) -> Refused:
     return run
 
 
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def assert_one_sentence(err: str, match: str) -> None:
     *bars, sentence = err.strip().splitlines()  # a progress bar may have been there before
     assert all("|" in bar for bar in bars if bar.strip()), err
@@ -71,9 +67,6 @@ def assert_one_sentence(err: str, match: str) -> None:
 
 def training(data: Path, out: Path, *more: object, method: str = "dice") -> tuple[object, ...]:
     return ("train", "--data", data, "--label", 1, "--method", method, "--out", out, *more)
-
-
-# ---- help -------------------------------------------------------------------------------------------------------
 
 
 def in_a_process(code: str, *arguments: str, **variables: str) -> str:
@@ -125,9 +118,6 @@ def test_the_version_and_an_interruption(command: Command, monkeypatch: pytest.M
     assert_one_sentence(err, "stopped")
 
 
-# ---- what works -------------------------------------------------------------------------------------------------
-
-
 def test_maps_predict_and_evaluate_from_the_command_line(command: Command, tmp_path: Path) -> None:
     data, scores = lits(tmp_path / "data", [1, 2]), tmp_path / "scores.json"
     trained = checkpoint(tmp_path / "run" / "best.safetensors")
@@ -164,22 +154,6 @@ def test_resuming_for_more_steps_says_that_the_rate_starts_anew(
     for steps in (1, 1, 2):
         code, out, _ = command(*training(data, tmp_path / "run", "--resume", "--steps", steps))
         assert (code, said in out) == (0, steps == 2)
-
-
-# ---- bad input --------------------------------------------------------------------------------------------------
-
-
-def test_files_that_cannot_be_used(refused: Refused, tmp_path: Path) -> None:
-    trained, data = checkpoint(tmp_path / "m.safetensors"), lits(tmp_path / "data", [1, 2, 3])
-    volume, mask = (data / f"{name}-2.nii.gz" for name in ("volume", "segmentation"))
-    uses = {volume: ("predict", trained, data, tmp_path / "out"), mask: ("maps", mask, tmp_path / "map.nii.gz")}
-    for bad, use in uses.items():
-        whole = bad.read_bytes()
-        for content, match in ((whole[: len(whole) // 2], "is truncated"), (b"not an image", "no NIfTI file")):
-            bad.write_bytes(content)
-            refused(match, *training(data, tmp_path / "run"))
-            refused(match, *use)
-        bad.write_bytes(whole)
 
 
 def test_options_that_do_not_fit(refused: Refused, tmp_path: Path) -> None:
@@ -237,9 +211,6 @@ def test_outputs_go_nowhere_among_scans_and_into_no_file(refused: Refused, tmp_p
     refused("no unchanged output", "maps", mask, scan)
     for words in (("samples", file), ("crop", data, file, "--around", 1), ("maps", mask, file / "map.nii.gz")):
         refused("is a file", *words)
-
-
-# ---- terminals, notebooks and pipes -----------------------------------------------------------------------------
 
 
 def test_a_notebook_s_backend_that_is_missing_here_matters_to_no_command() -> None:

@@ -40,9 +40,6 @@ def two_lesions() -> np.ndarray:
     return mask
 
 
-# ---- batches ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_holds_masks_as_pairs_and_their_maps(kind: str, dims: int) -> None:
@@ -127,9 +124,6 @@ def test_crops_lie_around_the_lesions_of_every_class(tmp_path: Path) -> None:
     assert 64 in {int(draw(np.random.default_rng(seed), 4).sum()) for seed in range(30)}  # wholly inside
 
 
-# ---- a dead output layer ----------------------------------------------------------------------------------------
-
-
 def task_with(events: dict[int, Callable[[Any], None]], config: PretrainConfig = TINY) -> tuple[Task, Any]:
     """A task and its LR-Net, to which something happens in its n-th step."""
     task, steps = training.pretraining_task(config, random_shapes, [two_lesions()]), iter(range(10**6))
@@ -176,9 +170,6 @@ def test_a_resumed_pretraining_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-# ---- quality ----------------------------------------------------------------------------------------------------
-
-
 class Computed(nn.Module):
     """An LR-Net that computes the map itself, and adds something to it."""
 
@@ -218,9 +209,6 @@ def test_quality_by_brute_force(kind: str, dims: int) -> None:
     assert found.error == pytest.approx(np.mean([error for _, error in lesions]), rel=1e-5)
     assert (perfect.dice, perfect.error) == (1, 0)
     assert np.isnan(training.lrnet_quality(Computed(kind, np.zeros), masks[-1:]).error)
-
-
-# ---- runs -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [3, 2])

@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from scans import contents
 from toys import CPU, SCHEDULE, rows_of, toy_task
 
 from lrnet_edu.config import Config
@@ -28,10 +29,6 @@ def begin(folder: Path, config: Any = SCHEDULE, *, resume: bool = False, data: s
         if fails is not None:
             raise fails
         (folder / "best.safetensors").touch()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
 def test_a_new_run_stores_its_settings_and_is_never_overwritten(tmp_path: Path) -> None:
@@ -75,7 +72,7 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     for place in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "run", tmp_path):
         with pytest.raises(InputError, match=r"thesis"):
             begin(place, resume=True)
-    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+    assert contents(tmp_path) == {"thesis.tex": b"mine", "damaged/config.json": b"3"}
 
 
 @pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt()])
