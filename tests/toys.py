@@ -41,13 +41,7 @@ class PointBatches(Dataset[Points]):
 
 
 def toy_task(validation: Callable[[int], dict[str, float]] | None = None, warm_up: int = 0, **settings: Any) -> Task:
-    """A line to fit, and a frozen part beside it.
-
-    Args:
-        validation: gives the figures of the n-th validation.
-        warm_up: steps of a first phase.
-        settings: of the phase after it.
-    """
+    """A line to fit, with a warm-up or without, beside a frozen part; ``validation`` gives the n-th one's figures."""
     torch.manual_seed(0)
     model: Any = nn.ModuleDict({"line": nn.Linear(3, 1), "fixed": nn.Linear(2, 2).requires_grad_(False)})
     held_out, number = PointBatches()[10**6], 0
@@ -58,14 +52,11 @@ def toy_task(validation: Callable[[int], dict[str, float]] | None = None, warm_u
     def validate(step: int) -> dict[str, float]:
         nonlocal number
         number += 1
-        if validation:
-            return validation(number)
-        with torch.no_grad():
-            value = float(loss(held_out))
-        return {"val_loss": value, "score": -value}
+        value = float(loss(held_out).detach())
+        return validation(number) if validation else {"val_loss": value, "score": -value}
 
-    phases = [Phase("line", SCHEDULE.steps - warm_up, loss, **settings)]
-    phases = [Phase("warm-up", warm_up, loss), *phases] if warm_up else phases
+    phases = [*([Phase("warm-up", warm_up, loss)] if warm_up else []),
+              Phase("line", SCHEDULE.steps - warm_up, loss, **settings)]  # fmt: skip
     return Task(model, PointBatches(), phases, validate, {"network": "line"}, best_prefix="line.")
 
 
@@ -77,10 +68,8 @@ def line(task: Task) -> Any:
 def change_loss(task: Task, change: Callable[[Tensor, Any], Tensor]) -> Task:
     """The task with (loss, batch) -> loss in every phase."""
 
-    def changed(loss: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
-        return lambda batch: change(loss(batch), batch)
-
-    task.phases = [replace(phase, loss=changed(phase.loss)) for phase in task.phases]
+    task.phases = [replace(phase, loss=lambda batch, loss=phase.loss: change(loss(batch), batch))
+                   for phase in task.phases]  # fmt: skip
     return task
 
 

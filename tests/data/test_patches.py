@@ -24,23 +24,17 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def blobs(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
-    """Two boxes of class 1 and one of class 2, without any symmetry."""
-    rng = np.random.default_rng(seed)
-    classes = np.zeros(shape, np.uint8)
-    for c in (1, 1, 2):
-        z, y, x = rng.integers(0, np.array(shape) - 6)
-        classes[z : z + 3, y : y + 5, x : x + 6] = c
-    classes[0, 0, 1] = 1
-    return classes
-
-
 @pytest.fixture
 def cases(tmp_path: Path) -> list[CachedCase]:
-    """Larger than a patch, smaller along one axis, smaller along all, and one without any object."""
-    shapes = [(16, 18, 20), (7, 30, 14), (7, 7, 8)]
-    made = [prepared_case(tmp_path / f"case-{i}", blobs(shape, i)) for i, shape in enumerate(shapes)]
-    return [*made, prepared_case(tmp_path / "empty", np.zeros((12, 12, 12)))]
+    """Larger than a patch, smaller along one axis and along all of them, with boxes of both classes; one is empty."""
+    made = []
+    for i, shape in enumerate([(16, 18, 20), (7, 30, 14), (7, 7, 8), (12, 12, 12)]):
+        rng, classes = np.random.default_rng(i), np.zeros(shape, np.uint8)
+        for c in (1, 1, 2) if i < 3 else ():
+            z, y, x = rng.integers(0, np.array(shape) - 6)
+            classes[z : z + 3, y : y + 5, x : x + 6] = c
+        made.append(prepared_case(tmp_path / f"case-{i}", classes))
+    return made
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -13,18 +13,17 @@ from scipy import ndimage
 
 from lrnet_edu.data.nifti import read_image, write
 from lrnet_edu.data.phantoms.canvas import Canvas
-from lrnet_edu.data.phantoms.phantom import COMMITTED, GRIDS, Phantom, phantom, write_samples
+from lrnet_edu.data.phantoms.phantom import COMMITTED, Phantom, phantom, write_samples
 from lrnet_edu.data.phantoms.settings import SETS
 from lrnet_edu.support.errors import InputError
 
-SEEDS = (0, 4, 9, 18)
 SMALL: dict[str, Any] = {"shape": (24, 64, 64), "spacing": (8.0, 5.4, 5.4)}  # quick, the whole body still in view
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[Phantom]:
-    return [phantom(seed, shape=GRIDS[0][0], spacing=GRIDS[0][1]) for seed in SEEDS]
+    return [phantom(seed) for seed in (0, 4, 9, 18)]
 
 
 def test_the_number_and_the_set_decide_every_voxel() -> None:
@@ -48,12 +47,10 @@ def test_the_healthy_twin_differs_near_its_lesions_only() -> None:
 
 
 def test_attenuation_and_noise_of_liver_lesions_and_vessels(cases: list[Phantom]) -> None:
-    contrasts = []
     for case in cases:
         liver = case.image[case.mask == 1].mean()
-        contrasts.append(case.image[case.mask == 2].mean() - liver)
         assert 102 <= liver <= 118
-        assert -60 < contrasts[-1] < -15
+        assert -60 < case.image[case.mask == 2].mean() - liver < -15
         assert 1.1e6 < (case.mask > 0).sum() * np.prod(case.spacing) < 2.6e6  # mm^3
         near_lesion = ndimage.binary_dilation(case.mask == 2, iterations=3)
         inner = ndimage.binary_erosion(case.mask > 0, iterations=2) & ~near_lesion
@@ -61,7 +58,6 @@ def test_attenuation_and_noise_of_liver_lesions_and_vessels(cases: list[Phantom]
         assert 9 <= parenchyma[parenchyma < np.percentile(parenchyma, 95)].std() <= 20  # the rest is vessels
         smooth = ndimage.gaussian_filter(case.image.astype(float), 0.7)[inner]
         assert np.percentile(smooth, 99.5) > np.median(smooth) + 22
-    assert -50 <= np.mean(contrasts) <= -20
 
 
 def test_organs_lie_where_the_affine_says(cases: list[Phantom]) -> None:
