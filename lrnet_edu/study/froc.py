@@ -39,16 +39,13 @@ BINS_ML = {"under 0.25 ml": (0.0, 0.25), "0.25 to 1 ml": (0.25, 1.0), "1 to 5 ml
 class CaseLesions:
     """The lesions of one case at T thresholds.
 
-    Attributes:
-        ml: (lesions,) volumes.
-        dice: (T, lesions), each lesion with all predicted components that touch it, so that two which were predicted
-            as one both lose; 0 exactly where it is missed.
-        false_lesions: (T,) predicted components that touch no lesion.
+    A lesion's Dice is that with all predicted components that touch it, so that two which were predicted as one both
+    lose; it is 0 exactly where the lesion is missed.
     """
 
-    ml: np.ndarray
-    dice: np.ndarray
-    false_lesions: np.ndarray
+    ml: np.ndarray  # (lesions,) volumes
+    dice: np.ndarray  # (T, lesions)
+    false_lesions: np.ndarray  # (T,) predicted components that touch no lesion
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> CaseLesions:
@@ -184,18 +181,11 @@ def shared_voxels(predicted: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray
 def at_most(rates: Sequence[float], false_lesions: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The best value of a curve with at most so many false lesions a case.
 
-    As in LUNA16's and MONAI's ``compute_froc_score``, the curve is a line from point to point that begins at the origin
-    (a threshold above all scores), and beyond its last point it stays where it is. The sensitivity rises with the false
-    lesions, so its best value up to a rate is the one there. The mean Dice falls again when the threshold is too low,
-    and nobody would use such a threshold only because more false lesions are allowed.
-
-    Args:
-        rates: False lesions a case.
-        false_lesions: (..., T) at falling thresholds.
-        values: (..., T), at least 0.
-
-    Returns:
-        (..., rates).
+    ``false_lesions`` and ``values`` are (..., T) at falling thresholds; the result is (..., rates). As in LUNA16's and
+    MONAI's ``compute_froc_score``, the curve is a line from point to point that begins at the origin (a threshold above
+    all scores), and beyond its last point it stays where it is. The sensitivity rises with the false lesions, so its
+    best value up to a rate is the one there. The mean Dice falls again when the threshold is too low, and nobody would
+    use such a threshold only because more false lesions are allowed.
     """
     origin = np.zeros((*false_lesions.shape[:-1], 1))
     x, y = (np.concatenate((origin, points), axis=-1)[..., None] for points in (false_lesions, values))
