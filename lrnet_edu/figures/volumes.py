@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, PREDICTION_COLOR, REFERENCE_COLOR, SIGNED_MAP_COLORMAP
-from lrnet_edu.figures.picture import Picture, in_lines, styled
+from lrnet_edu.figures.picture import LETTERS, Picture, in_lines, styled
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.metrics import dice
 from lrnet_edu.support.arrays import checked_spacing, plain_array
@@ -72,11 +72,14 @@ class View(NamedTuple):
             axes.contourf(x, y, shown, levels=[0.5, 1], colors=[colour], alpha=TINT)
         axes.contour(x, y, shown, levels=[level], colors=[colour], linewidths=width)
 
-    def panels(self, lines: int, columns: int, spare: float) -> tuple[Picture, np.ndarray]:
-        """A picture with a grid of axes of these proportions, and ``spare`` inches for all that stands around them."""
-        height, width = self.extent
-        figure = Picture(lines * 8.7 / columns * height / width + spare)
-        return figure, figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    def panels(self, count: int, columns: int, spare: float) -> tuple[Picture, np.ndarray]:
+        """A picture with so many axes of these proportions, and ``spare`` inches for what stands around each row."""
+        (height, width), lines = self.extent, -(-count // columns)
+        figure = Picture(lines * (8.7 / columns * height / width + spare))
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for unused in grid.flat[count:]:
+            unused.set_axis_off()
+        return figure, grid
 
 
 def box_around(mask: np.ndarray, spacing: Sequence[float], least: float = 0.0) -> tuple[slice, ...]:
@@ -130,21 +133,15 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
         colours, low = (MAP_COLORMAP, 0.0) if kind.outside is None else (SIGNED_MAP_COLORMAP, -1.0)
         shown.append((values, title, bar, colours, low, high))
 
-    columns = len(shown) if image is None else 3
-    lines = -(-len(shown) // columns)
-    figure, panels = view.panels(lines, columns, spare=1.9 * lines)
-    for unused in panels.flat[len(shown) :]:
-        unused.set_axis_off()
+    figure, panels = view.panels(len(shown), len(shown) if image is None else 3, spare=1.9)
     for axes, (values, title, bar, colours, low, high) in zip(panels.flat, shown, strict=False):
         axes.set_title(title)
         drawn = view.show(axes, values, cmap=colours, vmin=low, vmax=high)
         figure.colorbar(drawn, ax=axes, orientation="horizontal", label=bar, shrink=0.85)
         if bar == "HU":
             view.outline(axes, mask[plane], REFERENCE_COLOR, 2)
-    for axes in panels[:, 0]:
-        axes.set_ylabel(unit)
-    for axes in panels[-1]:
-        axes.set_xlabel(unit)
+    figure.supylabel(f"y ({unit})", size=LETTERS)
+    figure.supxlabel(f"x ({unit})", size=LETTERS)
     return figure.finish(
         f"Fig. 2, slice {k}: the mask; O-DM, largest deep inside each object; I-DM and NI-DM, largest at its "
         "border, NI-DM never above 1; SNI-DM, which is NI-DM inside and negative outside."
@@ -178,7 +175,7 @@ def results_figure(
     marked = np.any([mask[chosen].any(axis=0) for mask in masks], axis=0)  # (H, W)
     view = View(box_around(marked, steps, LEAST_VIEW), steps, turned=True)
 
-    figure, grid = view.panels(len(chosen), len(masks), spare=1.5)  # titles and legend
+    figure, grid = view.panels(len(chosen) * len(masks), len(masks), spare=1.9 / len(chosen))  # titles and legend
     for row, k in zip(grid, chosen, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks, strict=True):

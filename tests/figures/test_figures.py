@@ -148,7 +148,7 @@ def test_a_2d_mask_lies_as_it_is_in_voxels_and_an_added_kind_has_its_panel(monke
     figure = maps_figure(mask)
     np.testing.assert_allclose(panels_of(figure)[1].images[0].get_array(), distance_map(mask, "O-DM"))
     assert panels_of(figure)[5].get_title().startswith("mine")
-    assert {"voxels", "mm"} & set(texts(figure)) == {"voxels"}
+    assert {"x (voxels)", "x (mm)"} & set(texts(figure)) == {"x (voxels)"}
 
 
 def test_the_view_is_cropped_around_the_largest_object() -> None:
