@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.checkpoints import save_checkpoint
+from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.trained import lrnet_metadata
 
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, -1.0, 0, 40], [0, 0, 2.0, -50], [0, 0, 0, 1.0]])
 SHAPE = (14, 20, 18)  # (z, y, x)
+
+
+def told(work: Callable[[], object], *words: str) -> str:
+    """The one sentence of an InputError, which holds these words."""
+    with pytest.raises(InputError) as caught:
+        work()
+    said = str(caught.value)
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert [word for word in words if word not in said] == []
+    return said
 
 
 def store(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
