@@ -1,7 +1,4 @@
-"""Training of the M-Net, alone or in tandem with the LR-Net; every row of Table 2 is one :class:`Config`.
-
-`methods` says what a row trains and with which loss; its batches, validation and run folder are set up here.
-"""
+"""Training of the M-Net, alone or in tandem: the batches, validation and run folder of a row of `methods`."""
 
 from __future__ import annotations
 

@@ -78,10 +78,8 @@ class MultiBranch(nn.Module):
         is learned, so that sigma stays positive; for a constant L_i the optimum is sigma = sqrt(2 L_i). Deviations:
         Dice, without which small lesions are not found; and log sigma = ``SIGMA_RATE`` times the parameter.
 
-        Args:
-            image: (B, in_channels, D, H, W).
-            classes: (B, D, H, W) integers.
-            maps: :func:`signed_distances`, (B, classes, D, H, W).
+        ``image`` is (B, in_channels, D, H, W), ``classes`` (B, D, H, W) integers, ``maps`` their
+        :func:`signed_distances`, (B, classes, D, H, W).
         """
         logits, regressed = self(image)
         losses, log_sigmas = task_losses(logits, regressed, classes, maps), SIGMA_RATE * self.log_sigmas

@@ -23,10 +23,9 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], metadata: M
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read a checkpoint, or the best one of a run folder: (tensors on the CPU, metadata).
+    """Read a checkpoint, or the best one of a run folder: (tensors on the CPU, metadata); InputError if it is none.
 
-    InputError if it is not one of this package's safetensors files. A pickle (``.pt``, ``.pth``) is never opened as
-    one: unpickling can run any code.
+    A pickle (``.pt``, ``.pth``) is never opened as one: unpickling can run any code.
     """
     path = Path(path)
     path = path / "best.safetensors" if path.is_dir() else path

@@ -42,10 +42,8 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The named device; without a name CUDA where there is a GPU for it, else the CPU. InputError if it is unusable.
-
-    Apple's MPS has to be named: many versions of PyTorch lack a layer or two of these networks there.
-    """
+    """The named device; without a name CUDA where there is a GPU for it, else the CPU. InputError if it is unusable."""
+    # Apple's MPS has to be named: many versions of PyTorch lack a layer or two of these networks there.
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.zeros(1, device=name)

@@ -1,8 +1,7 @@
 """Which numbers of a mask file are trained, and as how many classes.
 
-A label map on disk holds numbers such as 0 background, 1 liver, 2 tumour. A training run looks at some of
-them: ``2`` is one object, ``1+2`` is their union as one object (the liver of LiTS includes its tumours),
-``1,2`` are two objects and so two foreground classes.
+Of 0 background, 1 liver and 2 tumour, ``2`` is one object, ``1+2`` their union as one (the liver of LiTS includes its
+tumours), and ``1,2`` are two objects and so two foreground classes.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ from torch import Tensor, distributed
 
 
 def sum_over_processes(sums: Tensor) -> Tensor:
-    """Add the sums of all processes, differentiably.
+    """Add the sums of all processes, differentiably: each has the same loss, and its batch's share of the gradient.
 
-    Every process then computes the same loss, and its own batch's share of the gradient.
     DistributedDataParallel AVERAGES these shares where the whole batch's gradient is their sum: hence the
     number of processes as a factor on the gradient, and none on the value.
     """

@@ -11,9 +11,9 @@ import numpy as np
 
 
 def connected_components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, int]:
-    """Number the components of a bool mask (D, H, W) or (H, W) 1, 2, ... in the order in which (z, y, x) meets them.
+    """Number the components of a bool mask (D, H, W) or (H, W) 1, 2, ... in the order (z, y, x); and their number.
 
-    ``connectivity`` is 6, 18 or 26 in 3-D, 4 or 8 in 2-D. Returns the numbers, 0 for the background, and how many.
+    ``connectivity`` is 6, 18 or 26 in 3-D, 4 or 8 in 2-D.
     """
     if mask.ndim == 2:  # as one slice: cc3d's 8-connectivity labels background in an image of one row
         labels, count = connected_components(mask[None], {4: 6, 8: 26}[connectivity])
@@ -30,8 +30,7 @@ Box = tuple[slice, ...]
 def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
     """The smallest box that holds every voxel != 0 of all the volumes, arrays of one shape (D, H, W) or (H, W).
 
-    A slice for each axis, with ``margin`` voxels more on every side as far as the volume reaches. Without any voxel
-    != 0 the box is the first voxel.
+    ``margin`` voxels are added on every side as far as the volume reaches. Without any voxel != 0 it is the first.
     """
     shape, box = volumes[0].shape, []
     views = [mask.astype(bool, copy=False).view(np.uint8) for mask in volumes]  # maxima of bytes are fast
