@@ -17,6 +17,7 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.exercises.verdict import check, compared, same, shaped, short_answer
 from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet
+from lrnet_edu.study.froc import RATES, CaseLesions, at_most, curve_of
 from lrnet_edu.study.statistics import holm
 from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.trained import load_pretrained_lrnet
@@ -343,9 +344,9 @@ check_7_2 = short_answer(
 )
 
 check_7_3 = short_answer(
-    (6, "Six, and only if every single patient agrees. With Holm's correction for twelve comparisons it takes nine."),
-    (5, "Five patterns of signs in a row: is 2 / 2^5 below 0.05? And did you count both sides?"),
-    hint="The best outcome is all + (or all -): p = 2 / 2^n. When does it pass 0.05?",
+    ("steps", "While networks still learn, a table compares how fast. Train all rows until the curves are flat."),
+    ("method", "No network has learned all it can yet. Which of the two gives it more time?"),
+    hint='Name one of "steps" and "method".',
 )
 
 
@@ -367,6 +368,47 @@ def check_7_4(answer: Any) -> str | None:
             return hint
     return None
 
+
+# ---- 08: the study
+
+
+@check("That is the number that the study compares: every lesion has one vote, and every arm the same false lesions.")
+def check_8_1(answer: Any) -> str | None:
+    """The primary endpoint of some cases, from their ``CaseLesions``."""
+    rng, cases, small = np.random.default_rng(8), [], (0.25, 5.0)
+    for ml in ([0.1, 0.3, 6.0], [0.25, 1.0, 2.0, 5.0, 4.0], [0.2, 0.9]):
+        dice = np.sort(rng.random((15, len(ml))), axis=0) * (np.linspace(0, 1, 15)[:, None] > rng.random(len(ml)) / 2)
+        cases.append(CaseLesions(np.array(ml), dice, np.sort(rng.integers(0, 14, 15))))
+    curve, yours = curve_of(cases, size=small), np.asarray(answer(cases), dtype=float)
+    if yours.shape == (len(RATES),):
+        return "Those are seven numbers, one for each rate. The endpoint is their mean."
+    each = [curve_of([case], size=small).dice_at().mean() for case in cases]
+    in_all = at_most(RATES, len(cases) * curve.false_lesions, curve.dice)
+    return compared(
+        shaped(yours, ()),
+        curve.dice_at().mean(keepdims=True),
+        (curve_of(cases).dice_at().mean(keepdims=True), "That takes lesions of every size. Which ones are asked for?"),
+        (curve.sensitivity_at().mean(keepdims=True), "That counts lesions as found or missed. Take their Dice."),
+        (np.mean(each, keepdims=True), "That is the mean of each case's endpoint. All cases make one curve."),
+        (in_all.mean(keepdims=True), "The rates are false lesions a case; yours are those of all cases."),
+        hint="It should be another number. Concatenate the chosen lesions' dice of all cases along the lesions first.",
+    )
+
+
+check_8_2 = short_answer(
+    (7, 'Fewer seeds cannot say "equal" here, however alike the arms are. Plan the number before the study.'),
+    (6, "Close: with six the interval reaches 1.05 times 0.02."),
+    (4, "With 1.96 in place of t. From few seeds the spread is hardly known, and t is larger."),
+    hint="The interval reaches t * 0.02 / sqrt(n), with n - 1 degrees of freedom. When is that below 0.02?",
+)
+
+check_8_3 = short_answer(
+    ("dice and one", "At alpha = 1 the LR-Net is there in name only: what you find then says nothing about it."),
+    ("one and many", "Compare the gradients: how loud is the LR-Net beside Dice at alpha = 1, and at 3000?"),
+    ("dice and many", "At alpha = 3000, whose gradient is longer?"),
+    ("none", "How much does a loss change by a term whose gradient is a hundred times as short?"),
+    hint='Name one of "dice and one", "one and many", "dice and many" and "none".',
+)
 
 # ---- 09: your own data and network
 

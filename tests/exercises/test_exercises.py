@@ -17,6 +17,7 @@ pytest.importorskip("jupytext", reason="jupytext is not installed")
 
 from lrnet_edu import distance_map, exercises
 from lrnet_edu.exercises.verdict import Verdict, check, short_answer
+from lrnet_edu.study.froc import RATES, at_most, curve_of
 from lrnet_edu.study.statistics import holm
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -48,6 +49,12 @@ def lesions_found(
     components, count = ndimage.label(lesions, ndimage.generate_binary_structure(3, neighbours))
     found = sum(measure(p[components == c]) > threshold for c in range(1, count + 1))
     return found, count - found
+
+
+def endpoint(cases: Any, size: Any = (0.25, 5), *, found: bool = False, a_case: bool = True) -> Any:
+    curve = curve_of(cases, size=size)
+    values, false = curve.sensitivity if found else curve.dice, curve.false_lesions * (1 if a_case else len(cases))
+    return at_most(RATES, false, values).mean()
 
 
 WRONG: dict[str, list[Any]] = {
@@ -96,6 +103,14 @@ WRONG: dict[str, list[Any]] = {
         lambda p: holm(sorted(p)),
         lambda p: np.multiply(p, len(p)),
         max,
+    ],
+    "check_8_1": [
+        lambda cases: endpoint(cases, size=(0, np.inf)),
+        lambda cases: endpoint(cases, found=True),
+        lambda cases: np.mean([endpoint([case]) for case in cases]),
+        lambda cases: endpoint(cases, a_case=False),
+        lambda cases: endpoint(cases) + 0.01,
+        lambda cases: curve_of(cases, size=(0.25, 5)).dice_at(),
     ],
     "check_9_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
     "check_9_3": [

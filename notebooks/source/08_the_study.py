@@ -1,0 +1,495 @@
+# %% [markdown]
+# # 08 · The study
+#
+# The paper's claim is that the LR-Net helps the M-Net to find and outline small lesions. The study behind this course tests
+# the claim on phantoms. You build its measure, guess its outcome, and read what it found.
+#
+# **Afterwards you can**
+# - compare two networks at the same number of false lesions,
+# - read a study: its design, endpoint, intervals and verdicts,
+# - say what follows for the paper's claim, and what does not.
+#
+# **Takes** 45 minutes to read and try; the cells need half a minute of one CPU core, and 20 seconds more the first time, for
+# phantoms.
+
+# %% tags=["parameters"]
+from lrnet_edu.config import fast
+
+FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
+PATIENTS = 2 if FAST else 3  # phantoms to test on, each with lesions
+STEPS = 2 if FAST else 30  # of the short trainings in section 8
+
+# %% [markdown]
+# ## 1 · Two networks, one threshold
+#
+# Both M-Nets started from the same converged weights. **A** went on with Dice. **C** learned from the error of the LR-Net's
+# map alone. We test them on phantoms that no training has seen, cut to the liver.
+#
+# **Question.** At $p > 0.5$, which of the two would you choose?
+
+# %%
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from lrnet_edu import find_cases
+from lrnet_edu.data.cache import cache_cases
+from lrnet_edu.data.crop import crop_scans
+from lrnet_edu.data.samples import study_folder, study_mnet
+from lrnet_edu.study.scoring import predictions
+from lrnet_edu.trained import load_mnet
+
+mnets = {arm: load_mnet(study_mnet(arm)) for arm in "AC"}
+
+
+def boxes(scans, folder):
+    """Pairs of a case and its arrays on the M-Nets' grid, cut to the liver and 10 mm around it; those with lesions."""
+    crop_scans(scans, Path(folder) / "boxes", "1+2", margin_mm=10)
+    cases = find_cases(Path(folder) / "boxes")
+    arrays = cache_cases(cases, mnets["A"].preprocessing, mnets["A"].labels)
+    return [pair for pair in zip(cases, arrays, strict=True) if pair[1].classes.any()]
+
+
+with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    unseen, predicted = boxes(study_folder(), folder)[:PATIENTS], {}
+    for arm, trained in mnets.items():
+        trained.mnet.to(device)
+        predicted[arm] = list(predictions(trained, unseen, overlap=0.25))  # .p, .wanted (D, H, W), .mask.spacing
+
+
+TOUCH = np.ones((3, 3, 3))  # voxels that touch at a corner are connected
+
+
+def counts(cases, threshold):
+    """Lesions found, all lesions, and false lesions at a threshold of p."""
+    found = lesions = false = 0
+    for case in cases:
+        wanted, number = ndimage.label(case.wanted, TOUCH)
+        pieces, all_pieces = ndimage.label(case.p > threshold, TOUCH)
+        both = (wanted > 0) & (pieces > 0)
+        found, lesions = found + len(np.unique(wanted[both])), lesions + number
+        false += all_pieces - len(np.unique(pieces[both]))
+    return found, lesions, false
+
+
+for arm, cases in predicted.items():
+    print("{}: {} of {} lesions found, {} false".format(arm, *counts(cases, 0.5)))
+
+# %% [markdown]
+# **Question.** Can you make A look like C without any training? **Move A's threshold.**
+
+
+# %%
+import ipywidgets as widgets
+
+from lrnet_edu.figures import Picture
+from lrnet_edu.figures.palette import ARM_COLORS, BLUE, VERMILION
+from lrnet_edu.viewers.controls import interact
+
+
+def found_and_false(threshold):
+    """Lesions found and false lesions: A at a threshold, C at 0.5."""
+    figure = Picture(3.8)
+    axes, told = figure.subplots(), []
+    for arm, at, marker in (("A", threshold, "o"), ("C", 0.5, "D")):
+        found, lesions, false = counts(predicted[arm], at)
+        axes.plot(false, found, marker, color=ARM_COLORS[arm], ms=14, label=f"{arm} at p > {at:g}")
+        told.append(f"{arm} at {at:g}: {found} found, {false} false")
+    axes.set(xlabel="False lesions", ylabel=f"Lesions found, of {lesions}", xlim=(-0.5, 20), ylim=(0, lesions + 1))
+    axes.locator_params(integer=True)
+    axes.legend(loc="lower right")
+    return figure.finish(f"Lesions found against false lesions. {'; '.join(told)}.")
+
+
+steps = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999)
+interact(
+    found_and_false,
+    threshold=widgets.SelectionSlider(options=steps, value=0.5, description="A: p >", continuous_update=False),
+)
+
+# %%
+for threshold in (0.1, 0.5, 0.9, 0.99, 0.999):
+    print("A at p > {:<6} {} of {} lesions found, {} false".format(threshold, *counts(predicted["A"], threshold)))
+
+# %% [markdown]
+# A higher threshold trades lesions for fewer false alarms. So the counts at 0.5 compare two networks *and* two thresholds at
+# once. A fixed threshold cannot tell two networks apart.
+#
+# ## 2 · All thresholds: the curve
+#
+# Let the threshold run, the same one for all patients, and note at each one the false lesions a case and how good the lesions
+# are. This is the **free-response ROC**. A lesion's Dice is that of its voxels with all predicted pieces that touch it, and 0
+# if it is missed.
+
+
+# %%
+def curve_by_hand(cases, thresholds):
+    """False lesions a case, and the lesions' mean Dice, at each threshold: two lists."""
+    false_lesions, mean_dice = [], []
+    for threshold in thresholds:
+        false, scores = 0, []
+        for case in cases:
+            wanted, number = ndimage.label(case.wanted, TOUCH)
+            pieces, all_pieces = ndimage.label(case.p > threshold, TOUCH)
+            sizes, hit = np.bincount(pieces.ravel()), set()
+            for lesion in (wanted == i for i in range(1, number + 1)):
+                touching = np.setdiff1d(pieces[lesion], 0)  # the pieces that share a voxel with it
+                common = (pieces[lesion] > 0).sum()
+                scores.append(2 * common / (lesion.sum() + sizes[touching].sum()))
+                hit.update(touching)
+            false += all_pieces - len(hit)
+        false_lesions.append(false / len(cases))
+        mean_dice.append(np.mean(scores))
+    return false_lesions, mean_dice
+
+
+# %% [markdown]
+# **Question.** The package's `froc` should give the same. Once it does: whose curve will lie higher, that of A or that of C?
+
+# %% tags=["nbval-check-output"]
+from lrnet_edu import froc
+
+some = (0.999, 0.9, 0.5, 0.1)  # thresholds
+by_hand = curve_by_hand(predicted["A"][:2], some)
+package = froc([(case.p, case.wanted, case.mask.spacing) for case in predicted["A"][:2]], some)
+np.testing.assert_allclose(by_hand, (package.false_lesions, package.dice))
+print("the curve by hand is the package's")
+
+# %%
+from lrnet_edu.figures.study import froc_figure
+
+curves = {
+    title: froc((case.p, case.wanted, case.mask.spacing) for case in predicted[arm])
+    for arm, title in (("A", "M-Net + Dice"), ("C", "M-Net + LR-Net"))
+}
+froc_figure(curves)
+
+# %% [markdown]
+# Now compare **up and down**, at the same number of false lesions. For a verdict we need one number: the mean of the right
+# panel's Dice at the seven rates 1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case.
+#
+# <details><summary>How the curve is read at a rate, and where the rates come from</summary>
+#
+# The rates are those of the LUNA16 challenge for lung nodules (Setio et al., Medical Image Analysis 42, 2017). Between two
+# thresholds the curve is a straight line, and it begins at the origin. If the threshold is too low, pieces merge and the Dice
+# falls again. Nobody would use such a threshold, so at each rate the best value *up to* that rate counts.
+# </details>
+
+# %%
+for title, curve in curves.items():
+    print(
+        f"{title:15} at 1 false lesion a case {curve.dice_at([1])[0]:.3f}, mean of the seven rates {curve.dice_at().mean():.3f}"
+    )
+
+# %% [markdown]
+# So few patients decide nothing. The study has 80, and several trainings.
+#
+# ### Exercise 8.1 · The endpoint
+# The study keeps of each case a `CaseLesions`: `ml` (lesions,) the volumes, `dice` (thresholds, lesions), 0 for a missed one,
+# and `false_lesions` (thresholds,). Write `answer(cases)`: the mean Dice of all lesions of at least 0.25 and less than 5 ml,
+# averaged at the seven `RATES`. All cases form *one* curve. `at_most(RATES, false_lesions, dice)` reads a curve at
+# each rate; import both from `lrnet_edu.study.froc`.
+
+# %%
+from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
+
+kept = {arm: [lesions_by_threshold(case.p, case.wanted, case.mask.spacing, THRESHOLDS) for case in cases]
+        for arm, cases in predicted.items()}  # fmt: skip
+print(f"{len(kept['A'])} cases, the first one with lesions of {np.sort(kept['A'][0].ml).round(2).tolist()} ml")
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_8_1(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# from lrnet_edu.study.froc import RATES, at_most
+#
+#
+# def answer(cases):
+#     dice = np.concatenate([case.dice[:, (case.ml >= 0.25) & (case.ml < 5)] for case in cases], axis=1)
+#     false_lesions = np.mean([case.false_lesions for case in cases], axis=0)
+#     return at_most(RATES, false_lesions, dice.mean(axis=1)).mean()
+# ```
+# </details>
+
+# %%
+if answer is not None:
+    print({arm: round(float(answer(cases)), 3) for arm, cases in kept.items()})
+
+# %% [markdown]
+# ## 3 · The design
+#
+# Each **seed** has an M-Net of its own, trained with Dice for 9600 steps. From its weights every **arm** takes the same 600
+# further steps, with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be
+# seen do not count. This was computed from how each phantom was made, before any training.
+#
+# | arm | loss | LR-Net? |
+# |---|---|---|
+# | A | Dice | |
+# | B | Dice + α SmoothL1(LR-Net(p), NI-DM) | yes |
+# | C | SmoothL1(LR-Net(p), NI-DM) | yes |
+# | D | Dice + β SmoothL1(p, mask) | |
+# | E | SmoothL1(p, mask) | |
+# | J | Dice + cross-entropy, nnU-Net's loss | |
+#
+# The endpoint, four comparisons and the rule for a verdict were fixed before the first prediction of a test case
+# (`docs/study_protocol.md`). **Question.** C − A asks whether the LR-Net is ahead of Dice. Which comparison asks whether it is
+# the *LR-Net* that helps? **Write down your four guesses**: "ahead", "equal", "behind" or "undecided".
+
+# %%
+guess = {"C - A": "?", "C - E": "?", "B - A": "?", "B - D": "?"}
+
+# %% [markdown]
+# D and E are **controls**. They lack nothing but the LR-Net: the same smooth L1, straight on the mask.
+#
+# ## 4 · Has the M-Net converged?
+#
+# **Question.** What should the validation curve of Dice look like when the branches begin? What would it mean if it still rose?
+
+# %%
+import json
+
+from lrnet_edu.data.samples import results_folder
+
+study = json.loads((results_folder() / "study" / "study.json").read_text("utf-8"))
+figure = Picture(4.0)
+axes, ends = figure.subplots(), []
+for base in study["bases"]:
+    once = base["arm"] == "base"
+    steps, scores = ([row[key] for row in base["log"]] for key in ("step", "score"))
+    axes.plot(steps, scores, "-o" if once else "--s", color=BLUE if once else VERMILION, ms=5, lw=2)
+    ends.append(f"{base['arm']} of seed {base['seed']}: {scores[-2]:.3f}, then {scores[-1]:.3f}")
+axes.set(xlabel="Step", ylabel="Validation DC, whole body (no unit)", ylim=(0, 0.7))
+axes.set_title("M-Net + Dice: each line is a seed, dashed with twice the steps")
+figure.finish(
+    f"Validation DC of the M-Nets trained with Dice over the steps. The last two points of each: {'; '.join(ends)}."
+)
+
+# %% [markdown]
+# If Dice alone could still gain much, the arms would differ by speed, as in notebook 07. The study's rule: twice the steps must
+# gain less than 0.01.
+
+# %%
+scores = {(base["arm"], base["seed"]): base["log"][-1]["score"] for base in study["bases"]}
+for (arm, seed), score in scores.items():
+    if arm == "base-twice":
+        print(f"seed {seed}: validation DC {scores['base', seed]:.3f}, with twice the steps {score:.3f}")
+if "base-twice" not in (arm for arm, _ in scores):
+    print("the training with twice the steps is not finished")
+
+# %% [markdown]
+# ## 5 · The curves
+#
+# **Question.** Which arms lie highest, and which lie together?
+
+# %%
+from lrnet_edu.figures.study import curves_figure
+
+curves_figure(study)
+
+# %% [markdown]
+# The bands show all seeds. But seeds come in pairs, so bands that overlap do not say that two arms are equal. We need the
+# differences.
+#
+# ## 6 · The verdicts
+#
+# For every comparison the study takes the difference within each seed, then the mean and its 95 % t interval over seeds. A
+# second interval draws seeds *and* patients anew. The four p-values are corrected by Holm. Then one word:
+#
+# - **equal**: the t interval lies within ±0.02,
+# - **ahead** or **behind**: the corrected p is below 0.05, and both intervals leave 0 out,
+# - **undecided** otherwise.
+
+# %% tags=["nbval-check-output"]
+primary = study["cells"][study["primary_cell"]]
+print(
+    f"{'':7}{'verdict':11}{'mean':>7}{'t interval':>19}{'with patients':>19}{'p (Holm)':>10}{'seeds':>7}   your guess"
+)
+for one in primary["gains"]:
+    name = f"{one['ours']} - {one['theirs']}"
+    intervals = [f"{one[low]:+.3f} to {one[high]:+.3f}" for low, high in (("low", "high"), ("boot_low", "boot_high"))]
+    print(
+        f"{name:7}{one['verdict']:11}{one['mean']:+7.3f}{intervals[0]:>19}{intervals[1]:>19}"
+        f"{one['p_holm']:10.2g}{len(one['seeds']):7}   {guess[name]}"
+    )
+
+# %%
+from lrnet_edu.figures.study import forest_figure
+
+forest_figure(study)
+
+# %% [markdown]
+# Below the four stand further comparisons, whose p-values are not corrected. Look for your surprises. And mind the words: *equal*
+# says that any difference is too small to matter, *undecided* that nobody knows yet.
+#
+# ### Exercise 8.2 · How many seeds?
+# Two arms are exactly equal: the mean difference comes out as 0. From seed to seed the difference varies by 0.02 (standard
+# deviation). How many seeds does it take, at least, until the t interval lies within ±0.02 and the verdict is "equal"?
+# (`scipy.stats.t.ppf(0.975, n - 1)`)
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_8_2(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# The interval reaches $t_{n-1} \cdot 0.02 / \sqrt n$ to either side. It is 1.05 × 0.02 for six seeds and 0.92 × 0.02 for seven.
+#
+# ```python
+# from scipy.stats import t
+#
+# answer = next(n for n in range(2, 100) if t.ppf(0.975, n - 1) * 0.02 / n**0.5 < 0.02)
+# ```
+# </details>
+
+# %% [markdown]
+# ## 7 · Does it hold elsewhere?
+#
+# The same M-Nets were tested on whole bodies, and on **study-b**: another scanner and other patients, in no training.
+#
+# **Question.** The paper tested on a clinic of its own. Which verdicts would you expect to survive?
+
+# %% tags=["nbval-check-output"]
+for cell, content in study["cells"].items():
+    words = [f"{one['ours']} - {one['theirs']} {one['mean']:+.3f} {one['verdict']:9}" for one in content["gains"]]
+    print(f"{cell:13}", *words, sep="  ")
+
+print("\nmean lesion Dice by size, study/box, mean of all seeds")
+ml = [name for name in primary["endpoints"]["A"] if name.startswith("mean lesion Dice, ")]
+print("   " + "".join(f"{name.removeprefix('mean lesion Dice, '):>16}" for name in ml))
+for arm in "ABCDEJ":
+    print(f"{arm:3}" + "".join(f"{np.mean(primary['endpoints'][arm][name]):16.3f}" for name in ml))
+
+rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding"].items())
+print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
+
+# %% [markdown]
+# The paper is about small lesions, so read the sizes from the left. And compare each difference with the last line: what
+# rounding alone can move is no finding.
+#
+# ## 8 · How loud must the LR-Net be?
+#
+# α and β were chosen on validation cases, with two seeds that took no other part.
+
+# %% tags=["nbval-check-output"]
+for arm, row in study["chosen"].items():
+    values = ", ".join(f"{float(alpha):g}: {value:.3f}" for alpha, value in row["validation"].items())
+    print(f"{arm}   {values};   chosen {row['chosen']:g}")
+norms = study["gradients"]
+times = norms["Dice"] / norms["LR-Net NI-DM"]
+print(f"on the converged M-Net, at alpha = 1, Dice's gradient is {times:.0f} times as long as the LR-Net's")
+
+# %% [markdown]
+# ### Exercise 8.3 · Change the training
+# The next cell trains three short branches from the shipped `base`, with the same patches: `dice` with Dice alone, `one` with
+# Dice + 1 × LR-Net, `many` with Dice + 3000 × LR-Net. Predict from the lines above which two mark nearly the same voxels:
+# `"dice and one"`, `"one and many"`, `"dice and many"` or `"none"`.
+
+# %% tags=["exercise"]
+answer = None
+
+# %%
+exercises.check_8_3(answer)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# At α = 1 the LR-Net adds less than a hundredth to Dice's gradient. At 3000 its gradient is many times as long as Dice's.
+#
+# ```python
+# answer = "dice and one"
+# ```
+# </details>
+
+# %%
+import torch
+
+from lrnet_edu import DiceLoss, TandemLoss
+from lrnet_edu.data.patches import PatchBatches
+from lrnet_edu.inference import predict_probabilities
+
+with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    training = [arrays for _, arrays in boxes(study_folder(6, first=0), folder)]
+image = unseen[0][1].image  # of the first patient, (D, H, W)
+
+
+def branch(loss):
+    """Where the shipped base finds lesions after STEPS steps with a loss of logits and labels: bool (D, H, W)."""
+    base = load_mnet(study_mnet())
+    mnet, patch = base.mnet.to(device).train(), base.patch_size
+    batches = PatchBatches(training, [], 1, patch, 2, 2 / 3, True, [0], STEPS)
+    optimizer = torch.optim.Adam(mnet.parameters(), lr=1e-3)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for step in range(STEPS):
+        batch = batches[step].to(device)
+        optimizer.zero_grad()
+        loss(mnet(batch.image), batch.classes).backward()
+        optimizer.step()
+        rate.step()
+    return predict_probabilities(mnet.eval(), image, patch_size=patch, overlap=0.25)[1] > 0.5
+
+
+def dice_alone(logits, labels):
+    return DiceLoss()(torch.softmax(logits, dim=1), labels)
+
+
+marked = {"dice": branch(dice_alone)}
+for name, alpha in (("one", 1.0), ("many", 3000.0)):
+    marked[name] = branch(TandemLoss("NI-DM", alpha=alpha))
+    differ = (marked[name] != marked["dice"]).sum()
+    print(f"{name:4}: {differ} voxels differ from dice, which marks {marked['dice'].sum()}")
+
+# %% [markdown]
+# Whoever takes the LR-Net beside a converged Dice has to choose α for *that* moment. A small one tests nothing, and finding no
+# difference then says nothing about the LR-Net.
+#
+# ## 9 · What follows
+#
+# The rule was fixed beforehand as well. The paper's claim is **established** if C or B is ahead of A *and* of its control. It
+# is **refuted** for an arm that is equal to its control or behind it.
+#
+# **Question.** Apply the rule to the verdicts of section 6 before you run the cell.
+
+# %% tags=["nbval-check-output"]
+verdict = {(one["ours"], one["theirs"]): one for one in primary["gains"]}
+for arm, control in (("C", "E"), ("B", "D")):
+    of_dice, of_control = (verdict[arm, other]["verdict"] for other in ("A", control))
+    if of_control in ("equal", "behind"):
+        outcome = f"refuted: {control}, which has no LR-Net, does as well"
+    elif (of_dice, of_control) == ("ahead", "ahead"):
+        outcome = "established"
+    else:
+        outcome = "neither established nor refuted"
+    print(f"{arm} is {of_dice} against A and {of_control} against {control}. The claim: {outcome}.")
+
+ends = {arm: np.mean(values["mean lesion Dice"]) for arm, values in primary["endpoints"].items() if arm in "ABCDEJ"}
+best_first = sorted(ends, key=lambda arm: -ends[arm])
+print("\nendpoint, mean of all seeds: " + ", ".join(f"{arm} {ends[arm]:.3f}" for arm in best_first))
+for title, gains in (("ahead of A", primary["gains"]), ("and without correction", primary["further"])):
+    ahead = [one for one in gains if one["theirs"] == "A" and one["verdict"] == "ahead"]
+    print(f"{title}: " + (", ".join(f"{one['ours']} by {one['mean']:.3f}" for one in ahead) or "none"))
+
+# %% [markdown]
+# For a user the last lines count: they say what is worth trying once Dice has converged, with the LR-Net or without. For the
+# paper the controls count: only what an arm has *beyond* its control can be credited to the distance map.
+#
+# Know the limits as well: phantoms, one size of M-Net, one kind of lesion. A study of other data may end otherwise, and can use
+# the same rules.
+#
+# ## Summary
+#
+# - One threshold compares two networks and two thresholds at once. Compare at the same number of false lesions.
+# - Same start, same patches, same steps, a control, and everything fixed beforehand: then a difference has one cause.
+# - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
+#
+# **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb). All numbers of the study: `results/study`.
