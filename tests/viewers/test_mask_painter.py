@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 
 import numpy as np
 import pytest
@@ -15,31 +14,30 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.viewers.mask_painter import MaskPainter, preset_shapes
 
 
-def test_every_preset_is_a_shape_of_its_own_and_the_page_carries_them_all():
+def test_the_page_carries_the_mask_and_every_preset():
     shapes = preset_shapes(24, 30)
-    assert len({mask.tobytes() for mask in shapes.values()}) == len(shapes)
     meta = meta_of(MaskPainter(shapes["ring"]))
-    assert meta["rows"] == meta["presets"]["ring"] == shapes["ring"].astype(int).tolist()
-    assert meta["presets"].keys() == shapes.keys()
+    assert {name: np.array(rows, bool).tobytes() for name, rows in meta["presets"].items()} == {
+        name: mask.tobytes() for name, mask in shapes.items()
+    }
+    assert meta["rows"] == meta["presets"]["ring"]
     assert [m["title"] for m in meta["maps"]] == ["O-DM (voxels)", "I-DM (voxels)", "NI-DM", "SNI-DM"]
 
 
-@pytest.mark.parametrize("name", preset_shapes(8, 8))
+@pytest.mark.parametrize("name", ["ring", "full", "empty"])
 def test_where_no_script_runs_there_is_a_picture(name):
     bundle = MaskPainter(name, size=12)._repr_mimebundle_()
     assert Image.open(io.BytesIO(bundle["image/png"])).width == 800
-    assert re.fullmatch(r"MaskPainter\(12 x 12, \d+ voxels painted\)", bundle["text/plain"])
+    assert bundle["text/plain"].startswith("MaskPainter(12 x 12, ")
 
 
 @pytest.mark.parametrize(
-    "mask", [np.zeros((2, 3, 4)), np.zeros(5), np.zeros((0, 3)), torch.ones(130, 60), "blob", None]
+    "given",
+    [
+        *({"mask": mask} for mask in (np.zeros((2, 3, 4)), np.zeros(5), np.zeros((0, 3)), torch.ones(130, 60), "blob")),
+        *({"size": size} for size in (3, 65, "wide")),
+    ],
 )
-def test_a_mask_that_cannot_be_painted_on_is_an_input_error(mask):
+def test_a_mask_that_cannot_be_painted_on_is_an_input_error(given):
     with pytest.raises(InputError):
-        MaskPainter(mask)
-
-
-@pytest.mark.parametrize("size", [3, 65, "wide"])
-def test_a_grid_has_a_size_that_can_be_painted(size):
-    with pytest.raises(InputError, match="size is"):
-        MaskPainter(size=size)
+        MaskPainter(**given)
