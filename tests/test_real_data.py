@@ -41,9 +41,8 @@ def test_from_scans_to_scores(
         words = [sys.executable, "-m", "lrnet_edu", *map(str, arguments)]
         return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
 
-    printed = command(
-        "train", "--data", data, "--label", label, "--method", "mapdice+lrnet", "--split", split, "--out", run
-    )
+    printed = command("train", "--data", data, "--label", label, "--method", "mapdice+lrnet", "--split", split,
+                      "--out", run)  # fmt: skip
     assert words in printed
     assert "Location alone" in printed
     assert ("--random-boxes" in printed) is around  # whether the objects lie in the very middle of these scans

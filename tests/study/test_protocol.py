@@ -1,10 +1,12 @@
 """The study's arms and what they train."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from lrnet_edu.config import Config
@@ -17,27 +19,24 @@ from lrnet_edu.study.protocol import ARMS, MORE, PRIMARY, SECONDARY, Plan, falli
 SMALL = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=4)
 
 
-def batch_and_p(method: str) -> tuple[Batch, torch.Tensor, torch.nn.Module]:
+def error(p: Tensor, classes: Tensor) -> Tensor:
+    """Smooth L1 of p and the mask, below 1 half of the square, at the alpha of the test."""
+    return 7.0 * (0.5 * (p[:, 1] - classes) ** 2).mean()
+
+
+@pytest.mark.parametrize(("method", "by_hand"), [
+    ("voxelwise", error),  # the control of the LR-Net
+    ("dice+voxelwise", lambda p, classes: error(p, classes) + DiceLoss()(p, classes)),
+    ("dice+ce", lambda p, classes: DiceLoss()(p, classes) + F.cross_entropy(p.log(), classes)),  # nnU-Net's
+])  # fmt: skip
+def test_the_losses_of_the_study_alone(method: str, by_hand: Callable[[Tensor, Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     image, classes = torch.rand(2, 1, 8, 16, 16).double(), torch.zeros(2, 8, 16, 16, dtype=torch.int64)
     classes[0, 2:5, 4:9, 4:9] = 1
     model = METHODS[method].model(SMALL, 2).double().eval()
-    return Batch(image, classes, {}, ["a", "b"]), torch.softmax(model.get_submodule("mnet")(image), 1), model
-
-
-@pytest.mark.parametrize(("method", "dice"), [("voxelwise", 0), ("dice+voxelwise", 1)])
-def test_the_control_regresses_the_mask_itself(method: str, dice: int) -> None:
-    batch, p, model = batch_and_p(method)
-    error = (p[:, 1] - batch.classes).abs()  # below 1, where smooth L1 is half of the square
-    expected = 7.0 * (0.5 * error**2).mean() + dice * DiceLoss()(p, batch.classes)
+    p = torch.softmax(model.get_submodule("mnet")(image), 1)
     loss = METHODS[method].loss(replace(SMALL, method=method, alpha=7.0), model)
-    torch.testing.assert_close(loss(batch), expected)
-
-
-def test_the_loss_of_nnu_net_is_dice_and_cross_entropy() -> None:
-    batch, p, model = batch_and_p("dice+ce")
-    expected = DiceLoss()(p, batch.classes) + F.cross_entropy(p.log(), batch.classes)
-    torch.testing.assert_close(METHODS["dice+ce"].loss(SMALL, model)(batch), expected)
+    torch.testing.assert_close(loss(Batch(image, classes, {}, ["a", "b"])), by_hand(p, classes))
 
 
 def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
