@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import AFFINE, lits, mask, scan, store
+from scans import AFFINE, lits, mask, scan, store, told
 
 from lrnet_edu.data.study import (
     PARTS,
@@ -20,7 +20,6 @@ from lrnet_edu.data.study import (
     read_split,
     split_cases,
 )
-from lrnet_edu.support.errors import InputError
 
 SETTINGS = DataSettings(patch_size=(8, 12, 12), max_voxels=40_000)
 
@@ -55,7 +54,7 @@ def test_a_split_of_one_s_own(tmp_path: Path, encoding: str) -> None:
         (None, "no split"),
         ('{"train": ["a"], "validation": ["b"]}', "no split"),
         ('{"train": "ab", "validation": ["b"], "test": []}', "no split"),
-        ('{"train": ["a"], "validation": ["z", "y"], "test": []}', r"does not hold \(y, z\)"),
+        ('{"train": ["a"], "validation": ["z", "y"], "test": []}', "does not hold (y, z)"),
         ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "names a case twice"),
         ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
     ],
@@ -63,18 +62,15 @@ def test_a_split_of_one_s_own(tmp_path: Path, encoding: str) -> None:
 def test_a_split_that_cannot_be_used(tmp_path: Path, content: str | None, words: str) -> None:
     if content:
         (tmp_path / "split.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=words):
-        read_split(tmp_path / "split.json", ["a", "b", "c"])
-    with pytest.raises(InputError, match=r"three cases.*: 2\."):
-        split_cases(["a", "b"])
+    told(lambda: read_split(tmp_path / "split.json", ["a", "b", "c"]), words)
+    told(lambda: split_cases(["a", "b"]), "three cases", ": 2.")
 
 
 def split_file(folder: Path, train: int, validation: int) -> Path:
     """A split of volume-0 to volume-4 in this order."""
     parts = np.split([f"volume-{i}" for i in range(5)], [train, train + validation])
-    (folder / "split.json").write_text(
-        json.dumps({part: list(names) for part, names in zip(PARTS, parts, strict=True)})
-    )
+    split = {part: list(names) for part, names in zip(PARTS, parts, strict=True)}
+    (folder / "split.json").write_text(json.dumps(split))
     return folder / "split.json"
 
 
@@ -88,9 +84,8 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path) -> N
     _, height, width = np.max([case.image.shape for case in study.cached["train"]], axis=0)
     fitted = fitted_patch((8, 500, 500), study.cached["train"])  # no larger than the largest case needs
     assert fitted == (8, -(-height // 8) * 8, -(-width // 8) * 8)
-    for name, value in (("label", "2"), ("window", (-30.0, 180.0))):
-        with pytest.raises(InputError, match="opened with another label or window;"):
-            check_same_study(study, replace(SETTINGS, **{name: value}))
+    for other in (replace(SETTINGS, label="2"), replace(SETTINGS, window=(-30.0, 180.0))):
+        told(lambda other=other: check_same_study(study, other), "opened with another label or window;")
 
 
 def test_the_grid_is_chosen_from_the_training_part_alone(tmp_path: Path) -> None:
@@ -116,8 +111,7 @@ def test_several_labels(tmp_path: Path) -> None:
     assert study.labels == ((1,), (3,))
     assert re.search(r"test DC: [0-9.]+ \(label 1\), [0-9.]+ \(label 3\)", study.describe())
     assert set(np.unique(open_study(tmp_path, replace(SETTINGS, label="1+3")).cached["train"][0].classes)) == {0, 1}
-    with pytest.raises(InputError, match=r"Label 2 does not occur in the training cases.*: there is 1, 3"):
-        open_study(tmp_path, replace(SETTINGS, label="2"))
+    told(lambda: open_study(tmp_path, replace(SETTINGS, label="2")), "Label 2 does not occur", ": there is 1, 3.")
 
 
 def test_what_takes_no_part_is_odd_or_lacks_the_label_is_told(tmp_path: Path) -> None:
@@ -130,8 +124,7 @@ def test_what_takes_no_part_is_odd_or_lacks_the_label_is_told(tmp_path: Path) ->
     assert "Left out, as they have no mask: volume-5." in said
     for number in (0, 1, 2):
         store(data / f"segmentation-{number}.nii.gz", (number == 2) * mask())
-    with pytest.raises(InputError, match=r"Label 1 does not occur in the training cases.*: there is none but 0"):
-        open_study(data, SETTINGS, split=split_file(data, 2, 1))
+    told(lambda: open_study(data, SETTINGS, split=split_file(data, 2, 1)), "Label 1 does not", "there is none but 0.")
     for number in (3, 4):
         store(data / f"segmentation-{number}.nii.gz", 0 * mask())
     study = open_study(data, SETTINGS, split=split_file(data, 3, 1))

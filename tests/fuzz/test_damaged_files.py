@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import Case, find_cases
 from lrnet_edu.data.preprocessing import Preprocessing
 from lrnet_edu.data.study import read_split
+from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.trained import load_lrnet, load_mnet
 
@@ -118,17 +118,16 @@ def changed(value: Any, rng: Rng) -> Any:
     return value
 
 
-def damaged(content: bytes, rng: Rng) -> bytes:
-    """A JSON file, or a safetensors file, of which a part is odd or some bytes are wrong."""
+def damage(path: Path, whole: bytes, rng: Rng) -> None:
+    """Spoil a JSON or a safetensors file: a part of it is odd, or some bytes are wrong."""
+    path.write_bytes(whole)
     if rng.random() < 0.4:
-        return [content[: rng.integers(len(content))], noise(content, rng, 0, 10**6, 3), b"null"][rng.integers(3)]
-    if content[:1] == b"{":
-        return json.dumps(changed(json.loads(content), rng)).encode()
-    (size,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + size])
-    facts = changed(json.loads(header["__metadata__"]["lrnet_edu"]), rng)
-    text = json.dumps({**header, "__metadata__": {"lrnet_edu": json.dumps(facts)}}).encode()
-    return struct.pack("<Q", len(text)) + text + content[8 + size :]
+        path.write_bytes([whole[: rng.integers(len(whole))], noise(whole, rng, 0, 10**6, 3), b"null"][rng.integers(3)])
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(changed(json.loads(whole), rng)))
+    else:
+        tensors, facts = load_checkpoint(path)
+        save_checkpoint(path, tensors, changed(facts, rng))
 
 
 @pytest.mark.parametrize("rounds", [40, pytest.param(500, marks=pytest.mark.slow)])
@@ -148,6 +147,6 @@ def test_damaged_settings_and_weights(tmp_path: Path, rounds: int) -> None:
     for path, read in sound.items():
         assert read(path)
         for seed in range(rounds):
-            path.write_bytes(damaged(contents[path], np.random.default_rng(seed)))
+            damage(path, contents[path], np.random.default_rng(seed))
             counts[path] += tried(lambda read=read, path=path: read(path), path, data) is None
     assert min(counts.values()) > rounds / 5
