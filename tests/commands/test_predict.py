@@ -55,13 +55,6 @@ def test_axis_order_and_flips_do_not_matter(run: Path, tmp_path: Path) -> None:
     assert (again == there).mean() > 0.999
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 60, 3)])
-def test_volumes_smaller_than_a_patch_are_segmented(run: Path, tmp_path: Path, shape: tuple[int, int, int]) -> None:
-    source = store(tmp_path / "small.nii.gz", scan(shape))
-    predict_files(run, source, tmp_path / "out.nii.gz")
-    assert load(tmp_path / "out.nii.gz").shape == shape
-
-
 def test_a_lits_folder_gives_segmentations_in_natural_order(run: Path, tmp_path: Path) -> None:
     data = lits(tmp_path / "data", [10, 2])
     store(data / "volume-3.nii", scan(seed=3))  # without a mask
