@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
-from PIL import Image
 
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures import (
@@ -87,16 +85,6 @@ def test_every_figure_has_alt_text_and_letters_large_enough_is_whole_and_leaves_
         assert drawn.x1 <= figure.get_figwidth(), figure.alt
         assert drawn.y1 <= figure.get_figheight(), figure.alt
     assert plt.get_fignums() == []
-
-
-def test_a_notebooks_own_style_does_not_change_a_figure() -> None:
-    usual = learning_curves_figure({"dice": [rows([0.1, 0.5])]}).png(50)
-    other = {"font.size": 5, "savefig.facecolor": "black", "savefig.bbox": "tight"}
-    with plt.style.context(["dark_background", other]):
-        assert learning_curves_figure({"dice": [rows([0.1, 0.5])]}).png(50) == usual
-    picture = Image.open(io.BytesIO(usual)).convert("RGB")
-    assert picture.width == 500
-    assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 
 # ---- Fig. 1
