@@ -55,9 +55,8 @@ def evaluate_folders(
     if json_file is not None:
         _check_json(json_file := Path(json_file))
     nifti.check_pairs((reference, prediction) for prediction, reference in pairs)
-    scored = {reference for _, reference in pairs}
-    if missing := [path.name for path in known.values() if path not in scored]:
-        say(f"Scoring {len(pairs)} of {len(known)} references; without a prediction: {abbreviated(missing)}.")
+    if len(pairs) < len(known):
+        say(f"Scoring {len(pairs)} of {len(known)} references; the others have no prediction.")
     for volumes in progress(pairs, "Scoring"):
         prediction, reference = map(nifti.read_mask, volumes)
         for group, cases in scores.items():
@@ -72,7 +71,8 @@ def evaluate_folders(
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
     result = results if len(results) > 1 else next(iter(results.values()))
     if challenge:
-        result["challenge"] = _board_as_json(challenge_scores(map(_volumes, progress(pairs, "As the board"))))
+        masks = (map(nifti.read_mask, pair) for pair in progress(pairs, "As the board"))
+        result["challenge"] = _board_as_json(challenge_scores((p.data, r.data, r.spacing) for p, r in masks))
     if json_file is not None:
         with folder_lock(json_file.parent, json_file.name, wait=True):
             write_atomically(json_file, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
@@ -105,12 +105,6 @@ def _check_json(path: Path) -> None:
     check_writable(path.parent)
     if path.exists() and not (path.is_file() and b'"undefined": {' in path.read_bytes()):
         raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
-
-
-def _volumes(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A case as `challenge_scores` takes it."""
-    prediction, reference = map(nifti.read_mask, pair)
-    return prediction.data, reference.data, reference.spacing
 
 
 def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_what_is_scored_and_against_what(folders: Folders) -> None:
     store(references / "volume-2.nii.gz", np.full(SHAPE, -1000, np.int16))  # the LiTS layout
     said: list[str] = []
     assert_by_hand(evaluate_folders(predictions, references, label="2", say=said.append))
-    assert said == ["Scoring 3 of 4 references; without a prediction: segmentation-77.nii.gz."]
+    assert said == ["Scoring 3 of 4 references; the others have no prediction."]
     store(predictions / "segmentation-77.nii", voxels())
     evaluate_folders(predictions, references, label="2", say=said.append)
     assert len(said) == 1
