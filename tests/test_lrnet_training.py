@@ -74,7 +74,7 @@ def test_soft_masks_are_probabilities_with_their_map_scaled_alike(kind: str) -> 
         blurred, scaled = training.soften(lesions, phi, np.random.default_rng(seed))
         scale = scaled.max() / phi.max()
         assert np.allclose(scaled, np.where(lesions > 0, scale * phi, phi), atol=1e-6)  # a signed map's outside stays
-        assert 0 <= blurred.min() <= blurred.max() <= scale + 1e-6
+        assert 0 <= blurred.min() <= blurred.max() <= scale + 1e-5
         assert blurred.sum() == pytest.approx(scale * lesions.sum(), rel=0.02)  # a blur loses nothing
         assert blurred.dtype == scaled.dtype == np.float32
         scales.append(scale)

@@ -105,7 +105,7 @@ def test_half_precision(dtype: torch.dtype) -> None:
 def test_compiled_it_gives_the_same() -> None:
     (logits, labels), loss = batch(), TandemLoss("NI-DM")
     compiled = torch.compile(loss, backend="aot_eager")
-    torch.testing.assert_close(compiled(logits, labels), loss(logits, labels))
+    torch.testing.assert_close(compiled(logits, labels), loss(logits, labels), rtol=1e-4, atol=1e-6)
 
 
 def test_any_segmentation_loss() -> None:
