@@ -5,7 +5,6 @@ The package's modules are imported inside the commands, so that ``lrnet-edu --he
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import runpy
@@ -35,8 +34,8 @@ class Commands(TyperGroup):
         except InputError as error:
             _fail(str(error), 2)
         except OSError as error:
-            if error.errno == errno.EPIPE or error.filename is None:
-                raise  # the reader of our output has gone; or it is no file of the user's
+            if error.filename is None:
+                raise  # it is no file of the user's, but a pipe whose reader has gone
             _fail(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions.", 2)
         except KeyboardInterrupt:
             _fail("stopped; finished work is kept (train and pretrain go on from their last validation with --resume; "
