@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,22 +12,28 @@ from scipy import ndimage
 
 from lrnet_edu.data.nifti import read_image, write
 from lrnet_edu.data.phantoms.canvas import Canvas
-from lrnet_edu.data.phantoms.phantom import COMMITTED, Phantom, phantom, write_samples
+from lrnet_edu.data.phantoms.phantom import COMMITTED, Phantom, phantom_of_set, write_samples
 from lrnet_edu.data.phantoms.settings import SETS
 from lrnet_edu.support.errors import InputError
 
-SMALL: dict[str, Any] = {"shape": (24, 64, 64), "spacing": (8.0, 5.4, 5.4)}  # quick, the whole body still in view
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[Phantom]:
-    return [phantom(seed) for seed in (0, 4, 9, 18)]
+    return [phantom_of_set(number, "course") for number in (0, 4, 9, 18)]
 
 
-def test_the_number_and_the_set_decide_every_voxel() -> None:
-    first, again, *others = (phantom(seed, **SMALL, settings=SETS[which]) for seed, which in
-                             [(3, "study"), (3, "study"), (4, "study"), (3, "course"), (3, "study-b")])  # fmt: skip
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick sets; the whole body is still in view."""
+    for which, settings in SETS.items():
+        monkeypatch.setitem(SETS, which, replace(settings, grids=(((24, 64, 64), (8.0, 5.4, 5.4)),)))
+
+
+def test_the_number_and_the_set_decide_every_voxel(small: None) -> None:
+    first, again, *others = (phantom_of_set(number, which) for number, which in
+                             [(1, "study"), (1, "study"), (2, "study"), (1, "course"), (1, "study-b")])  # fmt: skip
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.mask, again.mask)
     for one in others:
@@ -36,9 +41,8 @@ def test_the_number_and_the_set_decide_every_voxel() -> None:
         assert (first.mask != one.mask).mean() > 0.005
 
 
-def test_the_healthy_twin_differs_near_its_lesions_only() -> None:
-    ill, healthy = (phantom(9, lesions=lesions, **SMALL) for lesions in (True, False))
-    assert (ill.mask == 2).any()
+def test_the_healthy_twin_differs_near_its_lesions_only(small: None) -> None:
+    ill, healthy = (phantom_of_set(9, "course", lesions=lesions) for lesions in (True, False))
     assert not (healthy.mask == 2).any()
     np.testing.assert_array_equal(ill.mask > 0, healthy.mask > 0)
     far = ~ndimage.binary_dilation(ill.mask == 2, np.ones((3, 3, 3)), iterations=3)
@@ -96,12 +100,6 @@ def test_the_committed_samples_come_out_equal(tmp_path: Path) -> None:
         assert ours.header.binaryblock == theirs.header.binaryblock
         np.testing.assert_array_equal(ours.dataobj, theirs.dataobj)
     assert len(list(SAMPLES.glob("volume-*.nii.gz"))) == COMMITTED
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for which, settings in SETS.items():
-        monkeypatch.setitem(SETS, which, replace(settings, grids=(tuple(SMALL.values()),)))
 
 
 def test_samples_are_continued_and_replace_nothing(tmp_path: Path, small: None) -> None:

@@ -19,7 +19,6 @@ from scipy import ndimage
 from lrnet_edu.data import nifti
 from lrnet_edu.data.phantoms.canvas import FAR, Array, Canvas
 from lrnet_edu.data.phantoms.organs import paint_anatomy
-from lrnet_edu.data.phantoms.settings import GRIDS as GRIDS
 from lrnet_edu.data.phantoms.settings import SETS, PhantomSettings
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated
@@ -44,30 +43,20 @@ class Phantom(NamedTuple):
         return affine
 
 
-def phantom(
-    seed: int, *, shape: tuple[int, int, int] = (40, 128, 128), spacing: tuple[float, float, float] = (5.0, 2.7, 2.7),
-    lesions: bool = True, settings: PhantomSettings = SETS["course"],
-) -> Phantom:  # fmt: skip
-    """Make one phantom CT of a set, the same from the same arguments; ``lesions=False``: the same body, healthy.
-
-    The body, about 320 x 225 mm, and the liver, 170 mm high, lie around the middle of the volume, which has ``shape``
-    (D, H, W) and ``spacing`` (z, y, x) in mm.
-    """
-    for_anatomy, for_lesions, for_scan = (np.random.default_rng([seed, stream, *settings.salt]) for stream in range(3))
-    body = Canvas(shape, spacing, for_anatomy.uniform(*settings.body_scale), for_anatomy)
-    skin, liver, liver_hu = paint_anatomy(body, settings)
-    mask = (liver < 0).astype(np.uint8)  # (D, H, W)
-    if lesions:
-        mask[_paint_lesions(body, liver, liver_hu, for_lesions, settings) & (mask == 1)] = 2
-    return Phantom(_scan(body, skin, for_scan, settings), mask, spacing)
-
-
 def phantom_of_set(number: int, which: str, *, lesions: bool = True) -> Phantom:
-    """Case ``number`` of a set, which has no lesions if its turn is to be healthy, or without ``lesions``."""
+    """Case ``number`` of a set, the same every time: healthy if that is its turn, or without ``lesions``.
+
+    The body, about 320 x 225 mm, and the liver, 170 mm high, lie around the middle of the volume.
+    """
     settings = SETS[which]
     shape, spacing = settings.grids[number % len(settings.grids)]
-    ill = number % settings.healthy_every != settings.healthy_every - 1
-    return phantom(number, shape=shape, spacing=spacing, lesions=lesions and ill, settings=settings)
+    anatomy, tumours, scanner = (np.random.default_rng([number, stream, *settings.salt]) for stream in range(3))
+    body = Canvas(shape, spacing, anatomy.uniform(*settings.body_scale), anatomy)
+    skin, liver, liver_hu = paint_anatomy(body, settings)
+    mask = (liver < 0).astype(np.uint8)  # (D, H, W)
+    if lesions and number % settings.healthy_every != settings.healthy_every - 1:
+        mask[_paint_lesions(body, liver, liver_hu, tumours, settings) & (mask == 1)] = 2
+    return Phantom(_scan(body, skin, scanner, settings), mask, spacing)
 
 
 def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:

@@ -13,21 +13,19 @@ Range = tuple[float, float]
 GridSize = tuple[tuple[int, int, int], tuple[float, float, float]]
 """Shape (D, H, W) and spacing (z, y, x) in mm."""
 
-GRIDS: tuple[GridSize, ...] = (  # anisotropic and unequal, as in LiTS
-    ((40, 128, 128), (5.0, 2.7, 2.7)),
-    ((32, 128, 128), (6.0, 2.75, 2.75)),
-    ((48, 120, 120), (4.0, 2.9, 2.9)),
-    ((36, 128, 128), (5.5, 2.65, 2.65)),
-    ((56, 112, 112), (3.5, 3.1, 3.1)),
-)
-
 
 @dataclass(frozen=True)
 class PhantomSettings:
     """One set; the defaults are the course's."""
 
     salt: tuple[int, ...] = ()  # goes into every seed, so that sets show different patients
-    grids: tuple[GridSize, ...] = GRIDS  # taken in turn
+    grids: tuple[GridSize, ...] = (  # taken in turn; anisotropic and unequal, as in LiTS
+        ((40, 128, 128), (5.0, 2.7, 2.7)),
+        ((32, 128, 128), (6.0, 2.75, 2.75)),
+        ((48, 120, 120), (4.0, 2.9, 2.9)),
+        ((36, 128, 128), (5.5, 2.65, 2.65)),
+        ((56, 112, 112), (3.5, 3.1, 3.1)),
+    )
     healthy_every: int = 6  # the last of so many cases has no lesion
     stored_otherwise: tuple[tuple[int, str], ...] = ()  # case, and where its indices i, j, k grow to; others: "RAS"
 
