@@ -220,8 +220,8 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
 # | [04 · The M-Net and its losses](04_mnet_and_losses.ipynb) | train the M-Net, and see what MapDice really asks for | 40 |
 # | [05 · The frozen tandem](05_frozen_tandem.ipynb) | train both in a row, and follow the gradient | 45 |
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | segment whole scans, and read seven criteria | 40 |
-# | [07 · Tables of the paper](07_tables_of_the_paper.ipynb) | say what the paper's tables prove, and what a claim needs | 40 |
-# | [08 · The study](08_the_study.ipynb) | read what the study found | 30–40 |
+# | [07 · The paper's tables, and what a claim needs](07_tables_of_the_paper.ipynb) | judge a claim by its numbers | 45 |
+# | [08 · The study](08_the_study.ipynb) | read what the study found | 45 |
 # | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | put the LR-Net behind a network of your own | 30 |
 #
 # No time? 01, 05 and 08 carry the idea.

@@ -259,6 +259,28 @@ for arm, of_scans in predicted.items():
     )
 
 # %% [markdown]
+# **Question.** Look at the scan in which C has lost most false lesions. What was A taken in by?
+
+# %%
+from lrnet_edu.viewers.slices import SliceViewer
+
+
+def false_in(arm, i):
+    return lesions_by_threshold(predicted[arm][i], truths[i], (1, 1, 1), [0.5]).false_lesions[0]
+
+
+i = max(range(len(scans)), key=lambda i: false_in("A", i) - false_in("C", i))
+low, high = trained.preprocessing.window
+SliceViewer(
+    low + (high - low) * scans[i].image.astype(np.float32),
+    spacing=scans[i].spacing,
+    window=(low, high),
+    overlays={"true lesions": truths[i], **{arm: predicted[arm][i] > 0.5 for arm in "ACE"}},
+    levels=32,
+    title=f"{scans[i].name}: {false_in('A', i)} false lesions with A, {false_in('C', i)} with C",
+)
+
+# %% [markdown]
 # B, C and E leave fewer false lesions than A. But B and C make more lesions worse than better: they mark less of everything. A
 # higher threshold does that for free. So compare networks at the **same number of false lesions**.
 #
@@ -508,7 +530,7 @@ for name, loss in losses.items():
 
 # %% tags=["nbval-check-output"]
 for name, curve in curves.items():
-    print(f"{name:11} at q = 0.01: {100 * curve[Q.index(0.01)]:3.0f} % of its strongest push")
+    print(f"{name:11} at q = 0.01: {100 * abs(curve[Q.index(0.01)]):3.0f} % of its strongest push")
 
 # %%
 from lrnet_edu.figures.palette import METHOD_COLORS

@@ -74,7 +74,7 @@ shown = axes.imshow(dice, cmap=MAP_COLORMAP, vmin=0, vmax=1, aspect="auto")
 for row, column in np.argwhere(dice == 0):
     axes.text(column, row, "×", ha="center", va="center", color="white", size=14)
 axes.set_yticks(range(len(networks)), [f"{arm}\n{number} false" for arm, number in zip(networks, false, strict=True)])
-axes.set_xticks(range(len(ml)), [f"{size:.1f}" for size in ml], rotation=90)
+axes.set_xticks(range(len(ml)), [f"{size:.2g}" for size in ml], rotation=90)
 axes.set(xlabel="Lesion's volume (ml)")
 figure.colorbar(shown, ax=axes, label="Dice of the lesion (no unit)\n× missed")
 told = "; ".join(f"{arm} finds {(row > 0).sum()}" for arm, row in zip(networks, dice, strict=True))
@@ -84,7 +84,8 @@ figure.finish(
 
 # %% [markdown]
 # Most of the missed lesions are small, and nearly all are missed by all four. At this threshold the networks differ in their
-# false lesions. Whether that makes one of them better is the subject of notebooks 05 and 08.
+# false lesions. Whether that makes one of them better is the subject of notebooks 05 and 08. Notebook 05 counts on the network's
+# grid, where more specks survive than on the file's.
 #
 # ## 2 · Look!
 #
@@ -357,8 +358,8 @@ for arm, found in predictions.items():
     print(f"{arm:20}" + "".join(f"{table.mean[column]:8.3f}" for column in columns) + f"{table.undefined['ASSD']:9}")
 
 # %% [markdown]
-# The differences between the rows are small, and a few scans and one seed cannot tell them from chance. The criteria do not
-# even agree on the order. Notebook 07 says what a claim needs.
+# Every network wins in some column. The differences are small, and a few scans and one seed cannot tell them from chance.
+# Notebook 07 says what a claim needs.
 #
 # ### Exercise 6.4 · Which criterion will notice?
 # The next cell trains `before` for some more steps with the Tversky loss, in which missed voxels count nine times as much as
@@ -440,4 +441,4 @@ CaseExplorer(shown, predictions, window=(-30, 180), levels=32)
 #
 # Count the lesions, found and false. And show the slices.
 #
-# **Next:** [07 · Tables of the paper](07_tables_of_the_paper.ipynb).
+# **Next:** [07 · The paper's tables, and what a claim needs](07_tables_of_the_paper.ipynb).
