@@ -1,4 +1,4 @@
-"""Training of the M-Net, alone or in tandem: the batches, validation and run folder of a row of `methods`."""
+"""Section 2.3: training of the M-Net, alone or in tandem; batches, validation and run folder of a row of `methods`."""
 
 from __future__ import annotations
 
