@@ -321,9 +321,9 @@ for one in primary["gains"]:
     )
 
 # %%
-from lrnet_edu.figures.study import forest_figure
+from lrnet_edu.figures.study import arms_figure
 
-forest_figure(study)
+arms_figure(study)
 
 # %% [markdown]
 # Below the four stand further comparisons, whose p-values are not corrected. Look for your surprises. And mind the words: *equal*
