@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 
-import numpy as np
 import pytest
 import torch
+from every_loss import maps_of
 from torch import Tensor, nn
 
-from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, DistanceRegressionLoss, MapDiceLoss
 from lrnet_edu.networks import LRNet
@@ -31,12 +30,6 @@ def batch(dims: int = 3, classes: int = 2, seed: int = 0) -> tuple[Tensor, Tenso
     return logits, labels
 
 
-def maps(labels: Tensor, classes: int, kind: str) -> Tensor:
-    """(B, C - 1, ...), each by itself, from NumPy masks."""
-    each = [[distance_map(sample.numpy() == c, kind) for c in range(1, classes)] for sample in labels]
-    return torch.from_numpy(np.array(each))
-
-
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -44,8 +37,8 @@ def test_it_is_the_sum_of_its_parts(kind: str, dims: int, classes: int) -> None:
     logits, labels = batch(dims, classes)
     p = torch.softmax(logits, dim=1)
     lrnet = load_pretrained_lrnet(kind, spatial_dims=dims)
-    of_map = DistanceRegressionLoss(lrnet)(p, maps(labels, classes, kind))
-    of_mask = {"dice": DiceLoss()(p, labels), "mapdice": MapDiceLoss()(p, maps(labels, classes, "NI-DM")), None: 0.0}
+    of_map = DistanceRegressionLoss(lrnet)(p, maps_of(labels, classes, kind))
+    of_mask = {"dice": DiceLoss()(p, labels), "mapdice": MapDiceLoss()(p, maps_of(labels, classes)), None: 0.0}
     for segmentation, value in of_mask.items():
         loss = TandemLoss(kind, segmentation=segmentation)
         torch.testing.assert_close(loss(logits, labels), value + of_map, rtol=1e-4, atol=1e-6)
@@ -85,7 +78,7 @@ def test_ignored_voxels_take_no_part(segmentation: str | None) -> None:
     sure = torch.where(ignored[:, None], torch.tensor([100.0, 0, 0]).view(1, 3, 1, 1, 1), logits)
     p = torch.softmax(sure, dim=1)
     found = torch.cat([load_pretrained_lrnet()(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in (1, 2)], 1)
-    errors = nn.functional.smooth_l1_loss(found, maps(seen, 3, "NI-DM"), reduction="none")
+    errors = nn.functional.smooth_l1_loss(found, maps_of(seen, 3), reduction="none")
     of_map = KINDS["NI-DM"].alpha * errors[~ignored[:, None].expand_as(errors)].mean()
     torch.testing.assert_close(loss.terms["map"], of_map, rtol=1e-4, atol=1e-6)
     for nothing in (torch.full_like(labels, 255), torch.zeros_like(labels)):
