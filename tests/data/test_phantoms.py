@@ -83,13 +83,13 @@ def test_ellipsoid_and_tube_are_signed_distances() -> None:
     canvas = Canvas((20, 30, 40), (2.0, 2.0, 2.0), np.ones(3), np.random.default_rng(0))
     x, y, z = canvas.x, canvas.y, canvas.z
     centre = x[9, 14, 21], y[9, 14, 21], z[9, 14, 21]  # a voxel, where a careless formula gives 0 / 0
-    ball = canvas.ellipsoid(centre, (10, 10, 10), turn=(30, 50), jitter=0)
+    ball = canvas.ellipsoid(centre, (10, 10, 10), turn=(30, 50), exact=True)
     exact = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2) - 10
     np.testing.assert_allclose(ball[exact < 8], exact[exact < 8], atol=1e-6)
     tube = canvas.tubes([(np.array([-10.0, 0, 0]), np.array([10.0, 0, 0]), 4.0, 4.0)])
     exact = np.sqrt((np.abs(x) - 10).clip(0) ** 2 + y**2 + z**2) - 4
     np.testing.assert_allclose(tube[exact < 4], exact[exact < 4], atol=1e-9)
-    inside = canvas.ellipsoid((0, 0, 0), (28, 8, 8), turn=(45, 0), jitter=0) < 0
+    inside = canvas.ellipsoid((0, 0, 0), (28, 8, 8), turn=(45, 0), exact=True) < 0
     assert (x * y)[inside].mean() > 25  # 45 degrees about z: from +x towards +y
 
 

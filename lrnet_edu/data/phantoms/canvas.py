@@ -42,20 +42,22 @@ class Canvas:
             setattr(part, name, getattr(self, name)[part.box])  # views: painting shows in the whole
         return part
 
-    def noise(self, size: float, rng: np.random.Generator | None = None) -> Array:
+    def noise(self, size: float) -> Array:
         """Smooth noise (D, H, W) of mean 0 and deviation 1: Gaussian bumps ``size`` mm wide, of random height."""
         nodes = [np.arange(a[0] - 2 * size, a[-1] + 2 * size, size) for a in self.axes]
-        field = (rng or self.rng).standard_normal([len(n) for n in nodes])
+        field = self.rng.standard_normal([len(n) for n in nodes])
         for axis, node in zip(self.axes, nodes, strict=True):
             bump = np.exp(-0.5 * ((axis[:, None] - node) / (0.7 * size)) ** 2)  # (voxels, nodes)
             bump /= np.sqrt((bump**2).sum(1, keepdims=True))
             field = np.moveaxis(np.tensordot(bump, field, (1, 0)), 0, 2)  # three turns bring back (D, H, W)
         return field
 
-    def ellipsoid(self, centre: Point, radii: Point, turn: Point = (0, 0), jitter: float = 1.0) -> Array:
-        """An ellipsoid, turned by degrees about z, then about its own y; individuals differ (``jitter`` 0: not)."""
-        centre = np.asarray(centre) + jitter * self.rng.normal(0, 2.0, 3)
-        radii = np.asarray(radii) * np.exp(jitter * self.rng.normal(0, 0.04, 3))
+    def ellipsoid(self, centre: Point, radii: Point, turn: Point = (0, 0), exact: bool = False) -> Array:
+        """An ellipsoid, turned by degrees about z, then about its own y; unless ``exact`` individuals differ."""
+        centre, radii = np.asarray(centre), np.asarray(radii)
+        if not exact:
+            centre = centre + self.rng.normal(0, 2.0, 3)
+            radii = radii * np.exp(self.rng.normal(0, 0.04, 3))
         box = self._box(centre, radii.max() + 25)
         rotation = Rotation.from_euler("ZY", turn, degrees=True).as_matrix()
         dx, dy, dz = (a[box] - c for a, c in zip((self.x, self.y, self.z), centre, strict=True))

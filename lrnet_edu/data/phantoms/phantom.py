@@ -54,9 +54,11 @@ def phantom_of_set(number: int, which: str, *, lesions: bool = True) -> Phantom:
     body = Canvas(shape, spacing, anatomy.uniform(*settings.body_scale), anatomy)
     skin, liver, liver_hu = paint_anatomy(body, settings)
     mask = (liver < 0).astype(np.uint8)  # (D, H, W)
+    body.rng = tumours  # so that the healthy twin has the same anatomy and noise
     if lesions and number % settings.healthy_every != settings.healthy_every - 1:
-        mask[_paint_lesions(body, liver, liver_hu, tumours, settings) & (mask == 1)] = 2
-    return Phantom(_scan(body, skin, scanner, settings), mask, spacing)
+        mask[_paint_lesions(body, liver, liver_hu, settings) & (mask == 1)] = 2
+    body.rng = scanner
+    return Phantom(_scan(body, skin, settings), mask, spacing)
 
 
 def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, which: str = "course") -> list[Path]:
@@ -88,11 +90,9 @@ def write_samples(folder: str | Path, cases: int = COMMITTED, first: int = 0, wh
     return files
 
 
-def _paint_lesions(
-    body: Canvas, liver: Array, liver_hu: float, rng: np.random.Generator, settings: PhantomSettings
-) -> Array:
+def _paint_lesions(body: Canvas, liver: Array, liver_hu: float, settings: PhantomSettings) -> Array:
     """Tumours of many sizes, a few mm apart, the large ones deeper in the liver; their voxels (D, H, W)."""
-    low, high = settings.lesion_count
+    rng, (low, high) = body.rng, settings.lesion_count
     count = low + int((high + 1 - low) * rng.uniform() ** 1.2)
     smallest, largest = np.log(settings.lesion_radius_mm)
     radii = np.sort(np.exp(rng.uniform(smallest, largest, count)))[::-1]
@@ -104,37 +104,37 @@ def _paint_lesions(
             voxel = np.unravel_index(rng.choice(room), lesions.shape)
             centre = np.array([body.x[voxel], body.y[voxel], body.z[voxel]])
             part = body.part(centre, 2 * radius + 8)
-            lesion = _paint_lesion(part, centre, radius, liver[part.box], liver_hu, rng, settings)
+            lesion = _paint_lesion(part, centre, radius, liver[part.box], liver_hu, settings)
             lesions[part.box] = np.minimum(lesions[part.box], lesion)
     return lesions < 0
 
 
 def _paint_lesion(
-    part: Canvas, centre: Array, radius: float, liver: Array, liver_hu: float, rng: np.random.Generator,
-    settings: PhantomSettings,
-) -> Array:  # fmt: skip
+    part: Canvas, centre: Array, radius: float, liver: Array, liver_hu: float, settings: PhantomSettings
+) -> Array:
     """One tumour: a dented ellipsoid with its own contrast, border and, if large, perhaps a dead core."""
+    rng = part.rng
     stretched = radius * np.exp(rng.normal(0, 0.15, 3))
-    lesion = part.ellipsoid(centre, stretched, turn=rng.uniform(0, 180, 2), jitter=0.0)
-    lesion = lesion + radius * (0.14 * part.noise(max(radius, 8.0), rng) + 0.06 * part.noise(5.0, rng))
+    lesion = part.ellipsoid(centre, stretched, turn=rng.uniform(0, 180, 2), exact=True)
+    lesion = lesion + radius * (0.14 * part.noise(max(radius, 8.0)) + 0.06 * part.noise(5.0))
     hu = liver_hu + rng.uniform(*settings.lesion_contrast_hu)
     edge = min(rng.uniform(*settings.lesion_edge_mm), 0.5 * radius)
-    part.paint(np.maximum(lesion, liver + 1), hu + 4 * part.noise(6.0, rng), edge)
+    part.paint(np.maximum(lesion, liver + 1), hu + 4 * part.noise(6.0), edge)
     if radius > 11 and rng.uniform() < 0.45:
-        core = lesion + radius * (0.45 + 0.12 * part.noise(8.0, rng))
+        core = lesion + radius * (0.45 + 0.12 * part.noise(8.0))
         part.paint(np.maximum(core, liver + 1), hu + settings.necrosis_hu, 2.5)
     return lesion
 
 
-def _scan(body: Canvas, skin: Array, rng: np.random.Generator, settings: PhantomSettings) -> Array:
+def _scan(body: Canvas, skin: Array, settings: PhantomSettings) -> Array:
     """What the scanner adds: partial volume, calibration, the noise of a soft kernel; (D, H, W) int16."""
-    image = ndimage.gaussian_filter(body.image, settings.blur)
+    rng, image = body.rng, ndimage.gaussian_filter(body.image, settings.blur)
     grain = ndimage.gaussian_filter(rng.standard_normal(image.shape), settings.grain)
     mottle = ndimage.gaussian_filter(rng.standard_normal(image.shape), (0.8, 2.5, 2.5))
     noise = grain / grain.std() + 0.35 * mottle / mottle.std()
     # Stronger in the middle of the body, where the rays' way is longest; none in the air, which keeps files small.
     depth = 1.1 - 0.3 * np.hypot(body.x / 160, body.y / 112).clip(0, 1)
     noise *= rng.uniform(*settings.noise_sigma_hu) * depth / noise.std()
-    noise += rng.normal(0, 1) + 1.5 * body.noise(80.0, rng)  # calibration, and how it drifts across the body
+    noise += rng.normal(0, 1) + 1.5 * body.noise(80.0)  # calibration, and how it drifts across the body
     image += np.where(skin < 4, noise, 0)
     return image.round().clip(-1000, 1500).astype(np.int16)
