@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from collections.abc import Callable
 from typing import Any
-
-_numbers = itertools.count(1)
 
 
 def interact(draw: Callable[..., Any], **controls: Any) -> None:
@@ -32,7 +29,7 @@ def interact(draw: Callable[..., Any], **controls: Any) -> None:
         return draw(**{name: control.value for name, control in controls.items()})._repr_mimebundle_()
 
     first, later = drawn(), widgets.Output()
-    name = f"lrnet-first-{next(_numbers)}-{zlib.crc32(first['text/html'].encode()):08x}"
+    name = f"lrnet-first-{zlib.crc32(first['text/html'].encode()):08x}"
 
     def follow(_change: Any) -> None:
         with later:

@@ -83,11 +83,7 @@ def encode_values(name: str, array: np.ndarray, low: float, high: float, levels:
 
 
 def encode_image(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> WindowedImage:
-    """The image in grey levels over twice its window, as far as its values reach.
-
-    Args:
-        window: (low, high); None is soft tissue of what looks like a CT, else all values.
-    """
+    """The image in grey levels over twice its window; None is soft tissue of what looks like a CT, else all values."""
     smallest, largest = _value_range(array)
     is_ct = -3100 <= smallest <= -100 and largest >= 100
     if smallest == largest:
