@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that breaks off, lies and sends evil archives."""
+"""Downloads from a server on this machine that breaks off and lies."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ TASK = {
 }
 
 
-def archive(name: str = f"._{NAME}", kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
-    """A task with one case, and one member more, by default as macOS put them into the published archives."""
-    file, extra = io.BytesIO(), tarfile.TarInfo(name)
-    extra.type, extra.linkname = kind, link
+def archive() -> bytes:
+    """A task with one case, and one file more, as macOS put them into the published archives."""
+    file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        for path, content in TASK.items():
+        for path, content in {**TASK, f"._{NAME}": b""}.items():
             info = tarfile.TarInfo(path)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-        tar.addfile(extra)
     return file.getvalue()
 
 
@@ -104,7 +102,6 @@ def test_a_broken_download_goes_on_where_it_was_and_leaves_nothing_else(server: 
 @pytest.mark.parametrize(
     ("content", "ranges", "sound"),
     [(archive(), True, True), (archive()[:100], False, True), (b"x" * 1000, True, False), (b"x" * 10**6, True, False)],
-    ids=["all of it", "a server without ranges", "another file", "a longer one"],
 )
 def test_what_lies_there_is_taken_up_and_checked(
     server: Server, tmp_path: Path, content: bytes, ranges: bool, sound: bool
@@ -117,17 +114,6 @@ def test_what_lies_there_is_taken_up_and_checked(
         assert files(tmp_path) == []
     fetch_task(NAME, tmp_path, address=server.address)
     assert files(tmp_path) == sorted(TASK)
-
-
-@pytest.mark.parametrize("evil", [("../evil",), (f"{NAME}/link", tarfile.SYMTYPE, "../../evil")])
-def test_an_evil_archive_writes_nothing_outside(
-    evil: tuple, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.content = archive(*evil)
-    monkeypatch.setitem(MD5, NAME, hashlib.md5(server.content).hexdigest())
-    fails(server, tmp_path / "out", "could not be downloaded")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert not (tmp_path / "out" / NAME).exists()
 
 
 def test_what_cannot_be_ends_in_a_sentence(server: Server, tmp_path: Path) -> None:
