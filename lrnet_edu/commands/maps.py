@@ -19,16 +19,10 @@ def write_map(
     segmentation: str | Path, out: str | Path, *, kind: str = "NI-DM", label: str | None = None,
     spacing_aware: bool = False,
 ) -> None:  # fmt: skip
-    """Write the distance map of a segmentation file (section 2.1): float32, on the same grid.
+    """Write the distance map of a segmentation file (section 2.1), float32 on the same grid.
 
-    Args:
-        segmentation: image file with a mask.
-        out: NIfTI file to write.
-        kind: "O-DM", "I-DM", "NI-DM" or "SNI-DM".
-        label: the object, "2" or "1+2" (the union as one object); None takes every voxel that is not 0.
-        spacing_aware: measure in mm instead of voxels.
-
-    Raises InputError if a file cannot be used or must not be overwritten, or the label does not occur.
+    ``label`` is "2" or "1+2" (the union as one object), None every voxel that is not 0; ``spacing_aware`` measures in
+    mm, not in voxels. InputError if a file cannot be used or must not be overwritten, or the label does not occur.
     """
     segmentation, out = Path(segmentation), Path(out)
     kind_of_map(kind)  # refuses what does not exist
