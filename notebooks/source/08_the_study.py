@@ -17,7 +17,7 @@ from lrnet_edu.config import fast
 
 FAST = fast()  # the environment variable LRNET_EDU_FAST=1: everything small
 PATIENTS = 2 if FAST else 3  # phantoms to test on, each with lesions
-STEPS = 2 if FAST else 30  # of the short trainings in section 8
+STEPS = 2 if FAST else 30  # of the short trainings in section 9
 
 # %% [markdown]
 # ## 1 · Two networks, one threshold
@@ -78,7 +78,9 @@ for arm, cases in predicted.items():
     print("{}: {} of {} lesions found, {} false".format(arm, *counts(cases, 0.5)))
 
 # %% [markdown]
-# **Question.** Can you make A look like C without any training? **Move A's threshold.**
+# ## 2 · Move the threshold
+#
+# **Question.** Can you make A look like C without any training?
 
 
 # %%
@@ -114,10 +116,10 @@ for threshold in (0.1, 0.5, 0.9, 0.99, 0.999):
     print("A at p > {:<6} {} of {} lesions found, {} false".format(threshold, *counts(predicted["A"], threshold)))
 
 # %% [markdown]
-# A higher threshold trades lesions for fewer false alarms. So the counts at 0.5 compare two networks *and* two thresholds at
-# once. A fixed threshold cannot tell two networks apart.
+# A higher threshold trades lesions for fewer false alarms. So the counts at 0.5 compare two networks *and* two thresholds. A
+# fixed threshold cannot tell two networks apart.
 #
-# ## 2 · All thresholds: the curve
+# ## 3 · All thresholds: the curve
 #
 # Let the threshold run, the same one for all patients, and note at each one the false lesions a case and how good the lesions
 # are. This is the **free-response ROC**. A lesion's Dice is that of its voxels with all predicted pieces that touch it, and 0
@@ -224,7 +226,7 @@ if answer is not None:
     print({arm: round(float(answer(cases)), 3) for arm, cases in kept.items()})
 
 # %% [markdown]
-# ## 3 · The design
+# ## 4 · The design
 #
 # Each **seed** has an M-Net of its own, trained with Dice for 9600 steps. From its weights every **arm** takes the same 600
 # further steps, with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be
@@ -249,7 +251,7 @@ guess = {"C - A": "?", "C - E": "?", "B - A": "?", "B - D": "?"}
 # %% [markdown]
 # D and E are **controls**. They lack nothing but the LR-Net: the same smooth L1, straight on the mask.
 #
-# ## 4 · Has the M-Net converged?
+# ## 5 · Has the M-Net converged?
 #
 # **Question.** What should the validation curve of Dice look like when the branches begin? What would it mean if it still rose?
 
@@ -273,8 +275,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# If Dice alone could still gain much, the arms would differ by speed, as in notebook 07. The study's rule: twice the steps must
-# gain less than 0.01.
+# If Dice could still gain much, the arms would differ by speed, as in notebook 07. The study's rule: twice the steps must gain
+# less than 0.01.
 
 # %%
 scores = {(base["arm"], base["seed"]): base["log"][-1]["score"] for base in study["bases"]}
@@ -285,7 +287,7 @@ if "base-twice" not in (arm for arm, _ in scores):
     print("the training with twice the steps is not finished")
 
 # %% [markdown]
-# ## 5 · The curves
+# ## 6 · The curves
 #
 # **Question.** Which arms lie highest, and which lie together?
 
@@ -295,10 +297,9 @@ from lrnet_edu.figures.study import curves_figure
 curves_figure(study)
 
 # %% [markdown]
-# The bands show all seeds. But seeds come in pairs, so bands that overlap do not say that two arms are equal. We need the
-# differences.
+# The bands show all seeds. Bands that overlap do not make two arms equal, because seeds come in pairs. We need the differences.
 #
-# ## 6 · The verdicts
+# ## 7 · The verdicts
 #
 # For every comparison the study takes the difference within each seed, then the mean and its 95 % t interval over seeds. A
 # second interval draws seeds *and* patients anew. The four p-values are corrected by Holm. Then one word:
@@ -353,7 +354,7 @@ exercises.check_8_2(answer)
 # </details>
 
 # %% [markdown]
-# ## 7 · Does it hold elsewhere?
+# ## 8 · Does it hold elsewhere?
 #
 # The same M-Nets were tested on whole bodies, and on **study-b**: another scanner and other patients, in no training.
 #
@@ -374,12 +375,13 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# The paper is about small lesions, so read the sizes from the left. And compare each difference with the last line: what
-# rounding alone can move is no finding.
+# The paper is about small lesions, so read the sizes from the left. And what rounding alone can move is no finding.
 #
-# ## 8 · How loud must the LR-Net be?
+# ## 9 · How loud must the LR-Net be?
 #
 # α and β were chosen on validation cases, with two seeds that took no other part.
+#
+# **Question.** From which α on does the LR-Net make a difference?
 
 # %% tags=["nbval-check-output"]
 for arm, row in study["chosen"].items():
@@ -450,15 +452,14 @@ for name, alpha in (("one", 1.0), ("many", 3000.0)):
     print(f"{name:4}: {differ} voxels differ from dice, which marks {marked['dice'].sum()}")
 
 # %% [markdown]
-# Whoever takes the LR-Net beside a converged Dice has to choose α for *that* moment. A small one tests nothing, and finding no
-# difference then says nothing about the LR-Net.
+# Beside a converged Dice, choose α for *that* moment. A small one tests nothing: what you find then says nothing about the LR-Net.
 #
-# ## 9 · What follows
+# ## 10 · What follows
 #
 # The rule was fixed beforehand as well. The paper's claim is **established** if C or B is ahead of A *and* of its control. It
 # is **refuted** for an arm that is equal to its control or behind it.
 #
-# **Question.** Apply the rule to the verdicts of section 6 before you run the cell.
+# **Question.** Apply the rule to the verdicts of section 7 before you run the cell.
 
 # %% tags=["nbval-check-output"]
 verdict = {(one["ours"], one["theirs"]): one for one in primary["gains"]}
