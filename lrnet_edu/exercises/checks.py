@@ -25,8 +25,6 @@ from lrnet_edu.trained import load_pretrained_lrnet
 _z, _y, _x = np.ogrid[-9:10, -9:10, -9:10]
 LESION = _z**2 + _y**2 + _x**2 <= 7**2  # bool (D, H, W): a ball
 
-# ---- 00: start here
-
 
 @check("Accuracy counts the background, and nearly everything is background. It says nothing about lesions.")
 def check_0_1(answer: Any) -> str | None:
@@ -74,8 +72,6 @@ def check_0_3(answer: Any) -> str | None:
     return None
 
 
-# ---- 01: distance maps
-
 check_1_1 = short_answer(
     (3 / 4, "With one maximum for the whole image a small lesion looks shallow: 0.75 at its deepest, not 0.5."),
     (0.5, "That is phi with the lesion's own maximum. What changes when M is that of the large lesion?"),
@@ -108,8 +104,6 @@ check_1_4 = short_answer(
     hint="What is phi where D = M_C? Set it equal to the threshold.",
 )
 
-# ---- 02: CT data and imbalance
-
 
 @check("That is the window transform: everything that is not soft tissue is pressed against 0 or 1.")
 def check_2_1(answer: Any) -> str | None:
@@ -136,7 +130,6 @@ check_2_3 = short_answer(
     hint="Divide the lesion's volume by that of one new voxel, in mm³.",
 )
 
-# ---- 03: the LR-Net's pretraining
 
 check_3_1 = short_answer(
     (28 / 3 / 125, "The smaller the lesion, the less copying costs. On a single voxel the photocopier is perfect."),
@@ -183,8 +176,6 @@ def check_3_4(answer: Any) -> str | None:
         return f"Its output reaches {largest:.1f} where phi ends at 1. A smaller push is enough."
     return None
 
-
-# ---- 04: the M-Net and its losses
 
 check_4_1 = short_answer(
     (0.88 / 2, "Half the ratio: a voxel has to bring more than it adds to the sum below the line."),
@@ -233,8 +224,6 @@ check_4_4 = short_answer(
     hint="Painting pays off where q exceeds a times the ratio.",
 )
 
-# ---- 05: the frozen tandem
-
 
 @check("The gradient has passed through a network that did not learn from it: the whole trick of the paper.")
 def check_5_1(answer: Any) -> str | None:
@@ -276,8 +265,6 @@ check_5_4 = short_answer(
     (8 * 9.53, "An eighth of the voxels, but not of the cost: phi is larger in a small ball. Compute its cost."),
     hint="Divide 0.03 by what an empty output costs at alpha = 1 (cost_of_empty_output) with the small ball.",
 )
-
-# ---- 06: results and viewers
 
 
 @check("Three of four patients have been failed, and DG says 0.99. Ask for both.")
@@ -328,7 +315,6 @@ check_6_4 = short_answer(
     hint='Answer "up" or "down".',
 )
 
-# ---- 07: tables of the paper
 
 check_7_1 = short_answer(
     (13, "The last place, in bold. On average a quarter of the volume is missing: small is not good with a sign."),
@@ -369,9 +355,6 @@ def check_7_4(answer: Any) -> str | None:
     return None
 
 
-# ---- 08: the study
-
-
 @check("That is the number that the study compares: every lesion has one vote, and every arm the same false lesions.")
 def check_8_1(answer: Any) -> str | None:
     """The primary endpoint of some cases, from their ``CaseLesions``."""
@@ -409,8 +392,6 @@ check_8_3 = short_answer(
     ("none", "How much does a loss change by a term whose gradient is a hundred times as short?"),
     hint='Name one of "dice and one", "one and many", "dice and many" and "none".',
 )
-
-# ---- 09: your own data and network
 
 
 @check("A comma divides objects, a plus unites numbers; what is not named is background.")

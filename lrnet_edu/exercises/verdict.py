@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -85,15 +86,11 @@ def compared(answer: Any, right: Any, *wrong: tuple[Any, str], hint: str) -> str
 def same(answer: Any, known: Any) -> bool:
     """Whether two words or arrays are alike, or a number, an array of one or a text such as "3/4" is that number."""
     if isinstance(known, str):
-        return _letters(answer) == _letters(known)
+        return re.findall(r"[a-z]", str(answer).lower()) == re.findall(r"[a-z]", known.lower())
     if isinstance(known, float | int):
         number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
         return abs(float(number) - known) <= ROUNDING * abs(known)
     return bool(np.abs(answer - known).max() <= 1e-3 * np.abs(known).max())
-
-
-def _letters(word: Any) -> str:
-    return "".join(letter for letter in str(word).lower() if letter.isalpha())
 
 
 def shaped(given: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -67,21 +67,17 @@ class MaskPainter:
 
     def __init__(self, mask: Any = "large and small", *, size: int = 24, title: str = "") -> None:
         self.title = title
-        if not isinstance(mask, str):
-            array = plain_array(mask, "mask")
-            if array.ndim != 2 or array.size == 0 or max(array.shape) > MAX_CELLS:
-                raise InputError(
-                    f"A mask of shape {array.shape} cannot be painted on: give one slice (H, W) of it, or a part of it "
-                    f"of at most {MAX_CELLS} cells a side."
-                )
-            self.mask = array != 0
-            return
         if size not in range(4, MAX_CELLS + 1):
             raise InputError(f"size is {size!r}: give a number of cells from 4 to {MAX_CELLS}.")
         shapes = preset_shapes(size, size)
-        if mask not in shapes:
+        if isinstance(mask, str) and mask not in shapes:
             raise InputError(f"There is no shape {mask!r}: choose one of {', '.join(shapes)}.")
-        self.mask = shapes[mask]
+        self.mask = shapes[mask] if isinstance(mask, str) else plain_array(mask, "mask") != 0
+        if self.mask.ndim != 2 or not self.mask.size or max(self.mask.shape) > MAX_CELLS:
+            raise InputError(
+                f"A mask of shape {self.mask.shape} cannot be painted on: give one slice (H, W) of it, or a part of it "
+                f"of at most {MAX_CELLS} cells a side."
+            )
 
     def _picture(self) -> Picture:
         height, width = self.mask.shape
@@ -94,13 +90,9 @@ class MaskPainter:
             unit, signed = KINDS[kind].unit, KINDS[kind].outside is not None
             title = f"{kind} ({unit})" if unit else kind
             maps.append({"kind": kind, "title": title, "signed": signed, **map_colours(signed=signed)})
-        presets = preset_shapes(*self.mask.shape)
-        return {
-            "rows": self.mask.astype(int).tolist(),
-            "presets": {name: mask.astype(int).tolist() for name, mask in presets.items()},
-            "maps": maps,
-            "objectColour": REFERENCE_COLOR,
-        }
+        shapes = {"": self.mask, **preset_shapes(*self.mask.shape)}
+        rows = {name: mask.astype(int).tolist() for name, mask in shapes.items()}
+        return {"rows": rows.pop(""), "presets": rows, "maps": maps, "objectColour": REFERENCE_COLOR}
 
     def __repr__(self) -> str:
         return f"MaskPainter({times(self.mask.shape)}, {int(self.mask.sum())} voxels painted)"
