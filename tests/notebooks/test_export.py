@@ -188,25 +188,21 @@ def test_pictures_stay_or_become_text_what_is_folded_stays_folded_and_titles_sta
 # ---- bad input
 
 
-def test_its_own_folder_is_written_again_by_one_at_a_time_and_what_systems_leave_is_overlooked(tmp_path: Path) -> None:
-    for folder, name in (("out", ".DS_Store"), ("notebooks", "._01_a.ipynb")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / name).write_text("no notebook")
+def test_its_own_folder_is_written_again_by_one_at_a_time_and_others_files_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "._01_a.ipynb").write_text("what a system left, no notebook")
     assert "first" in exported(tmp_path, "# 01 · A\n\nfirst").text
     assert "second" in exported(tmp_path, "# 01 · A\n\nsecond").text
     with folder_lock(tmp_path / "out"), pytest.raises(InputError, match="Another process is writing to"):
         exported(tmp_path, "# 01 · A")
-
-
-@pytest.mark.parametrize("file", ["thesis.txt", "index.html"])
-def test_what_is_somebody_elses_is_left_alone(file: str, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / file).write_text("mine")
-    with pytest.raises(InputError, match="holds other files"):
-        exported(tmp_path, "# 01 · A")
-    with pytest.raises(InputError, match="is a file"):
-        export_course(tmp_path / "out" / file)
-    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["mine"]
+    for file in ("thesis.txt", "index.html"):
+        other = tmp_path / f"with {file}"
+        other.mkdir()
+        (other / file).write_text("mine")
+        for out, said in ((other, "holds other files"), (other / file, "is a file")):
+            with pytest.raises(InputError, match=said):
+                export_course(out, tmp_path / "notebooks")
+        assert [path.read_text() for path in other.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize("text", ["no JSON", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5}'])
