@@ -21,7 +21,7 @@ LEVELS = 16 if FAST else 64  # grey levels of the viewer
 # ## 1 · One lesion found, one missed
 #
 # The scan is a phantom: a computed CT, no patient's. Its liver holds 13 lesions. A network that was trained on 60 such scans
-# segments it. It is the paper's **M-Net**, trained with the **Dice loss** until that gained nothing more.
+# segments it. It is a narrow version of the paper's **M-Net**, trained with the **Dice loss** until that gained nothing more.
 #
 # **Question.** Orange lines outline the true lesions of one slice. Blue is what the network marks. Which lesions does it miss?
 # Would you have seen them?
@@ -186,8 +186,8 @@ for threshold, dice, false in zip(thresholds, counted.dice, counted.false_lesion
 # 1. A distance map knows about shape and border. A mask only knows about classes (section 2.1).
 # 2. The LR-Net learns to turn a mask into its map, with a Dice "around 0.99" (section 2.2).
 # 3. Then it is frozen and stands behind the M-Net. A wrong map teaches the M-Net a better mask (Fig. 1).
-# 4. The map also weighs the voxels in a new loss, **MapDice** (Eq. 2). Both together are ahead of five other losses made for
-#    small objects (Table 2).
+# 4. The map also weighs the voxels in a new loss, **MapDice** (Eq. 2). Both together are ahead of five losses made for
+#    imbalance (Table 2).
 #
 # Here is Fig. 1, drawn from the course's networks. **Question.** Which of the two does a hospital need for a new patient?
 
