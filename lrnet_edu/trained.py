@@ -53,7 +53,7 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     """Read an LR-Net's checkpoint; InputError if it is none, or has another kind or activation than those given."""
     tensors, metadata = load_checkpoint(path)
     if metadata.get("network") != "LRNet":
-        raise InputError(f"{path} holds no LR-Net but {metadata.get('network')}; name an LR-Net's checkpoint.")
+        raise InputError(f"{path} holds no LR-Net but {metadata.get('network')!s:.60}; name an LR-Net's checkpoint.")
     with malformed_metadata(path):
         settings = {"spatial_dims": 3, **metadata}  # files made before there were 2-D ones do not say it
         lrnet = LRNet(**{name: settings[name] for name in LRNET_SETTINGS})
@@ -99,7 +99,7 @@ def load_mnet(run: str | Path) -> TrainedMNet:
     """Read the M-Net of a run folder or checkpoint; the LR-Net is discarded (section 2.2). InputError without one."""
     tensors, metadata = load_checkpoint(run)
     if (network := str(metadata.get("network"))) not in MNETS:
-        raise InputError(f"{run} holds no M-Net but {network}; name a run of `lrnet-edu train`.")
+        raise InputError(f"{run} holds no M-Net but {network!s:.60}; name a run of `lrnet-edu train`.")
     with malformed_metadata(run), torch.device("meta"):  # takes no memory, whatever sizes the file claims
         known = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
         preprocessing = Preprocessing(**{k: v for k, v in metadata["preprocessing"].items() if k in known})
