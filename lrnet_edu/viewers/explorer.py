@@ -64,8 +64,7 @@ class CaseExplorer:
         probabilities = self.predictions.get(method, {}).get(case)
         if probabilities is not None:
             masks[method] = probabilities > threshold
-            if kind == "probability":
-                heat[f"probability, {method}"] = probabilities
+            heat = {f"probability, {method}": probabilities} if kind == "probability" else {}
         if kind in KINDS:
             unit = f" ({KINDS[kind].unit})" if KINDS[kind].unit else ""
             heat = {f"{kind}{unit}, {name}": distance_map(mask, kind) for name, mask in masks.items()}
