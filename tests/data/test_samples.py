@@ -41,7 +41,8 @@ def test_the_study_s_phantoms_are_those_of_the_command(tmp_path: Path, monkeypat
         path.read_bytes() for path in sorted((tmp_path / "samples").glob("*.nii.gz"))
     ]
     written = (made / "volume-75.nii.gz").stat().st_mtime_ns
-    assert study_folder(1) == made and (made / "volume-75.nii.gz").stat().st_mtime_ns == written
+    assert study_folder(1) == made
+    assert (made / "volume-75.nii.gz").stat().st_mtime_ns == written
 
 
 def test_the_samples_stay_under_20_megabytes() -> None:

@@ -124,7 +124,7 @@ def damage(path: Path, whole: bytes, rng: Rng) -> None:
     if rng.random() < 0.4:
         path.write_bytes([whole[: rng.integers(len(whole))], noise(whole, rng, 0, 10**6, 3), b"null"][rng.integers(3)])
     elif path.suffix == ".json":
-        path.write_text(json.dumps(changed(json.loads(whole), rng)))
+        path.write_text(json.dumps(changed(json.loads(whole), rng)), "utf-8")
     else:
         tensors, facts = load_checkpoint(path)
         save_checkpoint(path, tensors, changed(facts, rng))

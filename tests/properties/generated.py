@@ -1,9 +1,6 @@
-"""What hypothesis draws for the property tests: small masks, pairs of them, spacings, and symmetries of the grid."""
+"""What hypothesis draws for the property tests: small masks, pairs of them, and spacings."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,24 +43,3 @@ def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     shape = draw(shapes())
     reference = draw(masks(shape))
     return draw(masks(shape)) ^ (reference & draw(st.booleans())), reference
-
-
-@st.composite
-def symmetries(draw: st.DrawFn, axes: int = 3) -> Callable[[Any], Any]:
-    """One of the flips and 90-degree rotations of the last axes of an array or tensor; of a spacing their order.
-
-    All 8 of a square and all 48 of a cube: any order of the axes, any of them reversed.
-    """
-    order = draw(st.permutations(range(axes)))
-    reversed_axes = [axis - axes for axis in range(axes) if draw(st.booleans())]
-
-    def move(what: Any) -> Any:
-        if isinstance(what, tuple):
-            return tuple(what[axis] for axis in order)
-        leading = what.ndim - axes
-        whole = [*range(leading), *(leading + axis for axis in order)]
-        if isinstance(what, torch.Tensor):
-            return what.permute(whole).flip(reversed_axes)
-        return np.flip(what.transpose(whole), reversed_axes)
-
-    return move
