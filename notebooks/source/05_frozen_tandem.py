@@ -611,7 +611,7 @@ figure.finish(
 
 # %% [markdown]
 # The grey bars mark the default of 10 and the study's 1000, chosen on validation scans. Beside a converged Dice, 10 mostly has
-# a tenth of its pull or less. In a fresh M-Net even 1 is loud. **The right α depends on the moment.**
+# an eighth of its pull or less. In a fresh M-Net even 1 is loud. **The right α depends on the moment.**
 #
 # ### Exercise 5.4 · Smaller lesions
 # At $\alpha = 10$, missing the ball of radius 6 costs about 0.03. Your patients have lesions of radius 3, one in a box of
