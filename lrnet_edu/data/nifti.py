@@ -126,7 +126,7 @@ def read_nifti(path: Path, *, header_only: bool = False) -> Volume:
     logger.disabled = True  # what nibabel mends it need not announce
     try:
         with open(path, "rb") as file, gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file as stream:
-            content = stream.read(540 if header_only else -1)  # to the end of a compressed file: its checksum
+            content = stream.read(540 if header_only else -1)  # gzip checks what is read to the end
         if not (is_first := content[344:347] == b"n+1") and content[4:7] != b"n+2":
             advice = "dcm2niix converts DICOM; 3D Slicer and SimpleITK read NRRD, MetaImage and others"
             raise InputError(f"{path} is {'no NIfTI file' if content else 'empty'}: save it as .nii.gz ({advice}).")
