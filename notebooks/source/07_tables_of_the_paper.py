@@ -77,8 +77,8 @@ choices = ["DC", "DG", "VOE", "RVD, smallest", "|RVD|", "ASSD", "MSD", "RMSD"]
 interact(ranking, criterion=widgets.Dropdown(options=choices, description="criterion"))
 
 # %% [markdown]
-# The paper says of the last five criteria: "the smaller the value, the better". So it prints the −0.253 of WCE in bold. But
-# RVD has a sign. At −0.253 a quarter of the volume is missing on average.
+# The paper says of the last five criteria: "the smaller the value, the better". So it prints the −0.253 of weighted
+# cross-entropy in bold. But RVD has a sign. At −0.253 a quarter of the volume is missing on average.
 #
 # ### Exercise 7.1 · The bold RVD
 # Rank the thirteen methods by how near their RVD is to 0. In which place, 1 to 13, is the one printed in bold?

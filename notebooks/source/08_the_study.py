@@ -222,7 +222,7 @@ exercises.check_8_1(answer)
 # </details>
 
 # %%
-if answer is not None:
+if exercises.check_8_1(answer).right:
     print({arm: round(float(answer(cases)), 3) for arm, cases in kept.items()})
 
 # %% [markdown]
