@@ -7,8 +7,6 @@ Ours and peers run in one process, with equal numbers of threads. On a machine t
 ``benchmarks.json`` in the folder ``results``; families that were not run keep their last rows.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import importlib

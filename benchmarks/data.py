@@ -1,7 +1,5 @@
 """From a scan to training patches: preprocessing, and patches a second, beside TorchIO and MONAI."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory

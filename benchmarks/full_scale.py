@@ -6,8 +6,6 @@ Counted on PyTorch's meta device, which runs every operation on shapes alone: no
 go into ``results/full_scale.md``, and ``docs/full_scale.md`` reckons with them.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -3,8 +3,6 @@
 Nothing is measured without a GPU; ``--quick`` runs the same code at a small size wherever it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Sliding-window prediction of a whole volume: the same network, the same windows, by three libraries."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

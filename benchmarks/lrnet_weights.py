@@ -10,8 +10,6 @@ on a 2 mm grid, and for slices their axial slices) are measured if ``LRNET_EDU_R
 training sees them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

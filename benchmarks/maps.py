@@ -1,7 +1,5 @@
 """Distance maps of whole scans and of training batches, beside the recipes that people write."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import edt

@@ -5,8 +5,6 @@ The peers define surfaces otherwise, so what is held against ours differs: medpy
 and their Hausdorff distance lie within two voxels' diagonals.
 """
 
-from __future__ import annotations
-
 import math
 import runpy
 from collections.abc import Iterator

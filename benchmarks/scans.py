@@ -1,7 +1,5 @@
 """Masks of the size and kind of real scans, for the benchmarks: lesions from a few voxels up, and a liver."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

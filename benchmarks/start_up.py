@@ -1,7 +1,5 @@
 """How long a user waits for an import and for the first help text; each in a process of its own."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator

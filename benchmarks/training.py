@@ -1,7 +1,5 @@
 """Training as a student waits for it: minutes until the M-Net is good, and what our loop adds to a plain one."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import statistics

@@ -1,7 +1,5 @@
 """The slice viewer: building the output of a cell, and drawing a slice in a browser."""
 
-from __future__ import annotations
-
 import shutil
 import statistics
 from collections.abc import Iterator

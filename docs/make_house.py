@@ -4,8 +4,6 @@ A box is a file or a folder of ``lrnet_edu/``. An arrow says "imports"; one that
 storeys are those of the contract in pyproject.toml, so no arrow climbs.
 """
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 

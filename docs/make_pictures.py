@@ -1,7 +1,5 @@
 """Draw the README's two pictures: ``python docs/make_pictures.py``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -3,8 +3,6 @@
 pdoc reads it off the docstrings; ``pip install "lrnet_edu[docs]"`` brings it.
 """
 
-from __future__ import annotations
-
 import pkgutil
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Photograph two viewers of the course for the README: ``python docs/make_screenshots.py`` (needs Chromium)."""
 
-from __future__ import annotations
-
 import runpy
 import shutil
 import tempfile

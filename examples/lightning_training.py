@@ -1,7 +1,5 @@
 """The paper's loss in Lightning's trainer, behind any network: python examples/lightning_training.py"""
 
-from __future__ import annotations
-
 import lightning
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """MONAI's loaders, transforms and UNet, trained with the paper's loss: python examples/monai_training.py"""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Distance maps in MONAI's loader, for those who want them there: python examples/monai_transform.py"""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from typing import Any
 

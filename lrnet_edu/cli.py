@@ -3,8 +3,6 @@
 The package's modules are imported inside the commands, so that ``lrnet-edu --help`` answers at once.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import runpy

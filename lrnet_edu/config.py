@@ -1,7 +1,5 @@
 """Every setting of a run in one dataclass, and the presets that size it."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import Any

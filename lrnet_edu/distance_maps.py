@@ -14,8 +14,6 @@ by its local maximum distance value plus 1") says what is meant. Other readings:
 In millimetres the "+1", the distance of the border layer in unit voxels, becomes m_C, the smallest D in C.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """At test time the LR-Net is discarded: the M-Net alone, window by window, on a volume of any size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import product

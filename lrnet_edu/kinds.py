@@ -1,7 +1,5 @@
 """The kinds of distance map (sections 2.1 and 3.1, Fig. 2): one table, which everything else reads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

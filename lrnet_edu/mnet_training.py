@@ -1,7 +1,5 @@
 """Section 2.3: training of the M-Net, alone or in tandem; batches, validation and run folder of a row of `methods`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path

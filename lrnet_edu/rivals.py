@@ -8,8 +8,6 @@ Both regress one map, not one of section 2.1's: the signed Euclidean distance to
 background too, positive inside, clipped at ``CLIP`` voxels and scaled to [-1, 1].
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

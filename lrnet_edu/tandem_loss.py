@@ -1,7 +1,5 @@
 """The paper's loss for any network: logits and labels in, one number out (sections 2.2 and 2.3)."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Networks from disk: the LR-Nets that ship, your own, and the M-Net of a finished training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A batch depends only on the seed and the step, so an interrupted run that is res
 bit on a CPU.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from bisect import bisect_right

@@ -1,7 +1,5 @@
 """Hypothesis: few examples, always the same ones, in every test run; many new ones where they are asked for."""
 
-from __future__ import annotations
-
 from hypothesis import settings
 
 settings.register_profile("sample", max_examples=25, derandomize=True, database=None, deadline=None)

@@ -1,7 +1,5 @@
 """The losses, for the tests that ask the same of each of them, and what each is compared with."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -3,8 +3,6 @@
 Slow on purpose. The benchmarks take it as the straightforward implementation.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Section 2.1's distance maps as their definitions read: over all pairs of voxels, component by component."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

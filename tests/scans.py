@@ -1,7 +1,5 @@
 """Small scans, masks and an untrained M-Net, for the tests of what works on files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

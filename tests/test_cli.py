@@ -1,7 +1,5 @@
 """The command line: every bad input is one sentence and exit code 2, and leaves nothing behind."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

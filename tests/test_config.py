@@ -1,7 +1,5 @@
 """Settings: presets, the small size, and what is refused."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

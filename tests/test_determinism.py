@@ -1,7 +1,5 @@
 """The same seed gives the same weights on a CPU, whatever ran before and however many workers help."""
 
-from __future__ import annotations
-
 import pickle
 from dataclasses import replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Against brute force, for any small mask: tests/properties/test_map_properties.py.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -1,7 +1,5 @@
 """sdist and wheel: built from the clone, installed into an empty environment, used without the clone."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

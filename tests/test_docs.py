@@ -1,7 +1,5 @@
 """What README and docs/ say: their examples run as they stand there, and what they name exists."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Sliding window: the whole volume, every voxel, the same as one pass where the network is local."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

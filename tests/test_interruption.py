@@ -1,7 +1,5 @@
 """kill -9 at random moments: the same command then finishes, with the result of an uninterrupted run, bit for bit."""
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

@@ -1,7 +1,5 @@
 """The one table of the kinds of map: what its rows claim is so. A further row: docs/extending.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 By formula in NumPy, and what must hold for every output: tests/properties/test_loss_properties.py.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The LR-Net's lessons: its batches, a dead output layer, how it is judged, and a run from end to end."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

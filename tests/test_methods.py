@@ -1,7 +1,5 @@
 """The rows of Table 2: what is trained in each, from which weights, and what its loss is made of."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

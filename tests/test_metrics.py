@@ -3,8 +3,6 @@
 Against brute force, for any small masks: tests/properties/test_criteria_properties.py.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

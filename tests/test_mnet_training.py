@@ -1,7 +1,5 @@
 """Every row of Table 2 from a folder of scans to a checkpoint, resumed, extended, estimated beforehand."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The two networks and the tandem: what they see, what flows through them and what must not move."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """nnU-Net's own commands plan, train and predict with the trainer of examples/nnunet, on a made data set."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -3,8 +3,6 @@
 Whole trainings with MONAI and Lightning are in examples/ (tests/test_examples.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The package's face: what ``import lrnet_edu`` offers, and what it does not load."""
 
-from __future__ import annotations
-
 import dataclasses
 import doctest
 import importlib

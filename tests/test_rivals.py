@@ -1,7 +1,5 @@
 """The two regression rivals, held against their definitions."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

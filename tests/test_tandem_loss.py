@@ -1,7 +1,5 @@
 """The paper's loss in one object, against its parts computed by hand."""
 
-from __future__ import annotations
-
 import warnings
 
 import pytest

@@ -1,7 +1,5 @@
 """Networks from disk: the LR-Nets that ship and know their maps, M-Nets of runs, and files that are something else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

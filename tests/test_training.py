@@ -1,7 +1,5 @@
 """The loop: what it minimises, what it keeps, when it ends, and that a kill at any moment costs nothing."""
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """``python -m benchmarks.readings``: compute every number and write it into the page."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The shapes that the readings are compared on."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

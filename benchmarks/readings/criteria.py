@@ -1,7 +1,5 @@
 """Section 5 of the page: what other definitions of the criteria give."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

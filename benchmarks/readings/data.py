@@ -1,7 +1,5 @@
 """Section 6 of the page: preprocessing, on a sample CT."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

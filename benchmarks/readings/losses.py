@@ -1,7 +1,5 @@
 """Sections 3 and 4 of the page: MapDice, the total loss and the rivals of Table 2."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

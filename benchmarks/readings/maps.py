@@ -1,7 +1,5 @@
 """Section 1 of the page: Equation 1 and the distance maps."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Section 2 of the page: networks and pretraining, as far as it shows without a training."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import nn

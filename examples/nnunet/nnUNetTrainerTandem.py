@@ -4,8 +4,6 @@ nnUNet_extTrainer=examples/nnunet nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTraine
 nnUNet_extTrainer=examples/nnunet nnUNetv2_predict -d 4 -c 3d_fullres -f 0 -tr nnUNetTrainerTandem -i IN -o OUT
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer

@@ -1,7 +1,5 @@
 """The seven criteria of section 3 for two folders, and the LiTS board's numbers: the command ``evaluate``."""
 
-from __future__ import annotations
-
 import json
 import re
 import textwrap

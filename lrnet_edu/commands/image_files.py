@@ -4,8 +4,6 @@ Only what the same command wrote and nobody changed is overwritten: the header o
 checksum of the voxels, so a prediction that was corrected by hand is safe as well.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A segmentation in, its distance map out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Scans in, segmentations out: the trained M-Net alone, as section 2.2 uses it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path

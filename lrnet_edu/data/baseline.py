@@ -1,7 +1,5 @@
 """What a guess scores that never looks at the image: the number that a network has to beat."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

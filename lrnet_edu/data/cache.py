@@ -5,8 +5,6 @@ time of last change), TorchIO's version, the preprocessing, the labels. Changed 
 folder, and a folder that exists is complete: it is written under another name and renamed as the last step.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ LiTS: ``volume-N.nii[.gz]`` with ``segmentation-N.nii[.gz]`` beside it. Decathlo
 pairs of files, usually in ``imagesTr`` and ``labelsTr``; the dialects of nnU-Net and MONAI are read as well.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ Some collections are cropped around the tumour: there a centred ellipsoid scores
 A network trained and tested on such crops may have learned nothing else. Random boxes take that knowledge away.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Callable

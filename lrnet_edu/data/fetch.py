@@ -4,8 +4,6 @@ The download itself is the standard library's ``urllib``: ``pooch``, the usual c
 interruption, which for the 27 GB of ``Task03_Liver`` means never to finish on a weak line.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

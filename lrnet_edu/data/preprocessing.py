@@ -12,8 +12,6 @@ without figures. Here, in this order:
 Sub-images are cut later (``patches``). Arrays are (D, H, W) = (z, y, x), spacing in mm.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

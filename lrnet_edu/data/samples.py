@@ -1,7 +1,5 @@
 """Where the sample CTs, the study's phantoms and its trained M-Nets are: in the clone, or in cache and package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ A shape is an ellipsoid whose surface is pushed in and out by a smooth random fi
 their cube, as lesions are by the border of a patch.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

@@ -1,7 +1,5 @@
 """A folder of scans divided, preprocessed and kept with its cases: what several trainings share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A check returns a :class:`Verdict`, which shows itself: a note where there is no
 does not give the solution away. The solutions stand folded below the exercises, in the notebooks.
 """
 
-from __future__ import annotations
-
 import platform
 import random
 

@@ -1,7 +1,5 @@
 """What a check answers, and the frame that every check shares."""
 
-from __future__ import annotations
-
 import functools
 import html
 import re

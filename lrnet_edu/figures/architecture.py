@@ -1,7 +1,5 @@
 """Fig. 1, drawn from the networks themselves: what stands in a box is read off the module it means."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

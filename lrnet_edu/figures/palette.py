@@ -3,8 +3,6 @@
 The categorical colours are Okabe and Ito's (2008).
 """
 
-from __future__ import annotations
-
 MAP_COLORMAP = "viridis"  # perceptually uniform, of O-DM, I-DM, NI-DM and every other map >= 0
 SIGNED_MAP_COLORMAP = "PuOr"  # diverging, of SNI-DM
 CT_COLORMAP = "gray"

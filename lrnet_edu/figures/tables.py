@@ -1,7 +1,5 @@
 """Differences as a picture: every comparison with its mean, its intervals, each seed and the verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Slices of a volume (RAS+, as this package's cases are) are shown as a radiologis
 patient's right at the left. A 2-D array is shown as it lies. Lengths are in mm from the corner of what is shown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

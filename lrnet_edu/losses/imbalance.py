@@ -1,7 +1,5 @@
 """The five imbalance losses of Table 2, with their papers' defaults."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

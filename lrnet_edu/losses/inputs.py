@@ -1,7 +1,5 @@
 """What the losses share: their bases, sums per class over batch, voxels and processes, and what is a map."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 import torch

@@ -4,8 +4,6 @@ The total loss of the tandem is L_seg(p, target) + alpha * SmoothL1(LR-Net(p), p
 or the MapDice loss or, in the row "M-Net + LR-Net", absent.
 """
 
-from __future__ import annotations
-
 from typing import Self
 
 import numpy as np

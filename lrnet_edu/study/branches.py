@@ -1,7 +1,5 @@
 """The study's branches: its phantoms, and what each trained M-Net scores on them."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

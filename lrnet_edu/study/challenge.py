@@ -22,8 +22,6 @@ Two conventions differ from the paper's criteria: RVD is ``(|R| - |P|) / |P|``, 
 to the prediction; and where there is nothing to measure a score is not undefined but the worst (``WORST``).
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

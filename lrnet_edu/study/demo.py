@@ -1,7 +1,5 @@
 """The paper and the study in some minutes: phantoms, maps, LR-Net, one M-Net and two ways on, criteria, report."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Could anybody see this lesion? How far a phantom's lesion stands out from what the liver looks like without it."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

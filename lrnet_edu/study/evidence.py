@@ -3,8 +3,6 @@
 Everything is computed from what ``lesions.csv.gz`` and ``cases.csv`` hold, and can be computed from them again.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial

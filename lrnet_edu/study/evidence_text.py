@@ -1,7 +1,5 @@
 """The study's page, ``study.md``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

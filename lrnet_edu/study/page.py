@@ -1,7 +1,5 @@
 """A page of results in Markdown, beside it its numbers as JSON and its pictures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ An M-Net is trained by Dice until that gains nothing more. From its weights ever
 the same number of steps, the same patches, Adam anew. What an arm with one seed trains and scores is a branch.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import Any

@@ -8,8 +8,6 @@ study follows.
 Frozen LR-Nets are the ones that ship: no scan taught them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Tables 1 and 2 of the paper as data: every row, the figures that the paper prints for it, and what it claims."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Test cases scored: what tables, study and demo keep of each, as JSON holds it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 

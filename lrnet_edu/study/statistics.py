@@ -5,8 +5,6 @@ same cases. Beside the t interval over seeds stands a bootstrap over seeds and c
 might have said something else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """From the records of many trainings to a table: columns, comparisons, claims, and the files that show them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path

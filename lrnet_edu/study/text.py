@@ -1,7 +1,5 @@
 """A table's page, ``TABLE.md``: ours beside the paper's, the comparisons, and which of the claims held."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

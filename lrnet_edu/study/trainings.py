@@ -4,8 +4,6 @@ A record is one small file in ``branches/``, written whole, and its training is 
 goes on from its last validation in ``runs/``. So the commands may be stopped at any moment and called again.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """What users hand over as masks and volumes, turned into plain NumPy arrays, or answered in a sentence."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Weights on disk: safetensors only, never a pickle, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Where a training computes: devices, their precision and memory, and the batches that wait for them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

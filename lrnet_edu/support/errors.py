@@ -1,7 +1,5 @@
 """The one exception a learner meets, which says what is wrong and what to do, and the checks that raise it."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence

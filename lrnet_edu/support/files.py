@@ -1,7 +1,5 @@
 """Files that others may have damaged, files written whole or not at all, and folders with one writer at a time."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Of 0 background, 1 liver and 2 tumour, ``2`` is one object, ``1+2`` their union 
 tumours), and ``1,2`` are two objects and so two foreground classes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

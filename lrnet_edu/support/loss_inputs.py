@@ -3,8 +3,6 @@
 Values are looked at on the CPU only: on a GPU that would have to wait, and under ``torch.compile`` it cannot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Sums over the processes of a distributed training, for losses that are ratios of sums."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, distributed
 

@@ -1,7 +1,5 @@
 """A run folder: settings, split and log, and the checkpoints ``best`` (by validation) and ``last`` (to go on)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

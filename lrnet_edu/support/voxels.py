@@ -1,7 +1,5 @@
 """Connected components, boxes around voxels, and boxes cut out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, cast

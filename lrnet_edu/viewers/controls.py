@@ -1,7 +1,5 @@
 """Pictures that follow sliders and menus, and are still there when no kernel runs."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 What does not fit is reduced, and a sentence in ``notes`` says how.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

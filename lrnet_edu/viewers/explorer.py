@@ -1,7 +1,5 @@
 """Choose case, method, kind of map and threshold; the slices and section 3's criteria follow."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -4,8 +4,6 @@ On the page a script computes the maps (``js/painting.js``), so that painting ne
 page; ``tests/browser`` holds them against ``distance_map``.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

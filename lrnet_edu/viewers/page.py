@@ -3,8 +3,6 @@
 In ``js/`` lie the scripts and the style that travel inside every such piece.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ The volumes travel inside the cell's output, once, in at most 256 levels each, a
 page without a network. Where no script may run, the picture of one slice stands in its place.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping, Sequence
 from textwrap import fill

@@ -1,7 +1,5 @@
 """A real browser and a real JupyterLab for the tests of this folder; both start once, or the tests skip."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What the tests of this folder read from a page, and how they press its keys."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

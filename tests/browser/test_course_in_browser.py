@@ -3,8 +3,6 @@
 Names and outputs that would run or fetch something stay text.
 """
 
-from __future__ import annotations
-
 import re
 import runpy
 import shutil

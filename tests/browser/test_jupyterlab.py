@@ -1,7 +1,5 @@
 """The viewers in a real JupyterLab."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from typing import Any

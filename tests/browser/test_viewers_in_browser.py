@@ -1,7 +1,5 @@
 """The viewers in a real browser, on a page opened from disk without a network."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

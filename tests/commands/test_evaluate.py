@@ -1,7 +1,5 @@
 """Scores of folders: values worked out by hand, the JSON's layout, which file belongs to which."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

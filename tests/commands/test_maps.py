@@ -1,7 +1,5 @@
 """Maps of files: values, grid and label, and what is never overwritten."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nibabel as nib

@@ -1,7 +1,5 @@
 """Predictions of files: names, grids, values, and what is never overwritten."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

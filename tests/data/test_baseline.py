@@ -1,7 +1,5 @@
 """Guessing by location: perfect where every case looks alike, nothing elsewhere."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The cache: what is in it, when it is used again, and what an interruption leaves."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

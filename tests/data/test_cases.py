@@ -1,7 +1,5 @@
 """Cases of the two layouts and of the dialects of ``dataset.json``, and folders that are neither."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

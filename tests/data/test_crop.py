@@ -1,7 +1,5 @@
 """`crop`: another data set whose every voxel lies where it lay, and nobody's files touched."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Downloads from a server on this machine that breaks off and lies."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

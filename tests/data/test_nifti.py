@@ -1,7 +1,5 @@
 """NIfTI in and out, against nibabel and SimpleITK, and every file that cannot be used."""
 
-from __future__ import annotations
-
 import gzip
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training patches: the same for ever, cut and turned first, their maps computed last."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from pathlib import Path
 from typing import Any

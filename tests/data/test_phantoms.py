@@ -1,7 +1,5 @@
 """Phantoms: the same every time, with the attenuations, noise and proportions of real scans."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

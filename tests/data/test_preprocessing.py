@@ -1,7 +1,5 @@
 """Preprocessing and the way back, against scipy, analytic shapes and the orientations of files."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The sample data are found in the clone and by a package that was installed without it."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

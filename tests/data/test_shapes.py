@@ -1,7 +1,5 @@
 """Random shapes: always something to learn from, whatever the cube."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import ndimage

@@ -1,7 +1,5 @@
 """A folder of scans divided, preprocessed and described; splits and studies that cannot be used."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

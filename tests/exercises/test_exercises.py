@@ -1,7 +1,5 @@
 """Every solution passes its check, a plausible wrong answer does not, and no answer is no error."""
 
-from __future__ import annotations
-
 import random
 import re
 import runpy

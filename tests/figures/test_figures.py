@@ -1,7 +1,5 @@
 """The figures say what the data says, fit their canvas, and can be read from the last row."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

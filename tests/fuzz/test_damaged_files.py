@@ -1,7 +1,5 @@
 """Damaged files against everything that reads one: a sentence that names the file, or sound work."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

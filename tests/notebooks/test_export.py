@@ -1,7 +1,5 @@
 """The exported course: pages that fetch nothing, with every formula converted and no broken link."""
 
-from __future__ import annotations
-
 import importlib.util
 import itertools
 import re

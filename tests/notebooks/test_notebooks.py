@@ -3,8 +3,6 @@
 That their cells run, and that the tagged ones still print what is committed, is tested by nbval on ``notebooks/``.
 """
 
-from __future__ import annotations
-
 import importlib.machinery
 import importlib.metadata
 import importlib.util

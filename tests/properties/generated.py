@@ -1,7 +1,5 @@
 """What hypothesis draws for the property tests: small masks, pairs of them, and spacings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Section 3's criteria: what must hold for every prediction and reference."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """Section 2.3's losses: what must hold for every output of a network and every target."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

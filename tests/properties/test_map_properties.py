@@ -1,7 +1,5 @@
 """Section 2.1's maps: what must hold for every mask."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from generated import masks, spacings

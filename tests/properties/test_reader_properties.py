@@ -1,7 +1,5 @@
 """Readers and writers: what must hold for every volume and every label choice."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The challenge's scoring against its five steps read literally (`plain_challenge.py`) and cases worked out by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 import weakref

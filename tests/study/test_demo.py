@@ -1,7 +1,5 @@
 """The demo's own parts. Its trainings are those of the study, and CI runs the whole command."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

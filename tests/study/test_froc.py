@@ -1,7 +1,5 @@
 """Lesions and the free-response ROC, against loops over scipy's components and MONAI."""
 
-from __future__ import annotations
-
 import tracemalloc
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables and the study from scans to their pages, on coarse grids: they stop, go on, repeat nothing."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

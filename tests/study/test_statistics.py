@@ -1,7 +1,5 @@
 """Paired comparisons: against enumeration, other libraries, and effects that are known because they were put there."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables built from made-up scores: means, comparisons, claims whose outcome is known, and the files that show them."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What users hand over: accepted where it has one meaning, answered in a sentence where it has not."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import nibabel as nib

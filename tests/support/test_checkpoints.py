@@ -1,7 +1,5 @@
 """Weights on disk: never a pickle, and what is no checkpoint of ours is named."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Devices: which is taken, what is said of one that cannot be, and GPU paths without a GPU."""
 
-from __future__ import annotations
-
 import weakref
 from functools import partial
 

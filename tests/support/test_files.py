@@ -1,7 +1,5 @@
 """Files whole or not at all, whatever becomes of the disk or the process; folders with one writer at a time."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

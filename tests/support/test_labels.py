@@ -1,7 +1,5 @@
 """The choice of labels; what it makes of a mask is tested as a property."""
 
-from __future__ import annotations
-
 import pytest
 
 from lrnet_edu.support.errors import InputError

@@ -1,7 +1,5 @@
 """A run folder: settings that are kept, never overwritten and resumed with; what fails early leaves nothing."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

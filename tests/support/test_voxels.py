@@ -1,7 +1,5 @@
 """Components against scipy's, on every small mask there is; boxes against NumPy's padding."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

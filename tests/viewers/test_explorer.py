@@ -1,7 +1,5 @@
 """The explorer and what follows sliders, without a browser."""
 
-from __future__ import annotations
-
 import re
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The mask painter without a browser; ``tests/browser`` holds its maps against ``distance_map``."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

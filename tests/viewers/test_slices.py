@@ -1,7 +1,5 @@
 """The slice viewer without a browser: what it carries, what its still picture shows, what it says about unfit input."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -5,8 +5,6 @@ front of the spine at half the liver's height. Attenuations are those of a porta
 measured in 3D-IRCADb cases 1 and 17 and one case of LiTS, the others' in the usual range of their tissue.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 

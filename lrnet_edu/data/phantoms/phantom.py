@@ -8,8 +8,6 @@ Arrays are (D, H, W) = (z, y, x), indices growing towards the patient's head, fr
 radiologist's view of axial slice k, with the patient's right on the left, show ``image[k, ::-1, ::-1]``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

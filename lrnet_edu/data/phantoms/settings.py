@@ -5,8 +5,6 @@ lesions 20-50 HU darker, noise sigma 10-20 HU, 2 to 70 lesions from a few voxels
 have none. Phantoms have fewer and larger lesions, for their voxels are larger.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 Range = tuple[float, float]
