@@ -8,8 +8,6 @@ A source is a script in jupytext's percent format. What all notebooks share is a
 cell and how to go on after Colab disconnects.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Notebooks are tested at their small size and without progress bars, unless the variables are set otherwise."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 

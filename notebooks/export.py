@@ -6,8 +6,6 @@ network and no kernel. Pictures and viewers are inside already; formulas become 
 browsers draw themselves; what would have to be fetched, such as a badge, becomes its text.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import posixpath
 import re
