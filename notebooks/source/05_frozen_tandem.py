@@ -271,13 +271,13 @@ def false_in(arm, i):
 
 i = max(range(len(scans)), key=lambda i: false_in("A", i) - false_in("C", i))
 marks, _ = connected_components(predicted["A"][i] > 0.5, 26)
-false = (marks > 0) & ~np.isin(marks, marks[truths[i]])  # touch no lesion
+lost = (marks > 0) & ~np.isin(marks, marks[truths[i] | (predicted["C"][i] > 0.5)])  # touch neither a lesion nor C's
 low, high = trained.preprocessing.window
 SliceViewer(
     low + (high - low) * scans[i].image.astype(np.float32),
     spacing=scans[i].spacing,
     window=(low, high),
-    overlays={"A: false lesions": false, **{arm: predicted[arm][i] > 0.5 for arm in "CE"}, "true lesions": truths[i]},
+    overlays={"false lesions of A that C has lost": lost, **{arm: predicted[arm][i] > 0.5 for arm in "ACE"}},
     levels=32,
     title=f"{scans[i].name}: {false_in('A', i)} false lesions with A, {false_in('C', i)} with C",
 )
