@@ -471,7 +471,7 @@ for arm, control in (("C", "E"), ("B", "D")):
         outcome = "established"
     else:
         outcome = "neither established nor refuted"
-    print(f"{arm} is {of_dice} against A and {of_control} against {control}. The claim: {outcome}.")
+    print(f"{arm} - A: {of_dice}; {arm} - {control}: {of_control}. The claim for {arm}: {outcome}.")
 
 ends = {arm: np.mean(values["mean lesion Dice"]) for arm, values in primary["endpoints"].items() if arm in "ABCDEJ"}
 best_first = sorted(ends, key=lambda arm: -ends[arm])
