@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 05 · The frozen tandem
 #
-# Now the two networks stand in a row, and the error of the LR-Net's map teaches the M-Net. You build this, train with it, and
-# find out what it changes.
+# Now the two networks stand in a row, and the error of the LR-Net's map teaches the M-Net. What does that change?
 #
 # **Afterwards you can**
 # - build the tandem, and prove which network learns,
@@ -242,7 +241,7 @@ told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") fo
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# One is outlined better, the other is nearly lost. Either picture alone would mislead. So we count all lesions.
+# One is outlined better, the other is nearly lost. Either picture alone would mislead. So we count.
 #
 # ## 5 · Better, or only more cautious?
 #
@@ -308,8 +307,8 @@ axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 figure.finish(f"Mean lesion Dice against the false lesions a scan that are allowed, from 1/8 to 8: {'; '.join(told)}.")
 
 # %% [markdown]
-# The curves lie together and cross. Five scans and one seed cannot tell these losses apart. The study has 80 scans and ten
-# seeds: [notebook 08](08_the_study.ipynb). Watch its **control**, E. What E does as well needs no LR-Net.
+# The curves cross. Five scans and one seed cannot tell these losses apart. The study has 80 scans and ten seeds:
+# [notebook 08](08_the_study.ipynb). Watch its **control**, E. What E does as well needs no LR-Net.
 #
 # ## 6 · Train a branch yourself
 #
@@ -469,7 +468,7 @@ show(("CT", image[0, 0], CT_COLORMAP, 1.0), on_p, "p")
 #
 # $$-\frac{\partial L}{\partial z} = p\,(1 - p) \cdot \left(-\frac{\partial L}{\partial p}\right)$$
 #
-# **Question.** Where is $p\,(1 - p)$ nearly 0? What will be left of Dice's push?
+# **Question.** What will be left of Dice's push?
 
 # %%
 on_z = {name: p * (1 - p) * values for name, values in on_p.items()}
@@ -495,7 +494,7 @@ for level, pushes in (("p", on_p), ("z", on_z)):
 
 # %% [markdown]
 # On the logits **both** push along the borders, where the M-Net is not sure. Dice always has the right sign, the map's error
-# does not. No picture of a gradient proves that the map helps. Only trainings can.
+# does not. Only trainings can show whether the map helps.
 #
 # ### Exercise 5.3 · The price of being sure
 # A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times as strong is the push on the logit of
@@ -688,7 +687,7 @@ for name in ("frozen", "unfrozen"):
 # ## Summary
 #
 # - Gradients pass *through* the frozen LR-Net. `no_grad` beside Dice is a silent mistake.
-# - Fewer false lesions at one threshold prove little. Compare at equal numbers, with a control.
+# - Compare networks at equal numbers of false lesions, and with a control.
 # - On the logits both losses push along the borders. What the LR-Net cannot see, it cannot teach.
 # - Beside a converged Dice, $\alpha$ has to be large.
 #
