@@ -319,7 +319,7 @@ def reproduce(
 ) -> None:
     """Reproduce a table of the paper, or the study. Call it again after a stop: finished trainings are kept."""
     from lrnet_edu.config import table_preset
-    from lrnet_edu.study.evidence_text import verdicts
+    from lrnet_edu.study.evidence_text import outcomes, verdicts
     from lrnet_edu.study.reproduce import reproduce_study, reproduce_table
     from lrnet_edu.study.text import claim_in_words
 
@@ -330,7 +330,7 @@ def reproduce(
     _check_place(out, device)
     if data is None or label is None:
         result = reproduce_study(out, seeds=seeds or 10, workers=workers, device=device, say=typer.echo)
-        said = verdicts(result)
+        said = [*verdicts(result), *outcomes(result)]
     else:
         config = table_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
         command = _as_typed(["lrnet-edu", *sys.argv[1:]])

@@ -41,7 +41,7 @@ class TandemLoss(Loss):
             (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W), or NI-DM if it is a `MapLoss` of ours. A
             loss of logits is added outside.
         alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), by which finding
-            nothing costs about 0.03. Beside a converged Dice that changes nothing: take 300 to 3000 there.
+            nothing costs about 0.03. Beside a Dice trained for long that changes nothing: take 300 to 3000 there.
         ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 
     Raises InputError if an argument is invalid; when called, if logits and labels do not fit together.

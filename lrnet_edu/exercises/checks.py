@@ -247,7 +247,10 @@ def check_5_1(answer: Any) -> str | None:
 
 
 check_5_2 = short_answer(
-    ("no", "Ten times the map's error is next to nothing beside a Dice that has converged. Section 10 measures it."),
+    (
+        "no",
+        "Ten times the map's error is next to nothing beside a Dice that was trained for long. Section 10 measures it.",
+    ),
     ("yes", "The map's term is that of C. But Dice stands beside it now: whose gradient is longer, and how much?"),
     hint='Answer "yes" or "no".',
 )

@@ -223,7 +223,7 @@ lesions of the test cases; right, random shapes that were held out of its traini
 <div tabindex="0">$lrnet</div>
 
 <h2>One M-Net, two ways on (section 2.3)</h2>
-<p>The M-Net ships: Dice has trained it until that gained nothing more. From its weights two trainings go on for $steps
+<p>The M-Net ships: Dice has trained it for 9600 steps. From its weights two trainings go on for $steps
 steps, with the same patches. One keeps the Dice loss. The other learns from the error of the LR-Net's map alone. Each
 loss is a function of its own, so compare the shapes of the curves, not their heights.
 <div tabindex="0">$curves</div>

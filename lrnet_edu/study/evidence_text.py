@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrnet_edu.study.page import bullets, interval, joined, mean_and_deviation, signed, table
+from lrnet_edu.study.protocol import CONTROLS
 
 VERDICTS = {
     "ahead": "{ours} is ahead of {theirs}",
@@ -22,11 +23,12 @@ def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     """What :func:`lrnet_edu.study.evidence.write_evidence` returned as a page, with its pictures in Markdown."""
     primary = result["primary_cell"]
     parts = [
-        "# Does the LR-Net help, once the M-Net has converged?",
+        "# Does the LR-Net help an M-Net that Dice has trained?",
         "Written by `lrnet-edu reproduce study`; what was decided beforehand stands in docs/study_protocol.md. "
         f"Primary endpoint: mean Dice of the visible lesions of 0.25 to 5 ml, missed ones 0, averaged over at most "
         f"1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case, on {cell_in_words(primary)}.",
         *verdicts(result),
+        " ".join(outcomes(result)),
         pictures["forest"],
         pictures["curves"],
     ]
@@ -52,6 +54,22 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
         names = {side: f"{row[side]} ({result['arms'][row[side]]})" for side in ("ours", "theirs")}
         words = VERDICTS[row["verdict"]].format(margin=result["margin"], **names)
         sentences.append(f"**{words}: {signed(row['mean'])} ({interval(row)}; {len(row['seeds'])} seeds).**")
+    return sentences
+
+
+def outcomes(result: Mapping[str, Any]) -> list[str]:
+    """What that says of the paper's claim by the protocol's rule, for each arm with an LR-Net that has a control."""
+    found = {(row["ours"], row["theirs"]): row["verdict"] for row in result["cells"][result["primary_cell"]]["gains"]}
+    sentences = []
+    for arm, control in CONTROLS.items():
+        against = found.get((arm, "A")), found.get((arm, control))
+        if None not in against:
+            outcome = "neither established nor refuted"
+            if against[1] in ("equal", "behind"):
+                outcome = f"refuted, for {control} does as well without an LR-Net"
+            elif against == ("ahead", "ahead"):
+                outcome = "established"
+            sentences.append(f"The paper's claim is {outcome} for {arm} ({result['arms'][arm]}).")
     return sentences
 
 
@@ -102,7 +120,7 @@ def alphas_table(result: Mapping[str, Any]) -> str:
 
 
 def gradients_table(result: Mapping[str, Any]) -> str:
-    """How large each term's gradient is on the converged M-Net's weights, at alpha 1."""
+    """How large each term's gradient is on the weights of the M-Net that Dice has trained, at alpha 1."""
     norms = result["gradients"]
     lines = [[term, f"{norm:.3g}", f"{norms['Dice'] / norm:.3g}"] for term, norm in norms.items()]
     return table(["Term at alpha 1", "Length of its gradient", "Dice's is so many times as long"], lines)

@@ -26,6 +26,7 @@ CELLS = tuple((which, view) for which in SETS for view in VIEWS)
 PRIMARY_CELL = ("study", "box")
 SIZES_ML = (0.25, 5.0)  # of the lesions that the primary endpoint asks for
 PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Holm's correction
+CONTROLS = {"C": "E", "B": "D"}  # the same without an LR-Net
 SECONDARY = (("C", "J"), ("B", "J"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"))
 

@@ -152,6 +152,7 @@ print("Dice and MapDice: equal to the package's")
 # and **other first weights**. It shows how far two runs differ when the loss does not.
 
 # %%
+from lrnet_edu.config import preset
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.samples import sample_folder
 from lrnet_edu.data.study import open_study

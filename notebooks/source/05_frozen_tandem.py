@@ -58,7 +58,7 @@ def map_error(maps, labels):
 
 
 # %% [markdown]
-# The M-Net is that of notebook 00, converged under Dice. The patch holds a lesion that it finds and one that it hardly marks.
+# The M-Net is that of notebook 00, trained with Dice for 9600 steps. The patch holds a lesion that it finds and one that it hardly marks.
 #
 # **Question.** Which shapes do $p$ and $\hat\varphi$ have? Does the package agree with our few lines?
 
@@ -282,8 +282,8 @@ SliceViewer(
 )
 
 # %% [markdown]
-# B, C and E leave fewer false lesions than A. But B and C make more lesions worse than better: they mark less of everything. A
-# higher threshold does that for free. So compare networks at the **same number of false lesions**.
+# B, C and E leave fewer false lesions than A. But B and C make more lesions worse than better. A higher threshold would lose
+# false lesions, too, without any training. So compare networks at the **same number of false lesions**.
 #
 # **Question.** Which curve will be on top?
 
@@ -291,7 +291,7 @@ SliceViewer(
 from lrnet_edu import froc
 from lrnet_edu.figures.palette import ARM_COLORS
 
-rates = 2.0 ** np.arange(-3, 3.1, 0.25)  # false lesions a scan
+rates = 2.0 ** np.arange(-3, 3.1, 0.25)  # false lesions per scan
 figure = Picture(4.6)
 axes = figure.subplots()
 told = []
@@ -299,15 +299,19 @@ for (arm, of_scans), style in zip(predicted.items(), (":", "-", "-.", "-", "--")
     at_rates = froc((p, truth, (1, 1, 1)) for p, truth in zip(of_scans, truths, strict=True)).dice_at(rates)
     axes.plot(rates, at_rates, style, color=ARM_COLORS.get(arm, "black"), lw=2.5, label=arm)
     told.append(f"{arm} {at_rates[0]:.2f} to {at_rates[-1]:.2f}")
-axes.set(xscale="log", xlabel="At most so many false lesions a scan", ylabel="Mean lesion Dice\n(missed = 0, no unit)")
+axes.set(
+    xscale="log", xlabel="At most so many false lesions per scan", ylabel="Mean lesion Dice\n(missed = 0, no unit)"
+)
 axes.set(ylim=(0, 0.7))
 axes.set_xticks(2.0 ** np.arange(-3, 4), ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
 axes.minorticks_off()
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-figure.finish(f"Mean lesion Dice against the false lesions a scan that are allowed, from 1/8 to 8: {'; '.join(told)}.")
+figure.finish(
+    f"Mean lesion Dice against the false lesions per scan that are allowed, from 1/8 to 8: {'; '.join(told)}."
+)
 
 # %% [markdown]
-# The curves cross. Five scans and one seed cannot tell these losses apart. The study has 80 scans and ten seeds:
+# The curves cross. Five scans and one seed cannot tell these losses apart. The study has 80 scans and several seeds:
 # [notebook 08](08_the_study.ipynb). Watch its **control**, E. What E does as well needs no LR-Net.
 #
 # ## 6 · Train a branch yourself
@@ -382,7 +386,7 @@ exercises.check_5_2(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# Beside a Dice that has converged, a map's error times 10 is hardly heard. Section 10 measures how little.
+# Beside a Dice that was trained for long, the map's error carries little weight, even times 10. Section 10 measures how little.
 #
 # ```python
 # answer = "no"
@@ -475,7 +479,7 @@ on_z = {name: p * (1 - p) * values for name, values in on_p.items()}
 show(("$p\\,(1 - p)$", p * (1 - p), MAP_COLORMAP, 0.25), on_z, "z")
 
 # %% [markdown]
-# **Question.** Which share of each push lies **beside a border**, of a lesion or of what is marked? Which share has the **right
+# **Question.** What share of each push lies **beside a border**, of a lesion or of what is marked? What share has the **right
 # sign**, up inside the lesions and down outside?
 
 
@@ -548,8 +552,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# At a hundredth or two the LR-Net reads nothing, and passes no gradient on. **The map's error can improve what is half seen. It
-# cannot find what is lost.**
+# At a hundredth or two the LR-Net reads nothing, and passes no gradient on. **Here the map's error
+# helps a lesion that is faintly seen, and not one that is lost.** It is one lesion; the study counts many.
 #
 # ## 10 · How loud? Choosing α
 #
@@ -567,7 +571,7 @@ for kind in KINDS:
 
 # %% [markdown]
 # The mean runs over all voxels, so missing a lesion is cheap. The default makes it cost about 0.03. But gradients move the
-# weights. **Question.** At which $\alpha$ do both losses pull equally hard on a converged M-Net? And on a fresh one?
+# weights. **Question.** At which $\alpha$ do both losses pull equally hard on our M-Net? And on a fresh one?
 
 # %%
 from dataclasses import replace
@@ -579,7 +583,7 @@ fresh = MNet(**base.settings)
 with_lesions = [case for case in training if case.classes.any()]
 on_lesions = replace(patches, cases=with_lesions, object_share=1.0)  # every patch holds a lesion
 balance = {}
-for who, mnet in (("converged", base), ("fresh", fresh)):
+for who, mnet in (("trained", base), ("fresh", fresh)):
     balance[who] = []
     for step in range(min(8, STEPS)):
         batch = on_lesions[step]
@@ -603,13 +607,13 @@ axes.set(xscale="log", yscale="log", xlim=alphas, ylim=(1e-3, 1e3), xlabel="α (
 axes.set_ylabel("Gradient of α × map's error\n/ gradient of Dice (no unit)")
 axes.legend(title="M-Net", loc="upper left")
 figure.finish(
-    "Strength of the map's gradient relative to Dice's against alpha, a line for each batch. Equal strength for the converged "
-    f"M-Net at alpha {min(balance['converged']):.0f} to {max(balance['converged']):.0f}, for the fresh one at "
+    "Strength of the map's gradient relative to Dice's against alpha, a line for each batch. Equal strength for the trained "
+    f"M-Net at alpha {min(balance['trained']):.0f} to {max(balance['trained']):.0f}, for the fresh one at "
     f"{min(balance['fresh']):.2f} to {max(balance['fresh']):.2f}. Grey: alpha 10 and 1000."
 )
 
 # %% [markdown]
-# The grey bars mark the default of 10 and the study's 1000, chosen on validation scans. Beside a converged Dice, 10 mostly has
+# The grey bars mark the default of 10 and the study's 1000, chosen on validation scans. Beside this Dice, 10 mostly has
 # an eighth of its pull or less. In a fresh M-Net even 1 is loud. **The right α depends on the moment.**
 #
 # ### Exercise 5.4 · Smaller lesions
@@ -661,12 +665,12 @@ for name, loss in (("Dice alone", dice_alone), ("map's error alone", as_in_c)):
     print(f"{name:17} {p_of[lesion_of].mean():14.2f} {p_of[~lesion_of].mean():9.2f}")
 
 # %% [markdown]
-# Dice tells lesions from the rest. The map's error does not: an undecided scan looks like the inside of one enormous lesion,
+# Dice tells lesions from the rest. In so few steps the map's error does not: an undecided scan looks like the inside of one enormous lesion,
 # where NI-DM is small anyway. So the package warms up with Dice, a **deviation** from the paper.
 #
 # ## 12 · Unfreeze the teacher
 #
-# In the paper's row "uLR-Net" the LR-Net learns along, and DC falls from 0.748 to 0.628. **Question.** Which tandem reaches the
+# In the paper's row "uLR-Net" the LR-Net is trained as well, and DC falls from 0.748 to 0.628. **Question.** Which tandem reaches the
 # lower map's error in training? What has its LR-Net become?
 
 # %%
@@ -681,14 +685,13 @@ for name in ("frozen", "unfrozen"):
     print(f"{name:9} map's error in the last quarter {last:.5f}; error of phi on true masks {quality.error:.3f}")
 
 # %% [markdown]
-# Unfrozen, the loss is lower, and the LR-Net has unlearnt distance maps. It puts out the right map for the M-Net's *wrong*
-# probabilities: a teacher who changes the marks.
+# Unfrozen, the loss is lower, and the LR-Net computes worse maps of true masks. A low loss then no longer means a good mask.
 #
 # ## Summary
 #
 # - Gradients pass *through* the frozen LR-Net. `no_grad` beside Dice is a silent mistake.
 # - Compare networks at equal numbers of false lesions, and with a control.
 # - On the logits both losses push along the borders. What the LR-Net cannot see, it cannot teach.
-# - Beside a converged Dice, $\alpha$ has to be large.
+# - Beside a Dice that was trained for long, $\alpha$ has to be large.
 #
 # **Next:** [06 · Results and viewers](06_results_and_viewers.ipynb).

@@ -22,7 +22,7 @@ TRAINING_CASES = 2 if FAST else 6
 # %% [markdown]
 # ## 1 · What was found, what was missed
 #
-# Four M-Nets of the study: `before` was trained with Dice until that gained nothing more. The others went on from there for
+# Four M-Nets of the study: `before` was trained with Dice for 9600 steps. The others went on from there for
 # 600 steps: `A` with Dice, `C` with the error of the LR-Net's map alone, and `E`, the control, with the error of the mask and
 # without an LR-Net.
 #

@@ -22,7 +22,7 @@ STEPS = 2 if FAST else 30  # of the short trainings in section 9
 # %% [markdown]
 # ## 1 · Two networks, one threshold
 #
-# Both M-Nets started from the same converged weights. **A** went on with Dice. **C** learned from the error of the LR-Net's
+# Both M-Nets started from the same weights, those of 9600 steps with Dice. **A** went on with Dice. **C** learned from the error of the LR-Net's
 # map alone. We test them on phantoms that no training has seen, cut to the liver.
 #
 # **Question.** At $p > 0.5$, which of the two would you choose?
@@ -121,7 +121,7 @@ for threshold in (0.1, 0.5, 0.9, 0.99, 0.999):
 #
 # ## 3 · All thresholds: the curve
 #
-# Let the threshold run, the same one for all patients, and note at each one the false lesions a case and how good the lesions
+# Let the threshold run, the same one for all patients, and note at each one the false lesions per case and how good the lesions
 # are. This is the **free-response ROC**. A lesion's Dice is that of its voxels with all predicted pieces that touch it, and 0
 # if it is missed.
 
@@ -170,7 +170,7 @@ froc_figure(curves)
 
 # %% [markdown]
 # Now compare **up and down**, at the same number of false lesions. For a verdict we need one number: the mean of the right
-# panel's Dice at the seven rates 1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case.
+# panel's Dice at the seven rates 1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions per case.
 #
 # <details><summary>How the curve is read at a rate, and where the rates come from</summary>
 #
@@ -254,6 +254,7 @@ guess = {"C - A": "?", "C - E": "?", "B - A": "?", "B - D": "?"}
 # ## 5 · Has the M-Net converged?
 #
 # **Question.** What should the validation curve of Dice look like when the branches begin? What would it mean if it still rose?
+# (DC of 15 whole bodies. A healthy one counts 0 as soon as one voxel is marked, so this DC is lower than that of the test.)
 
 # %%
 import json
@@ -297,7 +298,8 @@ from lrnet_edu.figures.study import curves_figure
 curves_figure(study)
 
 # %% [markdown]
-# The bands show all seeds. Bands that overlap do not make two arms equal, because seeds come in pairs. We need the differences.
+# Compare both ends of a curve: an arm may be ahead at few false lesions and not at many. The bands show all seeds. Bands that
+# overlap do not make two arms equal, because the arms of a seed belong together. We need the differences.
 #
 # ## 7 · The verdicts
 #
@@ -328,7 +330,8 @@ arms_figure(study)
 
 # %% [markdown]
 # Below the four stand further comparisons, whose p-values are not corrected. Look for your surprises. And mind the words: *equal*
-# says that any difference is too small to matter, *undecided* that nobody knows yet.
+# says that any difference is too small to matter, *undecided* that the data do not tell yet. Ten seeds are planned;
+# the table says how many are finished.
 #
 # ### Exercise 8.2 · How many seeds?
 # Two arms are exactly equal: the mean difference comes out as 0. From seed to seed the difference varies by 0.02 (standard
@@ -371,17 +374,23 @@ print("   " + "".join(f"{name.removeprefix('mean lesion Dice, '):>16}" for name 
 for arm in "ABCDEJ":
     print(f"{arm:3}" + "".join(f"{np.mean(primary['endpoints'][arm][name]):16.3f}" for name in ml))
 
+print("\nat p > 0.5, study/box, mean of all seeds")
+for arm in "ABCDEJ":
+    values = {name: np.mean(primary["endpoints"][arm][name]) for name in ("DC", "lesion Dice at 0.5", "false lesions")}
+    print(f"{arm:3}" + "   ".join(f"{name} {value:.3f}" for name, value in values.items()))
+
 rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding"].items())
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# The paper is about small lesions, so read the sizes from the left. And what rounding alone can move is no finding.
+# The paper is about small lesions. **Question.** At which sizes is C furthest ahead of A, and of its control E? The last lines
+# are the criteria of notebook 06, at one threshold: whoever looks at them alone would prefer A.
 #
 # ## 9 · How loud must the LR-Net be?
 #
 # α and β were chosen on validation cases, with two seeds that took no other part.
 #
-# **Question.** From which α on does the LR-Net make a difference?
+# **Question.** From which α on does the endpoint rise? Is there an end to it on this list?
 
 # %% tags=["nbval-check-output"]
 for arm, row in study["chosen"].items():
@@ -389,7 +398,7 @@ for arm, row in study["chosen"].items():
     print(f"{arm}   {values};   chosen {row['chosen']:g}")
 norms = study["gradients"]
 times = norms["Dice"] / norms["LR-Net NI-DM"]
-print(f"on the converged M-Net, at alpha = 1, Dice's gradient is {times:.0f} times as long as the LR-Net's")
+print(f"on the M-Net before the branches, at alpha = 1, Dice's gradient is {times:.0f} times as long as the LR-Net's")
 
 # %% [markdown]
 # ### Exercise 8.3 · Change the training
@@ -452,7 +461,8 @@ for name, alpha in (("one", 1.0), ("many", 3000.0)):
     print(f"{name:4}: {differ} voxels differ from dice, which marks {marked['dice'].sum()}")
 
 # %% [markdown]
-# Beside a converged Dice, choose α for *that* moment. A small one tests nothing: what you find then says nothing about the LR-Net.
+# Choose α for the moment at which the LR-Net comes in. A small one tests nothing here: what you find then says nothing about
+# the LR-Net.
 #
 # ## 10 · What follows
 #
@@ -462,17 +472,9 @@ for name, alpha in (("one", 1.0), ("many", 3000.0)):
 # **Question.** Apply the rule to the verdicts of section 7 before you run the cell.
 
 # %% tags=["nbval-check-output"]
-verdict = {(one["ours"], one["theirs"]): one for one in primary["gains"]}
-for arm, control in (("C", "E"), ("B", "D")):
-    of_dice, of_control = (verdict[arm, other]["verdict"] for other in ("A", control))
-    if of_control in ("equal", "behind"):
-        outcome = f"refuted: {control}, which has no LR-Net, does as well"
-    elif (of_dice, of_control) == ("ahead", "ahead"):
-        outcome = "established"
-    else:
-        outcome = "neither established nor refuted"
-    print(f"{arm} - A: {of_dice}; {arm} - {control}: {of_control}. The claim for {arm}: {outcome}.")
+from lrnet_edu.study.evidence_text import outcomes
 
+print(*outcomes(study), sep="\n")
 ends = {arm: np.mean(values["mean lesion Dice"]) for arm, values in primary["endpoints"].items() if arm in "ABCDEJ"}
 best_first = sorted(ends, key=lambda arm: -ends[arm])
 print("\nendpoint, mean of all seeds: " + ", ".join(f"{arm} {ends[arm]:.3f}" for arm in best_first))
@@ -481,16 +483,17 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
     print(f"{title}: " + (", ".join(f"{one['ours']} by {one['mean']:.3f}" for one in ahead) or "none"))
 
 # %% [markdown]
-# For a user the last lines count: they say what is worth trying once Dice has converged, with the LR-Net or without. For the
+# For a user the last lines count: they say what is worth trying after a long training with Dice, with the LR-Net or without. For the
 # paper the controls count: only what an arm has *beyond* its control can be credited to the distance map.
 #
-# Know the limits as well: phantoms, one size of M-Net, one kind of lesion. A study of other data may end otherwise, and can use
-# the same rules.
+# Know the limits as well: phantoms, one size of M-Net, one kind of lesion, and arms that go on from Dice. The paper's full method,
+# MapDice with the LR-Net and from scratch, is planned and not tested yet. A study of other data may come out differently, and
+# can use the same rules.
 #
 # ## Summary
 #
 # - One threshold compares two networks and two thresholds at once. Compare at the same number of false lesions.
-# - Same start, same patches, same steps, a control, and everything fixed beforehand: then a difference has one cause.
+# - Same start, same patches, same steps, a control, and the question fixed beforehand: then a difference has one cause, the loss.
 # - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
 #
 # **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb). All numbers of the study: `results/study`.
