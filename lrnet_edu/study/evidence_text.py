@@ -66,10 +66,10 @@ def outcomes(result: Mapping[str, Any]) -> list[str]:
         if None not in against:
             outcome = "neither established nor refuted"
             if against[1] in ("equal", "behind"):
-                outcome = f"refuted, for {control} does as well without an LR-Net"
+                outcome = f"refuted: {control} does as well without an LR-Net"
             elif against == ("ahead", "ahead"):
                 outcome = "established"
-            sentences.append(f"The paper's claim is {outcome} for {arm} ({result['arms'][arm]}).")
+            sentences.append(f"For {arm} ({result['arms'][arm]}) the paper's claim is {outcome}.")
     return sentences
 
 

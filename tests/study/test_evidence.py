@@ -100,8 +100,8 @@ def test_the_page_says_what_the_numbers_say(written: tuple[Path, dict]) -> None:
     for row in result["cells"][CELL]["gains"]:
         assert f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}; 3 seeds)" in text
     assert "C (LR-Net alone) is ahead of A (Dice)" in text
-    assert "The paper's claim is established for C (LR-Net alone)." in text
-    assert "The paper's claim is refuted, for D does as well without an LR-Net for B" in text
+    assert "For C (LR-Net alone) the paper's claim is established." in text
+    assert "the paper's claim is refuted: D does as well without an LR-Net." in text
     for name in ("curves", "forest", "learning"):
         assert f"study_{name}.png" in text
         assert (out / f"study_{name}.png").stat().st_size > 10_000
