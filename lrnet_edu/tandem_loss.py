@@ -31,8 +31,10 @@ class TandemLoss(Loss):
     LR-Net. ``terms`` holds the last values of the parts, "segmentation" and "map" (with alpha), without gradient.
 
     Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
-    passes hardly any gradient: keep a segmentation loss beside it, or start with one. Objects that the LR-Net does not
-    know are told once, by a warning. Which alpha, which spacing: docs/your_network.md.
+    passes hardly any gradient: keep a segmentation loss beside it, or start with one. By the study small lesions gain
+    most where the map's term follows a training with Dice and stands alone; a plain SmoothL1(p, mask) gains much of it
+    (results/study/study.md). Objects that the LR-Net does not know are told once, by a warning. Which alpha, which
+    spacing: docs/your_network.md.
 
     Args:
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
