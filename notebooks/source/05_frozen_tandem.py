@@ -62,7 +62,7 @@ def map_error(maps, labels):
 #
 # **Question.** Which shapes do $p$ and $\hat\varphi$ have? Does the package agree with our few lines?
 
-# %% tags=["nbval-check-output"]
+# %%
 import numpy as np
 
 from lrnet_edu import Tandem, TandemLoss, find_cases, load_pretrained_lrnet
@@ -77,6 +77,7 @@ patch = np.s_[14:46, 45:93, 27:75]  # of volume-77
 image = torch.from_numpy(test[2].image[patch].astype(np.float32))[None, None]
 labels = torch.from_numpy(test[2].classes[patch].astype(np.int64))[None]
 
+# %% tags=["nbval-check-output"]
 tandem = MyTandem(base, lrnet)
 p, maps = tandem(image)
 print("image", tuple(image.shape), " p", tuple(p.shape), " map", tuple(maps.shape))
