@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrnet_edu.study.page import bullets, interval, joined, mean_and_deviation, signed, table
-from lrnet_edu.study.protocol import CONTROLS
+from lrnet_edu.study.protocol import CONTROLS, CONVERGED
 
 VERDICTS = {
     "ahead": "{ours} is ahead of {theirs}",
@@ -103,7 +103,8 @@ def convergence(result: Mapping[str, Any]) -> str:
             once = ends["base", seed]
             sentences.append(
                 f"M-Net + Dice, seed {seed}: validation DC {once['score']:.3f} after {once['step']:g} steps, "
-                f"{end['score']:.3f} after {end['step']:g}."
+                f"{end['score']:.3f} after {end['step']:g}. By the protocol it has converged if that is less than "
+                f"{CONVERGED:g} more: it has{'' if end['score'] - once['score'] < CONVERGED else ' not'}."
             )
     if listed := ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items()):
         sentences.append(f"First weights moved by a millionth: standard deviation of the primary endpoint {listed}.")

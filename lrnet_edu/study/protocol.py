@@ -27,6 +27,7 @@ PRIMARY_CELL = ("study", "box")
 SIZES_ML = (0.25, 5.0)  # of the lesions that the primary endpoint asks for
 PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Holm's correction
 CONTROLS = {"C": "E", "B": "D"}  # the same without an LR-Net
+CONVERGED = 0.01  # an M-Net has, if twice the steps gain less validation DC than that
 SECONDARY = (("C", "J"), ("B", "J"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"))
 

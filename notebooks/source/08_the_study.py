@@ -277,7 +277,7 @@ figure.finish(
 
 # %% [markdown]
 # If Dice could still gain much, the arms would differ by speed, as in notebook 07. The study's rule: twice the steps must gain
-# less than 0.01.
+# less than 0.01. **Question.** Did it keep its own rule?
 
 # %%
 scores = {(base["arm"], base["seed"]): base["log"][-1]["score"] for base in study["bases"]}
