@@ -16,7 +16,7 @@ from lrnet_edu.config import fast, pretrain_config
 from lrnet_edu.data.cases import segmentation_name
 from lrnet_edu.data.nifti import read_image, write
 from lrnet_edu.data.samples import TEST, study_folder, study_mnet
-from lrnet_edu.data.study import PARTS, Study, open_study
+from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.figures.study import froc_figure
 from lrnet_edu.lrnet_training import lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS
@@ -36,7 +36,7 @@ from lrnet_edu.trained import load_lrnet, load_mnet
 DEMO_ARMS = ("A", "C")  # of the study: Dice goes on; the LR-Net takes over
 BEFORE = "M-Net before"
 LABELS = parse_labels(LABEL)
-PLAN = Plan(cases=(12, 2, 8), steps=200)  # a third of the steps of the study's branches
+PLAN = Plan(cases=(12, 2, 8), steps=200, first=TEST - 14)  # a third of the steps of the study's branches
 
 
 class Tested(NamedTuple):
@@ -109,18 +109,13 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
 
 def demo_plan() -> Plan:
     """How large the demo is; under ``LRNET_EDU_FAST=1`` only so much that everything is run once."""
-    return replace(PLAN, cases=(2, 1, 2), steps=2) if fast() else PLAN
+    return replace(PLAN, cases=(2, 1, 2), steps=2, first=TEST - 3) if fast() else PLAN
 
 
 def open_phantoms(out: Path, plan: Plan, seed: int) -> Study:
     """The phantoms before and after the study's first test case, prepared as the study does it."""
-    train, validation, _ = plan.cases
-    first = TEST - train - validation
-    data, numbers, split = study_folder(sum(plan.cases), first), iter(range(first, first + sum(plan.cases))), {}
-    for part, count in zip(PARTS, plan.cases, strict=True):
-        split[part] = [f"volume-{next(numbers)}" for _ in range(count)]
-    write_atomically(out / "split.json", json.dumps(split, indent=1).encode())
-    return open_study(data, plan.base(seed), split=out / "split.json")
+    write_atomically(out / "split.json", json.dumps(plan.split, indent=1).encode())
+    return open_study(study_folder(sum(plan.cases), plan.first), plan.base(seed), split=out / "split.json")
 
 
 def test_mnet(study: Study, checkpoint: str | Path, out: Path) -> Tested:

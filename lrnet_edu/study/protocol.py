@@ -123,11 +123,12 @@ class Plan:
     steps: int = 600  # of a branch
     alphas: tuple[float, ...] = ALPHAS
     selection_seeds: tuple[int, ...] = SELECTION_SEEDS
+    first: int = 0  # number of the first case
 
     @property
     def split(self) -> dict[str, list[str]]:
         """The cases of the first set by number."""
-        numbers = iter(range(sum(self.cases)))
+        numbers = iter(range(self.first, self.first + sum(self.cases)))
         return {part: [f"volume-{next(numbers)}" for _ in range(count)]
                 for part, count in zip(PARTS, self.cases, strict=True)}  # fmt: skip
 

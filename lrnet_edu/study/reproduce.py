@@ -27,7 +27,7 @@ from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
 from lrnet_edu.study.evidence import endpoint, write_evidence
 from lrnet_edu.study.protocol import ARMS, PRIMARY_CELL, REPEATS, SCRATCH, SETS, VIEWS, Plan, falling_rate, study_plan
-from lrnet_edu.study.rows import CHOOSING_SEED, FAMILIES, FAMILY_OF, RATES, TABLES, Row
+from lrnet_edu.study.rows import CHOOSING_SEED, CROSS_ENTROPY, FAMILIES, RATES, TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
 from lrnet_edu.study.trainings import (
@@ -118,7 +118,9 @@ def check_options(seeds: int, workers: int, device: str | None) -> None:
 
 def family_of(row: Row) -> str:
     """The family of losses that shares a learning rate."""
-    return FAMILY_OF.get(row.method, "overlap")
+    if METHODS[row.method].warms_up:
+        return "regression"
+    return "cross-entropy" if row.method in CROSS_ENTROPY else "overlap"
 
 
 def rate_trainings(config: Config, families: Iterable[str], scans: dict[str, Any]) -> list[Training]:

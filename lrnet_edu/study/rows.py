@@ -18,12 +18,7 @@ METHODS |= {
     for power, name in WCE.items() if power != 1
 }  # fmt: skip
 FAMILIES = {"overlap": ("dice",), "cross-entropy": tuple(WCE.values()), "regression": ("lrnet",)}  # who chooses
-FAMILY_OF = {
-    **dict.fromkeys((*WCE.values(), "explog"), "cross-entropy"),
-    **dict.fromkeys(
-        ("lrnet", "dice+lrnet", "mapdice+lrnet", "unfrozen-lrnet", "multi-branch", "cascaded"), "regression"
-    ),
-}  # all others are "overlap"
+CROSS_ENTROPY = (*WCE.values(), "explog")  # what regresses a map is "regression", all others are "overlap"
 
 
 @dataclass(frozen=True)
