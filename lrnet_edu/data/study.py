@@ -129,6 +129,10 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels)}
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
+    if chosen.window and all(np.ptp(case.image) == 0 for case in by_part["train"][:3]):
+        low, high = chosen.window
+        raise InputError(f"Between {low:g} and {high:g} HU the scans are of one grey; choose a --window in which the "
+                         "object differs from what surrounds it, as -200 250 for the liver.")  # fmt: skip
     without_mask = tuple(case.name for case in found if not case.mask)
     return Study(data, labels, parts, chosen, cases, by_part, without_mask)
 

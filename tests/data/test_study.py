@@ -120,6 +120,8 @@ def test_what_takes_no_part_is_odd_or_lacks_the_label_is_told(tmp_path: Path) ->
     said = open_study(data, SETTINGS, split=split_file(data, 2, 1)).describe()
     assert "volume-2 has no value below 0, and the window begins at -200 HU" in said
     assert "Left out, as they have no mask: volume-5." in said
+    dark = replace(SETTINGS, window=(2000, 3000))
+    told(lambda: open_study(data, dark, split=split_file(data, 2, 1)), "Between 2000 and 3000 HU", "of one grey")
     for number in (0, 1, 2):
         store(data / f"segmentation-{number}.nii.gz", (number == 2) * mask())
     told(lambda: open_study(data, SETTINGS, split=split_file(data, 2, 1)), "Label 1 does not", "there is none but 0.")
