@@ -11,7 +11,7 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from lrnet_edu.figures.palette import BLACK, GREY, METHOD_COLORS
+from lrnet_edu.figures.palette import ARM_COLORS, BLACK, GREY, METHOD_COLORS
 from lrnet_edu.methods import METHODS
 
 WIDTH = 10.0  # inches; with letters of 11 points and more, legible from the last row
@@ -65,9 +65,9 @@ class Picture(Figure):
 
 
 def colour_of(title: str) -> str:
-    """The colour of a method's lines, by its title in ``METHODS`` (or its key); grey for any other name."""
+    """The colour of a method, by its title in ``METHODS`` or its key, or of an arm of the study; grey for any other."""
     key_of = {method.title: key for key, method in METHODS.items()}
-    return METHOD_COLORS.get(key_of.get(title, title), GREY)
+    return {**METHOD_COLORS, **ARM_COLORS}.get(key_of.get(title, title), GREY)
 
 
 def in_lines(title: str) -> str:

@@ -32,7 +32,7 @@ def froc_figure(curves: Mapping[str, Froc]) -> Picture:
             axes.plot(rates, values, style, color=colour, lw=2.4, label=title)
     for axes in (left, right):
         rates_axis(axes)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(bottom=0)
     left.set_ylabel("Sensitivity\n(share of the lesions found)")
     right.set_ylabel("Mean lesion Dice\n(missed = 0, no unit)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)

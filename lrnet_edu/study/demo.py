@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -100,8 +101,9 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
              f"{device_name(choose_device())}, {', '.join(map(' '.join, versions().items()))}"]  # fmt: skip
     shown = {name: picture.to_html() for name, picture in pictures.items()}
     criteria, lesions = map(as_html, tables)
-    report = Template(REPORT).substitute(shown, scores=SCORES, criteria=criteria, lesions=lesions, steps=plan.steps,
-                                         facts=escape("\n".join(facts)))  # fmt: skip
+    page = resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    report = Template(page).substitute(shown, scores=SCORES, criteria=criteria, lesions=lesions, steps=plan.steps,
+                                       facts=escape("\n".join(facts)))  # fmt: skip
     write_atomically(out / "report.html", report.encode())
     typer.echo(f"{out / 'results.csv'} holds the criteria; open {out / 'report.html'} in a browser.")
     return out / "report.html"
@@ -180,67 +182,4 @@ SCORES = """\
 DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0. False: predicted lesions that touch
 none. Dice at equal false lesions: the mean Dice of these lesions, 0 for one that was missed, with at most 1/8, 1/4,
 1/2, 1, 2, 4 and 8 false lesions a case, averaged.
-"""
-REPORT = """\
-<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>Small lesions, distance maps, two networks</title>
-<style>
-:root { color-scheme: light dark; }
-main { max-width: 66rem; margin: 0 auto; padding: 1rem; font: 1.06rem/1.6 system-ui, sans-serif; }
-p { max-width: 46rem; }
-div { overflow-x: auto; margin: 1rem 0; }
-img { display: block; width: 100%; min-width: 44rem; }
-td, th { padding: 0.35rem 0.9rem 0.35rem 0; text-align: right; font-variant-numeric: tabular-nums; }
-td:first-child, th:first-child { text-align: left; }
-pre { white-space: pre-wrap; }
-</style></head><body><main>
-<h1>Small lesions, distance maps, two networks</h1>
-<p>A small tumour is some hundred voxels among a million, and a network that overlooks it is wrong almost nowhere. The
-paper's answer: a second network turns the first one's output into a distance map, where every voxel knows how far it is
-from the lesion's border, and the first learns from that map's error as well. This page shows it once, on phantom CTs.
-
-<h2>Two networks (section 2.2, Fig. 1)</h2>
-<p>The <b>M-Net</b> gives for every voxel the probability p of being lesion. The <b>LR-Net</b> translates p into a
-distance map, as it learned from masks alone. Then it is frozen: the error of its map flows back through it and teaches
-the M-Net.
-<div tabindex="0">$networks</div>
-
-<h2>Distance maps (section 2.1, Eq. 1, Fig. 2)</h2>
-<p>D is the distance of a lesion's voxel to the nearest background (O-DM). Turned round (I-DM), the border weighs most;
-divided by the lesion's own maximum M (NI-DM), each rim voxel counts the same, whatever the lesion's size:
-φ = (M + 1 − D) / M inside, and 0 outside. SNI-DM adds negative values outside.
-<div tabindex="0">$maps</div>
-
-<h2>The LR-Net (section 2.2)</h2>
-<p>Its Dice proves little, as the mask was its input; the error of φ says whether the map is right. Left, the
-lesions of the test cases; right, random shapes that were held out of its training.
-<div tabindex="0">$lrnet</div>
-
-<h2>One M-Net, two ways on (section 2.3)</h2>
-<p>The M-Net ships: Dice has trained it for 9600 steps. From its weights two trainings go on for $steps
-steps, with the same patches. One keeps the Dice loss. The other learns from the error of the LR-Net's map alone. Each
-loss is a function of its own, so compare the shapes of the curves, not their heights.
-<div tabindex="0">$curves</div>
-
-<h2>What they find (section 3.1, Fig. 3)</h2>
-<p>A case that no training saw, before and after, in the slices where the three differ most. A contour of the ground
-truth with nothing in it is a lesion that was missed; a tint outside every contour is a lesion that is none.
-<div tabindex="0">$found</div>
-
-<h2>The same number of false lesions</h2>
-<p>A lower threshold finds more lesions and more that are none, so the counts at 0.5 compare two M-Nets and two
-thresholds at once. The curve runs through all thresholds: compare the M-Nets at the same number of false lesions.
-<div tabindex="0">$froc</div>
-<div tabindex="0"><table>$lesions</table></div>
-
-<h2>Seven criteria (section 3)</h2>
-<div tabindex="0"><table>$criteria</table></div>
-<p>$scores
-<p>It is one seed, eight cases and a minute of training each. <code>lrnet-edu reproduce study</code> asks the same with
-ten seeds and 80 cases; results/study/study.md holds what it found.
-
-<h2>What was run</h2>
-<pre>$facts</pre>
-</main></body></html>
 """

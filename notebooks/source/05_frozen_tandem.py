@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 · The frozen tandem
 #
-# Now the two networks stand in a row, and the error of the LR-Net's map teaches the M-Net. What does that change?
+# Now the error of the LR-Net's map teaches the M-Net. What does that change?
 #
 # **Afterwards you can**
 # - build the tandem, and prove which network learns,
@@ -90,9 +90,8 @@ print("equal to Tandem and to TandemLoss")
 # %% [markdown]
 # ## 2 · Who learns?
 #
-# "We froze the parameters of the LR-Net", says the paper. Take one step of Adam with the map's error alone.
-#
-# **Question.** Which network has gradients afterwards, and which one moves?
+# "We froze the parameters of the LR-Net", says the paper. **Question.** After one step with the map's error alone, which network
+# has gradients, and which one has moved?
 
 # %% tags=["nbval-check-output"]
 from copy import deepcopy
@@ -115,8 +114,7 @@ for frozen in (True, False):
     one_step(Tandem(deepcopy(base), deepcopy(lrnet), frozen=frozen))
 
 # %% [markdown]
-# The M-Net moves, although the loss only sees the LR-Net's output. The gradient came **through** the frozen network:
-# `requires_grad_(False)` only stops gradients *for* its weights.
+# The gradient came **through** the frozen network: `requires_grad_(False)` only stops gradients *for* its weights.
 #
 # ## 3 · The trap
 #
@@ -180,7 +178,7 @@ exercises.check_5_1(answer)
 # %% [markdown]
 # ## 4 · One lesion, before and after
 #
-# The study trained copies of this M-Net for 600 more steps, on the same patches. Those of its first seed ship:
+# The study trained copies of this M-Net for 600 more steps on the same patches. These ship:
 #
 # | arm | loss of the further steps |
 # |---|---|
@@ -189,8 +187,8 @@ exercises.check_5_1(answer)
 # | C | the map's error alone |
 # | E | smooth L1 of $p$ and the mask, **no LR-Net** |
 #
-# They segment scans that no training saw. We look at two lesions, chosen by a rule: the one whose Dice **rises** most from A to
-# C, and the one whose Dice **falls** most. **Question.** What do you expect in each row?
+# We look at two lesions that no training saw: the one whose Dice **rises** most from A to C, and the one whose Dice **falls** most.
+# **Question.** What do you expect in each row?
 
 # %%
 from lrnet_edu.inference import predict_probabilities
@@ -242,7 +240,7 @@ told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") fo
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# One is outlined better, the other is nearly lost. Either picture alone would mislead. So we count.
+# One is outlined better, the other is nearly lost. Either picture alone would mislead, so we count.
 #
 # ## 5 · Better, or only more cautious?
 #
@@ -283,37 +281,19 @@ SliceViewer(
 )
 
 # %% [markdown]
-# B, C and E leave fewer false lesions than A. But B and C make more lesions worse than better. A higher threshold would lose
-# false lesions, too, without any training. So compare networks at the **same number of false lesions**.
-#
-# **Question.** Which curve will be on top?
+# B, C and E leave fewer false lesions than A, but B and C make more lesions worse than better. A higher threshold would lose
+# false lesions, too. So compare networks at the **same number of false lesions**. **Question.** Which curve will be on top?
 
 # %%
 from lrnet_edu import froc
-from lrnet_edu.figures.palette import ARM_COLORS
+from lrnet_edu.figures.study import froc_figure
 
-rates = 2.0 ** np.arange(-3, 3.1, 0.25)  # false lesions per scan
-figure = Picture(4.6)
-axes = figure.subplots()
-told = []
-for (arm, of_scans), style in zip(predicted.items(), (":", "-", "-.", "-", "--"), strict=True):
-    at_rates = froc((p, truth, (1, 1, 1)) for p, truth in zip(of_scans, truths, strict=True)).dice_at(rates)
-    axes.plot(rates, at_rates, style, color=ARM_COLORS.get(arm, "black"), lw=2.5, label=arm)
-    told.append(f"{arm} {at_rates[0]:.2f} to {at_rates[-1]:.2f}")
-axes.set(
-    xscale="log", xlabel="At most so many false lesions per scan", ylabel="Mean lesion Dice\n(missed = 0, no unit)"
-)
-axes.set(ylim=(0, 0.7))
-axes.set_xticks(2.0 ** np.arange(-3, 4), ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-axes.minorticks_off()
-axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-figure.finish(
-    f"Mean lesion Dice against the false lesions per scan that are allowed, from 1/8 to 8: {'; '.join(told)}."
-)
+spacings = [case.spacing for case in scans]
+froc_figure({arm: froc(zip(of_scans, truths, spacings, strict=True)) for arm, of_scans in predicted.items()})
 
 # %% [markdown]
-# The curves cross. Five scans and one seed cannot tell these losses apart. The study has 80 scans and several seeds:
-# [notebook 08](08_the_study.ipynb). Watch its **control**, E. What E does as well needs no LR-Net.
+# The curves cross. Five scans and one seed decide nothing; [notebook 08](08_the_study.ipynb) has 80 scans and several seeds.
+# Watch its **control**, E. What E does as well needs no LR-Net.
 #
 # ## 6 · Train a branch yourself
 #
@@ -366,17 +346,16 @@ def print_count(who, of_scans):
 
 
 print_count("before", predicted["before"])
-yours = {}
 for arm, loss in (("C", as_in_c), ("E", as_in_e)):
-    yours[arm] = deepcopy(base)
-    train(yours[arm], loss)
-    print_count(f"yours, {arm}", segment(yours[arm]))
+    yours = deepcopy(base)
+    train(yours, loss)
+    print_count(f"yours, {arm}", segment(yours))
     print_count(f"ships, {arm}", predicted[arm])
 
 # %% [markdown]
 # ### Exercise 5.2 · Both losses
-# The next cell trains with Dice + 10 × the map's error, 10 being the package's default. Predict first: will false lesions
-# disappear as they did with your C, `"yes"` or `"no"`?
+# The next cell trains with Dice + 10 × the map's error; 10 is the package's default. Predict: will it lose false lesions as your C
+# did, `"yes"` or `"no"`?
 
 # %% tags=["exercise"]
 answer = None
@@ -402,15 +381,12 @@ def both(logits, labels):
 
 changed = deepcopy(base)
 train(changed, both)
-print_count("before", predicted["before"])
-print_count("yours, C", segment(yours["C"]))
 print_count("Dice + 10 ×", segment(changed))
 
 # %% [markdown]
 # ## 7 · Where does the map push?
 #
-# Why should a map teach what Dice does not? The **push** of a loss is $-\partial L / \partial p$. Where it is positive, the
-# loss asks for more lesion.
+# The **push** of a loss is $-\partial L / \partial p$. Where it is positive, the loss asks for more lesion.
 #
 # **Question.** Dice is a ratio of sums. How many different values has its push inside the lesions?
 
@@ -465,7 +441,7 @@ def show(first, pushes, level):
 show(("CT", image[0, 0], CT_COLORMAP, 1.0), on_p, "p")
 
 # %% [markdown]
-# They look like opposites. Dice pushes all lesion voxels alike, the map's error picks some voxels.
+# Dice pushes all lesion voxels alike, the map's error picks some.
 #
 # ## 8 · The same push, where the M-Net learns
 #
@@ -499,7 +475,7 @@ for level, pushes in (("p", on_p), ("z", on_z)):
 
 # %% [markdown]
 # On the logits **both** push along the borders, where the M-Net is not sure. Dice always has the right sign, the map's error
-# does not. Only trainings can show whether the map helps.
+# does not. Whether the map helps, only trainings can show.
 #
 # ### Exercise 5.3 · The price of being sure
 # A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times as strong is the push on the logit of
@@ -522,8 +498,7 @@ exercises.check_5_3(answer)
 # %% [markdown]
 # ## 9 · How visible must a lesion be?
 #
-# Give all voxels of the lesion that is hardly marked the same probability $q$. **Question.** From which $q$ on does each loss
-# ask for it?
+# Give all voxels of the hardly marked lesion the same probability $q$. **Question.** From which $q$ on does each loss ask for it?
 
 # %%
 Q = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
@@ -553,12 +528,12 @@ figure.finish(
 )
 
 # %% [markdown]
-# At a hundredth or two the LR-Net reads nothing, and passes no gradient on. **Here the map's error
-# helps a lesion that is faintly seen, and not one that is lost.** It is one lesion; the study counts many.
+# At a hundredth or two the LR-Net reads nothing and passes no gradient on. **The map's error helps this lesion when it is
+# faintly seen, not when it is lost.**
 #
 # ## 10 · How loud? Choosing α
 #
-# The paper prints no $\alpha$. **Question.** To find nothing, $p = 0$, costs the Dice loss 1. And the map's error?
+# The paper prints no $\alpha$. **Question.** Finding nothing, $p = 0$, costs the Dice loss 1. And the map's error?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.kinds import KINDS
@@ -572,7 +547,7 @@ for kind in KINDS:
 
 # %% [markdown]
 # The mean runs over all voxels, so missing a lesion is cheap. The default makes it cost about 0.03. But gradients move the
-# weights. **Question.** At which $\alpha$ do both losses pull equally hard on our M-Net? And on a fresh one?
+# weights. **Question.** At which $\alpha$ are both gradients equally long on our M-Net? And on a fresh one?
 
 # %%
 from dataclasses import replace
@@ -594,28 +569,9 @@ for who, mnet in (("trained", base), ("fresh", fresh)):
         balance[who].append(float(lengths[0] / lengths[1]))
     print(f"{who:9} M-Net: equally strong at alpha =", ", ".join(f"{alpha:.3g}" for alpha in balance[who]))
 
-# %%
-figure = Picture(4.2)
-axes = figure.subplots()
-alphas = np.array([0.01, 1e4])
-for (who, equal), colour in zip(balance.items(), ("dice", "dice+lrnet"), strict=True):
-    for alpha in equal:
-        axes.plot(alphas, alphas / alpha, color=METHOD_COLORS[colour], lw=2, label=who if alpha == equal[0] else None)
-axes.axhline(1, color="black", ls="--")
-for alpha in (10, 1000):
-    axes.axvline(alpha, color="grey", lw=5, alpha=0.4)
-axes.set(xscale="log", yscale="log", xlim=alphas, ylim=(1e-3, 1e3), xlabel="α (no unit)")
-axes.set_ylabel("Gradient of α × map's error\n/ gradient of Dice (no unit)")
-axes.legend(title="M-Net", loc="upper left")
-figure.finish(
-    "Strength of the map's gradient relative to Dice's against alpha, a line for each batch. Equal strength for the trained "
-    f"M-Net at alpha {min(balance['trained']):.0f} to {max(balance['trained']):.0f}, for the fresh one at "
-    f"{min(balance['fresh']):.2f} to {max(balance['fresh']):.2f}. Grey: alpha 10 and 1000."
-)
-
 # %% [markdown]
-# The grey bars mark the default of 10 and the study's 1000, chosen on validation scans. Beside this Dice, 10 mostly has
-# an eighth of its pull or less. In a fresh M-Net even 1 is loud. **The right α depends on the moment.**
+# The study chose 1000 on validation scans. Beside this Dice, the default of 10 mostly has an eighth of its pull or less. In a
+# fresh M-Net even 1 is loud. **The right α depends on the moment.**
 #
 # ### Exercise 5.4 · Smaller lesions
 # At $\alpha = 10$, missing the ball of radius 6 costs about 0.03. Your patients have lesions of radius 3, one in a box of
@@ -643,8 +599,7 @@ exercises.check_5_4(answer)
 # %% [markdown]
 # ## 11 · Alone, from scratch
 #
-# The paper trains "from scratch". **Question.** A fresh M-Net is undecided everywhere. Can the map's error alone teach it where
-# lesions are?
+# The paper trains "from scratch". **Question.** Can the map's error alone teach a fresh M-Net where lesions are?
 
 # %%
 lrnet.to(device)
@@ -666,13 +621,13 @@ for name, loss in (("Dice alone", dice_alone), ("map's error alone", as_in_c)):
     print(f"{name:17} {p_of[lesion_of].mean():14.2f} {p_of[~lesion_of].mean():9.2f}")
 
 # %% [markdown]
-# Dice tells lesions from the rest. In so few steps the map's error does not: an undecided scan looks like the inside of one enormous lesion,
-# where NI-DM is small anyway. So the package warms up with Dice, a **deviation** from the paper.
+# Dice tells lesions from the rest. The map's error does not in so few steps: an undecided scan looks like the inside of one
+# enormous lesion, where NI-DM is small anyway. So the package warms up with Dice, a **deviation** from the paper.
 #
 # ## 12 · Unfreeze the teacher
 #
-# In the paper's row "uLR-Net" the LR-Net is trained as well, and DC falls from 0.748 to 0.628. **Question.** Which tandem reaches the
-# lower map's error in training? What has its LR-Net become?
+# The paper's "uLR-Net" trains the LR-Net as well, and DC falls from 0.748 to 0.628. **Question.** Which tandem reaches the lower
+# map's error in training? What has its LR-Net become?
 
 # %%
 from lrnet_edu.lrnet_training import lrnet_quality
@@ -686,7 +641,7 @@ for name in ("frozen", "unfrozen"):
     print(f"{name:9} map's error in the last quarter {last:.5f}; error of phi on true masks {quality.error:.3f}")
 
 # %% [markdown]
-# Unfrozen, the loss is lower, and the LR-Net computes worse maps of true masks. A low loss then no longer means a good mask.
+# Unfrozen, the loss is lower and the LR-Net's maps are worse. A low loss no longer means a good mask.
 #
 # ## Summary
 #

@@ -1,16 +1,14 @@
 # %% [markdown]
 # # 07 · The paper's tables, and what a claim needs
 #
-# Table 1 of the paper compares maps and losses, Table 2 the method and its rivals. What can such numbers prove? You ask the
-# printed ones, then networks of our own.
+# Table 1 of the paper compares maps and losses, Table 2 the method and its rivals. What can such numbers prove?
 #
 # **Afterwards you can**
 # - say which claims the paper's own numbers support,
 # - put an interval on a difference, over patients and over trainings,
 # - list what a claim needs before anybody should believe it.
 #
-# **Takes** 45 minutes to read and try; the cells need a minute of one CPU core, and half a minute more the first time, for
-# phantoms.
+# **Takes** 45 minutes to read and try; the cells need a minute of one CPU core, the first time half a minute more.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -78,7 +76,7 @@ interact(ranking, criterion=widgets.Dropdown(options=choices, description="crite
 
 # %% [markdown]
 # The paper says of the last five criteria: "the smaller the value, the better". So it prints the −0.253 of weighted
-# cross-entropy in bold. But RVD has a sign. At −0.253 a quarter of the volume is missing on average.
+# cross-entropy in bold. But RVD has a sign: at −0.253 a quarter of the volume is missing on average.
 #
 # ### Exercise 7.1 · The bold RVD
 # Rank the thirteen methods by how near their RVD is to 0. In which place, 1 to 13, is the one printed in bold?
@@ -113,8 +111,8 @@ for method, dice, voe in zip(methods, DC, VOE, strict=True):
         print(f"{method:26} VOE {voe:.3f}, but 1 - DC = {1 - dice:.3f}")
 
 # %% [markdown]
-# Five rows are impossible: their DC and VOE cannot be means over the same 137 cases. Perhaps empty cases count in one column
-# only. The paper does not say.
+# In five rows DC and VOE cannot be means over the same 137 cases. Perhaps empty cases count in one column only. The paper does not
+# say.
 #
 # ## 3 · The claims, by the paper's own numbers
 #
@@ -143,8 +141,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# **Question.** The paper finds the LR-Net better "on all the evaluation criteria". It writes that "MapDice loss contributes a
-# lot", and sees "a significant increment in all the evaluation metrics" over the imbalance losses. Do these hold in every cell?
+# **Question.** The paper finds the LR-Net better "on all the evaluation criteria", that "MapDice loss contributes a lot", and "a
+# significant increment in all the evaluation metrics" over the imbalance losses. Do these hold in every cell?
 
 # %% tags=["nbval-check-output"]
 errors = table2 * [-1, -1, 1, 1, 1, 1, 1]  # smaller is better now in every column ...
@@ -165,8 +163,7 @@ count("the full method beats all imbalance losses", "Table 2", errors[ours] < er
 count("the full method beats both regressions", "Table 2", errors[ours] < errors[11:].min(axis=0))
 
 # %% [markdown]
-# Most cells point the paper's way. But a single number can only *point*. "Significant" needs an interval or a test, and the
-# paper has neither.
+# Most cells point the paper's way. But "significant" needs an interval or a test, and the paper has neither.
 #
 # ### Exercise 7.2 · MapDice on its own
 # Leave the LR-Net out. In how many of Table 2's seven criteria is M-Net + MapDice better than M-Net + Dice? (RVD by its size.)
@@ -196,10 +193,10 @@ exercises.check_7_2(answer)
 #
 # $$\mathrm{SE} = s \sqrt{\frac{2 (1 - \rho)}{n}}$$
 #
-# and a 95 % interval reaches 1.96 SE to either side. The paper gives neither $s$ nor $\rho$.
+# and a 95 % interval reaches 1.96 SE to either side.
 #
 # **Question.** Take $s = 0.25$. How many of the twelve rivals can 137 patients tell from the full method? Which $\rho$ would it
-# take for Tversky, 0.013 below? **Move the sliders.**
+# take for Tversky? **Move the sliders.**
 
 
 # %%
@@ -240,13 +237,12 @@ for correlation in (0, 0.5, 0.9):
     print(f"137 cases, correlation {correlation:3.1f}: ±{half:.3f}, {apart} of 12 told apart")
 
 # %% [markdown]
-# The full method is separated from plain Dice at every $\rho$. From Tversky it is separated only above 0.95, and nobody printed
-# $\rho$.
+# The full method is separated from plain Dice at every $\rho$, from Tversky only above 0.95. The paper gives neither $s$ nor $\rho$.
 #
 # ## 5 · Networks of our own
 #
-# M-Nets of the study in notebook 08 ship with the course. `base` was trained with Dice for 9600 steps. From there each of
-# the others took 600 further steps with a loss of its own. We test them on unseen phantoms, cut to the liver.
+# M-Nets of the study in notebook 08 ship. `base` was trained with Dice for 9600 steps. From there each of the others took 600
+# further steps with a loss of its own. We test them on unseen phantoms, cut to the liver.
 #
 # **Question.** Which will differ more, the losses or the patients?
 
@@ -290,10 +286,8 @@ for arm in scores:
 # %%
 figure = Picture(4.2)
 left, right = figure.subplots(1, 2)
-for (case, _), values, marker in zip(unseen, table, "osD^vP*", strict=False):
-    left.plot(list(scores), values, color=BLACK, alpha=0.6, marker=marker, ms=8, label=case.name)
+left.plot(list(scores), table.T, "-o", color=BLACK, alpha=0.6, ms=8)
 left.set(xlabel="Network", ylabel="Dice (no unit)", title="Each line is a patient", ylim=(0, 1))
-left.legend(loc="lower center", ncols=2)
 others = [arm for arm in scores if arm != "A"]
 gaps = {arm: np.subtract(scores[arm], scores["A"]) for arm in others}  # (patients,) each
 for place, arm in enumerate(others):
@@ -321,7 +315,7 @@ for arm in others:
 #
 # ## 6 · An interval
 #
-# What if other patients had come? The **bootstrap** draws the patients again, with replacement, and looks at how the mean moves.
+# What if other patients had come? The **bootstrap** draws the patients again, with replacement, and sees how the mean moves.
 
 
 # %%
@@ -336,8 +330,7 @@ for arm in others:
     print(f"{arm:>5} minus A: {gaps[arm].mean():+.3f}, interval {low:+.3f} to {high:+.3f}")
 
 # %% [markdown]
-# **Question.** Would you trust an interval from so few patients? It should hold the truth 95 times in 100. Try it with
-# differences whose true mean is 0.
+# **Question.** Would you trust an interval from so few patients? It should hold the truth 95 times in 100. Here the true mean is 0.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -347,13 +340,13 @@ for n in (7, 20, 137):
     print(f"{n:3} patients: the interval holds the truth in {100 * held:.0f} % of 500 studies")
 
 # %% [markdown]
-# From few patients it is too narrow. And even a good one speaks of *these networks* alone, not of the *methods*: each comes
-# from one training.
+# From few patients it is too narrow. And even a good one speaks of *these networks*, not of the *methods*: each comes from one
+# training.
 #
 # ## 7 · Seeds
 #
-# The study trained every arm from several seeds and tested it on 80 phantoms. Within a seed all arms start from the same M-Net
-# and see the same patches. The score is a mean Dice of small lesions at equal false alarms.
+# The study trained every arm from several seeds. Within a seed all arms start from the same M-Net and see the same patches. The
+# score is a mean Dice of small lesions at equal false alarms.
 #
 # **Question.** Which varies more from seed to seed: the score of one arm, or the difference between two arms?
 
@@ -393,12 +386,12 @@ figure.finish(
 
 # %% [markdown]
 # A table with one number in a cell shows *one* of these lines and calls it the method. For a claim about a method the unit is
-# the training. Compare the sign with section 6, too: DC at one threshold need not agree with an endpoint over all thresholds.
+# the training. Compare the sign with section 6: DC at one threshold need not agree with a score over all thresholds.
 #
 # ## 8 · How long was it trained?
 #
-# Now train for yourself: fresh M-Nets on six liver boxes, for a few steps each. **Question.** Does MapDice gain anything over
-# Dice? And how far are both above a guess that never sees the image?
+# Now train fresh M-Nets on six liver boxes, for a few steps each. **Question.** Does MapDice gain anything over Dice? How far are
+# both above a guess that never sees the image?
 
 
 # %%
@@ -445,8 +438,8 @@ print(f"location alone, the usual place of lesions in the box: {guess:.3f}")
 
 # %% [markdown]
 # ### Exercise 7.3 · Change the training
-# The next cell trains with plain Dice again, for four times as many steps. Predict: which gain over Dice will be larger, the
-# one by `"steps"` or the one by `"method"`?
+# The next cell trains with Dice for four times as many steps. Which gain will be larger, the one by `"steps"` or the one by
+# `"method"`?
 
 # %% tags=["exercise"]
 answer = None
@@ -470,15 +463,14 @@ for seed in (0, 1):
     print(f"seed {seed}, {4 * STEPS} steps: Dice {longer:.3f}")
 
 # %% [markdown]
-# While networks still learn, a table of methods is a table of speeds. So train every row **until its validation curve is
-# flat**, and show the curve.
+# While networks still learn, a table of methods is a table of speeds. Train every row **until its validation curve is flat**.
 #
 # ## 9 · The best of many
 #
 # Table 1 has 25 cells and 13 patients. Its bold cell is 0.061 above M-Net + MapDice.
 #
-# **Question.** Suppose that all 25 are as good as the baseline, and that each patient's Dice moves by 0.05 to 0.1 from one
-# training to the next. By how much will the *best* one seem to win?
+# **Question.** Suppose that all 25 equal the baseline, and that a patient's Dice moves by 0.05 to 0.1 from one training to the
+# next. By how much will the *best* one seem to win?
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -493,8 +485,8 @@ for wobble in (0.05, 0.07, 0.1):
     )
 
 # %% [markdown]
-# Chance alone makes a winner. **Holm's correction** keeps the chance of *any* false discovery at 5 %. Sort the $m$ p-values.
-# Multiply the smallest by $m$, the next by $m - 1$, and so on. None may become smaller than the one before it, nor exceed 1.
+# Chance alone makes a winner. **Holm's correction** keeps the chance of *any* false discovery at 5 %. Sort the $m$ p-values,
+# multiply the smallest by $m$, the next by $m - 1$, and so on. None may become smaller than the one before it, nor exceed 1.
 #
 # **Question.** How many patients must agree before a sign test can find anything at all?
 
@@ -531,7 +523,7 @@ exercises.check_7_4(answer)
 # %% [markdown]
 # ## 10 · What a claim needs
 #
-# **Question.** Somebody shows you thirteen methods, one number each, the best in bold. Write down five questions, then read on.
+# **Question.** Thirteen methods, one number each, the best in bold. Write down five questions, then read on.
 #
 # | a claim needs | or else |
 # |---|---|
@@ -543,12 +535,12 @@ exercises.check_7_4(answer)
 # | several trainings, in pairs, and the scores of each patient | one lucky line is taken for the method |
 # | few comparisons, named beforehand | the best of many wins by chance |
 #
-# We once ran both of the paper's tables with short trainings. They lacked the first five rows, and we withdrew them
-# (`results/NOTES.md`). The study of notebook 08 was planned with this list in mind.
+# We once ran both tables with short trainings. They lacked the first five rows, so we withdrew them (`results/NOTES.md`). The
+# study of notebook 08 was planned by this list.
 #
 # ## Summary
 #
-# - Most cells point the paper's way. But a bold RVD is the worst of its column, and five rows contradict themselves.
+# - Most cells point the paper's way. But five rows contradict themselves.
 # - Compare in pairs. Intervals over patients speak of networks, intervals over seeds of methods.
 # - Before convergence the number of steps decides. The best of many needs a correction.
 #

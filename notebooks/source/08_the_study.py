@@ -1,16 +1,15 @@
 # %% [markdown]
 # # 08 · The study
 #
-# The paper's claim is that the LR-Net helps the M-Net to find and outline small lesions. The study behind this course tests
-# the claim on phantoms. You build its measure, guess its outcome, and read what it found.
+# The paper claims that the LR-Net helps the M-Net to find and outline small lesions. The study behind this course tests it on
+# phantoms. You build its measure, guess its outcome, and read what it found.
 #
 # **Afterwards you can**
 # - compare two networks at the same number of false lesions,
 # - read a study: its design, endpoint, intervals and verdicts,
 # - say what follows for the paper's claim, and what does not.
 #
-# **Takes** 45 minutes to read and try; the cells need half a minute of one CPU core, and 20 seconds more the first time, for
-# phantoms.
+# **Takes** 45 minutes to read and try; the cells need half a minute of one CPU core, the first time 20 seconds more.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -22,8 +21,8 @@ STEPS = 2 if FAST else 30  # of the short trainings in section 9
 # %% [markdown]
 # ## 1 · Two networks, one threshold
 #
-# Both M-Nets started from the same weights, those of 9600 steps with Dice. **A** went on with Dice. **C** learned from the error of the LR-Net's
-# map alone. We test them on phantoms that no training has seen, cut to the liver.
+# Both M-Nets started from the weights of 9600 steps with Dice. **A** went on with Dice. **C** learned from the error of the LR-Net's
+# map alone. We test them on unseen phantoms, cut to the liver.
 #
 # **Question.** At $p > 0.5$, which of the two would you choose?
 
@@ -116,14 +115,12 @@ for threshold in (0.1, 0.5, 0.9, 0.99, 0.999):
     print("A at p > {:<6} {} of {} lesions found, {} false".format(threshold, *counts(predicted["A"], threshold)))
 
 # %% [markdown]
-# A higher threshold trades lesions for fewer false alarms. So the counts at 0.5 compare two networks *and* two thresholds. A
-# fixed threshold cannot tell two networks apart.
+# A higher threshold trades lesions for fewer false alarms. So the counts at 0.5 compare two networks *and* two thresholds.
 #
 # ## 3 · All thresholds: the curve
 #
-# Let the threshold run, the same one for all patients, and note at each one the false lesions per case and how good the lesions
-# are. This is the **free-response ROC**. A lesion's Dice is that of its voxels with all predicted pieces that touch it, and 0
-# if it is missed.
+# Let the threshold run, the same one for all patients, and note the false lesions per case and how good the lesions are. This is
+# the **free-response ROC**. A lesion's Dice is that of its voxels with all predicted pieces that touch it, and 0 if it is missed.
 
 
 # %%
@@ -148,7 +145,7 @@ def curve_by_hand(cases, thresholds):
 
 
 # %% [markdown]
-# **Question.** The package's `froc` should give the same. Once it does: whose curve will lie higher, that of A or that of C?
+# **Question.** The package's `froc` should give the same. Whose curve will lie higher, that of A or that of C?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import froc
@@ -169,8 +166,8 @@ curves = {
 froc_figure(curves)
 
 # %% [markdown]
-# Now compare **up and down**, at the same number of false lesions. For a verdict we need one number: the mean of the right
-# panel's Dice at the seven rates 1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions per case.
+# Compare **up and down**, at the same number of false lesions. A verdict needs one number: the mean of the right panel's Dice at
+# the seven rates 1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions per case.
 #
 # <details><summary>How the curve is read at a rate, and where the rates come from</summary>
 #
@@ -228,9 +225,9 @@ if exercises.check_8_1(answer).right:
 # %% [markdown]
 # ## 4 · The design
 #
-# Each **seed** has an M-Net of its own, trained with Dice for 9600 steps. From its weights every **arm** takes the same 600
-# further steps, with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be
-# seen do not count. This was computed from how each phantom was made, before any training.
+# Each **seed** has an M-Net of its own, trained with Dice for 9600 steps. From its weights every **arm** takes 600 further steps,
+# with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be seen do not
+# count; which ones was computed before any training.
 #
 # | arm | loss | LR-Net? |
 # |---|---|---|
@@ -241,20 +238,19 @@ if exercises.check_8_1(answer).right:
 # | E | SmoothL1(p, mask) | |
 # | J | Dice + cross-entropy, nnU-Net's loss | |
 #
-# The endpoint, four comparisons and the rule for a verdict were fixed before the first prediction of a test case
+# The endpoint, four comparisons and the rule for a verdict were fixed before the first test prediction
 # (`docs/study_protocol.md`). **Question.** C − A asks whether the LR-Net is ahead of Dice. Which comparison asks whether it is
-# the *LR-Net* that helps? **Write down your four guesses**: "ahead", "equal", "behind" or "undecided".
+# the *LR-Net* that helps? **Write down four guesses**: "ahead", "equal", "behind" or "undecided".
 
 # %%
 guess = {"C - A": "?", "C - E": "?", "B - A": "?", "B - D": "?"}
 
 # %% [markdown]
-# D and E are **controls**. They lack nothing but the LR-Net: the same smooth L1, straight on the mask.
+# D and E are **controls**. They lack only the LR-Net: the same smooth L1, straight on the mask.
 #
 # ## 5 · Has the M-Net converged?
 #
 # **Question.** What should the validation curve of Dice look like when the branches begin? What would it mean if it still rose?
-# (DC of 15 whole bodies. A healthy one counts 0 as soon as one voxel is marked, so this DC is lower than that of the test.)
 
 # %%
 import json
@@ -276,8 +272,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# If Dice could still gain much, the arms would differ by speed, as in notebook 07. The study's rule: twice the steps must gain
-# less than 0.01. **Question.** Did it keep its own rule?
+# If Dice could still gain much, the arms would differ by speed. The study's rule: twice the steps must gain less than 0.01.
+# **Question.** Did it keep its own rule?
 
 # %%
 scores = {(base["arm"], base["seed"]): base["log"][-1]["score"] for base in study["bases"]}
@@ -298,13 +294,13 @@ from lrnet_edu.figures.study import curves_figure
 curves_figure(study)
 
 # %% [markdown]
-# Compare both ends of a curve: an arm may be ahead at few false lesions and not at many. The bands show all seeds. Bands that
-# overlap do not make two arms equal, because the arms of a seed belong together. We need the differences.
+# An arm may be ahead at few false lesions and not at many. The bands show all seeds. Bands that overlap do not make two arms
+# equal, because the arms of a seed belong together. We need the differences.
 #
 # ## 7 · The verdicts
 #
-# For every comparison the study takes the difference within each seed, then the mean and its 95 % t interval over seeds. A
-# second interval draws seeds *and* patients anew. The four p-values are corrected by Holm. Then one word:
+# The study takes the difference within each seed, then the mean and its 95 % t interval over seeds. A second interval draws seeds
+# *and* patients anew. The four p-values are corrected by Holm. Then one word:
 #
 # - **equal**: the t interval lies within ±0.02,
 # - **ahead** or **behind**: the corrected p is below 0.05, and both intervals leave 0 out,
@@ -329,14 +325,12 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# Below the four stand further comparisons, whose p-values are not corrected. Look for your surprises. And mind the words: *equal*
-# says that any difference is too small to matter, *undecided* that the data do not tell yet. Ten seeds are planned;
-# the table says how many are finished.
+# Below the four stand further comparisons, not corrected. *Equal* says that any difference is too small to matter, *undecided*
+# that the data do not tell yet.
 #
 # ### Exercise 8.2 · How many seeds?
-# Two arms are exactly equal: the mean difference comes out as 0. From seed to seed the difference varies by 0.02 (standard
-# deviation). How many seeds does it take, at least, until the t interval lies within ±0.02 and the verdict is "equal"?
-# (`scipy.stats.t.ppf(0.975, n - 1)`)
+# The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
+# take, at least, until the t interval lies within ±0.02 and the verdict is "equal"? (`scipy.stats.t.ppf(0.975, n - 1)`)
 
 # %% tags=["exercise"]
 answer = None
@@ -360,8 +354,7 @@ exercises.check_8_2(answer)
 # ## 8 · Does it hold elsewhere?
 #
 # The same M-Nets were tested on whole bodies, and on **study-b**: another scanner and other patients, in no training.
-#
-# **Question.** The paper tested on a clinic of its own. Which verdicts would you expect to survive?
+# **Question.** Which verdicts would you expect to survive?
 
 # %% tags=["nbval-check-output"]
 for cell, content in study["cells"].items():
@@ -383,14 +376,13 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# The paper is about small lesions. **Question.** At which sizes is C furthest ahead of A, and of its control E? The last lines
-# are the criteria of notebook 06, at one threshold: whoever looks at them alone would prefer A.
+# **Question.** At which sizes is C furthest ahead of A, and of its control E? The last lines are criteria at one threshold:
+# whoever looks at them alone would prefer A.
 #
 # ## 9 · How loud must the LR-Net be?
 #
-# α and β were chosen on validation cases, with two seeds that took no other part.
-#
-# **Question.** From which α on does the endpoint rise? Is there an end to it on this list?
+# α and β were chosen on validation cases, with two seeds that took no other part. **Question.** From which α on does the endpoint
+# rise? Is there an end to it on this list?
 
 # %% tags=["nbval-check-output"]
 for arm, row in study["chosen"].items():
@@ -402,9 +394,9 @@ print(f"on the M-Net before the branches, at alpha = 1, Dice's gradient is {time
 
 # %% [markdown]
 # ### Exercise 8.3 · Change the training
-# The next cell trains three short branches from the shipped `base`, with the same patches: `dice` with Dice alone, `one` with
-# Dice + 1 × LR-Net, `many` with Dice + 3000 × LR-Net. Predict from the lines above which two mark nearly the same voxels:
-# `"dice and one"`, `"one and many"`, `"dice and many"` or `"none"`.
+# The next cell trains three short branches from `base`: `dice` with Dice alone, `one` with Dice + 1 × LR-Net, `many` with
+# Dice + 3000 × LR-Net. Predict which two mark nearly the same voxels: `"dice and one"`, `"one and many"`, `"dice and many"` or
+# `"none"`.
 
 # %% tags=["exercise"]
 answer = None
@@ -461,8 +453,7 @@ for name, alpha in (("one", 1.0), ("many", 3000.0)):
     print(f"{name:4}: {differ} voxels differ from dice, which marks {marked['dice'].sum()}")
 
 # %% [markdown]
-# Choose α for the moment at which the LR-Net comes in. A small one tests nothing here: what you find then says nothing about
-# the LR-Net.
+# Choose α for the moment at which the LR-Net comes in. A small one tests nothing here.
 #
 # ## 10 · What follows
 #
@@ -483,17 +474,16 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
     print(f"{title}: " + (", ".join(f"{one['ours']} by {one['mean']:.3f}" for one in ahead) or "none"))
 
 # %% [markdown]
-# For a user the last lines count: they say what is worth trying after a long training with Dice, with the LR-Net or without. For the
-# paper the controls count: only what an arm has *beyond* its control can be credited to the distance map.
+# For a user the last lines count: what is worth trying after a long training with Dice, with the LR-Net or without. For the paper
+# the controls count: only what an arm has *beyond* its control can be credited to the distance map.
 #
-# Know the limits as well: phantoms, one size of M-Net, one kind of lesion, and arms that go on from Dice. The paper's full method,
-# MapDice with the LR-Net and from scratch, is planned and not tested yet. A study of other data may come out differently, and
-# can use the same rules.
+# Know the limits: phantoms, one size of M-Net, and arms that go on from Dice. The paper's full method, MapDice with the LR-Net, from
+# scratch, is not tested yet.
 #
 # ## Summary
 #
 # - One threshold compares two networks and two thresholds at once. Compare at the same number of false lesions.
-# - Same start, same patches, same steps, a control, and the question fixed beforehand: then a difference has one cause, the loss.
+# - With the same start, patches and steps, and a control, a difference has one cause: the loss.
 # - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
 #
 # **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb). All numbers of the study: `results/study`.
