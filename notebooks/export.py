@@ -23,7 +23,10 @@ NEEDED = ("nbconvert", "latex2mathml")  # the extra "course" has them
 MARK = '<meta name="generator" content="lrnet-edu export-course">'
 ANSWERS = {"solution", "found"}  # tags of cells that a handout leaves out
 UNSEEN = {"setup", "parameters", "exercise", *ANSWERS}  # that slides leave out
-QUESTION = re.compile(r"^\*\*Question.*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
+QUESTION = re.compile(r"\*\*Question.*?(?=\n\n|\Z)", re.DOTALL)
+FORMULA = re.compile(r"^\$\$.*?\$\$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
+WIDE, HIGH = 1180, 500  # of what a slide of 1280 x 720 gives to printed text
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+/blob/[^/\s]+)/")
 
 
@@ -198,14 +201,18 @@ def _handout(source: Path, *, solutions: bool) -> str:
     return nbformat.writes(nbformat.from_dict({**notebook, "cells": cells}))
 
 
+def _goals(notebook: Any) -> str:
+    first = notebook.cells[0].source if notebook.cells else ""
+    found = re.search(r"^\*\*Afterwards you can\*\*.*", first, re.MULTILINE | re.DOTALL)
+    return found[0] if found else ""
+
+
 def _index(sources: list[Path], titles: dict[str, str]) -> str:
     """Title, goals and minutes of every notebook, as its first cell names them."""
     entries = ""
     for source in sources:
         notebook = _read(source)
-        first = notebook.cells[0].source if notebook.cells else ""
-        found = re.search(r"^\*\*Afterwards you can\*\*.*", first, re.MULTILINE | re.DOTALL)
-        goals = _html(found[0], _renderer(notebook, source.parent, titles)) if found else ""
+        goals = _html(_goals(notebook), _renderer(notebook, source.parent, titles))
         entries += (
             f'<section><h2><a href="{source.stem}.html">{escape(titles[source.stem])}</a></h2>\n{goals}</section>'
         )
@@ -216,26 +223,30 @@ def _index(sources: list[Path], titles: dict[str, str]) -> str:
 
 
 def _slides(source: Path, titles: dict[str, str]) -> str:
-    """A slide for each result, below its question; the prose since the slide before is its speaker notes."""
+    """A slide for each result, after its question; the prose since the slide before is its speaker notes."""
     notebook = _read(source)
     renderer = _renderer(notebook, source.parent, titles)
-    slides: list[tuple[str, str, str]] = []  # heading, body and notes, in HTML
+    slides = [(escape(titles[source.stem]), f"{_html(_goals(notebook), renderer)}{KEYS}", "")]  # heading, body, notes
     heading, prose = titles[source.stem], ""
     for cell in notebook.cells:
         if UNSEEN & set(cell.metadata.get("tags", [])):
             continue
         if cell.cell_type == "markdown":
             prose += f"{cell.source}\n\n"
-            if found := re.findall(r"^##+ (.+)$", cell.source, re.MULTILINE):
-                heading = found[-1]
+            heading = [heading, *HEADING.findall(cell.source)][-1]
         elif body := _result(cell):
-            question = "".join(_html(asked, renderer) for asked in QUESTION.findall(prose)[-1:])
-            slides.append((_html(heading, renderer), question + body, _html(prose, renderer)))
+            here = HEADING.split(prose)[-1]
+            formulas = "".join(_html(formula, renderer) for formula in FORMULA.findall(here))
+            asked = "".join(_html(question, renderer) for question in QUESTION.findall(here)[-1:])
+            question = f'<div class="question">{asked}</div>' if asked else ""
+            shown = f'{formulas}{question}<div class="result">{body}</div>'
+            slides.append((_html(heading, renderer), shown, _html(prose, renderer)))
             prose = ""
-    first = (f"<p>{escape(titles[source.stem])}</p>", "<p>Arrow keys turn the slides, N shows the notes.</p>", "")
+    if heading == "Summary":
+        slides.append((heading, _html(HEADING.split(prose)[-1], renderer), _html(prose, renderer)))
     shown = "".join(f"<section><header>{head}</header>{body}<aside>{notes}</aside></section>"
-                    for head, body, notes in [first, *slides])  # fmt: skip
-    return _document(titles[source.stem], f"<main>{shown}</main><output></output>{SLIDES}")
+                    for head, body, notes in slides)  # fmt: skip
+    return _document(titles[source.stem], f'<main>{shown}</main><div id="place"></div>{SLIDES}')
 
 
 def _result(cell: Any) -> str:
@@ -252,7 +263,10 @@ def _result(cell: Any) -> str:
     text = "".join(output.get("text", "") for output in cell.outputs)
     if pictures or not text:
         return "".join(pictures)
-    return f"{highlight(cell.source, PythonLexer(), HtmlFormatter())}<pre>{escape(text)}</pre>"
+    lines = text.rstrip().split("\n")
+    size = min(26, WIDE / 0.62 / max(map(len, lines)), HIGH / 1.4 / len(lines))  # px: nothing wraps, all is in sight
+    code = highlight(cell.source, PythonLexer(), HtmlFormatter())
+    return f'{code}<pre style="font-size: {size:.1f}px">{escape(text.rstrip())}</pre>'
 
 
 def _document(title: str, body: str) -> str:
@@ -312,36 +326,73 @@ math[display="block"] { margin: 0.8rem 0; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 """
 
+KEYS = "<p>Arrow keys turn the slides: first the question, then the answer. N shows the notes.</p>"
+
 SLIDES = """<style>
-main { max-width: none; padding: 0; }
-section { display: none; box-sizing: border-box; min-height: 100vh; margin: 0; padding: 2vh 4vw; border: 0; }
-section.here { display: block; }
-section p, section pre { max-width: none; font-size: 1.4rem; }
-section pre { white-space: pre-wrap; }
-section header, section header * { margin: 0 0 1vh; font-size: 2rem; font-weight: 600; }
-section img { width: 100%; max-height: 76vh; object-fit: contain; }
-section aside { display: none; position: fixed; inset: auto 0 0; max-height: 40vh; overflow: auto; padding: 1rem 4vw;
-  background: var(--code); border-top: 2px solid var(--line); }
+body { overflow: hidden; }
+main { box-sizing: border-box; width: 1280px; height: 720px; max-width: none; margin: 0; padding: 0; overflow: hidden;
+  transform-origin: 0 0; }  /* scaled to the window */
+section { display: none; flex-direction: column; box-sizing: border-box; height: 720px; margin: 0; border: 0;
+  padding: 18px 48px 40px; }
+section.here { display: flex; }
+section > * { flex: none; margin: 0 0 10px; }
+section header, section header * { font-size: 34px; line-height: 1.25; font-weight: 600; max-width: none; }
+section header * { margin: 0; }
+section > p, section > ul, .question, section td, section th { max-width: none; font-size: 26px; line-height: 1.4; }
+.question > * { max-width: none; margin: 0 0 6px; }
+.question code, section > p code, section > ul code { font-size: 1em; }
+section > math { font-size: 30px; }
+.result { display: flex; flex-direction: column; flex: 1 1 0; min-height: 0; }
+.asked .result { visibility: hidden; }
+.result > div:not(.highlight, .lrnet-page) { display: contents; }
+.result img { flex: 1 1 0; min-height: 0; max-width: 100%; object-fit: contain; }
+.result > .highlight { flex: 0 1 auto; min-height: 0; margin: 0 0 10px; overflow: auto; }
+.result > .highlight pre { white-space: pre-wrap; font-size: 20px; margin: 4px 0; }
+.result > pre { flex: none; margin: 0; line-height: 1.4; }
+section:has(.lrnet-page) .question { font-size: 20px; }
+section .lrnet-page { flex: none; transform-origin: 50% 0; }
+section .lrnet-page details { display: none; }
+section aside { display: none; position: absolute; inset: auto 0 0; max-height: 290px; overflow: auto; margin: 0;
+  padding: 10px 48px; font-size: 20px; background: var(--code); border-top: 2px solid var(--line); }
 .notes aside { display: block; }
-output { position: fixed; right: 1rem; bottom: 0.5rem; color: var(--soft); }
-@media print { section { display: block; break-after: page; } output { display: none; } }
+#place { position: fixed; right: 2vh; bottom: 1vh; font-size: 2.2vh; color: var(--soft); }
+@media print {
+  body { overflow: visible; }
+  main { height: auto; overflow: visible; transform: none !important; }
+  section { display: flex; break-after: page; }
+  .asked .result { visibility: visible; }
+  #place { display: none; } }
 </style>
 <script>
-const slides = [...document.querySelectorAll("section")];
-let place = Math.min(slides.length - 1, Number(location.hash.slice(1)) || 0);
+const main = document.querySelector("main"), slides = [...document.querySelectorAll("section")];
+const steps = slides.flatMap((slide) => [...slide.querySelector(".question") ? [[slide, "asked"]] : [], [slide, ""]]);
+let step = Number(location.hash.slice(1)) || 0;
 function show(to) {
-  place = Math.max(0, Math.min(slides.length - 1, to));
-  slides.forEach((slide, i) => slide.classList.toggle("here", i === place));
-  document.querySelector("output").textContent = `${place + 1} / ${slides.length}`;
-  history.replaceState(null, "", `#${place}`);
-  dispatchEvent(new Event("resize"));
+  step = Math.max(0, Math.min(steps.length - 1, to));
+  const [here, asked] = steps[step];
+  for (const slide of slides) slide.className = slide === here ? `here ${asked}` : "";
+  document.getElementById("place").textContent = `${slides.indexOf(here) + 1} / ${slides.length}`;
+  history.replaceState(null, "", `#${step}`);
 }
-addEventListener("keydown", event => {
+function scale() {
+  const times = Math.min(innerWidth / 1280, innerHeight / 720);
+  main.style.transform = `translate(${(innerWidth - 1280 * times) / 2}px, 0) scale(${times})`;
+}
+const viewers = new ResizeObserver((changes) => {
+  for (const { target } of changes) {
+    const room = target.closest(".result").clientHeight;
+    target.style.transform = `scale(${Math.min(1, room / target.offsetHeight)})`;
+  }
+});
+document.querySelectorAll(".result .lrnet-page").forEach((viewer) => viewers.observe(viewer));
+addEventListener("resize", scale);
+addEventListener("keydown", (event) => {
   if (event.target !== document.body) return;  // a viewer's slider has arrow keys of its own
-  const turns = {ArrowRight: place + 1, PageDown: place + 1, " ": place + 1, ArrowLeft: place - 1, PageUp: place - 1,
-    Home: 0, End: slides.length};
+  const turns = { ArrowRight: step + 1, PageDown: step + 1, " ": step + 1, ArrowLeft: step - 1, PageUp: step - 1,
+    Home: 0, End: steps.length };
   if (event.key in turns) { show(turns[event.key]); event.preventDefault(); }
   if (event.key === "n") document.body.classList.toggle("notes");
 });
-show(place);
+scale();
+show(step);
 </script>"""

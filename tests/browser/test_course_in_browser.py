@@ -92,6 +92,29 @@ def test_every_text_is_readable_in_both_themes_and_pages_fit_their_screen(theme,
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
+@pytest.mark.parametrize("name", [PAINTER, VIEWER])
+def test_slides_ask_first_fit_the_window_and_count(name, width, height, open_offline, course):
+    page = open_offline(course / "slides" / f"{name}.html", viewport={"width": width, "height": height})
+    seen = []
+    for _ in range(page.evaluate("() => steps.length")):
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        asked, fits, shown = page.evaluate("""() => {
+            const here = document.querySelector("section.here"), result = here.querySelector(".result");
+            const fits = [...here.querySelectorAll(".result > pre, img, canvas, p, li, td")]
+                .filter((e) => e.offsetParent && !e.closest("aside")).map((e) => e.getBoundingClientRect())
+                .every((e) => e.bottom <= innerHeight && e.right <= innerWidth);
+            const shown = !result || getComputedStyle(result).visibility === "visible";
+            return [here.classList.contains("asked"), fits, shown];
+        }""")
+        assert fits
+        assert asked != shown
+        seen.append(page.locator("#place").inner_text())
+        press(page, "ArrowRight")
+    slides = page.locator("section").count()
+    assert list(dict.fromkeys(seen)) == [f"{number + 1} / {slides}" for number in range(slides)]
+
+
 def test_the_reference_has_every_public_name_and_needs_no_network(open_offline, tmp_path):
     pytest.importorskip("pdoc", reason="pdoc is not installed")
     line = [sys.executable, ROOT / "docs" / "make_reference.py", tmp_path / "reference"]

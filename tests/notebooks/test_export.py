@@ -125,16 +125,20 @@ def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: P
         cell("exercises.check_1_1(answer)", "<b>Your turn.</b>"),
         new.new_markdown_cell("The secret.", metadata={"tags": ["solution"]}),
         new.new_markdown_cell("What we found.", metadata={"tags": ["found"]}),
+        new.new_markdown_cell("## Summary\n\nThe end."),
     ]
     nbformat.write(new.new_notebook(cells=cells), tmp_path / "01_a.ipynb")
     export_course(out, tmp_path)
 
-    _, first, second = read(out / "slides" / "01_a.html").find_all("section")
-    assert all(part in first.text for part in ("Question.", "print(1 + 1)", "two & more"))
+    _, first, second, last = read(out / "slides" / "01_a.html").find_all("section")
+    assert "Question." in first.find(class_="question").text
+    assert all(part in first.find(class_="result").text for part in ("print(1 + 1)", "two & more"))
+    assert not second.find(class_="question")
+    assert last.text.startswith("SummaryThe end.")
     assert "Told at length." in first.aside.text
     assert first.find("msub")
     assert second.find("img")["src"].startswith("data:")
-    for folder, kept in (("handouts", cells[:-2]), ("handouts_with_solutions", cells)):
+    for folder, kept in (("handouts", [*cells[:-3], cells[-1]]), ("handouts_with_solutions", cells)):
         handout = nbformat.read(out / folder / "01_a.ipynb", 4).cells
         assert [c.source for c in handout] == [c.source for c in kept]
         assert not [c for c in handout if c.get("outputs") or c.get("execution_count")]
