@@ -45,7 +45,9 @@ class Config(Schedule, DataSettings):
     activation: str | None = None  # None: section 3.1's for this kind
     alpha: float | None = None  # None: that of the kind of map
     lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
-    warmup_steps: int | None = None  # steps of Dice alone, before the LR-Net's term; None: a quarter
+    warmup_steps: int | None = (
+        None  # steps of Dice alone, first; None: a quarter for rows that regress a map, else none
+    )
 
     # the M-Net
     start: str | None = None  # a trained M-Net's run folder or checkpoint to go on from; None: fresh weights
@@ -69,10 +71,10 @@ class Config(Schedule, DataSettings):
 
     @property
     def warmup(self) -> int:
-        """Steps of Dice alone before a map is regressed, part of ``steps``; 0 for rows that regress none."""
-        if not METHODS[self.method].warms_up:
-            return 0
-        return self.steps // 4 if self.warmup_steps is None else self.warmup_steps
+        """Steps of Dice alone before the row's own loss, part of ``steps``."""
+        if self.warmup_steps is None:
+            return self.steps // 4 if METHODS[self.method].warms_up else 0
+        return self.warmup_steps
 
 
 PAPER_WIDTHS: dict[str, Any] = {"features": (8, 16, 32, 64, 128), "blocks": (2, 2, 3, 3)}

@@ -38,7 +38,7 @@ class Method:
     network: type[MNet] = MNet  # what is kept, and predicts
 
     uses_lrnet: ClassVar[bool] = False
-    warms_up: ClassVar[bool] = False  # begins with Dice alone
+    warms_up: ClassVar[bool] = False  # begins with Dice alone if nothing else is asked for
 
     def model(self, config: Config, classes: int) -> nn.Module:
         """The module that is trained; its submodule ``mnet`` is kept. Every row starts from the same M-Net weights."""
@@ -69,13 +69,13 @@ class Method:
 
     def phases(self, config: Config, model: nn.Module) -> list[Phase]:
         """The training's phases, which add up to ``config.steps``."""
-        if not self.warms_up:
-            return [Phase(self.title, config.steps, self.loss(config, model))]
+        loss = self.loss(config, model)
+        if not config.warmup:
+            return [Phase(self.title, config.steps, loss)]
         warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
-        # The map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
-        alone = self.uses_lrnet and self.segmentation_loss is None
-        steps = config.steps - config.warmup
-        return [warm_up, Phase(self.title, steps, self.loss(config, model), fresh_optimizer=alone)]
+        # A map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
+        alone = self.segmentation_loss is None
+        return [warm_up, Phase(self.title, config.steps - config.warmup, loss, fresh_optimizer=alone)]
 
 
 @dataclass(frozen=True)

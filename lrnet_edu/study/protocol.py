@@ -29,7 +29,8 @@ PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Hol
 CONTROLS = {"C": "E", "B": "D"}  # the same without an LR-Net
 CONVERGED = 0.01  # an M-Net has, if twice the steps gain less validation DC than that
 SECONDARY = (("C", "J"), ("B", "J"))
-MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"))
+FROM_SCRATCH = (("C-scratch", "A-scratch"), ("C-scratch", "E-scratch"), ("E-scratch", "A-scratch"))
+MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"), *FROM_SCRATCH)
 
 ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these
 SELECTION_SEEDS = (100, 101)  # by which they are chosen; these seeds take no other part
@@ -105,7 +106,7 @@ ARMS = {
     "K": Arm("LR-Net alone, one that knows rims only", "lrnet", seeds=5, lrnet="lrnet_rims.safetensors"),
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
 }
-SCRATCH = 5  # seeds of A, B and C from fresh weights
+SCRATCH = {"A": 5, "C": 5, "E": 5, "B": 5}  # arms from fresh weights, and their seeds
 
 BASE = Config(
     label=LABEL, method="dice", max_voxels=1_048_000, window=(-30.0, 180.0), patch_size=(32, 48, 48),  # 2.5 mm, HU
@@ -151,9 +152,12 @@ class Plan:
                        warmup_steps=0 if METHODS[method].uses_lrnet else None)  # fmt: skip
 
     def config_from_scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
-        """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included."""
+        """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included.
+
+        An LR-Net's row begins with a quarter of Dice by itself, its control has to be told.
+        """
         base = self.base(2000 + seed, self.config.steps + self.steps)
-        return replace(base, method=ARMS[arm].method, alpha=alpha)
+        return replace(base, method=ARMS[arm].method, alpha=alpha, warmup_steps=base.steps // 4 if arm == "E" else None)
 
 
 def study_plan() -> Plan:

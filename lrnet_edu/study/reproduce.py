@@ -293,6 +293,6 @@ def test_branches(plan: Plan, out: Path, seeds: int, alphas: Mapping[str, float]
     ]  # fmt: skip
     scratch = [
         Branch(f"{arm}-scratch", seed, plan.config_from_scratch(arm, seed, alphas.get(arm)), cells=first)
-        for seed in range(min(seeds, SCRATCH)) for arm in ("A", "B", "C")
+        for seed in range(seeds) for arm, most in SCRATCH.items() if seed < most
     ]  # fmt: skip
     return [main, rounding, scratch, others]

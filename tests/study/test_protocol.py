@@ -14,7 +14,7 @@ from lrnet_edu.data.patches import Batch
 from lrnet_edu.losses import DiceLoss
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study.froc import THRESHOLDS
-from lrnet_edu.study.protocol import ARMS, MORE, PRIMARY, SECONDARY, Plan, falling_rate
+from lrnet_edu.study.protocol import ARMS, MORE, PRIMARY, SCRATCH, SECONDARY, Plan, falling_rate
 
 SMALL = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=4)
 
@@ -46,7 +46,8 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
         (1003, 600, 0, "base", 1e-3, (32, 48, 48))
     }
     assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
-    scratch = [size.config_from_scratch(arm, 3) for arm in ("A", "B", "C")]
+    scratch = [size.config_from_scratch(arm, 3) for arm in SCRATCH]
+    assert {c.method: c.warmup for c in scratch} == {"dice": 0, "lrnet": 2550, "voxelwise": 2550, "dice+lrnet": 2550}
     assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
         (2003, size.config.steps + size.steps, None, 4e-3)
     }
@@ -56,7 +57,10 @@ def test_parts_share_no_case_and_comparisons_name_arms() -> None:
     split = Plan().split
     assert [len(split[part]) for part in ("train", "validation", "test")] == [60, 15, 80]
     assert len({name for names in split.values() for name in names}) == 155
-    assert {arm for pair in (*PRIMARY, *SECONDARY, *MORE) for arm in pair} <= set(ARMS)
+    assert {arm for pair in (*PRIMARY, *SECONDARY, *MORE) for arm in pair} <= {
+        *ARMS,
+        *(f"{arm}-scratch" for arm in SCRATCH),
+    }
     assert list(THRESHOLDS) == sorted(THRESHOLDS, reverse=True)
     assert falling_rate(0) == 1
     assert falling_rate(1) == pytest.approx(0)

@@ -293,14 +293,14 @@ COARSE = (((32, 70, 94), (6.0, 3.6, 3.6)),)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """(folder, what it returned) of the arms A, B and C with one seed."""
+    """(folder, what it returned) of the arms A, B, C and E with one seed."""
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRNET_EDU_FAST", "1")
         patch.setenv("LRNET_EDU_CACHE", str(out / "cache"))
         for which in ("study", "study-b"):
             patch.setitem(settings.SETS, which, replace(settings.SETS[which], grids=COARSE))
-        for arm in set(ARMS) - {"A", "B", "C"}:
+        for arm in set(ARMS) - {"A", "B", "C", "E"}:
             patch.delitem(protocol.ARMS, arm)
         yield out, reproduce_study(out, seeds=1)
 
@@ -316,7 +316,7 @@ def test_every_branch_is_in_the_tables_with_its_visible_lesions(study: Any) -> N
         for view in ("whole", "box"):
             found = [float(row["ml"]) for row in rows if (row["set"], row["view"]) == (which, view)]
             assert sorted(found) == pytest.approx(expected, abs=1e-3)
-    assert set(result["arms"]) == {"A", "B", "C", "A-rounding", "C-rounding", "A-scratch", "B-scratch", "C-scratch"}
+    assert set(result["arms"]) == {*"ABCE", "A-rounding", "C-rounding", *(f"{arm}-scratch" for arm in "ABCE")}
     assert (out / "study.md").exists()
 
 
