@@ -33,11 +33,11 @@ def check_0_1(answer: Any) -> str | None:
     return compared(
         yours,
         wrong,
-        ([1 - wrong, 1 - 100 * wrong], "That is the share of the voxels that it gets wrong. Asked is the other one."),
+        ([1 - wrong, 1 - 100 * wrong], "That is the share that it gets wrong. Give the share that it gets right."),
         (1 - 100 * (1 - wrong), "Give it as a share between 0 and 1, not in per cent."),
         (2120 / 158_840, "That is the accuracy in the liver. Take all voxels of the scan."),
-        hint=f"It is wrong at the lesions' voxels and right at all others. Yours is wrong at {100 * yours:.2g} %: "
-        "compare that with the share printed above, and compute it.",
+        hint=f"It is wrong at the lesions' voxels and right at all others. By your answer it is wrong at "
+        f"{100 * yours:.2g} % of the voxels. Which share is lesion? See the numbers printed above.",
     )
 
 
@@ -55,15 +55,18 @@ def check_0_3(answer: Any) -> str | None:
     lesions, p = np.zeros((6, 8, 8), dtype=bool), np.zeros((6, 8, 8))  # (D, H, W)
     lesions[:2, :2, :2] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
     p[1, 1, 1], p[4, 4, 4], p[5, 0, 0] = 0.6, 0.3, 0.95  # the last one is no lesion
-    for threshold, found, seen in ((0.5, 1, [(0, 3)]), (0.2, 2, [(0, 3), (1, 2)]), (0.3, 1, []), (0.9, 0, [])):
+    for threshold, found, seen in ((0.9, 0, []), (0.5, 1, [(0, 3)]), (0.2, 2, [(0, 3), (1, 2)]), (0.3, 1, [])):
         right = np.array((found, 3 - found))
         yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)
         if yours.sum() == 4:
             return "Voxels that touch at a corner are one lesion. Give ndimage.label the structure np.ones((3, 3, 3))."
+        if threshold == 0.9 and yours.tolist() == [1, 2]:
+            return "A voxel outside the lesions counts for you. Look at p in the voxels of each true lesion only."
+        if threshold == 0.9 and yours.tolist() == [3, 0]:
+            return "The right numbers in the wrong order: found first, then missed."
         hint = compared(
             yours,
             right,
-            (right[::-1], "The right numbers in the wrong order: found first, then missed."),
             ([np.array(pair) for pair in seen], "One voxel above the threshold is enough for a lesion to be found."),
             hint=f"Of three lesions, {found} should be found above {threshold}; your numbers are {yours.tolist()}.",
         )
@@ -75,7 +78,7 @@ def check_0_3(answer: Any) -> str | None:
 check_1_1 = short_answer(
     (3 / 4, "With one maximum for the whole image a small lesion looks shallow: 0.75 at its deepest, not 0.5."),
     (0.5, "That is phi with the lesion's own maximum. What changes when M is that of the large lesion?"),
-    hint="Read D of the small lesion's middle in the table, and put the large lesion's M into the formula.",
+    hint="Take D of the small lesion's middle from section 2, and put the large lesion's M into the formula.",
 )
 
 check_1_2 = short_answer(
@@ -93,6 +96,8 @@ def check_1_3(answer: Any) -> str | None:
         yours = shaped(answer(distances.copy()), distances.shape)
         if yours[~LESION].any():
             return "Outside the object, where D is 0, phi has to be 0."
+        if yours.max() < 0.99:
+            return "phi should be 1 at the rim. Take the smallest D in the object: outside it, D is 0."
         if not same(yours, distance_map(LESION, "NI-DM", spacing=spacing)):
             return f"At {spacing} mm it goes wrong: phi reaches {yours.max():.3f}. What should stand in for the 1?"
     return None
@@ -117,14 +122,14 @@ def check_2_1(answer: Any) -> str | None:
 
 
 check_2_2 = short_answer(
-    (524_288 / 697 - 1, "A loss that counts voxels hears the background that often before it hears the lesion once."),
+    (524_288 / 697 - 1, "The smaller the lesions, the more the background drowns them out."),
     (33_736 / 697, "That counts the liver alone. What is background when the lesion is the object?"),
-    (697 / 524_288, "That is the lesion's share; asked is how many other voxels come with each of its."),
-    hint="Count mask == 2 and mask != 2 in 'volume-1', and divide.",
+    (697 / 524_288, "That is the lesions' pull compared with the background's. Turn it around."),
+    hint="At p = 0.5 all voxels pull alike. Count mask == 2 and mask != 2 in 'volume-1', and divide.",
 )
 
 check_2_3 = short_answer(
-    (10_000 / 27, "A lesion keeps its millilitres, not its voxels. Who filters by voxel counts should know the grid."),
+    (10_000 / 27, "A lesion keeps its millilitres, not its voxels. To filter by voxel counts, you must know the grid."),
     (10_000 / (5 * 2.7 * 2.7), "That is its number of voxels before resampling. How large is a voxel afterwards?"),
     ([10 / 27, 1000 / 27], "Mind the units: one millilitre is 1 cm x 1 cm x 1 cm."),
     hint="Divide the lesion's volume by that of one new voxel, in mm³.",
@@ -147,10 +152,11 @@ check_3_2 = short_answer(
 
 check_3_3 = short_answer(
     (45 / 14, "The resampling of notebook 02 decides what the LR-Net can see: coarse voxels for large lesions."),
-    (3, "A ball of 15 voxels radius fills all that the middle sees; the first background lies one step beyond."),
+    (3, "With a radius of 15 voxels the ball fills all that its middle sees: the first background is step 16."),
     (45 / 31, "The window's 31 voxels lie to BOTH sides of the middle; the radius needs one side."),
-    ([14 / 45, 15 / 45], "Turn it around: how many mm must a voxel measure for the ball to become small enough?"),
-    hint="How many voxels may the radius measure, if the next voxel has to be in sight? Then divide 45 mm by that.",
+    ([14 / 45, 15 / 45], "Turn it around. How many mm does one voxel measure?"),
+    (14, "That is the radius in voxels. How large must a voxel be for it to measure 45 mm?"),
+    hint="Step r + 1 is background and has to be among the 15 steps in sight. Divide 45 mm by the largest such r.",
 )
 
 
@@ -178,9 +184,10 @@ def check_3_4(answer: Any) -> str | None:
 
 
 check_4_1 = short_answer(
-    (0.88 / 2, "Half the ratio: a voxel has to bring more than it adds to the sum below the line."),
-    ([0.88, 0.12], "Look at the condition on phi again: it has a 2 below the line."),
-    hint="The voxel pays off where phi exceeds N / (2 S). What is N / S here?",
+    (0.88 / 2, "Half the ratio: a voxel has to add more to the numerator than it costs in the denominator."),
+    (0.88, "Look at the condition on phi again: there is a 2 in the denominator."),
+    ([0.12, 0.06], "That starts from the loss, 1 - 0.88. The condition is about the ratio itself."),
+    hint="A voxel pays off where phi exceeds N / (2 S). What is N / S here?",
 )
 
 
@@ -199,7 +206,7 @@ def check_4_2(answer: Any) -> str | None:
     return None
 
 
-@check("Inside the lesion the sign is minus, outside it is plus, and both sums know about all other voxels.")
+@check("Minus inside the lesion, plus outside. With phi in the place of g it is the condition of section 5.")
 def check_4_3(answer: Any) -> str | None:
     """dL/dp of the Dice loss, against autograd."""
     random = torch.Generator().manual_seed(3)
@@ -212,14 +219,15 @@ def check_4_3(answer: Any) -> str | None:
         shaped(answer(p.clone(), g.clone()), p.shape),
         right,
         (-right, "The size is right, the sign is not: the loss is 1 MINUS the ratio."),
-        hint="It differs from autograd. The quotient rule: (N / S)' = (N' S - N S') / S², N' = 2 g and S' = 1.",
+        hint="It differs from autograd. N = 2 sum(p g) and S = sum(p) + sum(g) are sums over all voxels. By the "
+        "quotient rule (N / S)' = (N' S - N S') / S², with N' = 2 g and S' = 1.",
     )
 
 
 check_4_4 = short_answer(
     (0.08, "Eight in a hundred are enough for it: it will paint a wide belt around every lesion. Run the training."),
     (0.4, "That is Dice, a = 1/2. What is a here?"),
-    (0.72, "That takes the weight of the misses. It is the false alarms' weight that makes painting expensive."),
+    (0.72, "That takes the weight of the misses. What a false alarm costs is a."),
     ([0.1, 0.8], "The rule has two factors: a, and the ratio."),
     hint="Painting pays off where q exceeds a times the ratio.",
 )

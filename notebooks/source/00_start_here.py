@@ -20,11 +20,12 @@ LEVELS = 16 if FAST else 64  # grey levels of the viewer
 # %% [markdown]
 # ## 1 · One lesion found, one missed
 #
-# The scan is a phantom: a computed CT, no patient's. Its liver holds 13 lesions. A network that was trained on 60 such scans
-# segments it. It is the paper's **M-Net** with a tenth of the weights, trained with the **Dice loss** for 9600 steps.
+# The scan is a phantom: a CT that was computed, not taken from a patient. A small version of the paper's segmentation
+# network, the **M-Net**, was trained on other phantoms, with the Dice loss of section 2. It gives each voxel a
+# probability of being lesion.
 #
-# **Question.** Orange lines outline the true lesions of one slice. Blue is what the network marks. Which lesions does it miss?
-# Would you have seen them?
+# **Question.** Orange lines outline the true lesions in one slice. Blue is what the network marks. Which lesions does it
+# miss?
 
 # %%
 from lrnet_edu import find_cases
@@ -48,8 +49,10 @@ p = back_to_original(output, prepared.affine, scan, keep_probabilities=True)[1][
 results_figure(scan.data, lesions, {"M-Net + Dice": p > 0.5}, scan.spacing, slices=[26])
 
 # %% [markdown]
-# The missed lesion at the front is as large as the one behind it, which is found. Scroll through the whole scan with the
-# slider, the arrow keys or the mouse wheel. **Question.** Can you find another lesion that is missed?
+# It misses the small lesion on the left, and the one at the top, which is larger here than its neighbour below. Scroll
+# through the whole scan with the slider, the arrow keys or the mouse wheel.
+#
+# **Question.** Can you find another missed lesion? Would you have seen it in the first panel?
 
 # %%
 from lrnet_edu import distance_map
@@ -67,7 +70,8 @@ SliceViewer(
 )
 
 # %% [markdown]
-# The last panel shows the paper's idea, a **distance map**: 1 at the border of every lesion, less inside.
+# The last panel shows the paper's idea, a **distance map**: 1 at the border of every lesion, less inside. This kind is
+# called NI-DM.
 #
 # ## 2 · Which number sees a missed lesion?
 #
@@ -100,10 +104,10 @@ exercises.check_0_1(answer)
 # </details>
 
 # %% [markdown]
-# So accuracy is no use here. **Dice** is what the paper reports: twice the overlap of two masks, divided by the sum of their
-# sizes. It is 1 for equal masks, and 0 for masks that share no voxel.
+# So accuracy is no use here. The paper reports **Dice**: twice the overlap of two masks, divided by the sum of their sizes.
+# It is 1 for equal masks, and 0 for masks that share no voxel.
 #
-# **Question.** Below are the lesions of another scan. What will its Dice be if half of them are missed?
+# **Question.** Here are the lesions of another scan. Which of them could be missed without much harm to Dice?
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -116,7 +120,7 @@ print(f"volume-78 has {count} lesions of", ", ".join(f"{size:.1f}" for size in s
 
 # %% [markdown]
 # ### Exercise 0.2 · Five of six
-# A network finds only the largest of these six lesions, perfectly, and marks nothing else. What is the scan's Dice?
+# A network marks the largest of these six lesions perfectly, and nothing else. Guess the scan's Dice, then compute it.
 
 # %% tags=["exercise"]
 answer = None
@@ -136,7 +140,7 @@ exercises.check_0_2(answer)
 # </details>
 
 # %% [markdown]
-# Dice counts voxels. A patient counts lesions, and so shall we.
+# Dice counts voxels. To a doctor every missed lesion matters, so we count lesions, too.
 #
 # ### Exercise 0.3 · Count lesions
 # Write a function `answer(p, lesions, threshold)` that returns two numbers: how many lesions are **found** and how many are
@@ -164,7 +168,9 @@ exercises.check_0_3(answer)
 # </details>
 
 # %% [markdown]
-# The package counts in the same way. It also counts **false lesions**, the marked components that touch no lesion.
+# The package counts in the same way: a lesion whose own Dice is above 0 is found. It also counts **false lesions**, the
+# marked components that touch no lesion.
+#
 # **Question.** A lower threshold finds more lesions. What does that cost?
 
 # %%
@@ -176,20 +182,21 @@ for threshold, dice, false in zip(thresholds, counted.dice, counted.false_lesion
     print(f"p > {threshold:4}: {(dice > 0).sum():2} of {len(dice)} lesions found, {false} false lesions")
 
 # %% [markdown]
-# Moving the threshold only trades one error for the other. To get better at both, the network has to change.
+# Moving the threshold only trades one error for the other. To reduce both, the network has to change.
 #
 # ## 3 · What the paper claims
 #
-# The paper changes what the network learns from. Beside the mask it gets the mask's distance map, and a small second
-# network, the **LR-Net**, that computes such maps.
+# The paper changes what the M-Net learns from. Besides the mask there is the mask's distance map, and a small second
+# network that computes such maps: the **LR-Net**, a light-weight regression network.
 #
-# 1. A distance map knows about shape and border. A mask only knows about classes (section 2.1).
+# 1. A distance map tells a network about shape and border. A mask tells it only about classes (section 2.1).
 # 2. The LR-Net learns to turn a mask into its map, with a Dice "around 0.99" (section 2.2).
-# 3. Then it is frozen and stands behind the M-Net. A wrong map teaches the M-Net a better mask (Fig. 1).
-# 4. The map also weighs the voxels in a new loss, **MapDice** (Eq. 2). Both together are ahead of five losses made for
+# 3. Then it is frozen and put behind the M-Net. The error of its map trains the M-Net (Fig. 1).
+# 4. The map also weights the voxels in a new loss, **MapDice** (Eq. 2). Together they score higher than five losses made for
 #    imbalance (Table 2).
 #
-# Here is Fig. 1, drawn from the course's networks. **Question.** Which of the two does a hospital need for a new patient?
+# Here is Fig. 1, drawn from the course's networks. **Question.** Which of the two does a hospital need for a new
+# patient?
 
 # %%
 from lrnet_edu import LRNet, MNet
@@ -203,14 +210,14 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
     print(f"{name:6} {sum(weight.numel() for weight in network.parameters()):9,} weights")
 
 # %% [markdown]
-# Only the M-Net. The LR-Net is a teacher, and goes home after the training.
+# Only the M-Net. The LR-Net is needed in training alone.
 #
-# **This is the question of the course:** does a frozen LR-Net teach an M-Net to find and outline lesions like the missed one?
-# Is it the map that helps, or would more training, or a simpler loss, have done as much?
+# **This is the question of the course:** does training with a frozen LR-Net help an M-Net to find and outline lesions
+# like the missed ones? If so, is it the map that helps, or would more training or a simpler loss have done as much?
 #
 # ## 4 · The notebooks
 #
-# Each runs by itself, without the others' results.
+# Each runs by itself.
 #
 # | notebook | afterwards you can | minutes |
 # |---|---|---|
@@ -224,13 +231,13 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
 # | [08 · The study](08_the_study.ipynb) | read what the study found | 45 |
 # | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | put the LR-Net behind a network of your own | 30 |
 #
-# No time? 01, 05, 07 and 08 carry the idea.
+# Short of time? Take 01, 05, 07 and 08.
 #
-# The output of the first cell names your device. Everything runs on a CPU. Where there is a GPU, trainings take more steps.
+# Everything runs on a CPU; on a GPU, trainings take more steps.
 #
 # ## Summary
 #
-# - Lesions are rare, so accuracy says nothing, and Dice says little about the small ones. Count lesions.
-# - The paper's answer is a second network that turns masks into distance maps and teaches the first one.
+# - Lesions are rare, so accuracy says nothing, and Dice says little about small ones. Count lesions, too.
+# - The paper adds a second network that turns masks into distance maps, and trains the first one through it.
 #
 # **Next:** [01 · Distance maps](01_distance_maps.ipynb).

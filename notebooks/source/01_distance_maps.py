@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 01 · Distance maps
 #
-# A mask says *object* or *background*. A **distance map** says how far each voxel of the object is from the border. In
-# the paper, networks learn from such maps. Here you build all four kinds.
+# A mask says *object* or *background*. A **distance map** says how far each voxel of the object is from the border.
+# Here you build the paper's four kinds.
 #
 # **Afterwards you can**
 # - build O-DM, I-DM, NI-DM and SNI-DM from a mask (section 2.1, Eq. 1, Fig. 2),
 # - find the misprint in Eq. 1 and repair it,
 # - say what a crop, a merge and millimetres do to a map.
 #
-# **Takes** 30 minutes to read and try.
+# **Takes** 40 minutes to read and try.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -40,7 +40,8 @@ for row in mask:
 #
 # $$D(x) = \min_{b \in B} d(x, b)$$
 #
-# Here $d$ is the Euclidean distance. We take $B$ to be all *background* voxels.
+# Here $d$ is the Euclidean distance. We take $B$ to be all *background* voxels. The **rim** is a lesion's outermost
+# layer of voxels.
 #
 # **Question.** What is $D$ in the middle of the small lesion? And at its rim?
 
@@ -82,8 +83,7 @@ show_maps(
 )
 
 # %% [markdown]
-# At the rim $D$ is 1, because the nearest background voxel is one step away. This is the **O-DM**, the original distance
-# map.
+# This is the **O-DM**, the original distance map. At the rim $D$ is 1: background is one step away.
 #
 # <details><summary>Why is B not the lesion's own rim?</summary>
 #
@@ -111,7 +111,8 @@ for number in range(1, count + 1):
 
 # %% [markdown]
 # It is constant in each lesion: a **misprint**. The paper's text says what is meant. Each component is "subtracted by
-# its local maximum distance value plus 1" and then "divided by the local maximum distance". With $M_C = \max_{x \in C} D(x)$:
+# its local maximum distance value plus 1" and then "divided by the local maximum distance". Call this maximum
+# $M_C = \max_{x \in C} D(x)$:
 #
 # $$\text{I-DM: } M_C + 1 - D(x) \qquad \text{NI-DM: } \varphi(x) = \frac{M_C + 1 - D(x)}{M_C}$$
 #
@@ -119,14 +120,22 @@ for number in range(1, count + 1):
 #
 # **Question.** What is $\varphi$ at the rim of each lesion? And in its middle?
 
+
 # %% tags=["nbval-check-output"]
-i_dm, ni_dm = np.zeros(mask.shape), np.zeros(mask.shape)
-for number in range(1, count + 1):
-    C = components == number
-    M = D[C].max()
-    i_dm[C] = M + 1 - D[C]
-    ni_dm[C] = (M + 1 - D[C]) / M
-    print(f"component {number}: phi = {ni_dm[C].max():.2f} at the rim, {ni_dm[C].min():.2f} in the middle")
+def largest_distances(D, mask):
+    """M_C at every voxel of a mask (H, W) or (D, H, W), and 1 outside, where it does not matter."""
+    components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    M = np.ones(mask.shape)
+    for number in range(1, count + 1):
+        M[components == number] = D[components == number].max()
+    return M
+
+
+M = largest_distances(D, mask)
+i_dm = np.where(mask, M + 1 - D, 0)
+ni_dm = i_dm / M
+print(f"small lesion: phi = {ni_dm[4, 11]:.2f} at the rim, {ni_dm[5, 12]:.2f} in the middle")
+print(f"large lesion: phi = {ni_dm[5, 2]:.2f} at the rim, {ni_dm[5, 5]:.2f} in the middle")
 
 # %%
 show_maps(
@@ -159,10 +168,10 @@ exercises.check_1_1(answer)
 # </details>
 
 # %% [markdown]
-# ## 4 · SNI-DM, and the proof
+# ## 4 · SNI-DM, and a check
 #
-# The fourth map is NI-DM inside and negative outside. The paper says no more. We take $-D' / M'$, where $D'$ is the
-# distance from a background voxel to the nearest lesion, and $M'$ its largest value.
+# The fourth map, **SNI-DM**, is NI-DM inside and negative outside. The paper says no more. Outside we take $-D' / M'$,
+# where $D'$ is the distance to the nearest lesion, and $M'$ its largest value.
 #
 # **Question.** Walk from a corner of the image into a lesion. Does the map change smoothly at the border?
 
@@ -171,13 +180,9 @@ exercises.check_1_1(answer)
 def maps_by_hand(mask):
     """The four maps of a mask (H, W) or (D, H, W) that has some object and some background."""
     D = ndimage.distance_transform_edt(mask)
-    components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
-    M = np.ones(mask.shape)  # M_C of every voxel; outside it does not matter
-    for number in range(1, count + 1):
-        C = components == number
-        M[C] = D[C].max()
-    i_dm = np.where(mask, M + 1 - D, 0)
     D_outside = ndimage.distance_transform_edt(~mask)
+    M = largest_distances(D, mask)
+    i_dm = np.where(mask, M + 1 - D, 0)
     sni_dm = np.where(mask, i_dm / M, -D_outside / D_outside.max())
     return {"O-DM": D, "I-DM": i_dm, "NI-DM": i_dm / M, "SNI-DM": sni_dm}
 
@@ -192,7 +197,7 @@ show_maps(
 # %% [markdown]
 # No. It jumps from −0.2 to 1.
 #
-# **Question.** The package's `distance_map` computes all four maps. Do our few lines give the same values, in 3-D too?
+# **Question.** The package's `distance_map` computes all four maps. Do our few lines give the same values, even in 3-D?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import distance_map
@@ -215,7 +220,7 @@ for name, example in (("two lesions", mask), ("random voxels", noise), ("lesions
 # **Question.** Predict first, then paint with mouse, finger or keyboard:
 # 1. Erase one voxel in the middle of the large lesion. What happens to its NI-DM?
 # 2. Paint a bridge between the two lesions. What happens inside the *small* one?
-# 3. Choose "cut by the border". Where is the rim now?
+# 3. Choose the shape "cut by the border". Which side of the lesion has no rim?
 
 # %%
 from lrnet_edu.viewers.mask_painter import MaskPainter
@@ -223,7 +228,7 @@ from lrnet_edu.viewers.mask_painter import MaskPainter
 MaskPainter("large and small", size=24, title="A mask and its four maps")
 
 # %% [markdown]
-# The hole and the bridge, on the mask of section 1:
+# The hole and the bridge in the mask of section 1:
 
 # %% tags=["nbval-check-output"]
 pierced = mask.copy()
@@ -236,43 +241,38 @@ for name, changed in (("as it was", mask), ("pierced", pierced), ("with a bridge
     print(f"{name:14} phi beside the large lesion's middle {phi[5, 4]:.2f}, in the small one's middle {phi[5, 12]:.2f}")
 
 # %% [markdown]
-# A hole is background, so $\varphi$ is 1 around it. The bridge makes one component of two lesions, and $M_C$ now comes
-# from the deeper one.
+# A hole is background, so $\varphi$ is 1 around it. With the bridge there is one component, and $M_C$ comes from the
+# deeper lesion.
 #
-# So **$\varphi$ is not local**. It depends on the deepest voxel of the component, however far away that is. In notebook
-# 03 a network with a limited view has to estimate it.
+# So **$\varphi$ is not local**. It depends on the deepest voxel of the component, however far away that is.
 #
-# Where the image cuts a lesion there is no rim: what lies beyond is unknown, not background.
-
-# %% [markdown]
+# Where the edge of the image cuts a lesion there is no rim: what lies beyond is unknown, not background.
+#
 # ## 6 · The crop
 #
-# Networks are trained on patches, and patches cut through lesions. Take the lower rows of our mask as a patch.
+# Networks are trained on patches, and patches cut through lesions. Take the lower five rows of our mask as a patch.
 #
 # **Question.** Is the map of the cropped mask the same as the cropped map?
 
-# %% tags=["nbval-check-output"]
-patch = slice(6, None)  # rows
-map_then_crop = distance_map(mask, "NI-DM")[patch]  # (h, W)
-crop_then_map = distance_map(mask[patch], "NI-DM")  # (h, W)
-for name, phi in (("map, then crop", map_then_crop), ("crop, then map", crop_then_map)):
-    print(f"{name}: phi = {phi[0, 5]:.2f} in the middle of the large lesion's cut, {phi[0, 12]:.2f} in the small one's")
-
 # %%
+patch = slice(6, None)  # rows
 show_maps(
-    {"map, then crop: $\\varphi$ (no unit)": map_then_crop, "crop, then map: $\\varphi$ (no unit)": crop_then_map},
+    {
+        "map, then crop: $\\varphi$ (no unit)": distance_map(mask, "NI-DM")[patch],
+        "crop, then map: $\\varphi$ (no unit)": distance_map(mask[patch], "NI-DM"),
+    },
     "Both maps are 1 at the lesions' rims; along the cut through the large lesion the map of the crop is smaller.",
 )
 
 # %% [markdown]
-# No. The deepest voxel of the large lesion lies outside the patch, and a network that sees only the patch cannot know
-# about it.
+# No. In the middle of the cut, $\varphi$ is 0.5 or 0.33. The deepest voxel of the large lesion lies outside the patch,
+# so a network that sees only the patch cannot know about it.
 #
 # So **crop, flip and resample the mask, then compute the map**. Never crop or interpolate a map.
 #
 # ### Exercise 1.2 · What the crop costs
-# A lesion has $M_C = 10$. The part of it in a patch has $M_C = 6$. A voxel of that part has $D = 3$ in both. How much
-# larger is $\varphi$ there in the cropped map than in the map of the crop?
+# A lesion has $M_C = 10$. The part of it that lies in a patch has $M_C = 6$. At one voxel $D$ is 3 in both. How much larger
+# is $\varphi$ there in the cropped map than in the map of the crop?
 
 # %% tags=["exercise"]
 answer = None
@@ -293,7 +293,8 @@ exercises.check_1_2(answer)
 #
 # With `spacing=(z, y, x)`, `distance_map` measures in mm.
 #
-# **Question.** With voxels of 3 mm, $D$ is 3 at the rim. Does Eq. 1 still give 1 there?
+# **Question.** With voxels of 3 mm, $D$ is 3 at the rim. Does Eq. 1 still give 1 there? And if $m_C$, the smallest $D$ in
+# the component, takes the place of the 1?
 
 
 # %% tags=["nbval-check-output"]
@@ -316,17 +317,17 @@ for spacing, radius in (((1, 1, 1), 8), ((3, 3, 3), 24), ((0.7, 0.7, 0.7), 5.6),
     print(f"{name:17} {printed[rim].max():20.2f} {repaired[rim].max():18.2f} {100 * below:14.0f} %")
 
 # %% [markdown]
-# No. With the "+1", coarse voxels stay below 1 and fine ones exceed it. The 1 is the rim's distance *in voxels*. In mm it
-# has to be the smallest distance in the component, $m_C = \min_{x \in C} D(x)$:
+# With the "+1", $\varphi$ stays below 1 in coarse voxels and exceeds it in fine ones. The 1 is the rim's distance *in
+# voxels*. In mm it has to be $m_C$:
 #
 # $$\varphi(x) = \frac{M_C + m_C - D(x)}{M_C}$$
 #
-# If voxels are not cubes, as in the last row, part of the rim still stays below 1. So notebook 02 resamples scans to
+# Where voxels are not cubes, as in the last row, part of the rim still stays below 1. So notebook 02 resamples scans to
 # cubes.
 #
 # ### Exercise 1.3 · The formula for every spacing
-# Write a function that turns the O-DM of **one** component, in mm, into its NI-DM. It gets `D` (D, H, W), which is 0
-# outside, and returns an array of the same shape: `def answer(D): ...`.
+# Write a function `answer(D)` that turns the O-DM of **one** component, in mm, into its NI-DM. `D` is 0 outside the
+# component. The result has the same shape as `D`.
 
 # %% tags=["exercise"]
 answer = None
@@ -350,16 +351,6 @@ exercises.check_1_3(answer)
 # `map > 0` gives the mask back. A network's map has errors, so it needs a threshold above 0. The package uses 0.05 for
 # NI-DM.
 #
-# **Question.** Do balls of every size come back?
-
-# %%
-for radius in BALL_RADII:
-    lesion = ball(radius)
-    phi = distance_map(lesion, "NI-DM")
-    lost = (lesion & ~(phi > 0.05)).sum()
-    print(f"radius {radius:2} voxels: phi in the middle {phi[lesion].min():.3f}, voxels lost {lost}")
-
-# %% [markdown]
 # ### Exercise 1.4 · Where the threshold drills a hole
 # At which $M_C$ (in voxels) does $\varphi$ in the middle of a lesion fall to 0.05?
 
@@ -380,10 +371,19 @@ exercises.check_1_4(answer)
 # </details>
 
 # %% [markdown]
+# **Question.** Which of these balls do not come back whole?
+
+# %%
+for radius in BALL_RADII:
+    lesion = ball(radius)
+    phi = distance_map(lesion, "NI-DM")
+    lost = (lesion & ~(phi > 0.05)).sum()
+    print(f"radius {radius:2} voxels: phi in the middle {phi[lesion].min():.3f}, voxels lost {lost}")
+
+# %% [markdown]
 # ## 9 · Figure 2, on a CT
 #
-# **Question.** A colleague asks where a segmentation has to be accurate, in large and small lesions alike. Which panel
-# would you show?
+# **Question.** In which panel is the border of a small lesion as bright as that of a large one?
 
 # %%
 from lrnet_edu.figures import maps_figure
@@ -392,7 +392,7 @@ ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 maps_figure(lesions, ct.data)
 
 # %% [markdown]
-# NI-DM is bright at every border. O-DM shows the middles, and I-DM favours the borders of large lesions.
+# In NI-DM and SNI-DM. I-DM favours large lesions.
 #
 # ## Summary
 #

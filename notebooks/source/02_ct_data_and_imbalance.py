@@ -9,7 +9,7 @@
 # - say what trivial guesses score, and why a loss hardly notices small lesions,
 # - crop a scan, resample it and cut patches (section 3, "Dataset and Preprocessing").
 #
-# **Takes** 30 minutes to read and try.
+# **Takes** 40 minutes to read and try.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -20,8 +20,8 @@ PATCHES = 100 if FAST else 1000  # of each scan, in section 6
 # %% [markdown]
 # ## 1 · What is in the file?
 #
-# The course comes with 20 phantom scans, named as in the LiTS challenge. They are computed, not taken from patients. In
-# their masks 0 is background, 1 liver and 2 lesion.
+# The course comes with 20 phantom scans: CTs that were computed, not taken from patients. Their files are named as in
+# LiTS, the paper's public data. In the masks 0 is background, 1 liver and 2 lesion.
 #
 # **Question.** A 3 × 3 × 3 convolution looks one voxel in each direction. Does it look equally far, in mm?
 
@@ -54,12 +54,12 @@ for name in ("volume-0", "volume-3", "volume-8"):
     print(f"{name}: stored as {file.shape}, the axes point to {' '.join(nibabel.aff2axcodes(file.affine))}")
 
 # %% [markdown]
-# No. R, A and S say that an axis points to the patient's right, front and head. L, P and I are the opposite directions.
-# Preprocessing turns every scan to R, A, S. Otherwise the network would see some livers on the wrong side.
+# No. The letters mean right, left, anterior, posterior, superior and inferior: the side of the patient that an axis
+# points to. Preprocessing turns every scan to R, A, S. Otherwise the network would see some livers on the wrong side.
 #
 # ## 2 · Look at it
 #
-# **Question.** How many of the 40 slices show a lesion? Can you see the small ones without their contours? Arrow keys
+# **Question.** How many of the 40 slices show a lesion? Can you see the small lesions without their contours? Arrow keys
 # scroll, O hides the contours, and W shows the whole slice.
 
 # %%
@@ -80,7 +80,7 @@ print(f"lesion: {100 * lesion.mean():.2f} % of all voxels")
 # clips what lies beyond.
 #
 # ### Exercise 2.1 · The window transform
-# Write the window from −200 to 250 HU as a function of an array: `def answer(hu): ...`.
+# Write the window from −200 to 250 HU as a function `answer(hu)` of an array.
 
 # %% tags=["exercise"]
 answer = None
@@ -98,7 +98,7 @@ exercises.check_2_1(answer)
 # </details>
 
 # %% [markdown]
-# **Question.** Three windows. In which do you see the lesions? In which do you see the noise?
+# **Question.** In which of these windows do you see the lesions, and in which the noise?
 
 # %%
 from lrnet_edu.figures import Picture
@@ -122,7 +122,10 @@ figure.finish(
 )
 
 # %% [markdown]
-# **Question.** A window scales and it clips. A network could learn the scaling itself. Which of the two helps it?
+# A window scales, and it clips. The cell compares the lesions' contrast with two standard deviations: that of the
+# liver, its noise, and that of the whole image.
+#
+# **Question.** Which of the two helps a network, the scaling or the clipping?
 
 # %% tags=["nbval-check-output"]
 liver = labels.data == 1  # (D, H, W), without its lesions
@@ -133,14 +136,15 @@ for low, high in WINDOWS:
     print(f"{low:5} to {high:4} {contrast:13.3f} {contrast / image[liver].std():16.2f} {contrast / image.std():27.2f}")
 
 # %% [markdown]
-# The clipping. Scaling raises contrast and noise alike, as the second column shows. But without clipping, air and bone
-# dominate the spread of the image, and the lesions' contrast is a small part of it. The price: what is clipped is lost.
+# The clipping. Scaling raises contrast and noise alike: the second column hardly changes. But without clipping, air and
+# bone dominate the spread of the image, and the contrast is a small part of it.
 #
 # ## 4 · Imbalance: what trivial guesses score
 #
-# **Dice** is twice the overlap of two masks over the sum of their sizes. For two empty masks it is 1.
+# **Dice** is twice the overlap of two masks, divided by the sum of their sizes. For two empty masks it is 1.
 #
-# Here are four guesses without any learning. The last two know the liver, and the last one marks its voxels below 85 HU.
+# Here are four guesses without any learning. The last two are told where the liver is, and the last one marks only its
+# voxels below 85 HU.
 #
 # **Question.** Which guess has the best accuracy on volume 0, and which the best Dice?
 
@@ -167,7 +171,7 @@ for name, guess in guesses(scan.data, labels.data).items():
     print(f"{name:18} accuracy {100 * (guess == lesion).mean():6.2f} %   Dice {score:.2f}")
 
 # %% [markdown]
-# "All background" misses every lesion, yet its accuracy is above 99 %. Its Dice is 0.
+# "All background" has an accuracy above 99 %, and a Dice of 0.
 #
 # **Question.** Now take the mean Dice over all 20 scans, as the paper's DC does. Can "all background" score more than 0?
 
@@ -186,11 +190,11 @@ print(f"{(shares == 0).sum()} scans have no lesion")
 print(f"in the others, lesions fill {100 * shares[shares > 0].min():.2f} % to {100 * shares.max():.2f} % of the voxels")
 
 # %% [markdown]
-# Yes, because an empty answer is right for a scan without a lesion. Before you trust a network's score, ask what such
-# guesses score on the same scans.
+# Yes: an empty answer is right for a scan without a lesion. Before you trust a network's score, ask what such guesses
+# score on the same scans.
 #
-# And what does a loss notice? Cross-entropy pulls at the logit of each voxel with $p - g$, where $p$ is the predicted
-# probability and $g$ the truth. Suppose that an untrained network says 0.5 everywhere.
+# And what does a loss notice? The gradient of cross-entropy at a voxel's logit is $p - g$, with the predicted
+# probability $p$ and the truth $g$. Call its size the **pull**. An untrained network may say $p = 0.5$ everywhere.
 #
 # **Question.** How much stronger is the pull of all background voxels together than that of all lesion voxels?
 
@@ -204,10 +208,10 @@ pull = logits.grad.abs().numpy()  # (D, H, W)
 print(f"pull of the background / pull of the lesions = {pull[~lesion].sum() / pull[lesion].sum():.0f}")
 
 # %% [markdown]
-# More than a hundred times. Class weights can undo this ratio, but they know nothing about shape.
+# More than a hundred times. Class weights can even this out, but they know nothing about shape.
 #
 # ### Exercise 2.2 · A harder case
-# How many voxels of `volume-1` are not lesion, for each one that is?
+# How many times stronger than the lesions' is the background's pull in `volume-1`, again at $p = 0.5$?
 
 # %% tags=["exercise"]
 answer = None
@@ -228,8 +232,8 @@ exercises.check_2_2(answer)
 # ## 5 · The box and the cubes
 #
 # The paper names four steps of preprocessing: spacing interpolation, window transform, effective range extraction and
-# sub-image generation. You know the window. The **effective range** is a box around the body, found from the image alone:
-# a new patient comes without a mask.
+# sub-image generation. You know the window. We take the **effective range** to be a box around the body, found from the
+# image alone: a new patient comes without a mask.
 #
 # **Question.** What share of volume 0 does the box remove? Does it remove any lesion?
 
@@ -241,17 +245,18 @@ print(f"{lesion.shape} becomes {in_box.shape}: {100 * (1 - in_box.size / lesion.
 print(f"lesion voxels lost: {lesion.sum() - in_box.sum()}")
 
 # %% [markdown]
-# **Spacing interpolation** gives cubes, here of 3 mm. The classes of the mask are interpolated one by one, and each voxel
-# takes the class with the largest share.
+# **Spacing interpolation** resamples the scan to cubes, here of 3 mm. The classes of the mask are interpolated one by one,
+# and each voxel takes the class with the largest share.
 #
-# **Question.** What do the lesions keep, their number of voxels or their volume?
+# **Question.** What stays the same for the lesions, their number of voxels or their volume?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu.data.preprocessing import Preprocessing, prepare
 from lrnet_edu.support.labels import parse_labels
 
 AT_3_MM = Preprocessing(spacing=3.0, window=(-200, 250))
-prepared = prepare(scan, AT_3_MM, labels, parse_labels("1,2"))  # box, cubes and window at once
+CLASSES = parse_labels("1,2")  # the mask's values: 1 liver, 2 lesion
+prepared = prepare(scan, AT_3_MM, labels, CLASSES)  # box, cubes and window at once
 on_grid = prepared.classes == 2  # (D, H, W)
 
 print(f"image {prepared.image.shape}, values from {prepared.image.min():.0f} to {prepared.image.max():.0f}")
@@ -281,7 +286,7 @@ exercises.check_2_3(answer)
 #
 # **Sub-image generation** cuts patches, here of 24 × 48 × 48 voxels.
 #
-# **Question.** What raises the share of lesion voxels more: the box, or a patch that is centred on a lesion?
+# **Question.** What raises the share of lesion voxels more: the box, or patches that are centred on lesions?
 
 
 # %%
@@ -289,24 +294,24 @@ SIZE = np.array((24, 48, 48))
 rng = np.random.default_rng(0)
 
 
-def mean_share(lesion, centred):
-    """Lesion share of random patches, or of patches around a random lesion voxel, as far as the scan reaches."""
-    places, last, total = np.argwhere(lesion), np.maximum(np.array(lesion.shape) - SIZE, 0), 0
-    for _ in range(PATCHES):
-        corner = places[rng.integers(len(places))] - SIZE // 2 if centred else rng.integers(last + 1)
-        z, y, x = np.clip(corner, 0, last)
-        total += lesion[z : z + SIZE[0], y : y + SIZE[1], x : x + SIZE[2]].mean()
-    return total / PATCHES
+def share_in_patches(lesion):
+    """Mean lesion share of patches around random lesion voxels; at the edge of the scan a patch is moved inwards."""
+    places, last = np.argwhere(lesion), np.maximum(np.array(lesion.shape) - SIZE, 0)
+    shares = []
+    for place in rng.choice(places, PATCHES):
+        z, y, x = np.clip(place - SIZE // 2, 0, last)
+        shares.append(lesion[z : z + SIZE[0], y : y + SIZE[1], x : x + SIZE[2]].mean())
+    return np.mean(shares)
 
 
-steps = ("whole scan", "box", "random patch", "patch on a lesion")
+steps = ("whole scan", "box", "patch on a lesion")
 table, lesions_on_grid = [], []  # one row a scan with lesions: their share after each step
 for case in cases.values():
     in_file = read_mask(case.mask)
-    here = prepare(read_image(case.image), AT_3_MM, in_file, parse_labels("1,2")).classes == 2  # (D, H, W)
-    if here.any():
-        lesions_on_grid.append(here)
-        table.append([(in_file.data == 2).mean(), here.mean(), mean_share(here, False), mean_share(here, True)])
+    on_grid = prepare(read_image(case.image), AT_3_MM, in_file, CLASSES).classes == 2  # (D, H, W)
+    if on_grid.any():
+        lesions_on_grid.append(on_grid)
+        table.append([(in_file.data == 2).mean(), on_grid.mean(), share_in_patches(on_grid)])
 table = np.array(table)  # (scans, steps)
 for step, share in zip(steps, np.median(table, axis=0), strict=True):
     print(f"{step:18} median lesion share {100 * share:5.2f} %, 1 voxel in {1 / share:.0f}")
@@ -326,17 +331,12 @@ medians = ", ".join(f"{100 * share:.2f} %" for share in np.median(table, axis=0)
 figure.finish(f"The lesions' share of the voxels after each step, one line a scan; the medians are {medians}.")
 
 # %% [markdown]
-# The patch. The course's trainings centre some patches on lesions and draw the others at random, so that the network also
-# learns what is *not* a lesion.
-#
-# <details><summary>Why does a random patch hold more lesion than the box that it is cut from?</summary>
-#
-# Every patch lies inside the box. So the middle of the box, where the liver is, lies in many patches, and its rim in few.
-# </details>
+# The patches. In training, some patches are drawn at random instead, so that the network also learns what is *not* a
+# lesion.
 #
 # ## 7 · Small lesions are all rim
 #
-# **Question.** What share of a lesion's voxels lies at its rim if its radius is 5 mm? And if it is 20 mm?
+# **Question.** What share of a lesion's voxels lies at its rim, where $D = 1$, if its radius is 5 mm? And 20 mm?
 
 # %%
 from scipy import ndimage
@@ -363,13 +363,13 @@ figure.finish(
 )
 
 # %% [markdown]
-# A small lesion is almost all rim. A network that misses its outer layer of voxels misses nearly all of it, while a large
-# lesion keeps its middle. The paper's answer is NI-DM, which is 1 at the rim of lesions of every size.
+# A small lesion is almost all rim. A network that misses the rim misses nearly all of it, while most of a large lesion is
+# left. The paper's answer is NI-DM, which is 1 at the rim of lesions of every size.
 #
 # ## Summary
 #
-# - Turn a CT to R, A, S, crop it to the body, resample it to cubes, window it and cut patches.
-# - Lesions fill about a hundredth of a scan or less. Accuracy hides this, and background dominates cross-entropy.
+# - Turn a CT to R, A, S, crop it to the body, resample it to cubes, window it, and cut patches.
+# - Lesions fill about a hundredth of a scan or less. Accuracy hides this, and the background dominates cross-entropy.
 # - Compare every Dice with what trivial guesses score.
 # - Small lesions are almost all rim.
 #
