@@ -286,20 +286,14 @@ def check_6_1(answer: Any) -> str | None:
         shaped(answer, right.shape),
         right,
         (right[::-1], "Both values are right, their order is not: DC first."),
+        (100 * right, "Give them as numbers between 0 and 1, not in per cent."),
+        (np.array([1 / 4, 3000 / 3060]), "DC is right. For DG double the overlap, and add up the sizes of both masks."),
         hint="DC: each patient's own Dice, then the mean. DG: all intersections together, and all sizes together.",
     )
 
 
-check_6_2 = short_answer(
-    (0.353, "The table prints 0.292. Its DC and VOE cannot be means over the same cases: read tables with a pencil."),
-    (0.522, "That is the VOE if all cases were alike. Cases that differ can have a lower mean: how low?"),
-    (0.292, "That is what the paper prints. What is the smallest that is possible?"),
-    hint="VOE = 1 - J, and J is never above D. What does that say about the means?",
-)
-
-
-@check("Specks are gone, and so is every true lesion of that size: a filter is a decision about patients.")
-def check_6_3(answer: Any) -> str | None:
+@check("The specks are gone. So would be every true lesion of that size: the next cell counts them.")
+def check_6_2(answer: Any) -> str | None:
     """A function that drops the 26-connected components of fewer than ``smallest`` voxels."""
     mask = np.zeros((8, 9, 10), dtype=bool)  # (D, H, W)
     mask[1:4, 1:4, 1:4] = True  # 27 voxels
@@ -316,12 +310,14 @@ def check_6_3(answer: Any) -> str | None:
         if smallest == 2 and voxels == 27:
             return "Two voxels that touch at a corner are one component of 2 (26 neighbours); yours took them apart."
         if voxels != kept:
-            return f"Of parts of 27, 2 and 1 voxels {kept} should stay at smallest = {smallest}, you keep {voxels}."
+            return (
+                f"Of components of 27, 2 and 1 voxels you keep {voxels} at smallest = {smallest}; it should be {kept}."
+            )
     return None
 
 
-check_6_4 = short_answer(
-    ("up", "A loss that minds misses most draws too much, and RVD with its sign is the criterion that says so."),
+check_6_3 = short_answer(
+    ("up", "Misses cost most, so the network marks more. Run the next cell: which criterion shows it?"),
     ("down", "Which error has become cheap? What happens to the predicted volume if there is more of it?"),
     hint='Answer "up" or "down".',
 )
@@ -405,28 +401,28 @@ check_8_3 = short_answer(
 )
 
 
-@check("A comma divides objects, a plus unites numbers; what is not named is background.")
+@check("A comma separates objects, a plus joins labels, and what is not named is background.")
 def check_9_1(answer: Any) -> str | None:
     """Labels 1 = kidney as class 1, 2 and 3 united as class 2."""
     objects = [set(group) for group in parse_labels(str(answer).replace(" ", ""))]
     if objects == [{2, 3}, {1}]:
         return "Two objects, and the right ones. But the first one named becomes class 1."
     if len(objects) != 2:
-        return f"That makes {len(objects)} object{'s' * (len(objects) != 1)}; wanted are two."
+        return f"That makes {len(objects)} object{'s' * (len(objects) != 1)}. You want two."
     return None if objects == [{1}, {2, 3}] else "Which numbers belong together, and which stand alone?"
 
 
 BALL = 4 / 3 * math.pi * 4**3  # mm^3, of 4 mm radius
 check_9_2 = short_answer(
     (BALL / 27, "Ten voxels, nearly all of them rim: what helps the large lesions costs the small ones."),
-    (BALL, "Those are cubic millimetres. How many has one voxel?"),
+    (BALL, "That is the volume in cubic millimetres. Divide it by that of a voxel."),
     (BALL / 3, "A voxel has three edges of 3 mm, not one."),
     (8 * BALL / 27, "4 mm is the radius, not the diameter."),
     hint="Divide the volume of the ball by that of a voxel.",
 )
 
 
-@check("Background first, then the object: the softmax of these two is what the sigmoid of the one was.")
+@check("Background first, then the object: the softmax of these two channels equals the sigmoid of the one.")
 def check_9_3(answer: Any) -> str | None:
     """One logit (B, 1, D, H, W), made for a sigmoid, to two (B, 2, D, H, W), made for a softmax."""
     z = torch.linspace(-3, 4, 2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5)  # (B, 1, D, H, W)

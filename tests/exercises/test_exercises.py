@@ -78,8 +78,8 @@ WRONG: dict[str, list[Any]] = {
         lambda lrnet, p, true_map: (lrnet(p) - true_map).expand_as(p),
         lambda lrnet, p, true_map: p * torch.nan,
     ],
-    "check_6_1": [(0.99, 0.25), (0.25, 0.25), (0.5, 0.99), 0.25],
-    "check_6_3": [
+    "check_6_1": [(0.99, 0.25), (0.25, 0.25), (0.5, 0.99), (25, 99), (0.25, 3000 / 3060), 0.25],
+    "check_6_2": [
         lambda mask, smallest: without_specks(mask, smallest, neighbours=1),
         lambda mask, smallest: without_specks(mask, smallest, more_than=True),
         lambda mask, smallest: ~without_specks(~mask, smallest),
