@@ -210,7 +210,7 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
     print(f"{name:6} {sum(weight.numel() for weight in network.parameters()):9,} weights")
 
 # %% [markdown]
-# Only the M-Net. The LR-Net is needed in training alone.
+# Only the M-Net. The LR-Net is needed only in training.
 #
 # **This is the question of the course:** does training with a frozen LR-Net help an M-Net to find and outline lesions
 # like the missed ones? If so, is it the map that helps, or would more training or a simpler loss have done as much?
@@ -221,10 +221,10 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
 #
 # | notebook | afterwards you can | minutes |
 # |---|---|---|
-# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps, and repair Eq. 1 | 30 |
-# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | prepare a CT, and measure how rare lesions are | 30 |
-# | [03 · The LR-Net learns distance maps](03_lrnet_pretraining.ipynb) | train the LR-Net, and say what a Dice of 0.99 proves | 40 |
-# | [04 · The M-Net and its losses](04_mnet_and_losses.ipynb) | train the M-Net, and see what MapDice really asks for | 40 |
+# | [01 · Distance maps](01_distance_maps.ipynb) | build the paper's four maps, and repair Eq. 1 | 40 |
+# | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | prepare a CT, and measure how rare lesions are | 40 |
+# | [03 · The LR-Net learns distance maps](03_lrnet_pretraining.ipynb) | train the LR-Net, and say what a Dice of 0.99 proves | 45 |
+# | [04 · The M-Net and its losses](04_mnet_and_losses.ipynb) | train the M-Net, and see what MapDice really asks for | 45 |
 # | [05 · The frozen tandem](05_frozen_tandem.ipynb) | train both in a row, and follow the gradient | 45 |
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | segment whole scans, and read seven criteria | 40 |
 # | [07 · The paper's tables, and what a claim needs](07_tables_of_the_paper.ipynb) | judge a claim by its numbers | 45 |

@@ -265,7 +265,7 @@ show_maps(
 )
 
 # %% [markdown]
-# No. In the middle of the cut, $\varphi$ is 0.5 or 0.33. The deepest voxel of the large lesion lies outside the patch,
+# No. In the middle of the cut, $\varphi$ is 0.5 in one and 0.33 in the other. The deepest voxel of the large lesion lies outside the patch,
 # so a network that sees only the patch cannot know about it.
 #
 # So **crop, flip and resample the mask, then compute the map**. Never crop or interpolate a map.
@@ -293,8 +293,8 @@ exercises.check_1_2(answer)
 #
 # With `spacing=(z, y, x)`, `distance_map` measures in mm.
 #
-# **Question.** With voxels of 3 mm, $D$ is 3 at the rim. Does Eq. 1 still give 1 there? And if $m_C$, the smallest $D$ in
-# the component, takes the place of the 1?
+# **Question.** With voxels of 3 mm, $D$ is 3 at the rim. Does Eq. 1 still give 1 there? What if $m_C$, the smallest $D$
+# in the component, takes the place of the 1?
 
 
 # %% tags=["nbval-check-output"]
@@ -392,7 +392,7 @@ ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 maps_figure(lesions, ct.data)
 
 # %% [markdown]
-# In NI-DM and SNI-DM. I-DM favours large lesions.
+# In NI-DM and SNI-DM. In I-DM it is darker.
 #
 # ## Summary
 #

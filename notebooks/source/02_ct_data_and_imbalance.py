@@ -211,7 +211,7 @@ print(f"pull of the background / pull of the lesions = {pull[~lesion].sum() / pu
 # More than a hundred times. Class weights can even this out, but they know nothing about shape.
 #
 # ### Exercise 2.2 · A harder case
-# How many times stronger than the lesions' is the background's pull in `volume-1`, again at $p = 0.5$?
+# In `volume-1`, again at $p = 0.5$: how many times stronger is the pull of the background than that of the lesions?
 
 # %% tags=["exercise"]
 answer = None
