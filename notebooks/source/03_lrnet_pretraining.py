@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 03 · The LR-Net learns distance maps
 #
-# The **LR-Net** turns a mask into a distance map. Notebook 01 did that without a network, but gradients flow through a
-# network. In notebook 05 they will correct the M-Net's masks.
+# The **LR-Net** turns a mask into a distance map. So did your code in notebook 01, but no gradient flows through that. In
+# notebook 05 the map's error will train the M-Net through the LR-Net.
 #
 # **Afterwards you can**
 # - build the LR-Net and train it,
 # - say why a Dice of 0.99 proves little, and test a map by depth instead,
-# - say what the LR-Net cannot see, and what it makes of a probability below 1.
+# - say what the LR-Net cannot see, and what it returns for a probability below 1.
 #
-# **Takes** 40 minutes to read and try; the cells need 80 seconds of one CPU core.
+# **Takes** 45 minutes to read and try; the cells need 80 seconds of one CPU core.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -22,8 +22,10 @@ HELD_OUT = 4 if FAST else 8  # masks that judge it
 # %% [markdown]
 # ## 1 · What goes in, what should come out
 #
-# The LR-Net is trained on masks, never on a CT. So any shapes that look like lesions will do. Here are four that we keep for
-# testing, and the maps that we want: NI-DM, Eq. 1.
+# The LR-Net is trained on masks, never on a CT. So any shapes that look like lesions will do. Here are four that we
+# keep for testing, and below them the maps that we want: NI-DM, the $\varphi$ of Eq. 1.
+#
+# **Question.** In which of the four does $\varphi$ fall lowest?
 
 # %%
 import numpy as np
@@ -52,10 +54,12 @@ figure.finish(
 )
 
 # %% [markdown]
+# In the third, whose middle is deepest.
+#
 # ## 2 · Build it
 #
-# Section 2.2 asks for a light U-Net: two channels in, background and lesion, one down-sampling, one up-sampling, and a ReLU
-# as the output layer.
+# The paper asks for a light U-Net (section 2.2): two channels in, background and lesion, one down-sampling, one
+# up-sampling, and a ReLU at the output.
 #
 # <details><summary>What the paper leaves open</summary>
 #
@@ -106,8 +110,8 @@ class MyLRNet(nn.Module):
 
 
 # %% [markdown]
-# **Question.** How many weights: a thousand, ten thousand or a million? The cell counts them, copies the package's weights
-# into your network, and compares the outputs.
+# **Question.** How many weights does it have: a thousand, ten thousand or a million? The cell counts them, copies the
+# package's weights into your network, and compares the outputs.
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import load_pretrained_lrnet
@@ -122,15 +126,15 @@ with torch.inference_mode():
 print(f"{sum(weight.numel() for weight in mine.parameters()):,} weights, and equal outputs")
 
 # %% [markdown]
-# From here on we import the package's, which takes odd sizes as well.
+# From here on we import the package's.
 #
-# ## 3 · A score that a photocopier passes
+# ## 3 · A test that a photocopier passes
 #
-# The paper reports "a Dice score around 0.99". It compares the mask that went in with the output above a threshold,
-# $\hat\varphi > 0.05$. A second score is the **error of φ**: the mean of $|\hat\varphi - \varphi|$ over a lesion's voxels,
-# then over all lesions.
+# The paper reports "a Dice score around 0.99", of the input mask and the output above a threshold, here
+# $\hat\varphi > 0.05$. Our second score is the **error of φ**: the mean of $|\hat\varphi - \varphi|$ over the voxels of
+# a lesion, averaged over all lesions.
 #
-# **Question.** Which Dice does a network reach that hands its input through unchanged?
+# **Question.** What is the Dice of a network that returns its input unchanged?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import LRNet
@@ -148,8 +152,7 @@ copied = lrnet_quality(Photocopier(), held_out[:4])
 print(f"photocopier: Dice {copied.dice:.3f}, error of phi {copied.error:.3f}")
 
 # %% [markdown]
-# Its Dice is perfect. So a Dice of 0.99 shows that a network can copy, and no more. The error of φ shows whether it has learnt
-# the map.
+# Its Dice is perfect. So a Dice of 0.99 only shows that a network can copy.
 #
 # ### Exercise 3.1 · What copying costs
 # A lesion is a cube of 5 × 5 × 5 voxels with background all around. What is the photocopier's error of φ on it?
@@ -177,10 +180,10 @@ exercises.check_3_1(answer)
 # %% [markdown]
 # ## 4 · Train it by the book
 #
-# The paper trains with smooth L1, which is $d^2 / 2$ for an error $d$ below 1, Kaiming uniform weights and Adam at 0.001. So
-# do we, with small lesions in much background.
+# The paper trains with smooth L1, which is $d^2 / 2$ for an error $d$ below 1, from Kaiming uniform weights, with Adam
+# at a rate of 0.001. So do we, with small lesions in a lot of background.
 #
-# **Question.** Most voxels want the answer 0. What is the quickest way to please them?
+# **Question.** For most voxels the right output is 0. What is the easiest way to get them right?
 
 # %%
 from lrnet_edu.data.shapes import random_shapes
@@ -196,7 +199,7 @@ def draw(step, edge, background=0, number=2):
 for seed in range(4):
     torch.manual_seed(seed)
     network = LRNet("NI-DM")
-    network.head[-1].bias.data.zero_()
+    network.head[-1].bias.data.zero_()  # the package starts it above 0, to prevent what follows
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for step in range(10):
         masks, maps = draw(step, edge=10, background=7)  # less than a hundredth is lesion
@@ -211,26 +214,26 @@ for seed in range(4):
     print(f"seed {seed}, step {step}: loss {loss.item():.4f}, largest output {output.max().item():.3f}")
 
 reached = sum(int(weight.grad.count_nonzero()) for weight in dead.parameters())
-print(f"of the last network that died {reached} weights get a gradient")
+print(f"weights with a gradient, in the last network whose output was 0: {reached}")
 
 # %% [markdown]
-# The loss is small and looks like success. But a ReLU passes no gradient where its input is negative, and here that is
-# everywhere. The network is **dead**.
+# Two of the four networks return 0 everywhere. Their loss is small, which looks like success. But a ReLU passes no
+# gradient where its input is negative, and here that is everywhere. These networks are **dead**.
 #
 # ## 5 · Train it so that it learns
 #
-# Our loop differs in three ways. Its cubes hold little background. In its loss every layer of depth counts nearly the same.
-# When the output is 0 everywhere, it draws the last layer anew.
+# Now the cubes hold little background. The loss, L1, gives nearly the same weight to every **depth**: to the rim, to the
+# layer below it, and so on. When the output is 0 everywhere, the weights of the output layer are drawn anew.
 #
-# We begin with the dead network. **Question.** Which curve will fall first, 1 − Dice or the error of φ? Will our patient do
+# We begin with the dead network. **Question.** Which will fall first, 1 − Dice or the error of φ? Will the network do
 # better than the photocopier?
 
 
 # %%
 def by_depth(mask):
-    """Weights of the voxels' errors, (D, H, W): the fewer voxels a layer has, the more each of them counts."""
-    layers = np.round(distance_map(mask, "O-DM")).astype(int)  # 0 is the background
-    weights = np.bincount(layers.ravel())[layers] ** -0.8  # with -1 every layer would count the same
+    """Weights of the voxels' errors, (D, H, W): the fewer voxels lie at a depth, the more each of them counts."""
+    depths = np.round(distance_map(mask, "O-DM")).astype(int)  # 0 is the background
+    weights = np.bincount(depths.ravel())[depths] ** -0.8  # with -1 every depth would count the same
     for part in (mask, ~mask):
         weights[part] /= weights[part].sum()
     return weights
@@ -253,7 +256,7 @@ def train(network, weigh):
         optimizer.step()
         rate.step()
         if output.max() == 0:
-            network.reset_output()  # dead: a new last layer
+            network.reset_output()  # dead: a new output layer
         if (step + 1) % (STEPS // VALIDATIONS) == 0:
             quality = lrnet_quality(network, held_out)
             validations.append({"step": step + 1, "val_dice": quality.dice, "val_error": quality.error})
@@ -272,12 +275,12 @@ from lrnet_edu.figures import lrnet_quality_figure
 lrnet_quality_figure(lrnet_quality(trained, held_out), rows)
 
 # %% [markdown]
-# Copying comes first: the Dice is near the paper's 0.99 while the error of φ is still above the photocopier's. Then the
-# network learns maps. The patient lives, and it does more than copy. The largest lesions are the worst; section 8 says why.
+# Copying comes first: Dice is near the paper's 0.99 while the error of φ is still above the photocopier's. Then the
+# network learns the map. The error is largest in the largest lesions; section 8 says why.
 #
 # ### Exercise 3.2 · Change the training
-# The cell below trains a fresh network with one change: every voxel of a lesion counts the same. Predict first. Where in a
-# ball of 8 voxels radius will the error of φ grow most: at the `"rim"`, in the `"middle"`, or `"outside"`?
+# The cell below trains a fresh network with one change: every voxel of a lesion has the same weight. Predict first. Where in
+# a ball of 8 voxels radius will this raise the error of φ most: at the `"rim"`, in the `"middle"`, or `"outside"`?
 
 # %% tags=["exercise"]
 answer = None
@@ -288,7 +291,7 @@ exercises.check_3_2(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# The ball has 2109 voxels. The outermost layer holds 872 of them, the two innermost layers hold 19.
+# The ball has 2109 voxels. 872 of them are at depth 1, the rim; 19 are at depths 7 and 8.
 #
 # ```python
 # answer = "middle"
@@ -298,22 +301,22 @@ exercises.check_3_2(answer)
 
 # %%
 def by_voxel(mask):
-    """Every voxel of a lesion counts the same."""
+    """Every voxel of a lesion has the same weight."""
     return np.where(mask, 1 / mask.sum(), 1 / (~mask).sum())
 
 
 torch.manual_seed(0)
 changed = LRNet("NI-DM")
 train(changed, by_voxel)
-print("trained; section 6 shows it layer by layer")
+print("trained; section 6 shows its errors")
 
 # %% [markdown]
 # ## 6 · Test by depth
 #
-# Most voxels of a ball lie near its border, so a mean says little about the rest. We test **layer by layer**: your two
-# networks, then two that ship. Those were trained for longer, also on softened masks.
+# Most voxels of a ball lie near its border, so a mean says little about the rest. We test **depth by depth**: your two
+# networks, then the package's, which was trained for longer.
 #
-# **Question.** In which layer does the photocopier do best, and in which will your two networks differ most?
+# **Question.** At which depth does the photocopier do best, and at which will your two networks differ most?
 
 
 # %%
@@ -331,34 +334,34 @@ def map_of(network, mask):
 
 
 def errors_by_depth(network, radius):
-    """The mean error of phi in each layer of a ball, from the rim inwards."""
+    """The mean error of phi at each depth of a ball, from the rim inwards."""
     mask = ball(radius)
     errors = np.abs(map_of(network, mask) - distance_map(mask))
-    layers = np.round(distance_map(mask, "O-DM")).astype(int)
-    return [errors[layers == layer].mean() for layer in range(1, layers.max() + 1)]
+    depths = np.round(distance_map(mask, "O-DM")).astype(int)
+    return [errors[depths == depth].mean() for depth in range(1, depths.max() + 1)]
 
 
 def print_by_depth(networks):
-    print(f"{'ball of radius 8':17}mean   layer:" + "".join(f"{layer:6}" for layer in range(1, 9)))
+    print(f"{'ball of radius 8':17}mean   depth:" + "".join(f"{depth:6}" for depth in range(1, 9)))
     for name, network in networks.items():
-        mean, layers = lrnet_quality(network, [ball(8)]).error, errors_by_depth(network, 8)
-        print(f"{name:15}{mean:6.2f}{'':9}" + "".join(f"{error:6.2f}" for error in layers))
+        mean, errors = lrnet_quality(network, [ball(8)]).error, errors_by_depth(network, 8)
+        print(f"{name:15}{mean:6.2f}{'':9}" + "".join(f"{error:6.2f}" for error in errors))
 
 
 print_by_depth({"photocopier": Photocopier(), "yours, by depth": trained, "yours, by voxel": changed})
 
 # %% tags=["nbval-check-output"]
-ships = {"ships, ReLU": shipped, "ships, sigmoid": load_pretrained_lrnet("NI-DM", activation="sigmoid")}
-print_by_depth(ships)
+print_by_depth({"the package's": shipped})
 
 # %% [markdown]
-# Read along the rows. The photocopier is right at the rim and errs more with every layer. By the mean "by voxel" is as good as
-# "by depth", but in the middle it is far worse. The networks that ship err little in every layer.
+# The photocopier is right at the rim, and its error grows inwards. By the mean, "by voxel" is as good as "by depth",
+# but in the middle it is far worse.
 #
 # ## 7 · Test by size
 #
-# Now look along one line through a ball. **Move the radius.** **Question.** Up to which one does the network follow Eq. 1? Then
-# take a radius of 6 and **lower p**, the probability that goes in.
+# Now look along one line through a ball, with the package's network. Move the radius, and leave $p$ at 1 for now.
+#
+# **Question.** Up to which radius does the network follow Eq. 1?
 
 
 # %%
@@ -394,11 +397,21 @@ interact(
     p=widgets.FloatSlider(1.0, min=0.05, max=1.0, step=0.05, description="p", continuous_update=False),
 )
 
+# %% tags=["nbval-check-output"]
+print("in the middle of a ball\nradius   phi   LR-Net")
+for radius in (3, 6, 9, 12, 14, 18, 22):
+    middle = (radius + 8,) * 3
+    print(f"{radius:6}{distance_map(ball(radius))[middle]:6.2f}{map_of(shipped, ball(radius))[middle]:9.2f}")
+
 # %% [markdown]
+# Up to a radius of 9. In the middle of larger balls it returns about 0.2, whatever their size.
+#
 # ## 8 · How far does it see?
 #
-# φ divides by $M_C$, the depth of the lesion's deepest voxel. How much of the mask does one output voxel know? We ask
-# autograd which input voxels influence it. **Question.** 10 voxels along each axis, 30, or 100?
+# φ divides by $M_C$, the depth of the deepest voxel, which may be far away. How far does the network see? We ask autograd
+# which input voxels influence one output voxel.
+#
+# **Question.** 10 voxels along each axis, 30, or 100?
 
 # %% tags=["nbval-check-output"]
 open_net = LRNet("NI-DM")
@@ -412,8 +425,10 @@ extent = reached.amax(dim=0) - reached.amin(dim=0) + 1  # (3,)
 print("receptive field (z, y, x):", extent.tolist(), "voxels")
 
 # %% [markdown]
-# It sees 15 voxels to either side. Now take a straight arm, 5 voxels thick. It is a lesion of its own, or the tail of a
-# tumour. **Question.** What is φ in the middle of the arm in each case, and what can the LR-Net say?
+# It sees 15 voxels to either side. Now take a straight arm, 5 voxels thick: a lesion of its own, or the tail of a
+# tumour.
+#
+# **Question.** Does φ in the middle of the arm change with the tumour? Does the LR-Net's answer?
 
 # %% tags=["nbval-check-output"]
 arm = np.zeros((31, 31, 70), dtype=bool)  # (D, H, W)
@@ -446,22 +461,14 @@ figure.finish(
 )
 
 # %% [markdown]
-# The dashed lines enclose what the marked voxel sees. There both masks are the same, so both answers are, and one is wrong. No
-# training mends this. The paper's "rigorous mapping" needs lesions that fit into the window. In larger ones the network has
-# to guess $M_C$:
-
-# %% tags=["nbval-check-output"]
-print("in the middle of a ball\nradius   phi   " + "   ".join(ships))
-for radius in (3, 6, 9, 12, 14, 18, 22):
-    middle = (radius + 8,) * 3
-    said = [map_of(network, ball(radius))[middle] for network in ships.values()]
-    print(f"{radius:6}{distance_map(ball(radius))[middle]:6.2f}{said[0]:14.2f}{said[1]:17.2f}")
-
-# %% [markdown]
+# The dashed lines enclose what the marked voxel sees. There both masks are the same, so both answers are, and one is
+# wrong. No training can change that. The paper's "rigorous mapping" needs lesions that fit into the window. In larger
+# ones the network has to guess $M_C$.
+#
 # ### Exercise 3.3 · Smaller lesions
-# Coarser voxels make lesions smaller, counted in voxels. A ball with a radius of $r$ voxels has its first background voxel
-# $r + 1$ steps from its middle, and the middle sees 15 steps along each axis. From which voxel size on (in mm, cubes) does
-# the middle of a ball of 45 mm radius see background along the axes? Count whole voxels.
+# Counted in coarser voxels, a lesion is smaller. A ball with a radius of $r$ voxels has its first background voxel $r + 1$
+# steps from its middle, and the middle sees 15 steps along each axis. Find the largest whole $r$ at which the middle still
+# sees background. How many mm must a voxel measure so that a ball of 45 mm radius has this $r$?
 
 # %% tags=["exercise"]
 answer = None
@@ -480,9 +487,10 @@ exercises.check_3_3(answer)
 # %% [markdown]
 # ## 9 · What if the M-Net is not sure?
 #
-# A lesion that the M-Net nearly misses arrives as a probability of 0.2 or 0.05.
+# A lesion that the M-Net nearly misses arrives as a probability of 0.2 or 0.05. Set the radius in section 7 to 6, and
+# lower $p$.
 #
-# **Question.** What will the LR-Net answer? And does a gradient still get back to the lesion?
+# **Question.** What will the LR-Net return at 0.05? And does a gradient still get back to the lesion?
 
 
 # %%
@@ -490,7 +498,7 @@ lesions = [torch.from_numpy(mask) for mask in held_out_shapes(4, 24)]
 
 
 def soft_response(network, p):
-    """Of lesions that have a probability p: the mean output, and the share of voxels that a gradient reaches."""
+    """For lesions that have a probability p: the mean output, and the share of voxels that a gradient reaches."""
     outputs, reached = [], []
     for lesion in lesions:
         probability = (p * lesion.float()).requires_grad_()  # (D, H, W)
@@ -513,18 +521,18 @@ def print_soft(networks):
 print_soft({"yours, by depth": trained, "yours, by voxel": changed})
 
 # %% tags=["nbval-check-output"]
-print_soft(ships)
+print_soft({"the package's": shipped})
 
 # %% [markdown]
-# φ of the mask stays the same, but the map sinks with $p$, and at 0.05 next to nothing is left of it. Trained on zeros and
-# ones, as in the paper, your networks pass no gradient there, so a missed lesion is out of reach. Those that ship have seen
-# softened masks, and still pass one on.
+# The output falls with $p$, and at 0.05 next to nothing is left. Your networks, trained on zeros and ones as in the
+# paper, then pass no gradient back, so a missed lesion is out of reach. The package's still reaches most voxels: it was
+# also trained on masks with values below 1.
 #
-# ### Exercise 3.4 · Resuscitation
-# `reset_output` draws the whole last layer anew, and what it had learnt is gone. Save all of it: write a function that
-# revives a dead LR-Net by changing **nothing but the bias** of its last layer, `lrnet.head[-1].bias`, in place.
-# `def answer(lrnet, probabilities): ...`. Afterwards the output for these probabilities, (1, 2, D, H, W), must not be 0
-# everywhere, and must not exceed 1. The output of a dead network hides how far below 0 it is. How can you find out?
+# ### Exercise 3.4 · Resuscitation, if you have ten more minutes
+# `reset_output` draws the whole output layer anew, and what it had learnt is lost. Write a function
+# `answer(lrnet, probabilities)` that revives a dead LR-Net by changing **nothing but the bias** of that layer,
+# `lrnet.head[-1].bias`, in place. Afterwards the output for these probabilities, (1, 2, D, H, W), must not be 0 everywhere,
+# and must not exceed 1. After the ReLU you cannot see how far below 0 a dead output is. How can you find out?
 
 # %% tags=["exercise"]
 answer = None
@@ -535,8 +543,8 @@ exercises.check_3_4(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# Lift the bias so far that the ReLU is on everywhere, read how high the largest output comes, and go back. A look at the
-# values before the ReLU does as well.
+# Raise the bias so far that the ReLU is on everywhere, read the largest output, and go back. Or read the values before the
+# ReLU with a forward hook.
 #
 # ```python
 # def answer(lrnet, probabilities):
@@ -551,8 +559,8 @@ exercises.check_3_4(answer)
 # %% [markdown]
 # ## Summary
 #
-# - Copying reaches a Dice of 0.99. Measure the error of φ, **by depth**.
-# - Trained by the book the LR-Net can die, and its loss looks excellent.
-# - It sees 31 voxels, and has to guess $M_C$ in larger lesions.
+# - Copying the input is enough for a Dice of 0.99. Measure the error of φ, **by depth**.
+# - Trained by the book, the LR-Net can die, and its loss looks excellent.
+# - It sees 31 voxels along each axis. In larger lesions it has to guess $M_C$.
 #
-# **Next:** [04 · The M-Net and its losses](04_mnet_and_losses.ipynb). More on the shipped LR-Nets: `results/lrnet.md`.
+# **Next:** [04 · The M-Net and its losses](04_mnet_and_losses.ipynb).
