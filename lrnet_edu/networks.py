@@ -46,7 +46,7 @@ def _check_input(network: nn.Module, x: Any, channels: int, dims: int, hint: str
     if x.ndim != dims + 2 or x.shape[1] != channels:
         axes = {2: "H, W", 3: "D, H, W"}[dims]
         raise InputError(f"{name} takes (B, {channels}, {axes}) and got {tuple(x.shape)}; {hint}.")
-    weight = [*network.parameters(), x][0]
+    weight = next(network.parameters(), x)
     if x.device != weight.device or (x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type)):
         has, got = (f"{tensor.dtype} on {tensor.device}" for tensor in (weight, x))
         raise InputError(f"{name} has weights of {has} and got {got}; bring one of them there with .to(...).")

@@ -15,8 +15,8 @@ from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError, checked_number
-from lrnet_edu.support.loss_inputs import check_output, class_numbers, values_are_readable
 from lrnet_edu.support.parallel import mean_over_processes
+from lrnet_edu.support.tensor_checks import check_output, class_numbers, values_are_readable
 from lrnet_edu.trained import load_pretrained_lrnet
 
 SEGMENTATION: dict[Any, Any] = {"dice": DiceLoss(), "mapdice": MapDiceLoss(), None: None}

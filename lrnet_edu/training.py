@@ -33,7 +33,7 @@ class Schedule:
     validate_every: int = 50  # steps
     learning_rate: float = 1e-3
     plateau_factor: float = 0.8
-    plateau_patience: int = 3  # validations without improvement before the rate is lowered
+    plateau_patience: int = 3  # more validations than these without improvement lower the rate
     convergence_patience: int = 12  # validations without improvement before the run ends
     one_cycle: bool = False  # instead of both: linear warm-up for a tenth of the steps, then a cosine down to 0
     max_gradient_norm: float | None = None  # gradients are clipped to this norm; None: not clipped

@@ -49,29 +49,33 @@ def rates_axis(axes: Axes) -> None:
 
 
 @styled
-def curves_figure(result: Mapping[str, Any]) -> Picture:
-    """Mean lesion Dice over false lesions a case, a panel for each set and view: mean of the seeds, and their range."""
-    figure = Picture(9.0)
-    rates, panels = np.array(result["rates"]), figure.subplots(2, 2, sharex=True, sharey=True)
-    for axes, (cell, content) in zip(panels.T.ravel(), result["cells"].items(), strict=True):
-        for arm, marker in zip(ARM_COLORS, cycle("osD^vP"), strict=False):
+def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
+    """Mean lesion Dice over false lesions a case, a panel for each set and view: mean of the seeds, and their range.
+
+    The arms are those whose names end in ``suffix``, such as "-scratch".
+    """
+    arms = [f"{arm}{suffix}" for arm in ARM_COLORS]
+    cells = {cell: content for cell, content in result["cells"].items() if content["curves"].keys() & arms}
+    rows = len(cells) // len(VIEWS)
+    figure = Picture(4.5 * rows + 0.6 * (rows == 1))
+    rates, panels = np.array(result["rates"]), figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+    for axes, (cell, content) in zip(panels.T.ravel(), cells.items(), strict=True):
+        for arm, colour, marker in zip(arms, ARM_COLORS.values(), cycle("osD^vP"), strict=False):
             if by_seed := content["curves"].get(arm):
                 curves = np.array(by_seed)
-                axes.fill_between(
-                    rates, curves.min(axis=0), curves.max(axis=0), color=ARM_COLORS[arm], alpha=0.12, lw=0
-                )
-                axes.plot(rates, curves.mean(axis=0), color=ARM_COLORS[arm], lw=2, marker=marker, markevery=4,
-                          label=f"{arm}: {result['arms'][arm]}")  # fmt: skip
+                axes.fill_between(rates, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, lw=0)
+                axes.plot(rates, curves.mean(axis=0), color=colour, lw=2, marker=marker, markevery=4,
+                          label=f"{arm.removesuffix(suffix)}: {result['arms'][arm]}")  # fmt: skip
         which, view = cell.split("/")
         axes.set_title(f"{which}, {VIEWS[view]}")
         rates_axis(axes)
-    for axes in panels[0]:
+    for axes in panels[:-1].ravel():
         axes.set_xlabel("")
     for axes in panels[:, 0]:
         axes.set_ylabel("Mean lesion Dice, 0.25 to 5 ml\n(missed = 0, no unit)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     primary = result["cells"][result["primary_cell"]]["endpoints"]
-    means = [f"{arm} {np.mean(primary[arm]['mean lesion Dice']):.3f}" for arm in ARM_COLORS if arm in primary]
+    means = [f"{arm} {np.mean(primary[arm]['mean lesion Dice']):.3f}" for arm in arms if arm in primary]
     return figure.finish(f"Mean lesion Dice against false lesions a case. Mean at LUNA16's rates: {', '.join(means)}.")
 
 
@@ -79,7 +83,7 @@ def arms_figure(result: Mapping[str, Any]) -> Picture:
     """The primary endpoint's difference of every comparison of arms."""
     content = result["cells"][result["primary_cell"]]
     rows = [
-        Difference(f"{row['ours']} \u2212 {row['theirs']}", row, ARM_COLORS.get(row["ours"], GREY))
+        Difference(f"{row['ours']} \u2212 {row['theirs']}", row, ARM_COLORS.get(row["ours"][0], GREY))
         for row in [*content["gains"], *content["further"]]
     ]
     return forest_figure(rows, "Difference in mean lesion Dice at LUNA16's rates", result["margin"])

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.loss_inputs import ELSEWHERE, check_target, checked_probabilities, class_numbers
-from lrnet_edu.support.loss_inputs import values_are_readable as readable
 from lrnet_edu.support.parallel import sum_over_processes
+from lrnet_edu.support.tensor_checks import ELSEWHERE, check_target, checked_probabilities, class_numbers
+from lrnet_edu.support.tensor_checks import values_are_readable as readable
 
 EPS = 1e-5  # of Eq. 2, in voxels: avoids 0 / 0
 

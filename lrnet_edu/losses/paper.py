@@ -16,8 +16,8 @@ from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, class_sums, foreground_and_maps, ratio
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError, checked_number
-from lrnet_edu.support.loss_inputs import at_least_float32
 from lrnet_edu.support.parallel import mean_over_processes
+from lrnet_edu.support.tensor_checks import at_least_float32
 
 
 class DiceLoss(MaskLoss):
@@ -112,7 +112,7 @@ class DistanceRegressionLoss(Loss):
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
         kind = self.lrnet.kind if isinstance(self.lrnet, LRNet) else None
         _, phi = foreground_and_maps(probabilities, target, kind, "This LR-Net's loss")
-        p = at_least_float32(probabilities).to([*self.lrnet.parameters(), probabilities][0].dtype)
+        p = at_least_float32(probabilities).to(next(self.lrnet.parameters(), probabilities).dtype)
         maps = regress_maps(self.lrnet, p)  # (B, classes - 1, D, H, W)
         return self.alpha * map_regression_loss(maps, phi)
 

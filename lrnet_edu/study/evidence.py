@@ -126,6 +126,7 @@ def write_evidence(
     logs |= {f"{arm}: {result['arms'][arm]}": logs_of_arm for arm, logs_of_arm in result["logs"].items()}
     pictures = {
         "curves": curves_figure(result),
+        **({"scratch": curves_figure(result, "-scratch")} if any(arm.endswith("-scratch") for arm in arms) else {}),
         "forest": arms_figure(result),
         "learning": learning_curves_figure(logs),
     }

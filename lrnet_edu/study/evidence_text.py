@@ -1,6 +1,6 @@
 """The study's page, ``study.md``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrnet_edu.study.page import bullets, interval, joined, mean_and_deviation, signed, table
@@ -12,6 +12,10 @@ VERDICTS = {
     "equal": "{ours} and {theirs} are equal within {margin:g}",
     "undecided": "Nothing is decided between {ours} and {theirs}",
 }
+SCRATCH = (
+    "As many steps as base and branch together; C and E begin with a quarter of Dice. E from scratch joined after the "
+    "first seed of A and C had been tested (protocol, Changes). Each p stands alone."
+)
 COLUMNS = {  # of the endpoints' table: how each is printed
     "mean lesion Dice": ".3f", "sensitivity": ".3f", "mean lesion Dice, 0.25 to 1 ml": ".3f",
     "mean lesion Dice, 1 to 5 ml": ".3f", "mean lesion Dice, 5 ml and more": ".3f", "DC": ".3f",
@@ -32,6 +36,8 @@ def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         pictures["forest"],
         pictures["curves"],
     ]
+    if scratch := scratch_verdicts(result):
+        parts += ["## From fresh weights", SCRATCH, *scratch, pictures["scratch"]]
     for cell in result["cells"]:
         parts += [f"## {cell_in_words(cell).capitalize()}", endpoints_table(result, cell),
                   gains_table(result["cells"][cell])]  # fmt: skip
@@ -49,8 +55,19 @@ def cell_in_words(cell: str) -> str:
 
 def verdicts(result: Mapping[str, Any]) -> list[str]:
     """ "C (LR-Net alone) is ahead of A (Dice): +0.041 (0.020 to 0.062; 10 seeds)." for each primary comparison."""
+    return sentences_of(result, result["cells"][result["primary_cell"]]["gains"])
+
+
+def scratch_verdicts(result: Mapping[str, Any]) -> list[str]:
+    """The same for the arms from fresh weights."""
+    further = result["cells"][result["primary_cell"]]["further"]
+    return sentences_of(result, [row for row in further if row["ours"].endswith("-scratch")])
+
+
+def sentences_of(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each comparison."""
     sentences = []
-    for row in result["cells"][result["primary_cell"]]["gains"]:
+    for row in rows:
         names = {side: f"{row[side]} ({result['arms'][row[side]]})" for side in ("ours", "theirs")}
         words = VERDICTS[row["verdict"]].format(margin=result["margin"], **names)
         sentences.append(f"**{words}: {signed(row['mean'])} ({interval(row)}; {len(row['seeds'])} seeds).**")

@@ -1,0 +1,186 @@
+"""What could put the LR-Net ahead of its control? Tried on seeds and phantoms that the study's test never sees.
+
+    python -m benchmarks.exploration DIR
+
+DIR is the folder of ``lrnet-edu reproduce study``, whose phantoms and whose two M-Nets for choosing alpha it takes.
+From these every variant goes on as an arm of the study does; the validation phantoms, cut to the liver's box, give the
+primary endpoint. The table goes to ``results/exploration.md``.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lrnet_edu.config import Config
+from lrnet_edu.data.patches import PatchBatches
+from lrnet_edu.data.study import Study
+from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.losses import DiceLoss
+from lrnet_edu.lrnet_training import background_and_object, depth_weights
+from lrnet_edu.methods import METHODS, BatchLoss, TandemMethod
+from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
+from lrnet_edu.study.evidence import endpoint
+from lrnet_edu.study.page import table
+from lrnet_edu.study.protocol import ARMS, Arm, Plan, study_plan
+from lrnet_edu.study.reproduce import checkpoint
+from lrnet_edu.study.trainings import read_record
+from lrnet_edu.support.checkpoints import save_checkpoint
+from lrnet_edu.support.files import write_atomically
+from lrnet_edu.trained import load_mnet, load_pretrained_lrnet, lrnet_metadata
+
+RESULTS = Path(__file__).parents[1] / "results"
+OWN_OUTPUTS = "lrnet_own_outputs_seed-{}.safetensors"  # in DIR
+PRETRAINING_STEPS = 1500
+
+
+class NeverOff(TandemMethod):
+    """The ReLU of the LR-Net's output leaks, so that a lesion that it reads as nothing still gets a gradient."""
+
+    def model(self, config: Config, classes: int) -> nn.Module:
+        tandem: Any = super().model(config, classes)
+        tandem.lrnet.output = nn.LeakyReLU(0.1)
+        return tandem
+
+
+class Inside(TandemMethod):
+    """The map's error inside the lesions counts as much as that outside, however few voxels they have."""
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        def total(batch: Any) -> Tensor:
+            phi = batch.maps[config.kind]
+            errors = F.smooth_l1_loss(model(batch.image)[1], phi, reduction="none")
+            return (errors * (phi > 0)).sum() / (phi > 0).sum().clamp_min(1) + (errors * (phi == 0)).mean()
+
+        return total
+
+
+class Growing(TandemMethod):
+    """Alpha grows from 0 to twice its value along the branch."""
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        assert config.alpha is not None
+        step, terms = (
+            0,
+            [super(Growing, self).loss(replace(config, alpha=alpha), model) for alpha in (0.0, config.alpha)],
+        )
+
+        def total(batch: Any) -> Tensor:
+            nonlocal step
+            share, step = 2 * step / config.steps, step + 1
+            without, full = (term(batch) for term in terms)
+            return without + share * (full - without)
+
+        return total
+
+
+VARIANTS: dict[
+    str, tuple[str, str, float | None, Callable[[int], str] | None]
+] = {  # title, method, alpha, LR-Net's file
+    "C": ("LR-Net alone, as in the study", "lrnet", None, None),
+    "E": ("SmoothL1(p, mask) alone, the control of C", "voxelwise", None, None),
+    "own-outputs": ("LR-Net alone, one that has also seen this M-Net's outputs", "lrnet", None, OWN_OUTPUTS.format),
+    "never-off": ("LR-Net alone, its output leaks", "never-off", None, None),
+    "inside": ("LR-Net alone, the error inside lesions counts as much as outside", "inside", None, None),
+    "growing": ("Dice + alpha LR-Net, alpha growing from 0 to 2000", "growing", 1000.0, None),
+}
+METHODS |= {
+    "never-off": NeverOff("M-Net + LR-Net that leaks"),
+    "inside": Inside("M-Net + LR-Net, inside"),
+    "growing": Growing("M-Net + Dice + growing LR-Net", DiceLoss),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="of lrnet-edu reproduce study")
+    out, plan = parser.parse_args().folder, study_plan()
+    scans = prepare_scans(out, plan, workers=1, say=print)
+    found: dict[str, list[float]] = {}
+    for seed in plan.selection_seeds:
+        own = out / OWN_OUTPUTS.format(seed)
+        if not own.exists():
+            learn_own_outputs(scans.study, plan.base(seed), checkpoint(out, seed), own)
+        for name in VARIANTS:
+            branch = branch_of(plan, out, name, seed)
+            if read_record(out, branch) is None and (error := do_branch(scans, out, None, branch)):
+                raise SystemExit(error)
+            found.setdefault(name, []).append(score(out, branch))
+            print(f"{branch.name}: {found[name][-1]:.3f}", flush=True)
+    for arm, alpha in (("B", 1000.0), ("D", 3000.0)):  # from the choice of alpha
+        key = f"{arm}-alpha-{alpha:g}"
+        branches = [Branch(key, seed, plan.branch(arm, seed, checkpoint(out, seed), alpha=alpha), cells=(VALIDATION,))
+                    for seed in plan.selection_seeds]  # fmt: skip
+        found[key] = [score(out, branch) for branch in branches]
+    write(found, plan)
+
+
+def branch_of(plan: Plan, out: Path, name: str, seed: int) -> Branch:
+    """A variant with a seed, as a branch of the study."""
+    title, method, alpha, lrnet = VARIANTS[name]
+    ARMS[f"explore-{name}"] = Arm(title, method)
+    file = str(out / lrnet(seed)) if lrnet else None
+    config = plan.branch(f"explore-{name}", seed, checkpoint(out, seed), alpha=alpha, lrnet=file)
+    return Branch(f"explore-{name}", seed, config, cells=(VALIDATION,))
+
+
+def score(out: Path, branch: Branch) -> float:
+    """The primary endpoint on the validation phantoms."""
+    record = read_record(out, branch)
+    assert record is not None
+    return endpoint(record["cells"]["/".join(VALIDATION)])
+
+
+def learn_own_outputs(study: Study, config: Config, start: str, path: Path) -> None:
+    """Train the LR-Net that ships further, on what this M-Net makes of training patches: the map of p > 0.5 from p."""
+    torch.manual_seed(config.seed)
+    mnet, lrnet = load_mnet(start).mnet.eval(), load_pretrained_lrnet("NI-DM").train()
+    patches = PatchBatches(
+        study.cached["train"], kinds=[], classes=1, patch_size=config.patch_size, batch_size=config.batch_size,
+        object_share=config.object_share, augment=True, seed=[config.seed, 7], length=PRETRAINING_STEPS,
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(lrnet.parameters(), lr=1e-3)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, PRETRAINING_STEPS)
+    for step in range(PRETRAINING_STEPS):
+        with torch.no_grad():
+            p = torch.softmax(mnet(patches[step].image), dim=1)[:, 1]  # (B, D, H, W)
+        masks = (p > 0.5).numpy()
+        weights = torch.from_numpy(np.stack([depth_weights(mask, "NI-DM") for mask in masks]))
+        phi = torch.from_numpy(np.stack([distance_map(mask) for mask in masks]))
+        loss = (weights * (lrnet(background_and_object(p))[:, 0] - phi).abs()).sum() / len(masks)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        falling.step()
+    tensors = {f"lrnet.{name}": weight for name, weight in lrnet.state_dict().items()}
+    save_checkpoint(path, tensors, lrnet_metadata(lrnet))
+
+
+def write(found: dict[str, list[float]], plan: Plan) -> None:
+    """``results/exploration.md`` and ``.json``."""
+    titles = {name: row[0] for name, row in VARIANTS.items()} | {
+        "B-alpha-1000": "Dice + 1000 LR-Net, as in the study",
+        "D-alpha-3000": "Dice + 3000 SmoothL1(p, mask), the control of B",
+    }
+    lines = [[titles[name], *(f"{value:.3f}" for value in values), f"{np.mean(values):.3f}"]
+             for name, values in found.items()]  # fmt: skip
+    page = (
+        "# Could the LR-Net be ahead of its control?\n\n"
+        "Written by `python -m benchmarks.exploration`. Exploration, not a test: the two seeds that chose alpha,\n"
+        "on the 15 validation phantoms, cut to the liver's box. From the same M-Net every row takes 600 further\n"
+        "steps. The figure is the study's primary endpoint, mean lesion Dice of 0.25 to 5 ml at LUNA16's rates.\n\n"
+        + table(["Loss", *(f"seed {seed}" for seed in plan.selection_seeds), "mean"], lines) + "\n"
+    )  # fmt: skip
+    write_atomically(RESULTS / "exploration.md", page.encode())
+    write_atomically(RESULTS / "exploration.json", (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
