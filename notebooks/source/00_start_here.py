@@ -229,7 +229,7 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | segment whole scans, and read seven criteria | 40 |
 # | [07 · The paper's tables, and what a claim needs](07_tables_of_the_paper.ipynb) | judge a claim by its numbers | 45 |
 # | [08 · The study](08_the_study.ipynb) | read what the study found | 45 |
-# | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | put the LR-Net behind a network of your own | 30 |
+# | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | put the LR-Net behind a network of your own | 40 |
 #
 # Short of time? Take 01, 05, 07 and 08.
 #
