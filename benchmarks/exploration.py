@@ -91,7 +91,7 @@ VARIANTS: dict[
     "inside": ("LR-Net alone, the error inside lesions counts as much as outside", "inside", None, None),
     "growing": ("Dice + alpha LR-Net, alpha growing from 0 to 2000", "growing", 1000.0, None),
 }
-METHODS |= {
+LOSSES = {
     "never-off": NeverOff("M-Net + LR-Net that leaks"),
     "inside": Inside("M-Net + LR-Net, inside"),
     "growing": Growing("M-Net + Dice + growing LR-Net", DiceLoss),
@@ -102,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of lrnet-edu reproduce study")
     out, plan = parser.parse_args().folder, study_plan()
+    METHODS.update(LOSSES)
     scans = prepare_scans(out, plan, workers=1, say=print)
     found: dict[str, list[float]] = {}
     for seed in plan.selection_seeds:
