@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 04 · The M-Net and its losses
 #
-# The **M-Net** does the segmenting, and its loss decides what it learns. The paper proposes a loss of its own, **MapDice**.
-# Here you build both.
+# The **M-Net** segments, and its loss decides what it learns. The paper proposes a loss of its own, **MapDice**. Here
+# you build both.
 #
 # **Afterwards you can**
 # - build a small M-Net, train it with two losses, and compare the runs fairly,
 # - show that the mask is not the best answer to MapDice, and mend the loss,
 # - predict how a network changes when its loss does.
 #
-# **Takes** 40 minutes to read and try; the cells need 80 seconds of one CPU core.
+# **Takes** 45 minutes to read and try; the cells need 80 seconds of one CPU core.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -20,11 +20,11 @@ STEPS = 8 if FAST else 1000 if device.type == "cuda" else 300  # of each trainin
 # %% [markdown]
 # ## 1 · Build the M-Net
 #
-# It is a 3-D U-Net with residual connections (section 2.2). On the way down each level halves the image and widens the
-# features. On the way up each level doubles the size again, and gets the features that the way down had at that size.
+# It is a 3-D U-Net with residual connections (section 2.2). On the way down, each level halves the image and has more
+# features. On the way up, each level doubles the size again, and also gets the features of that size from the way down.
 #
-# The authors' scripts have five levels. Ours has four, and its first convolution already halves the image, so that a laptop
-# can train it.
+# The authors' scripts have five levels. Ours has four, and its first convolution already halves the image, so that a
+# laptop can train it.
 
 # %%
 from itertools import pairwise
@@ -90,21 +90,21 @@ with torch.inference_mode():
 print(f"{sum(weight.numel() for weight in mine.parameters()):,} weights, and equal logits {tuple(mine(patch).shape)}")
 
 # %% [markdown]
-# From here on we import the package's, which takes any size and starts from the paper's Kaiming uniform weights.
+# From here on we import the package's, which starts from the paper's Kaiming uniform weights.
 #
 # ## 2 · Build the losses
 #
-# With the lesion's probability $p$, the mask $g$, and sums over all voxels of a batch:
+# Let $p$ be the probability of lesion and $g$ the mask. The sums run over all voxels of a batch, and $\varepsilon$ is tiny:
 #
 # $$L_\text{Dice} = 1 - \frac{2 \sum p\,g + \varepsilon}{\sum p + \sum g + \varepsilon}$$
 #
-# The paper puts the distance map $\varphi$ in the mask's place, so that the border weighs more. Eq. 2, **as printed**:
+# The paper puts the distance map $\varphi$ in the place of the mask, so that the border weighs more. Eq. 2, **as
+# printed**:
 #
 # $$L_\text{MapDice} = 1 - \sum_{c=1}^{C} \frac{2 \times (p^c \times \varphi^c) + \varepsilon}
 # {p^c + \varphi^c + \varepsilon}$$
 #
-# **Question.** Where does it sum over voxels? And how much is it for two classes that are both perfect,
-# $p^c = \varphi^c = 1$?
+# **Question.** Where does it sum over voxels? And what is its value for two perfect classes, $p^c = \varphi^c = 1$?
 
 # %% tags=["nbval-check-output"]
 EPS = 1e-5
@@ -112,8 +112,8 @@ perfect = (2 * 1 * 1 + EPS) / (1 + 1 + EPS)  # one class at one voxel, p = phi =
 print(f"Eq. 2 as printed, two perfect classes: {1 - (perfect + perfect):.0f}")
 
 # %% [markdown]
-# A loss of −1, at every single voxel. The sum over voxels is missing, and the sum over classes should be a mean. Mended,
-# MapDice is Dice with $\varphi$ in the place of $g$, and one function will do for both.
+# A loss of −1, at every single voxel. The sums over voxels are missing, and the sum over classes should be a mean. With
+# one class, lesion, the mended MapDice is Dice with $\varphi$ in the place of $g$: one function will do for both.
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -148,8 +148,8 @@ print("Dice and MapDice: equal to the package's")
 # %% [markdown]
 # ## 3 · Train with both
 #
-# Twenty phantoms on a coarse grid. The M-Net and the batches are the same, only the loss differs. A third run has Dice again
-# and **other first weights**. It shows how far two runs differ when the loss does not.
+# We train on phantoms on a coarse grid. The M-Net and the batches are the same, only the loss differs. A third run has
+# Dice again and **other initial weights**. How far do two runs differ when the loss does not?
 
 # %%
 from lrnet_edu.config import preset
@@ -190,11 +190,11 @@ mnets = {
 print(study.describe())
 
 # %% [markdown]
-# "Location alone" is a segmenter that never looks at the image: the bar to clear.
+# "Location alone" is a guess that never looks at the image. DC is the mean Dice of the cases.
 #
-# ## 4 · Look at borders and cores
+# ## 4 · Look at rim and core
 #
-# **Question.** Where should a network that was trained with MapDice differ, at the border of a lesion or in its middle?
+# **Question.** How far apart will the two runs with Dice be on the test cases? And MapDice from Dice?
 
 # %%
 from types import SimpleNamespace
@@ -229,47 +229,34 @@ shown = {
 CaseExplorer(shown, found, label=1, window=(0.0, 1.0), unit="", levels=64)
 
 # %% [markdown]
-# For all lesions at once, take the mean of $p$ over the voxels at the same distance from a border. The core is where
-# $\varphi$ is below 0.5.
+# MapDice gives more weight to the rim of a lesion, and less to its core, where $\varphi$ is below 0.5.
+#
+# **Question.** Does $p$ differ there?
+
 
 # %%
-from lrnet_edu.figures import Picture
-from lrnet_edu.figures.palette import BLUE, GREEN, GREY, MAP_COLORMAP, ORANGE, PURPLE, SKY_BLUE, VERMILION
-
-
 def pooled(of_case):
     """The values at all voxels of the test cases, (N,)."""
     return np.concatenate([np.ravel(of_case[name]) for name in test])
 
 
-masks = {name: np.array(case.classes == 1) for name, case in test.items()}
-inside = pooled({name: distance_map(mask, "O-DM") for name, mask in masks.items()})
-outside = pooled({name: distance_map(~mask, "O-DM") for name, mask in masks.items()})
-maps = pooled({name: distance_map(mask) for name, mask in masks.items()})
-layer = np.round(np.where(inside > 0, inside, -outside))  # ..., -2, -1 outside, 1, 2, ... inside
-
-figure = Picture(4.4)
-axes = figure.subplots()
-places = [place for place in (*range(-4, 0), *range(1, 6)) if (layer == place).any()]
-for (name, of_case), colour, line in zip(found.items(), (BLUE, ORANGE, GREY), ("-o", "--s", ":^"), strict=True):
+lesion = pooled({name: np.array(case.classes == 1) for name, case in test.items()})
+maps = pooled({name: distance_map(np.array(case.classes == 1)) for name, case in test.items()})
+for name, of_case in found.items():
     p = pooled(of_case)
-    axes.plot(places, [p[layer == place].mean() for place in places], line, color=colour, lw=2.5, ms=7, label=name)
-    print(f"{name:18} p at the rim {p[layer == 1].mean():.3f}, in the core {p[(maps > 0) & (maps < 0.5)].mean():.3f}")
-axes.set(xlabel="Layer (voxels): outside the lesion < 0 < inside", ylabel="Mean probability of lesion", xticks=places)
-axes.legend(loc="upper left")
-figure.finish(
-    "The mean probability of lesion in layers outside and inside the lesions, for Dice, MapDice, and Dice from other first "
-    "weights: three curves that rise alike from outside to the core."
-)
+    print(f"{name:18} p at the rim {p[maps == 1].mean():.3f}, in the core {p[lesion & (maps < 0.5)].mean():.3f}")
 
 # %% [markdown]
-# MapDice moves rim and core by 0.02 at most. Another start of the same loss moves the rim by more. One run of each says
-# nothing about borders, and nothing about Dice.
+# With MapDice, $p$ moves by about 0.02 or less. With another start of the same loss, the rim moves by more.
+#
+# Nor does the mean Dice decide. MapDice falls behind mostly in one scan, `volume-3`, where the two runs with Dice
+# differ, too. One run of each loss is not enough.
 #
 # ## 5 · What MapDice asks for
 #
 # No network is needed to find out. Every voxel of a ball gets its own logit, and Adam is free to change each one.
-# **Question.** What will be left of the middle, with Dice and with MapDice?
+#
+# **Question.** What will $p$ be in the middle of the ball, with Dice and with MapDice?
 
 
 # %% tags=["nbval-check-output"]
@@ -292,6 +279,9 @@ print(
 )
 
 # %%
+from lrnet_edu.figures import Picture
+from lrnet_edu.figures.palette import MAP_COLORMAP
+
 figure = Picture(4.2)
 panels = figure.subplots(1, 3, sharey=True)
 for axes, (name, volume) in zip(panels, {"φ of the ball": phi, **ends}.items(), strict=True):
@@ -305,20 +295,19 @@ figure.finish(
 )
 
 # %% [markdown]
-# **The mask is not the best answer to MapDice.** A hollow ball costs less. With $N = 2 \sum p\,\varphi$ and
-# $S = \sum p + \sum \varphi$:
+# **The mask is not the best answer to MapDice.** A hollow ball has a lower loss. **Painting** a voxel means raising its
+# $p$. With $N = 2 \sum p\,\varphi$ and $S = \sum p + \sum \varphi$, painting voxel $i$ lowers the loss only if
 #
-# $$\frac{\partial L}{\partial p_i} = - \frac{2 \varphi_i S - N}{S^2} < 0
-# \quad \text{only if} \quad \varphi_i > \frac{N}{2 S}$$
+# $$\frac{\partial L}{\partial p_i} < 0, \quad \text{that is,} \quad \varphi_i > \frac{N}{2 S}$$
 #
-# So painting a voxel pays only where its $\varphi$ exceeds **half of the ratio** $N / S = 1 - L$. The deepest voxels lie
-# below that. Dice is safe, because $g$ is 0 or 1.
+# So painting a voxel pays only where its $\varphi$ exceeds **half of the ratio** $N / S = 1 - L$. In the deepest voxels
+# it does not. With Dice it pays in every lesion voxel, because $g$ is 1 there.
 #
-# Our networks show no hole. In the CT the deepest voxels look like their neighbours. Still, deep inside a large tumour
+# Our networks show no hole. In the CT the deepest voxels look like their neighbours. Still, deep inside a large tumour,
 # MapDice punishes a network for being right.
 #
 # ### Exercise 4.1 · Which voxels go?
-# On some lesion the best ratio $N / S$ that MapDice can reach is 0.88. Below which φ does it want a voxel to be
+# For some lesion the best ratio $N / S$ that MapDice can reach is 0.88. Below which φ does it want a voxel to be
 # background?
 
 # %% tags=["exercise"]
@@ -337,9 +326,9 @@ exercises.check_4_1(answer)
 
 # %% [markdown]
 # ### Exercise 4.2 · Mend it
-# Weight the voxels of the Dice loss instead, $1 - 2 \sum w\,p\,g \,/ \sum w\,(p + g)$. Write a weight such that the mask
-# is the best answer and the rim weighs more than the middle. `def answer(phi): ...`, a tensor (D, H, W) to a tensor of the
-# same shape.
+# Keep the mask $g$ as the target, and weight the voxels: $1 - 2 \sum w\,p\,g \,/ \sum w\,(p + g)$. Write a function
+# `answer(phi)` that returns the weights $w$, a tensor of the same shape. The mask must be the best answer, and the rim must
+# weigh more than the middle.
 
 # %% tags=["exercise"]
 answer = None
@@ -360,19 +349,9 @@ exercises.check_4_2(answer)
 # </details>
 
 # %% [markdown]
-# ## 6 · Change the loss, predict the network
-#
-# Dice treats a missed voxel and a false one alike. The **Tversky loss** of Table 2 gives false alarms a weight $a$ and misses
-# $1 - a$:
-#
-# $$L_\text{Tversky} = 1 - \frac{\sum p\,g}{a \sum p + (1 - a) \sum g}$$
-#
-# With $a = 1/2$ it is Dice. Let $q$ be the chance that a voxel is lesion, as far as the CT tells. By the rule of section 5,
-# painting pays where $q$ exceeds $a$ times the ratio. At a ratio of 0.8 Dice paints wherever $q$ is above 0.4.
-#
 # ### Exercise 4.3 · The gradient of Dice, by hand
-# Write $\partial L_\text{Dice} / \partial p_i$ as a function of two tensors (D, H, W), the probabilities `p` and the mask `g`
-# of zeros and ones. Leave ε out. `def answer(p, g): ...`. It is held against autograd.
+# Derive $\partial L_\text{Dice} / \partial p_i$ on paper, without ε. Then write it as a function `answer(p, g)` of two
+# tensors (D, H, W), the probabilities and the mask. The check compares it with autograd.
 
 # %% tags=["exercise"]
 answer = None
@@ -383,7 +362,8 @@ exercises.check_4_3(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# The formula of section 5 with $g$ in the place of $\varphi$:
+# $L = 1 - N / S$, and $p_i$ occurs in both sums: $\partial N / \partial p_i = 2 g_i$, $\partial S / \partial p_i = 1$. So
+# $\partial L / \partial p_i = -(2 g_i S - N) / S^2$. It is negative where $g_i > N / (2 S)$.
 #
 # ```python
 # def answer(p, g):
@@ -393,9 +373,21 @@ exercises.check_4_3(answer)
 # </details>
 
 # %% [markdown]
+# ## 6 · Change the loss, predict the network
+#
+# Dice treats a missed voxel and a false alarm alike. The **Tversky loss** of Table 2 gives false alarms the weight $a$ and
+# misses the weight $1 - a$:
+#
+# $$L_\text{Tversky} = 1 - \frac{\sum p\,g}{a \sum p + (1 - a) \sum g}$$
+#
+# With $a = 1/2$ it is Dice. Let $q$ be the chance that a voxel is lesion, as far as the CT can tell. Here the
+# derivative says that painting pays where $q$ exceeds $a$ times the ratio. If the ratio is 0.8, Dice paints wherever
+# $q$ is above 0.4.
+#
 # ### Exercise 4.4 · Change the training
-# Let false alarms weigh $a = 0.1$ and misses 0.9. From which $q$ on does it pay to paint a voxel, at a ratio of 0.8? Then
-# say, before you run the training below, whether this M-Net will paint more than Dice's or less.
+# Let false alarms have the weight $a = 0.1$ and misses 0.9. Above which $q$ does it pay to paint a voxel, if the ratio is
+# 0.8? Your `answer` is this $q$. Then predict, before you run the training below: will this M-Net paint more than the one
+# trained with Dice, or less?
 
 # %% tags=["exercise"]
 answer = None
@@ -406,7 +398,7 @@ exercises.check_4_4(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# A threshold that low is reached in a wide belt around a lesion: it paints more.
+# In a wide belt around a lesion $q$ exceeds so low a threshold: this M-Net paints more.
 #
 # ```python
 # answer = 0.1 * 0.8
@@ -420,7 +412,6 @@ def tversky_loss(p, g, a=0.1):
 
 
 found["Tversky, a = 0.1"] = segment(train(lambda p, g, phi: tversky_loss(p, g)))
-lesion = inside > 0
 for name, of_case in found.items():
     painted = pooled(of_case) > 0.5
     print(
@@ -429,14 +420,14 @@ for name, of_case in found.items():
     )
 
 # %% [markdown]
-# It paints far more than the lesions' volume, and misses less: as predicted.
+# As predicted, it paints far more than the lesions' volume, and misses less.
 #
 # ## 7 · A lesion that is missed
 #
-# The five losses of Table 2 were all made for rare objects. What a network feels of them is the gradient at its logits. Take
-# a lesion of radius 3, and let the network be ever surer that it is not there.
+# Table 2 has five losses that were made for rare objects. What a network learns from is the gradient at its logits, the
+# **pull** of the loss. Take a lesion of radius 3, and let the network be more and more certain that it is not there.
 #
-# **Question.** Which loss still pulls at a voxel with $p = 0.001$?
+# **Question.** Which losses still pull at a voxel of the lesion when $p = 0.001$?
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import ExpLogLoss, FocalTverskyLoss, GeneralizedDiceLoss, TverskyLoss, WeightedCrossEntropyLoss
@@ -460,6 +451,8 @@ for name, loss in LOSSES.items():
     print(f"{name:24} pull at p = 0.01, compared with p = 0.5: {pulls[name][4] / pulls[name][0]:.2f}")
 
 # %%
+from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
+
 figure = Picture(4.4)
 axes = figure.subplots()
 colours, lines = (VERMILION, PURPLE, BLUE, GREEN, ORANGE, SKY_BLUE), ("-^", "-D", "-o", ":v", "--P", ":X")
@@ -473,14 +466,14 @@ figure.finish(
 )
 
 # %% [markdown]
-# The softmax contributes a factor $p\,(1 - p)$, so the pull of every ratio fades. The logarithm of cross-entropy cancels that
-# factor. A ratio loss forgets a lesion that the network is sure is not there.
+# The softmax contributes a factor $p\,(1 - p)$, so the pull of the four ratio losses fades with $p$: what is missed
+# with certainty is hardly learnt. The logarithm of cross-entropy cancels that factor.
 #
 # ## Summary
 #
-# - To compare losses, change nothing else, and run one of them from another start.
-# - Eq. 2 lacks a sum over voxels and a mean over classes. Mended, its best answer is still hollow.
-# - A loss decides from which chance on painting a voxel pays.
+# - To compare losses, change nothing else, and run one of them from another start as well.
+# - Eq. 2 lacks the sums over voxels and a mean over classes. Mended, its best answer is still hollow.
+# - The loss decides how probable a lesion must be before painting a voxel pays.
 # - The pull of ratio losses fades where a lesion is missed.
 #
 # **Next:** [05 · The frozen tandem](05_frozen_tandem.ipynb): the LR-Net behind the M-Net.
