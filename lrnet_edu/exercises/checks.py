@@ -168,6 +168,7 @@ def check_3_4(answer: Any) -> str | None:
     last: Any = lrnet.head[-1]
     last.weight.data.abs_().neg_()  # whatever the layers below say, the output is negative
     last.bias.data.fill_(-5.0)
+    lrnet.head[0][0].bias.data.fill_(3.0)  # type: ignore[index]  # a small push is not enough
     before = {name: weight.clone() for name, weight in lrnet.state_dict().items() if name != "head.1.bias"}
     lesion = torch.zeros(1, 12, 12, 12)
     lesion[:, 4:8, 4:8, 4:8] = 1

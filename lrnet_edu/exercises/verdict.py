@@ -86,6 +86,8 @@ def same(answer: Any, known: Any) -> bool:
     if isinstance(known, str):
         return re.findall(r"[a-z]", str(answer).lower()) == re.findall(r"[a-z]", known.lower())
     if isinstance(known, float | int):
+        if isinstance(answer, str) and re.search(r"[A-Za-z]{2}", answer):
+            raise InputError(f"{answer!r} is a word; give a number.")
         number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
         return abs(float(number) - known) <= ROUNDING * abs(known)
     return bool(np.abs(answer - known).max() <= 1e-3 * np.abs(known).max())
@@ -93,6 +95,8 @@ def same(answer: Any, known: Any) -> bool:
 
 def shaped(given: Any, shape: tuple[int, ...]) -> np.ndarray:
     """What a learner's function gave, a tensor or nested lists too, as an array of this shape."""
+    if given is None:
+        raise InputError("Your function gives nothing back; end it with return.")
     array = plain_array(given, "result").astype(float)
     if array.shape != tuple(shape):
         raise InputError(f"The result should have the shape {tuple(shape)}; yours has {array.shape}.")

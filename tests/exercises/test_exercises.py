@@ -68,7 +68,7 @@ WRONG: dict[str, list[Any]] = {
     "check_1_3": [
         lambda D: np.where(D > 0, (D.max() + 1 - D) / D.max(), 0),  # mm, and the 1 of unit voxels
         lambda D: (D.max() + D[D > 0].min() - D) / D.max(),  # not 0 outside
-        *(lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan),
+        *(lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan, lambda D: None),
     ],
     "check_2_1": [lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5],
     "check_5_1": [
@@ -87,7 +87,7 @@ WRONG: dict[str, list[Any]] = {
         lambda mask, smallest: mask,
     ],
     "check_3_4": [
-        *(lambda lrnet, _, b=b: lrnet.head[-1].bias.data.fill_(b) for b in (0, 100, torch.nan)),
+        *(lambda lrnet, _, b=b: lrnet.head[-1].bias.data.fill_(b) for b in (0, 0.1, 100, torch.nan)),
         lambda lrnet, _: lrnet.reset_output(),
     ],
     "check_4_2": [lambda phi: phi, torch.ones_like, lambda phi: phi - 0.5, lambda phi: 2 - phi, lambda phi: 1 / phi],
