@@ -32,8 +32,8 @@ class TandemLoss(Loss):
 
     Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
     passes hardly any gradient: keep a segmentation loss beside it, or start with one. By the study small lesions gain
-    most where the map's term follows a training with Dice and stands alone; a plain SmoothL1(p, mask) gains much of it
-    (results/study/study.md). Objects that the LR-Net does not know are told once, by a warning. Which alpha, which
+    most where the map's term stands alone after a training, or a warm-up, with Dice; so they do with SmoothL1(p, mask)
+    in its place, without an LR-Net (results/study/study.md). Objects that the LR-Net does not know are told once, by a warning. Which alpha, which
     spacing: docs/your_network.md.
 
     Args:
