@@ -71,9 +71,9 @@ def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, fami
 
     Each holds "ours", "theirs", "seeds", and what `compare` and `with_verdicts` say.
     """
-    found = []
+    found, tested = [], {key for key, record in records.items() if cell in record["cells"]}
     for ours, theirs in pairs:
-        seeds = sorted(seed for arm, seed in records if arm == ours and (theirs, seed) in records)
+        seeds = sorted(seed for arm, seed in tested if arm == ours and (theirs, seed) in tested)
         if len(seeds) > 1:
             us, them = ([records[arm, seed]["cells"][cell] for seed in seeds] for arm in (ours, theirs))
             compared = compare(partial(by_seed, us), partial(by_seed, them), len(us[0]["cases"]))
@@ -108,7 +108,7 @@ def write_evidence(
     arms = list(dict.fromkeys(arm for arm, _ in records))
     gradients = [base["gradients"] for base in bases if base["gradients"]]
     result = {
-        "arms": {arm: ", ".join([ARMS[arm.split("-")[0]].title, *arm.split("-")[1:]]) for arm in arms},
+        "arms": {arm: ARMS[arm.split("-")[0]].title for arm in arms},
         "lrnets": {arm: record["config"].get("lrnet") for (arm, _), record in records.items()},
         "primary_cell": "/".join(PRIMARY_CELL),
         "margin": MARGIN,

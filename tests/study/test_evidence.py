@@ -48,6 +48,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     out = tmp_path_factory.mktemp("study")
     branches = [made_up(arm, seed) for arm in GAINS for seed in range(3)]
     branches += [made_up(arm, seed) for arm in ("A-rounding", "C-rounding") for seed in (1, 2, 3)]
+    for one in [made_up(f"{arm}-scratch", seed) for arm in "ACE" for seed in range(3)]:
+        branches.append(one | {"cells": {cell: one["cells"][cell] for cell in ("study/whole", CELL)}})
     bases = [made_up("A", seed) | {"arm": arm} for arm, seed in (("base", 0), ("base", 100), ("base-twice", 100))]
     chosen = {arm: {"chosen": 100.0, "validation": {10.0: 0.4, 100.0: 0.5}} for arm in ("B", "D")}
     return out, write_evidence(out, branches, bases, chosen)
@@ -102,6 +104,7 @@ def test_the_page_says_what_the_numbers_say(written: tuple[Path, dict]) -> None:
     assert "C (LR-Net alone) is ahead of A (Dice)" in text
     assert "For C (LR-Net alone) the paper's claim is established." in text
     assert "the paper's claim is refuted: D does as well without an LR-Net." in text
-    for name in ("curves", "forest", "learning"):
+    assert "**C-scratch (LR-Net alone) is ahead of E-scratch (SmoothL1(p, mask) alone): +0" in text
+    for name in ("curves", "forest", "scratch", "learning"):
         assert f"study_{name}.png" in text
         assert (out / f"study_{name}.png").stat().st_size > 10_000
