@@ -244,11 +244,17 @@ def check_5_1(answer: Any) -> str | None:
     leaf = pair.clone().requires_grad_()
     [gradient] = torch.autograd.grad(map_regression_loss(load_pretrained_lrnet()(leaf), true_map), leaf)
     lrnet, right = load_pretrained_lrnet(), gradient.numpy()
+    try:
+        yours = answer(lrnet, pair.clone(), true_map)
+    except RuntimeError as problem:
+        if "does not require grad" not in str(problem):
+            raise
+        return "No gradient arrives. Do the probabilities require one? Does no_grad or detach stop it on the way?"
     hint = compared(
-        shaped(answer(lrnet, pair.clone(), true_map), pair.shape),
+        shaped(yours, pair.shape),
         right,
         (-right, "That is the push, with its sign turned. Asked is the gradient itself."),
-        hint="The shape is right, the values are not. Is it the map's error, without alpha, that you differentiate?",
+        hint="The shape is right, the values are not. Is it smooth L1, without alpha, that you differentiate?",
     )
     if hint is None and any(weight.grad is not None for weight in lrnet.parameters()):
         return "The gradient is right, but the LR-Net's weights have got one, too: it is not frozen."
@@ -258,9 +264,9 @@ def check_5_1(answer: Any) -> str | None:
 check_5_2 = short_answer(
     (
         "no",
-        "Ten times the map's error is next to nothing beside a Dice that was trained for long. Section 10 measures it.",
+        "Beside a Dice that was trained for long, ten times the map's error pulls little. Section 10 measures it.",
     ),
-    ("yes", "The map's term is that of C. But Dice stands beside it now: whose gradient is longer, and how much?"),
+    ("yes", "The map's term is that of C. But Dice stands beside it now: whose gradient is longer, and by how much?"),
     hint='Answer "yes" or "no".',
 )
 
@@ -273,8 +279,9 @@ check_5_3 = short_answer(
 
 check_5_4 = short_answer(
     (61.9, "Small lesions need a larger alpha: the mean runs over all voxels, so what is small is cheap to miss."),
-    (9.53, "That is the alpha of the large ball. What does an empty output cost with the small one?"),
-    (8 * 9.53, "An eighth of the voxels, but not of the cost: phi is larger in a small ball. Compute its cost."),
+    ([9.53, 10], "That is the alpha of the large ball. What does an empty output cost with the small one?"),
+    ([8 * 9.53, 80], "An eighth of the voxels, but not of the cost: phi is larger in a small ball. Compute its cost."),
+    (64.95, "Nearly: that keeps the cost of the large ball, 0.0315. Asked is a cost of 0.03."),
     hint="Divide 0.03 by what an empty output costs at alpha = 1 (cost_of_empty_output) with the small ball.",
 )
 
@@ -325,15 +332,15 @@ check_6_3 = short_answer(
 
 
 check_7_1 = short_answer(
-    (13, "The last place, in bold. On average a quarter of the volume is missing: small is not good with a sign."),
+    (13, "The last place, in bold. RVD has a sign, so the smallest value is not the best."),
     (1, "It is the smallest number. But how far from 0 is it, beside the others?"),
     hint="Drop the signs of the RVD column, sort it, and find 0.253.",
 )
 
 check_7_2 = short_answer(
-    (1, "In one of seven, DC. With the LR-Net MapDice is better in all seven: a table needs reading by pairs."),
+    (1, "In one of seven, DC. With the LR-Net MapDice is better in all seven: say which pair a claim is about."),
     (7, "That is the comparison with the LR-Net in both rows. Take the first two rows of Table 2."),
-    (6, "Count once more: DC and DG want to be large, the other five near 0."),
+    (6, "In so many it is worse. DC and DG should be large, the other five near 0."),
     hint="Compare the first two rows of Table 2, criterion by criterion.",
 )
 
@@ -350,11 +357,13 @@ def check_7_4(answer: Any) -> str | None:
     for p_values in ([0.01, 0.04, 0.03], [0.2, 0.001, 0.5, 0.02, 0.02], [0.3], [0.012, 0.9, 0.011, 0.8]):
         yours, right = shaped(answer(list(p_values)), (len(p_values),)), np.array(holm(p_values))
         bonferroni = np.minimum(np.multiply(p_values, len(p_values)), 1)
+        unraised = np.minimum(np.multiply(p_values, len(p_values) - np.argsort(np.argsort(p_values))), 1)
         found, wanted = (", ".join(f"{value:.3g}" for value in values) for values in (yours, right))
         hint = compared(
             yours,
             right,
             (np.sort(right), f"The values of {p_values} are right, their order is not: give them back as they came."),
+            (unraised, "None may become smaller than the one before it in sorted order. Raise those that do."),
             (bonferroni, "That multiplies every one by m, which is Bonferroni. The second smallest takes m - 1."),
             hint=f"{p_values} should become {wanted}; yours gives {found}.",
         )

@@ -58,9 +58,9 @@ def map_error(maps, labels):
 
 
 # %% [markdown]
-# The M-Net is that of notebook 00, trained with Dice for 9600 steps. The patch holds a lesion that it finds and one that it hardly marks.
+# The M-Net is that of notebook 00, trained with Dice for 9600 steps. Of the patch's lesions one is found, another hardly marked.
 #
-# **Question.** Which shapes do $p$ and $\hat\varphi$ have? Does the package agree with our few lines?
+# **Question.** Which shapes do $p$ and $\hat\varphi$ have?
 
 # %%
 import numpy as np
@@ -90,8 +90,7 @@ print("equal to Tandem and to TandemLoss")
 # %% [markdown]
 # ## 2 · Who learns?
 #
-# "We froze the parameters of the LR-Net", says the paper. **Question.** After one step with the map's error alone, which network
-# has gradients, and which one has moved?
+# **Question.** After one step with the map's error alone, which network has gradients, and which one has moved?
 
 # %% tags=["nbval-check-output"]
 from copy import deepcopy
@@ -120,7 +119,7 @@ for frozen in (True, False):
 #
 # "Frozen" sounds like `torch.no_grad()`. Beside Dice, PyTorch does not complain.
 #
-# **Question.** Which of these three trains the paper's method? How would you notice that the others do not?
+# **Question.** Which of these three trains the paper's method, and how would you notice?
 
 # %% tags=["nbval-check-output"]
 
@@ -151,11 +150,11 @@ for term in (with_frozen, with_no_grad, with_detach):
     print(f"{term.__name__:13} loss {loss:.2f}; differs from Dice's gradient: {'yes' if change > 1e-3 else 'no'}")
 
 # %% [markdown]
-# All three log the same loss. Two of them train with Dice alone.
+# All three log the same loss. Two of them train with Dice alone, and only the gradient shows it.
 #
 # ### Exercise 5.1 · Through, not into
 # Write a function `answer(lrnet, probabilities, true_map)` that returns the gradient of the map's error on the probabilities,
-# (1, 2, D, H, W), and leaves no gradient on the LR-Net's own weights. The LR-Net that it gets is *not* frozen yet.
+# (1, 2, D, H, W), and leaves no gradient on the LR-Net's own weights. `true_map` is $\varphi$. The LR-Net is *not* frozen yet.
 
 # %% tags=["exercise"]
 answer = None
@@ -178,7 +177,7 @@ exercises.check_5_1(answer)
 # %% [markdown]
 # ## 4 · One lesion, before and after
 #
-# The study trained copies of this M-Net for 600 more steps on the same patches. These ship:
+# The study of notebook 08 trained copies of this M-Net for 600 more steps on the same patches. These ship:
 #
 # | arm | loss of the further steps |
 # |---|---|
@@ -187,8 +186,8 @@ exercises.check_5_1(answer)
 # | C | the map's error alone |
 # | E | smooth L1 of $p$ and the mask, **no LR-Net** |
 #
-# We look at two lesions that no training saw: the one whose Dice **rises** most from A to C, and the one whose Dice **falls** most.
-# **Question.** What do you expect in each row?
+# **Question.** In scans that no training saw, will the lesion whose Dice **rises** most from A to C be larger or smaller than the one
+# whose Dice **falls** most?
 
 # %%
 from lrnet_edu.inference import predict_probabilities
@@ -240,7 +239,7 @@ told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") fo
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# One is outlined better, the other is nearly lost. Either picture alone would mislead, so we count.
+# The larger one is outlined better, the smaller one is nearly lost. But these are the extremes, so we count.
 #
 # ## 5 · Better, or only more cautious?
 #
@@ -257,7 +256,7 @@ for arm, of_scans in predicted.items():
     )
 
 # %% [markdown]
-# **Question.** Look at the scan in which C has lost most false lesions. What was A taken in by?
+# **Question.** In the scan where C has lost most false lesions, what was A taken in by?
 
 # %%
 from lrnet_edu.viewers.slices import SliceViewer
@@ -281,8 +280,9 @@ SliceViewer(
 )
 
 # %% [markdown]
-# B, C and E leave fewer false lesions than A, but B and C make more lesions worse than better. A higher threshold would lose
-# false lesions, too. So compare networks at the **same number of false lesions**. **Question.** Which curve will be on top?
+# In this slice, by a spot in the gut. B, C and E leave fewer false lesions than A, but B and C make more lesions worse than better.
+# A higher threshold would lose false lesions, too. So compare networks at the **same number of false lesions**. **Question.** Which
+# curve will be on top?
 
 # %%
 from lrnet_edu import froc
@@ -292,12 +292,12 @@ spacings = [case.spacing for case in scans]
 froc_figure({arm: froc(zip(of_scans, truths, spacings, strict=True)) for arm, of_scans in predicted.items()})
 
 # %% [markdown]
-# The curves cross. Five scans and one seed decide nothing; [notebook 08](08_the_study.ipynb) has 80 scans and several seeds.
-# Watch its **control**, E. What E does as well needs no LR-Net.
+# The curves cross. Five scans and one seed decide nothing; [notebook 08](08_the_study.ipynb) has more of both. What the
+# **control**, E, does as well needs no LR-Net.
 #
 # ## 6 · Train a branch yourself
 #
-# Here is the loop, on six of the study's training phantoms.
+# Here are six of the study's training phantoms.
 
 # %%
 from lrnet_edu.data.patches import PatchBatches
@@ -328,7 +328,7 @@ def train(network, loss, rate=1e-3):
 
 
 # %% [markdown]
-# **Question.** Are so few steps enough to lose false lesions? Will the control lose some, too?
+# **Question.** Are so few steps enough to lose false lesions, with C and with its control?
 
 
 # %%
@@ -353,6 +353,8 @@ for arm, loss in (("C", as_in_c), ("E", as_in_e)):
     print_count(f"ships, {arm}", predicted[arm])
 
 # %% [markdown]
+# Both lose some. One training each cannot tell C from its control.
+#
 # ### Exercise 5.2 · Both losses
 # The next cell trains with Dice + 10 × the map's error; 10 is the package's default. Predict: will it lose false lesions as your C
 # did, `"yes"` or `"no"`?
@@ -366,7 +368,7 @@ exercises.check_5_2(answer)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# Beside a Dice that was trained for long, the map's error carries little weight, even times 10. Section 10 measures how little.
+# Beside a Dice that was trained for long, the map's error pulls little, even times 10. Section 10 measures how little.
 #
 # ```python
 # answer = "no"
@@ -441,7 +443,8 @@ def show(first, pushes, level):
 show(("CT", image[0, 0], CT_COLORMAP, 1.0), on_p, "p")
 
 # %% [markdown]
-# Dice pushes all lesion voxels alike, the map's error picks some.
+# Dice pushes all lesion voxels alike. In the middle of the upper lesion the map's error asks for *less*. Only this piece is marked,
+# and as a lesion of its own it would have too large a $\varphi$.
 #
 # ## 8 · The same push, where the M-Net learns
 #
@@ -474,8 +477,7 @@ for level, pushes in (("p", on_p), ("z", on_z)):
         print(f"{name:11} on {level} {beside:24.0f} % {signed:17.0f} %")
 
 # %% [markdown]
-# On the logits **both** push along the borders, where the M-Net is not sure. Dice always has the right sign, the map's error
-# does not. Whether the map helps, only trainings can show.
+# In this patch **both** push along borders, where the M-Net is not sure. Dice always has the right sign, the map's error does not.
 #
 # ### Exercise 5.3 · The price of being sure
 # A voxel with $p = 0.5$ and one with $p = 0.01$ get the same push on $p$. How many times as strong is the push on the logit of
@@ -528,8 +530,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# At a hundredth or two the LR-Net reads nothing and passes no gradient on. **The map's error helps this lesion when it is
-# faintly seen, not when it is lost.**
+# At a hundredth or two the LR-Net passes almost no gradient on. **The map's error asks for this lesion when all of it is faintly
+# seen, not when it is lost.**
 #
 # ## 10 · How loud? Choosing α
 #
@@ -546,8 +548,9 @@ for kind in KINDS:
     print(f"{kind:6} nothing found costs {cost:.4f}; the package's default alpha is {KINDS[kind].alpha:g}")
 
 # %% [markdown]
-# The mean runs over all voxels, so missing a lesion is cheap. The default makes it cost about 0.03. But gradients move the
-# weights. **Question.** At which $\alpha$ are both gradients equally long on our M-Net? And on a fresh one?
+# The mean runs over all voxels, so missing a lesion is cheap. The default makes it cost about 0.03.
+#
+# **Question.** At which $\alpha$ are both gradients equally long on our M-Net? And on a fresh one?
 
 # %%
 from dataclasses import replace
@@ -570,10 +573,10 @@ for who, mnet in (("trained", base), ("fresh", fresh)):
     print(f"{who:9} M-Net: equally strong at alpha =", ", ".join(f"{alpha:.3g}" for alpha in balance[who]))
 
 # %% [markdown]
-# The study chose 1000 on validation scans. Beside this Dice, the default of 10 mostly has an eighth of its pull or less. In a
-# fresh M-Net even 1 is loud. **The right α depends on the moment.**
+# At the default of 10, the map's error mostly has an eighth of this Dice's pull or less. The study chose 1000 on validation scans.
+# In a fresh M-Net even 1 is louder than Dice. **How strong an α is depends on the moment.**
 #
-# ### Exercise 5.4 · Smaller lesions
+# ### Exercise 5.4 · Optional: smaller lesions
 # At $\alpha = 10$, missing the ball of radius 6 costs about 0.03. Your patients have lesions of radius 3, one in a box of
 # 48 × 48 × 48 voxels. Which $\alpha$ makes missing one of them cost 0.03, with NI-DM?
 
@@ -621,8 +624,9 @@ for name, loss in (("Dice alone", dice_alone), ("map's error alone", as_in_c)):
     print(f"{name:17} {p_of[lesion_of].mean():14.2f} {p_of[~lesion_of].mean():9.2f}")
 
 # %% [markdown]
-# Dice tells lesions from the rest. The map's error does not in so few steps: an undecided scan looks like the inside of one
-# enormous lesion, where NI-DM is small anyway. So the package warms up with Dice, a **deviation** from the paper.
+# Dice tells lesions from the rest. The map's error does not in so few steps. A likely reason: an undecided scan looks like the
+# inside of one enormous lesion, where NI-DM is small, and so is the true map. So the package warms up with Dice, a **deviation**
+# from the paper.
 #
 # ## 12 · Unfreeze the teacher
 #
@@ -641,13 +645,14 @@ for name in ("frozen", "unfrozen"):
     print(f"{name:9} map's error in the last quarter {last:.5f}; error of phi on true masks {quality.error:.3f}")
 
 # %% [markdown]
-# Unfrozen, the loss is lower and the LR-Net's maps are worse. A low loss no longer means a good mask.
+# Unfrozen, the loss is lower and the LR-Net's maps are worse. A low loss no longer shows that $p$ is near the mask. The masks
+# themselves are not measured here.
 #
 # ## Summary
 #
 # - Gradients pass *through* the frozen LR-Net. `no_grad` beside Dice is a silent mistake.
 # - Compare networks at equal numbers of false lesions, and with a control.
-# - On the logits both losses push along the borders. What the LR-Net cannot see, it cannot teach.
-# - Beside a Dice that was trained for long, $\alpha$ has to be large.
+# - On the logits both losses push where the M-Net is not sure. The map's error hardly asks for a lesion that is lost.
+# - Beside a Dice that was trained for long, a small $\alpha$ changes little.
 #
 # **Next:** [06 · Results and viewers](06_results_and_viewers.ipynb).

@@ -21,7 +21,7 @@ STEPS = 4 if FAST else 60  # of the short trainings in section 8
 # %% [markdown]
 # ## 1 · Table 2, as printed
 #
-# Thirteen methods, seven criteria, 137 patients of the authors' own clinic.
+# Thirteen methods, seven criteria, 137 cases of the authors' clinical data.
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -40,8 +40,7 @@ for method, figures in zip(methods, table2, strict=True):
     print(f"{method:26}" + "".join(f"{figure:8.3f}" for figure in figures))
 
 # %% [markdown]
-# 91 numbers, and not one interval. **Question.** Which method would you choose? Pick a criterion. Then compare "RVD, smallest"
-# with "|RVD|".
+# 91 numbers, and not one interval. **Question.** Which method would you choose? Compare "RVD, smallest" with "|RVD|".
 
 # %%
 import ipywidgets as widgets
@@ -100,7 +99,7 @@ exercises.check_7_1(answer)
 # ## 2 · Can these columns belong together?
 #
 # VOE is 1 − Jaccard, and a mask's Jaccard is never above its Dice. So the means over the same cases must obey
-# **VOE ≥ 1 − DC**, whatever the method.
+# **VOE ≥ 1 − DC**.
 #
 # **Question.** M-Net + Dice has a DC of 0.647. How small can its VOE be? What does the table say?
 
@@ -111,8 +110,7 @@ for method, dice, voe in zip(methods, DC, VOE, strict=True):
         print(f"{method:26} VOE {voe:.3f}, but 1 - DC = {1 - dice:.3f}")
 
 # %% [markdown]
-# In five rows DC and VOE cannot be means over the same 137 cases. Perhaps empty cases count in one column only. The paper does not
-# say.
+# In five rows DC and VOE cannot be means over the same 137 cases. The paper does not say why.
 #
 # ## 3 · The claims, by the paper's own numbers
 #
@@ -188,8 +186,8 @@ exercises.check_7_2(answer)
 # ## 4 · What one number hides
 #
 # A mean of $n$ cases whose Dice spreads by $s$ is uncertain by $s / \sqrt{n}$. A *difference* can do better: both methods saw
-# the same patients, and a patient who is hard for one is hard for the other. With a correlation $\rho$ between them, its
-# standard error is
+# the same patients, and a patient who is hard for one is hard for the other. If both spread alike, with a correlation $\rho$ between
+# them, its standard error is
 #
 # $$\mathrm{SE} = s \sqrt{\frac{2 (1 - \rho)}{n}}$$
 #
@@ -237,12 +235,13 @@ for correlation in (0, 0.5, 0.9):
     print(f"137 cases, correlation {correlation:3.1f}: ±{half:.3f}, {apart} of 12 told apart")
 
 # %% [markdown]
-# The full method is separated from plain Dice at every $\rho$, from Tversky only above 0.95. The paper gives neither $s$ nor $\rho$.
+# With this $s$, plain Dice is told apart at each $\rho$, Tversky only once the slider is at 0.96. The paper gives neither $s$ nor
+# $\rho$.
 #
 # ## 5 · Networks of our own
 #
-# M-Nets of the study in notebook 08 ship. `base` was trained with Dice for 9600 steps. From there each of the others took 600
-# further steps with a loss of its own. We test them on unseen phantoms, cut to the liver.
+# These M-Nets are those of notebook 08. From `base` each took 600 further steps with a loss of its own. The phantoms are unseen,
+# and cut to the liver.
 #
 # **Question.** Which will differ more, the losses or the patients?
 
@@ -311,7 +310,8 @@ for arm in others:
     print(f"{arm:>5} and A: spread {spread:.2f}, correlation {rho:.2f}; mean difference {gaps[arm].mean():+.3f}")
 
 # %% [markdown]
-# A hard patient is hard for every network. So **compare within patients**, and keep the scores of each.
+# A hard patient is hard for every network. So **compare within patients**, and keep the scores of each. Networks that do not share
+# a `base` may correlate less.
 #
 # ## 6 · An interval
 #
@@ -340,13 +340,13 @@ for n in (7, 20, 137):
     print(f"{n:3} patients: the interval holds the truth in {100 * held:.0f} % of 500 studies")
 
 # %% [markdown]
-# From few patients it is too narrow. And even a good one speaks of *these networks*, not of the *methods*: each comes from one
-# training.
+# From few patients it is too narrow, so it proves little that C's leaves 0 out. And even a good one speaks of *these networks*, not
+# of the *methods*: each comes from one training.
 #
 # ## 7 · Seeds
 #
-# The study trained every arm from several seeds. Within a seed all arms start from the same M-Net and see the same patches. The
-# score is a mean Dice of small lesions at equal false alarms.
+# The study plans ten seeds, and the cell takes those that are finished. Within a seed all arms start from the same M-Net and see
+# the same patches. The score is a mean Dice of small lesions at equal false alarms.
 #
 # **Question.** Which varies more from seed to seed: the score of one arm, or the difference between two arms?
 
@@ -385,13 +385,13 @@ figure.finish(
 )
 
 # %% [markdown]
-# A table with one number in a cell shows *one* of these lines and calls it the method. For a claim about a method the unit is
-# the training. Compare the sign with section 6: DC at one threshold need not agree with a score over all thresholds.
+# The difference varies less than C, but more than A, and pairs make the interval narrower. With seed 4 alone you would report that
+# C is behind: for a claim about a method the unit is the training. In section 6 the sign was the other one, for DC at one threshold.
 #
 # ## 8 · How long was it trained?
 #
-# Now train fresh M-Nets on six liver boxes, for a few steps each. **Question.** Does MapDice gain anything over Dice? How far are
-# both above a guess that never sees the image?
+# Now train fresh M-Nets for a few steps each. **Question.** Does MapDice gain anything over Dice? How far are both above a guess that
+# never sees the image?
 
 
 # %%
@@ -437,6 +437,8 @@ guess = location_baseline(training, [arrays for _, arrays in unseen], 1)[0]
 print(f"location alone, the usual place of lesions in the box: {guess:.3f}")
 
 # %% [markdown]
+# The seeds disagree about MapDice.
+#
 # ### Exercise 7.3 · Change the training
 # The next cell trains with Dice for four times as many steps. Which gain will be larger, the one by `"steps"` or the one by
 # `"method"`?
@@ -463,14 +465,14 @@ for seed in (0, 1):
     print(f"seed {seed}, {4 * STEPS} steps: Dice {longer:.3f}")
 
 # %% [markdown]
-# While networks still learn, a table of methods is a table of speeds. Train every row **until its validation curve is flat**.
+# While networks still learn, a table compares how fast they learn. Train every row **until its validation curve is flat**.
 #
 # ## 9 · The best of many
 #
 # Table 1 has 25 cells and 13 patients. Its bold cell is 0.061 above M-Net + MapDice.
 #
-# **Question.** Suppose that all 25 equal the baseline, and that a patient's Dice moves by 0.05 to 0.1 from one training to the
-# next. By how much will the *best* one seem to win?
+# **Question.** Suppose that all 25 equal the baseline, and that each patient's Dice moves on its own by 0.05 to 0.1 from one
+# training to the next. By how much will the *best* one seem to win?
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -485,10 +487,11 @@ for wobble in (0.05, 0.07, 0.1):
     )
 
 # %% [markdown]
-# Chance alone makes a winner. **Holm's correction** keeps the chance of *any* false discovery at 5 %. Sort the $m$ p-values,
-# multiply the smallest by $m$, the next by $m - 1$, and so on. None may become smaller than the one before it, nor exceed 1.
+# Chance can make such a winner, if Dice moves enough. The paper does not say how far it moves.
+# **Holm's correction** keeps the chance of any false discovery at 5 % or below. Sort the $m$ p-values, multiply the smallest by
+# $m$, the next by $m - 1$, and so on. None may become smaller than the one before it, nor exceed 1.
 #
-# **Question.** How many patients must agree before a sign test can find anything at all?
+# **Question.** A sign test counts the patients for whom one method is better. How many must agree before it can find anything?
 
 # %% tags=["nbval-check-output"]
 for comparisons in (1, 12, 25):
@@ -496,7 +499,7 @@ for comparisons in (1, 12, 25):
     print(f"{comparisons:2} comparisons: at least {needed} patients, and all of them must agree")
 
 # %% [markdown]
-# ### Exercise 7.4 · Holm
+# ### Exercise 7.4 · Optional: Holm
 # Write it: a function of a list of p-values that returns the corrected ones, in the order in which they came.
 # `def answer(p_values): ...`.
 
@@ -523,7 +526,7 @@ exercises.check_7_4(answer)
 # %% [markdown]
 # ## 10 · What a claim needs
 #
-# **Question.** Thirteen methods, one number each, the best in bold. Write down five questions, then read on.
+# **Question.** What would you ask the authors? Write down five questions, then read on.
 #
 # | a claim needs | or else |
 # |---|---|
@@ -531,17 +534,17 @@ exercises.check_7_4(answer)
 # | a control that lacks only what the claim is about | the gain comes from something else, such as a plain regression of the mask |
 # | fair rivals, tuned by the same rule as the winner | they lose by a wrong rate or a missing warm-up |
 # | the same number of false lesions | the gain is a shifted threshold, or fewer false alarms far from the liver |
-# | the baseline of location: what a guess scores that never sees the image | a network that learned nothing still gets a row |
-# | several trainings, in pairs, and the scores of each patient | one lucky line is taken for the method |
-# | few comparisons, named beforehand | the best of many wins by chance |
+# | what a guess scores that never sees the image | a network that learned nothing still gets a row |
+# | several trainings, in pairs, and the scores of each patient | one lucky training is taken for the method |
+# | few comparisons and a number of trainings, fixed beforehand | the best of many, or the best moment to stop, wins by chance |
 #
-# We once ran both tables with short trainings. They lacked the first five rows, so we withdrew them (`results/NOTES.md`). The
-# study of notebook 08 was planned by this list.
+# Our own first tables lacked the first five rows, so we withdrew them (`results/NOTES.md`). The study of notebook 08 was planned by
+# this list. Does it keep to it?
 #
 # ## Summary
 #
-# - Most cells point the paper's way. But five rows contradict themselves.
+# - Most cells point the paper's way. But in five rows DC and VOE do not fit together.
 # - Compare in pairs. Intervals over patients speak of networks, intervals over seeds of methods.
-# - Before convergence the number of steps decides. The best of many needs a correction.
+# - Before convergence, more steps can gain more than another loss. The best of many needs a correction.
 #
 # **Next:** [08 · The study](08_the_study.ipynb).
