@@ -186,8 +186,7 @@ exercises.check_5_1(answer)
 # | C | the map's error alone |
 # | E | smooth L1 of $p$ and the mask, **no LR-Net** |
 #
-# **Question.** In scans that no training saw, will the lesion whose Dice **rises** most from A to C be larger or smaller than the one
-# whose Dice **falls** most?
+# **Question.** Will the lesion whose Dice **rises** most from A to C be larger or smaller than the one whose Dice **falls** most?
 
 # %%
 from lrnet_edu.inference import predict_probabilities
@@ -296,8 +295,6 @@ froc_figure({arm: froc(zip(of_scans, truths, spacings, strict=True)) for arm, of
 # **control**, E, does as well needs no LR-Net.
 #
 # ## 6 · Train a branch yourself
-#
-# Here are six of the study's training phantoms.
 
 # %%
 from lrnet_edu.data.patches import PatchBatches
@@ -388,7 +385,7 @@ print_count("Dice + 10 ×", segment(changed))
 # %% [markdown]
 # ## 7 · Where does the map push?
 #
-# The **push** of a loss is $-\partial L / \partial p$. Where it is positive, the loss asks for more lesion.
+# The **push** of a loss is $-\partial L / \partial p$. If it is positive, the loss asks for more.
 #
 # **Question.** Dice is a ratio of sums. How many different values has its push inside the lesions?
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 07 · The paper's tables, and what a claim needs
 #
-# Table 1 of the paper compares maps and losses, Table 2 the method and its rivals. What can such numbers prove?
+# What can the numbers in the paper's two tables prove?
 #
 # **Afterwards you can**
 # - say which claims the paper's own numbers support,
@@ -185,9 +185,9 @@ exercises.check_7_2(answer)
 # %% [markdown]
 # ## 4 · What one number hides
 #
-# A mean of $n$ cases whose Dice spreads by $s$ is uncertain by $s / \sqrt{n}$. A *difference* can do better: both methods saw
-# the same patients, and a patient who is hard for one is hard for the other. If both spread alike, with a correlation $\rho$ between
-# them, its standard error is
+# A mean of $n$ cases whose Dice spreads by $s$ is uncertain by $s / \sqrt{n}$. A *difference* can do better, as a
+# patient who is hard for one method is hard for the other. If both spread alike, with a correlation $\rho$ between them, its
+# standard error is
 #
 # $$\mathrm{SE} = s \sqrt{\frac{2 (1 - \rho)}{n}}$$
 #
