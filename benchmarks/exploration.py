@@ -41,12 +41,20 @@ OWN_OUTPUTS = "lrnet_own_outputs_seed-{}.safetensors"  # in DIR
 PRETRAINING_STEPS = 1500
 
 
+class LeakingGradient(nn.Module):
+    """A ReLU whose gradient is 0.1, not 0, where it is off; its values are a ReLU's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        leak = 0.1 * x.clamp_max(0)
+        return torch.relu(x) + leak - leak.detach()
+
+
 class NeverOff(TandemMethod):
-    """The ReLU of the LR-Net's output leaks, so that a lesion that it reads as nothing still gets a gradient."""
+    """The output layer of the LR-Net passes a gradient for a lesion that it reads as nothing."""
 
     def model(self, config: Config, classes: int) -> nn.Module:
         tandem: Any = super().model(config, classes)
-        tandem.lrnet.output = nn.LeakyReLU(0.1)
+        tandem.lrnet.output = LeakingGradient()
         return tandem
 
 
@@ -87,7 +95,7 @@ VARIANTS: dict[
     "C": ("LR-Net alone, as in the study", "lrnet", None, None),
     "E": ("SmoothL1(p, mask) alone, the control of C", "voxelwise", None, None),
     "own-outputs": ("LR-Net alone, one that has also seen this M-Net's outputs", "lrnet", None, OWN_OUTPUTS.format),
-    "never-off": ("LR-Net alone, its output leaks", "never-off", None, None),
+    "never-off": ("LR-Net alone, whose output passes a gradient where it is off", "never-off", None, None),
     "inside": ("LR-Net alone, the error inside lesions counts as much as outside", "inside", None, None),
     "growing": ("Dice + alpha LR-Net, alpha growing from 0 to 2000", "growing", 1000.0, None),
 }

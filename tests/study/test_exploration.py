@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks.exploration import LOSSES
+from benchmarks.exploration import LOSSES, LeakingGradient
 from lrnet_edu import distance_map
 from lrnet_edu.config import Config
 from lrnet_edu.data.patches import Batch
@@ -23,6 +23,8 @@ def batch() -> Batch:
 
 
 def test_a_leaking_output_passes_a_gradient_for_a_lesion_that_is_read_as_nothing(batch: Batch) -> None:
+    x = torch.linspace(-2, 2, 9)
+    assert torch.equal(LeakingGradient()(x), torch.relu(x))
     for method, passes in ((METHODS["lrnet"], False), (LOSSES["never-off"], True)):
         lrnet = method.model(SMALL, 2).get_submodule("lrnet")
         p = (0.01 * (batch.classes == 1)).requires_grad_()
