@@ -33,8 +33,8 @@ class TandemLoss(Loss):
     Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
     passes hardly any gradient: keep a segmentation loss beside it, or start with one. By the study small lesions gain
     most where the map's term stands alone after a training, or a warm-up, with Dice; so they do with SmoothL1(p, mask)
-    in its place, without an LR-Net (results/study/study.md). Objects that the LR-Net does not know are told once, by a warning. Which alpha, which
-    spacing: docs/your_network.md.
+    in its place, without an LR-Net (results/study/study.md). Objects that the LR-Net does not know are told once, by a
+    warning. Which alpha, which spacing: docs/your_network.md.
 
     Args:
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
