@@ -8,7 +8,7 @@
 # - train an M-Net in it, and judge the result fairly,
 # - follow the map's gradient, and choose $\alpha$.
 #
-# **Takes** 45 minutes to read and try.
+# **Takes** 55 minutes to read and try.
 
 # %% tags=["parameters"]
 from lrnet_edu.config import fast
@@ -519,8 +519,12 @@ figure = Picture(4.0)
 axes = figure.subplots()
 for (name, curve), method, marker in zip(curves.items(), ("dice", "lrnet"), "os", strict=True):
     axes.plot(Q, curve, f"-{marker}", color=METHOD_COLORS[method], lw=2.5, label=name)
-axes.set(xlabel="q, the probability of the lesion (no unit)", ylabel="Push on its logits\n(its largest value = 1)")
-axes.legend(loc="upper right")
+axes.set(
+    xscale="log",
+    xlabel="q, the probability of the lesion (no unit)",
+    ylabel="Push on its logits\n(its largest value = 1)",
+)
+axes.legend(loc="upper left")
 figure.finish(
     "Mean push on the logits of the lesion against its probability q, each loss relative to its largest value: Dice "
     f"{curves['Dice'][0]:.2f} at q = 0.01, the map's error {curves[MAP][0]:.2f}; both are small again at 0.95."
