@@ -74,17 +74,19 @@ def test_a_tandem_starts_with_dice_and_goes_on_with_its_loss_and_alpha_times_the
 
 
 @pytest.mark.parametrize("method", [name for name in ROWS if name not in TANDEMS])
-def test_other_rows_have_their_own_loss_which_rivals_add_after_dice_alone(method: str) -> None:
+def test_other_rows_have_their_own_loss_which_follows_dice_alone_in_rivals_or_if_asked_for(method: str) -> None:
     config, row = tiny(method), METHODS[method]
     model, batch = model_of(config), a_batch(config)
     p = torch.softmax(model.mnet(batch.image), dim=1)
     if isinstance(row, RivalMethod):
         network = model if method == "multi-branch" else model.mnet
         own = network.loss(batch.image, batch.classes, batch.maps[SIGNED_DISTANCES])
-        expected = [DiceLoss()(p, batch.classes).item(), own.item()]
     else:
-        expected = [row.segmentation_loss()(p, batch.maps["NI-DM"] if method == "mapdice" else batch.classes).item()]
-    assert losses_of(config, model, batch) == pytest.approx(expected, rel=1e-5)
+        own = row.segmentation_loss()(p, batch.maps["NI-DM"] if method == "mapdice" else batch.classes)
+    expected = pytest.approx([DiceLoss()(p, batch.classes).item(), own.item()], rel=1e-5)
+    assert losses_of(config, model, batch) == expected
+    alone = losses_of(tiny(method, warmup_steps=None), model, batch)
+    assert alone == (expected if row.warms_up else pytest.approx([own.item()], rel=1e-5))
 
 
 def test_all_methods_start_from_the_same_mnet() -> None:
