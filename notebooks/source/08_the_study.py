@@ -417,7 +417,7 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
 # %% tags=["nbval-check-output"]
 from lrnet_edu.study.evidence_text import scratch_verdicts
 
-print(*scratch_verdicts(study), sep="\n")
+print(*(sentence.strip("*") for sentence in scratch_verdicts(study)), sep="\n")
 for arm in "ACE":
     once, again = (np.mean(primary["endpoints"][name]["mean lesion Dice"]) for name in (arm, f"{arm}-scratch"))
     print(f"{arm}: endpoint {once:.3f} going on from Dice, {again:.3f} from fresh weights")
