@@ -47,6 +47,9 @@ def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
             mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
             axes.plot(steps, training, color=GREY, ls="--", marker=mark)
             axes.plot(steps, validation, color=colour_of(title), marker=mark, lw=2)
+        heights = np.concatenate([line.get_ydata() for line in axes.lines])
+        if heights.min() > 0 and heights.max() > 20 * heights.min():  # the loss after a warm-up is another one
+            axes.set_yscale("log")
         best[title] = float(np.mean([max(row["score"] for row in rows) for rows in runs]))
         axes.set(title=f"{in_lines(title)}\nbest DC {best[title]:.2f}", xlabel="Step", xlim=(0, None))
     for axes in panels[:, 0]:

@@ -21,7 +21,7 @@ from lrnet_edu.figures import (
     results_figure,
 )
 from lrnet_edu.figures.curves import running_mean
-from lrnet_edu.figures.palette import METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
+from lrnet_edu.figures.palette import ARM_COLORS, METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
 from lrnet_edu.figures.picture import LETTERS, colour_of
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.lrnet_training import LesionError, LRNetQuality
@@ -210,6 +210,7 @@ def test_curves_are_those_of_the_rows_with_the_best_dc_above() -> None:
         assert [tuple(line.get_ydata()) for line in axes.lines] == wanted
         assert axes.lines[1].get_color() == colour_of(title)
     assert colour_of(TITLES[0]) == METHOD_COLORS["dice"]
+    assert colour_of("A-scratch: Dice") == colour_of("A") == ARM_COLORS["A"]
     assert figure.axes[0].get_title().endswith("0.50")  # of 0.7 and 0.3
     for nothing in ({}, {"dice": []}, {"dice": [[]]}):
         with pytest.raises(InputError, match="no curve"):
