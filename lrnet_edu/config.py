@@ -45,9 +45,7 @@ class Config(Schedule, DataSettings):
     activation: str | None = None  # None: section 3.1's for this kind
     alpha: float | None = None  # None: that of the kind of map
     lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
-    warmup_steps: int | None = (
-        None  # steps of Dice alone, first; None: a quarter for rows that regress a map, else none
-    )
+    warmup_steps: int | None = None  # steps of Dice alone, first; None: a quarter where a map is regressed, else 0
 
     # the M-Net
     start: str | None = None  # a trained M-Net's run folder or checkpoint to go on from; None: fresh weights

@@ -55,19 +55,23 @@ def check_0_3(answer: Any) -> str | None:
     lesions, p = np.zeros((6, 8, 8), dtype=bool), np.zeros((6, 8, 8))  # (D, H, W)
     lesions[:2, :2, :2] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
     p[1, 1, 1], p[4, 4, 4], p[5, 0, 0] = 0.6, 0.3, 0.95  # the last one is no lesion
-    for threshold, found, seen in ((0.9, 0, []), (0.5, 1, [(0, 3)]), (0.2, 2, [(0, 3), (1, 2)]), (0.3, 1, [])):
+    enough = "One voxel above the threshold is enough for a lesion to be found."
+    outside = "A voxel outside the lesions counts for you. Look at p in the voxels of each true lesion only."
+    turned = "The right numbers in the wrong order: found first, then missed."
+    for threshold, found, mistakes in (
+        (0.9, 0, [((1, 2), outside), ((3, 0), turned)]),
+        (0.5, 1, [((0, 3), enough)]),
+        (0.2, 2, [((0, 3), enough), ((1, 2), enough)]),
+        (0.3, 1, []),
+    ):
         right = np.array((found, 3 - found))
         yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)
         if yours.sum() == 4:
             return "Voxels that touch at a corner are one lesion. Give ndimage.label the structure np.ones((3, 3, 3))."
-        if threshold == 0.9 and yours.tolist() == [1, 2]:
-            return "A voxel outside the lesions counts for you. Look at p in the voxels of each true lesion only."
-        if threshold == 0.9 and yours.tolist() == [3, 0]:
-            return "The right numbers in the wrong order: found first, then missed."
         hint = compared(
             yours,
             right,
-            ([np.array(pair) for pair in seen], "One voxel above the threshold is enough for a lesion to be found."),
+            *((np.array(counts), words) for counts, words in mistakes),
             hint=f"Of three lesions, {found} should be found above {threshold}; your numbers are {yours.tolist()}.",
         )
         if hint:
