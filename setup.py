@@ -1,4 +1,4 @@
-"""The build's one step that pyproject.toml cannot say: the study's M-Nets and all results travel in the wheel."""
+"""The build's one step that pyproject.toml cannot say: M-Nets of the study, results and Fig. 1 travel in the wheel."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json")
+SHIPPED = (
+    "data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json", "docs/architecture.png",
+)  # fmt: skip
 
 
 class BuildWithShipped(build_py):

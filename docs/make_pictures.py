@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from architecture import architecture_figure
 
 from lrnet_edu.data.cache import cache_cases
 from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.samples import study_folder, study_mnet
-from lrnet_edu.figures import architecture_figure, differing_slices, results_figure
+from lrnet_edu.figures import differing_slices, results_figure
 from lrnet_edu.study.scoring import predictions
 from lrnet_edu.trained import load_mnet, load_pretrained_lrnet
 

@@ -7,9 +7,7 @@ import io
 import os
 import runpy
 import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -43,11 +41,6 @@ class Commands(TyperGroup):
 def _fail(sentence: str, code: int) -> NoReturn:
     typer.echo(f"lrnet-edu: {sentence}", err=True)
     raise typer.Exit(code)
-
-
-def _as_typed(words: Sequence[str]) -> str:
-    """A command line with the quotes that this system's shell needs."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _check_place(out: Path, device: str | None = None) -> None:
@@ -237,7 +230,6 @@ def train(
     split: Annotated[Path | None, Option(help="A split.json to use instead of a random split.")] = None,
     device: Device = None,
     resume: Resume = False,
-    tensorboard: Annotated[bool, Option("--tensorboard", help="Write TensorBoard events too.")] = False,
 ) -> None:
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
     from lrnet_edu.config import preset as preset_config
@@ -245,7 +237,6 @@ def train(
     from lrnet_edu.data.study import open_study
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run
-    from lrnet_edu.support.run_folder import tensorboard_log
 
     config = preset_config(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
@@ -257,7 +248,6 @@ def train(
         raise InputError(f"Method {method} has no LR-Net; leave --kind, --activation, --alpha, --lrnet and "
                          "--warmup-steps out, or choose one that has, such as dice+lrnet.")  # fmt: skip
     _check_run(out, device, config, resume=resume)
-    log = tensorboard_log(out) if tensorboard else None
     if METHODS[method].uses_lrnet:
         lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
     study = open_study(data, config, split=split)
@@ -265,8 +255,8 @@ def train(
     if cropped_around(data, label):
         typer.echo("The object lies in the very middle of every scan, so that its place gives it away; lrnet-edu crop "
                    f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
-    state = train_run(study, config, out, device=device, resume=resume, log=log)
-    follow = _as_typed(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
+    state = train_run(study, config, out, device=device, resume=resume)
+    follow = shlex.join(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", "test"])
     typer.echo(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 
 
@@ -333,7 +323,7 @@ def reproduce(
         said = [*verdicts(result), *outcomes(result)]
     else:
         config = table_preset(preset, label=label, steps=steps, warmup_steps=warmup_steps, window=window)
-        command = _as_typed(["lrnet-edu", *sys.argv[1:]])
+        command = shlex.join(["lrnet-edu", *sys.argv[1:]])
         result = reproduce_table(
             table, data, out, config, seeds=seeds or 3, workers=workers, device=device, command=command, say=typer.echo
         )

@@ -85,6 +85,12 @@ def distance_map(
     return torch.from_numpy(phi).to(mask.device) if isinstance(mask, torch.Tensor) else phi
 
 
+@torch.compiler.disable
+def maps_of_classes(classes: torch.Tensor, number: int, kind: str) -> torch.Tensor:
+    """The map of each foreground class 1 .. ``number`` of a batch: (B, D, H, W) -> (B, number, D, H, W) float32."""
+    return distance_map(torch.stack([classes == c for c in range(1, number + 1)], dim=1), kind)
+
+
 def _map_of(mask: np.ndarray, kind: Kind, spacing: tuple[float, ...], connectivity: int) -> np.ndarray:
     """The map of one mask (D, H, W), component by component, each in its own box.
 

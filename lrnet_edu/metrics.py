@@ -197,35 +197,22 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
     return CaseScores.of(values)
 
 
-def score_table(cases: Iterable[CaseScores], penalties: Mapping[str, float] | None = None) -> ScoreTable:
+def score_table(cases: Iterable[CaseScores]) -> ScoreTable:
     """The scores of a set of cases: DC, DG, and the means of the other criteria.
 
     One case with a large tumour can dominate DG. RVD is signed: a mean near 0 may hide cases far above and far below;
     ``abs_RVD``, the mean of its absolute values, shows them. Undefined values are left out of the means, and counted: a
-    model that misses a lesion altogether gains, as the case has no surface distance. ``penalties`` reverses this.
+    model that misses a lesion altogether gains, as the case has no surface distance.
 
-    Args:
-        cases: Scores of the cases; if there are none, every mean is NaN. DG of a set without any object voxel is 1.
-        penalties: Values by name ("RVD", "ASSD", "MSD", "RMSD") in place of undefined ones where exactly one of the
-            masks is empty; there is no agreed value, but no distance exceeds the diagonal of the scan in mm.
-
-    Raises InputError if the cases are not CaseScores, or a penalty has another name or is not a finite number.
+    Without cases every mean is NaN; DG of a set without any object voxel is 1. InputError unless all are CaseScores.
     """
     cases = list(cases) if isinstance(cases, Iterable) else [cases]
     if not all(isinstance(case, CaseScores) for case in cases):
         raise InputError("score_table takes a list of what case_scores returned, one for each case.")
-    attributes, fines = {name: c.attribute for name, c in CRITERIA.items() if c.of_counts or c.of_distances}, {}
-    for name, fine in (penalties or {}).items():
-        if name not in attributes or not math.isfinite(fine):
-            raise InputError(f"The penalty for {name} is {fine!r}; give a finite number for RVD, ASSD, MSD or RMSD.")
-        fines[attributes[name]] = fine
     table = ScoreTable(len(cases), mean={}, undefined={})
     for name, criterion in CRITERIA.items():
         values = [case.value(criterion.attribute) for case in cases]
         table.undefined[name] = sum(map(math.isnan, values))
-        for i, case in enumerate(cases):
-            if math.isnan(values[i]) and (case.prediction_voxels == 0) != (case.reference_voxels == 0):
-                values[i] = fines.get(criterion.attribute, math.nan)
         table.mean[name] = criterion.of_set(values, cases)
     return table
 

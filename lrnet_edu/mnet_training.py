@@ -79,7 +79,7 @@ def train_run(
         folder: the run folder: a new one, or with ``resume`` the one to continue.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA GPU if there is one.
         resume: continue from the last validation.
-        log: called with the row of each validation, as in ``log.csv``; `tensorboard_log` makes one.
+        log: called with the row of each validation, as in ``log.csv``.
         rate: function from the share of steps done to the factor on the learning rate; None uses the configuration.
         batches: what draws the patches.
 

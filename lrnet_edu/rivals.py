@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from lrnet_edu.losses import DiceLoss
 from lrnet_edu.networks import MNet, convolution, crop_to, kaiming_uniform, residual_blocks
-from lrnet_edu.support.parallel import mean_over_processes
 
 SIGNED_DISTANCES = "signed distances"  # the rivals' map in a batch, beside the four kinds of section 2.1
 CLIP = 10.0  # voxels; farther from a border the map is constant. The originals' values, in pixels, are no guide
@@ -113,7 +112,6 @@ class CascadedMNet(MNet):
 
 
 def task_losses(logits: Tensor, regressed: Tensor, classes: Tensor, maps: Tensor) -> Tensor:
-    """Dice + cross-entropy of the segmentation and mean absolute error of the map, over all processes' voxels: (2,)."""
-    entropy, error = F.cross_entropy(logits, classes, reduction="sum"), (regressed.float() - maps).abs().sum()
-    segmentation = DiceLoss()(logits.softmax(1), classes) + mean_over_processes(entropy, classes.numel())
-    return torch.stack((segmentation, mean_over_processes(error, maps.numel())))
+    """Dice + cross-entropy of the segmentation, and mean absolute error of the map: (2,)."""
+    segmentation = DiceLoss()(logits.softmax(1), classes) + F.cross_entropy(logits, classes)
+    return torch.stack((segmentation, F.l1_loss(regressed.float(), maps)))

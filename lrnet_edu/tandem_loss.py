@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.distance_maps import maps_of_classes
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError, checked_number
-from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.support.tensor_checks import check_output, class_numbers, values_are_readable
 from lrnet_edu.trained import load_pretrained_lrnet
 
@@ -98,14 +97,14 @@ class TandemLoss(Loss):
         terms: dict[str, Tensor] = {}
         if self.segmentation is not None:
             of_maps = isinstance(self.segmentation, MapLoss)
-            target = _maps(classes, p.shape[1], "NI-DM") if of_maps else classes[:, None]
+            target = maps_of_classes(classes, p.shape[1] - 1, "NI-DM") if of_maps else classes[:, None]
             terms["segmentation"] = self.segmentation(p, target)
-        phi, lrnet = _maps(classes, p.shape[1], self.kind), self.lrnets[f"{dims}d"].to(logits.device)
+        phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[f"{dims}d"].to(logits.device)
         if not self.looked:
             self._look_at(classes, phi, lrnet)
         maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
         errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
-        terms["map"] = self.alpha * mean_over_processes(errors.sum(), counts.sum() * phi.shape[1])
+        terms["map"] = self.alpha * (errors.sum() / (counts.sum() * phi.shape[1]).clamp_min(1))
         self.terms = {name: term.detach() for name, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
@@ -137,10 +136,3 @@ def _whole_numbers(labels: Tensor, logits: Tensor) -> Tensor:
     if labels.is_floating_point() and values_are_readable(labels) and not (labels == labels.round()).all():
         raise InputError("The labels hold fractions; give whole numbers, one class for each voxel.")
     return labels.long()
-
-
-@torch.compiler.disable
-def _maps(classes: Tensor, number: int, kind: str) -> Tensor:
-    """The map of each foreground class: (B, D, H, W) -> (B, number - 1, D, H, W)."""
-    masks = torch.stack([classes == c for c in range(1, number)], dim=1)
-    return distance_map(masks, kind)

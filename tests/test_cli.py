@@ -15,7 +15,7 @@ import pytest
 from scans import SHAPE, checkpoint, contents, lits, load, store
 
 from lrnet_edu import __version__
-from lrnet_edu.cli import _as_typed, main
+from lrnet_edu.cli import main
 from lrnet_edu.config import FAST
 from lrnet_edu.study.rows import TABLES
 
@@ -164,17 +164,13 @@ def test_options_that_do_not_fit(refused: Refused, tmp_path: Path) -> None:
     refused("leave --data and --label out", "reproduce", "study", "--data", data, "--out", out)
 
 
-def test_what_is_wrong_is_told_before_the_scans_are_looked_for(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+def test_what_is_wrong_is_told_before_the_scans_are_looked_for(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     scans, new = tmp_path / "no-such-scans", tmp_path / "new"
     pretrain, table = ("pretrain", "--data", scans, "--label", 1, "--out", new), ("--data", scans, "--label", 1)
     refused("holds a run already", *training(scans, tmp_path / "run"))
     refused("no checkpoint", *training(scans, new, "--lrnet", tmp_path / "missing", method="lrnet"))
-    refused("pip install tensorboard", *training(scans, new, "--tensorboard"))
     refused("no method 'mine'", *training(scans, new, method="mine"))
     refused("no-such-scans does not exist", *training(scans, new))
     refused("no distance map 'X'", *pretrain, "--kind", "X")
@@ -230,9 +226,3 @@ def test_a_terminal_that_knows_no_such_letters(monkeypatch: pytest.MonkeyPatch) 
     sys.stdout.write("0.5 of φ\n")
     sys.stdout.flush()
     assert raw.getvalue().splitlines()[-1] == b"0.5 of ?"
-
-
-def test_what_is_printed_to_be_typed_has_the_quotes_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    for system, quoted in (("linux", "'my run'"), ("win32", '"my run"')):
-        monkeypatch.setattr("sys.platform", system)
-        assert _as_typed(["predict", "my run"]) == f"predict {quoted}"

@@ -6,14 +6,13 @@ By formula in NumPy, and what must hold for every output: tests/properties/test_
 import copy
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from every_loss import LOSSES, MASK_LOSSES, OVERLAP_MAP_LOSSES, REGRESSION, every_loss, maps_of, name, target_of
-from torch import Tensor, distributed, nn
+from every_loss import MASK_LOSSES, OVERLAP_MAP_LOSSES, REGRESSION, every_loss, maps_of, name, target_of
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu import losses
@@ -259,40 +258,3 @@ def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it() -> None:
     assert all(torch.equal(before[key], value) for key, value in lrnet.state_dict().items())
     assert not lrnet.training
     assert all(grad(parameter).abs().sum() > 0 for parameter in network.parameters())
-
-
-# ---- two processes: run by spawned children, hence at the module's top level ------------------------------------
-
-
-def value_and_gradient(loss: nn.Module, share: slice, network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Loss of a batch's share through the network, and the gradient of the network's weights."""
-    logits, target = random_case(loss, batch=3)
-    network.zero_grad()
-    value = loss(network(logits[share, :1]).softmax(1), target[share])
-    value.backward()
-    return value.detach(), torch.cat([grad(parameter).flatten() for parameter in network.parameters()])
-
-
-def small_network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Conv3d(1, 3, 3, padding=1).double()
-
-
-def one_of_two(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    network = nn.parallel.DistributedDataParallel(small_network())
-    share = [slice(0, 1), slice(1, 3)][rank]  # unequal on purpose
-    torch.save([value_and_gradient(loss, share, network) for loss in LOSSES], f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
-
-
-@pytest.mark.skipif(not distributed.is_available(), reason="this PyTorch has no torch.distributed")
-def test_two_processes_give_one_process_loss_and_gradient(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
-    ranks, network = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)], small_network()
-    for loss, *results in zip(LOSSES, *ranks, strict=True):
-        expected_value, expected_gradient = value_and_gradient(loss, slice(0, 3), network)
-        for value, gradient in results:
-            torch.testing.assert_close(value, expected_value, rtol=1e-9, atol=1e-12, msg=name(loss))
-            torch.testing.assert_close(gradient, expected_gradient, rtol=1e-7, atol=1e-12, msg=name(loss))

@@ -9,11 +9,12 @@ from scans import checkpoint, lrnet_checkpoint
 from torch import nn
 
 from lrnet_edu.config import Config
-from lrnet_edu.data.patches import Batch, maps_of_classes
+from lrnet_edu.data.patches import Batch
+from lrnet_edu.distance_maps import maps_of_classes
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
 from lrnet_edu.methods import METHODS, RivalMethod, TandemMethod
-from lrnet_edu.rivals import SIGNED_DISTANCES
+from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 from lrnet_edu.study.rows import TABLES
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.trained import load_lrnet, load_mnet
@@ -37,8 +38,14 @@ def a_batch(config: Config, classes: int = 2) -> Batch:
     labels = torch.zeros(2, 8, 12, 12, dtype=torch.int64)
     for c in range(1, classes):
         labels[:, 1:6, 1:6, 6 * c - 5 : 6 * c] = c
-    maps = {kind: torch.from_numpy(maps_of_classes(labels.numpy(), classes - 1, kind))
-            for kind in METHODS[config.method].maps(config)}  # fmt: skip
+    maps = {}
+    for kind in METHODS[config.method].maps(config):
+        rivals = kind == SIGNED_DISTANCES
+        maps[kind] = (
+            torch.from_numpy(signed_distances(labels.numpy(), classes - 1))
+            if rivals
+            else (maps_of_classes(labels, classes - 1, kind))
+        )
     image = torch.randn(2, 1, 8, 12, 12, generator=torch.Generator().manual_seed(0))
     return Batch(image, labels, maps, ["a", "b"])
 

@@ -37,7 +37,7 @@ def test_imports_are_light(statement: str, with_torch: bool) -> None:
 
 NAMES = sorted(set(lrnet_edu.__all__) - {"__version__", "InputError"})
 ARRAYS = {name for name in NAMES if name.endswith("Loss")} | {"distance_map", "LRNet", "MNet", "Tandem", "case_scores"}
-ARRAYS |= {"challenge_scores", "SliceViewer", "MaskPainter", "CaseExplorer"}
+ARRAYS |= {"challenge_scores", "SliceViewer", "MaskPainter"}
 LENGTHS = {"distance_map", "DistanceRegressionLoss", "SliceViewer", "case_scores", "CaseScores", "challenge_scores"}
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lrnet_edu.data.cache import CachedCase
-from lrnet_edu.distance_maps import distance_map
+from lrnet_edu.distance_maps import maps_of_classes
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
 from lrnet_edu.support.voxels import cut
 
@@ -62,8 +62,9 @@ class PatchBatches(Dataset[Batch]):
         patches = [self.patch(case, rng) for case, rng in zip(cases, rngs, strict=True)]
         images, classes = (np.stack(arrays) for arrays in zip(*patches, strict=True))
         kinds = dict.fromkeys(self.kinds)  # each once
-        maps = {kind: torch.from_numpy(maps_of_classes(classes, self.classes, kind)) for kind in kinds}
         labels = torch.from_numpy(classes.astype(np.int64))
+        maps = {kind: torch.from_numpy(signed_distances(classes, self.classes)) if kind == SIGNED_DISTANCES
+                else maps_of_classes(labels, self.classes, kind) for kind in kinds}  # fmt: skip
         return Batch(torch.from_numpy(images[:, None]), labels, maps, [case.name for case in cases])
 
     def patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -89,13 +90,3 @@ class PatchBatches(Dataset[Batch]):
         else:
             corner = np.floor(rng.random(3) * (np.maximum(room, 0) + 1)).astype(int)
         return np.where(room < 0, room // 2, np.clip(corner, 0, np.maximum(room, 0)))
-
-
-def maps_of_classes(classes: np.ndarray, number: int, kind: str) -> np.ndarray:
-    """Distance map of every foreground class of a batch: (B, D, H, W) -> (B, number, D, H, W) float32.
-
-    The rivals' map has one channel more, the background's.
-    """
-    if kind == SIGNED_DISTANCES:
-        return signed_distances(classes, number)
-    return np.stack([[distance_map(one == c, kind) for c in range(1, number + 1)] for one in classes])

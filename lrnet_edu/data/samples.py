@@ -60,6 +60,6 @@ def results_folder() -> Path:
 
 
 def shipped_folder(name: str) -> Path:
-    """A folder of the clone, or what of it the build put into an installed package."""
-    clone = PACKAGE.parent / name
-    return clone if clone.is_dir() else PACKAGE / "shipped" / name
+    """What the build put of a folder into an installed package, or the folder of the clone."""
+    shipped = PACKAGE / "shipped" / name
+    return shipped if shipped.is_dir() else PACKAGE.parent / name

@@ -9,7 +9,6 @@ import numpy as np
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
 from lrnet_edu.figures.picture import Picture, colour_of, in_lines, styled
-from lrnet_edu.support.errors import InputError
 
 if TYPE_CHECKING:
     from lrnet_edu.lrnet_training import LRNetQuality
@@ -29,12 +28,7 @@ def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
 
     Args:
         logs: title -> the rows of each training, with their step, train_loss, val_loss and score (DC).
-
-    Raises:
-        InputError: if there are no trainings, or one has no rows yet.
     """
-    if not logs or not all(runs and all(runs) for runs in logs.values()):
-        raise InputError("A run without a validation has no curve; give the rows of runs that have one each.")
     columns, best = min(len(logs), 4), {}
     lines = -(-len(logs) // columns)
     figure = Picture(2.8 * lines + 0.6)
@@ -60,7 +54,7 @@ def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
 
 
 @styled
-def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Picture:
+def lrnet_quality_figure(quality: LRNetQuality, rows: Rows) -> Picture:
     """Error of phi against the lesion's size, one dot a lesion, with the mean of lesions of similar size.
 
     The mark at 15 voxels is half of what the LR-Net sees: deeper inside a lesion no border is in sight, and
@@ -71,14 +65,15 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
         rows: of its pretraining with their step, val_error (of phi) and val_dice, drawn in a second panel.
     """
     figure, purple = Picture(4.8), METHOD_COLORS["lrnet"]
-    panels = figure.subplots(1, 2, width_ratios=[1.9, 1]) if rows else [figure.subplots()]
-    axes = panels[0]
+    axes, training = panels = figure.subplots(1, 2, width_ratios=[1.9, 1])
     radius = np.array([lesion.radius for lesion in quality.lesions])
     error = np.array([lesion.error for lesion in quality.lesions])
     axes.axvline(HALF_SIGHT, color=VERMILION, ls="--", lw=2, label=f"half its sight ({HALF_SIGHT} voxels)")
     if len(radius):
         axes.plot(radius, error, "o", color=purple, mec="white", ms=7, label="one lesion")
-        axes.plot(*running_mean(radius, error), color=BLACK, lw=2.5, marker="s", ms=6, label="mean by size")
+        sizes = np.floor(BINS_PER_OCTAVE * np.log2(radius))
+        means = [[values[sizes == one].mean() for one in np.unique(sizes)] for values in (radius, error)]
+        axes.plot(*means, color=BLACK, lw=2.5, marker="s", ms=6, label="mean by size")
     largest = max([30, *radius])
     axes.set(xscale="log", xlim=(0.95 * min([0.6, *radius]), 1.1 * largest), ylim=(0, 1.1 * max([0.1, *error])))
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= largest]
@@ -86,26 +81,16 @@ def lrnet_quality_figure(quality: LRNetQuality, rows: Rows | None = None) -> Pic
     axes.minorticks_off()
     axes.set(title="On each lesion of the held-out masks", xlabel="Radius of the lesion (voxels; ball of equal volume)")
     axes.set_ylabel("Error of φ in the lesion\n(mean |output − map|, no unit)")
-    if rows:
-        axes = panels[1]
-        steps, errors, dice = _columns(rows, "step", "val_error", "val_dice")
-        axes.semilogy(steps, errors, "-o", color=purple, lw=2, label="error of φ")
-        axes.semilogy(steps, np.maximum(1 - dice, 1e-5), "--s", color=BLUE, lw=2, label="1 − Dice")
-        axes.set(
-            title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)", xlim=(0, None)
-        )
+    steps, errors, dice = _columns(rows, "step", "val_error", "val_dice")
+    training.semilogy(steps, errors, "-o", color=purple, lw=2, label="error of φ")
+    training.semilogy(steps, np.maximum(1 - dice, 1e-5), "--s", color=BLUE, lw=2, label="1 − Dice")
+    training.set(title="While it was trained", xlabel="Step", ylabel="Error on held-out masks (no unit)")
+    training.set_xlim(left=0)
     for axes in panels:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     summary = f"Dice {quality.dice:.3f}, error of φ {quality.error:.3f} (mean of {len(quality.lesions)} lesions)"
     figure.suptitle(f"LR-Net: {summary}", size=12, weight="bold")
     return figure.finish(f"Error of phi against lesion radius. {summary.replace('φ', 'phi')}.")
-
-
-def running_mean(radius: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean radius and mean error of the lesions of each size class (half an octave wide) that holds any."""
-    classes = np.floor(BINS_PER_OCTAVE * np.log2(radius))
-    groups = [classes == one for one in np.unique(classes)]
-    return np.array([radius[group].mean() for group in groups]), np.array([error[group].mean() for group in groups])
 
 
 def _columns(rows: Rows, *names: str) -> np.ndarray:

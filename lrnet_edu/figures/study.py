@@ -42,7 +42,7 @@ def froc_figure(curves: Mapping[str, Froc]) -> Picture:
 
 def rates_axis(axes: Axes) -> None:
     """LUNA16's rates along x."""
-    axes.set(xscale="log", xlabel="At most so many false lesions a case")
+    axes.set(xscale="log", xlabel="At most this many false lesions a case")
     axes.set_xticks(list(LUNA16), list(LUNA16.values()))
     axes.minorticks_off()
     axes.grid(color=GREY, alpha=0.3)

@@ -9,8 +9,6 @@ from lrnet_edu.figures.palette import BLACK, GREY
 from lrnet_edu.figures.picture import Picture, colour_of, styled
 from lrnet_edu.methods import BASELINE
 
-LEFT_END = -0.45  # of the axis, unless a mean lies further out
-
 
 class Difference(NamedTuple):
     label: str
@@ -23,8 +21,6 @@ class Difference(NamedTuple):
 def forest_figure(rows: Sequence[Difference], what: str, margin: float | None = None) -> Picture:
     """A forest plot of differences, one below the other; a filled mark stands for a verdict: ahead, behind or equal.
 
-    What would take the others' room ends in an arrow with its last value.
-
     Args:
         what: the differences are, for the axis.
         margin: within which they are called equal.
@@ -34,7 +30,6 @@ def forest_figure(rows: Sequence[Difference], what: str, margin: float | None = 
     axes.axvline(0, color=BLACK, lw=1.5)
     if margin:
         axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
-    left = min([LEFT_END, *(row.found["mean"] - 0.05 for row in rows)])
     for y, (_, found, colour, printed) in enumerate(rows):
         axes.plot([found["low"], found["high"]], [y, y], color=colour, lw=4, solid_capstyle="butt")
         axes.plot([found["boot_low"], found["boot_high"]], [y, y], color=colour, lw=1.2)
@@ -43,10 +38,6 @@ def forest_figure(rows: Sequence[Difference], what: str, margin: float | None = 
         axes.plot(found["mean"], y, "o", ms=8, mfc=face, mec=colour, mew=2, zorder=3)
         if printed is not None:
             axes.plot(printed, y, "D", ms=6, mfc="none", mec=BLACK, mew=1.2)
-        if (lowest := min([found["low"], found["boot_low"], *found["by_seed"]])) < left:
-            text = f"\u25c4 \u2212{-lowest:.2f}"
-            axes.annotate(text, (left, y), xytext=(3, 8), textcoords="offset points", va="center")
-    axes.set_xlim(left=max(axes.get_xlim()[0], left))
     axes.plot([], [], "-o", color=BLACK, lw=4, ms=8, mfc="white", label="mean of all seeds, 95 % interval")
     axes.plot([], [], color=BLACK, lw=1.2, label="bootstrap over seeds and cases")
     axes.plot([], [], "|", color=GREY, ms=7, mew=1.5, label="one seed")

@@ -21,7 +21,6 @@ from lrnet_edu.kinds import KINDS
 from lrnet_edu.metrics import dice
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.voxels import connected_components
 
 FORMULAS = {  # for the titles; {m} is 1 in voxels, the smallest D of the component in mm
     "O-DM": "$D$",
@@ -157,7 +156,7 @@ def results_figure(
         reference: mask of the same shape; the object is every voxel that is not 0.
         predictions_by_title: title -> mask of the same shape.
         spacing: mm per voxel (z, y, x).
-        slices: indices of the rows; :func:`representative_slices` and :func:`differing_slices` propose some.
+        slices: indices of the rows; :func:`differing_slices` proposes some.
 
     Raises:
         InputError: if shapes differ, or there is no slice to show.
@@ -193,28 +192,6 @@ def results_figure(
         f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the ground truth's contours and what "
         f"each method found, in a tint. Dice of the whole case: {told or 'no predictions'}."
     )
-
-
-def representative_slices(reference: Any, n: int = 3) -> list[int]:
-    """Up to ``n`` slices that together show as many lesions as can be, each near its largest area; in order.
-
-    A lesion counts as shown by the share of its largest area that is, so that small ones, which the paper is about,
-    count like large ones. One slice after the other is added, while it gains something; without lesions the middle.
-
-    Args:
-        reference: mask (D, H, W); the object is every voxel that is not 0.
-        n: slices wanted.
-    """
-    lesions, count = connected_components(plain_array(reference, "reference") != 0, connectivity=26)  # (D, H, W)
-    areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in lesions])  # (D, lesions)
-    shares = areas / areas.max(axis=0)
-    chosen: list[int] = []
-    while len(chosen) < n:
-        gains = np.maximum(shares - shares[chosen].max(axis=0, initial=0), 0).sum(axis=1)
-        if gains.max() < 0.1:
-            break
-        chosen.append(int(gains.argmax()))
-    return sorted(chosen) or [len(lesions) // 2]
 
 
 def differing_slices(masks: Sequence[Any], n: int = 3) -> list[int]:

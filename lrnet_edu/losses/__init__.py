@@ -13,9 +13,6 @@ voxels, for one class; eps = 1e-5, in voxels, unless stated.
 weighted cross-entropy, the generalised Dice, the exponential logarithmic loss and the distance regression loss do
 penalise false alarms.
 
-**Several processes.** Where ``torch.distributed`` is initialised the sums run over the batches of ALL processes, since
-a ratio of sums is not the mean of the processes' ratios. Every process must then call a loss the same number of times.
-
 Half precision is converted to float32. Wrong values (logits for probabilities) raise `InputError` on the CPU alone.
 """
 

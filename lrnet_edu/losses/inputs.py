@@ -1,4 +1,4 @@
-"""What the losses share: their bases, sums per class over batch, voxels and processes, and what is a map."""
+"""What the losses share: their bases, sums per class over batch and voxels, and what is a map."""
 
 from typing import Any, Self
 
@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.parallel import sum_over_processes
 from lrnet_edu.support.tensor_checks import ELSEWHERE, check_target, checked_probabilities, class_numbers
 from lrnet_edu.support.tensor_checks import values_are_readable as readable
 
@@ -51,9 +50,9 @@ class MapLoss(Loss):
 
 
 def class_sums(*terms: Tensor) -> tuple[Tensor, ...]:
-    """The sum of each term (B, C, D, H, W) over batch, voxels and processes, for every class: (C,) each."""
+    """The sum of each term (B, C, D, H, W) over batch and voxels, for every class: (C,) each."""
     all_but_class = [axis for axis in range(terms[0].ndim) if axis != 1]
-    return sum_over_processes(torch.stack([term.sum(all_but_class) for term in terms])).unbind(0)
+    return tuple(term.sum(all_but_class) for term in terms)
 
 
 def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:

@@ -16,7 +16,6 @@ from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses.inputs import Loss, MapLoss, MaskLoss, class_sums, foreground_and_maps, ratio
 from lrnet_edu.networks import LRNet, regress_maps
 from lrnet_edu.support.errors import InputError, checked_number
-from lrnet_edu.support.parallel import mean_over_processes
 from lrnet_edu.support.tensor_checks import at_least_float32
 
 
@@ -137,8 +136,7 @@ def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
     if maps.shape != target.shape:
         raise InputError(f"Maps are {tuple(maps.shape)}, the target {tuple(target.shape)}; give it the maps' shape.")
     maps = at_least_float32(maps)
-    errors = F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum")
-    return mean_over_processes(errors, maps.numel())
+    return F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum") / maps.numel()
 
 
 def cost_of_empty_output(target: Tensor, kind: str) -> float:

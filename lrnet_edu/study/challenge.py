@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from lrnet_edu.metrics import case_scores, checked_pair, dice_of_counts
 from lrnet_edu.study.froc import shared_voxels
@@ -159,12 +158,7 @@ def _score_lesions(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> tu
         found, real = sum(len(rs) for _, rs in detected), sum(len(rs) for _, rs, _ in pairs)
         hits, false = len(pairs) - (real - found), number_p - sum(len(ps) for ps, _ in detected)
         counts.append([hits, number_p - hits, number_r - hits, found, number_r - found, false])
-    boxes_p, boxes_r, scores = ndimage.find_objects(predicted), ndimage.find_objects(wanted), []
-    for ps, rs in detected:
-        sides = zip(*(boxes_p[number - 1] for number in ps), *(boxes_r[number - 1] for number in rs), strict=True)
-        box = tuple(slice(min(s.start for s in side), max(s.stop for s in side)) for side in sides)
-        scores.append(_measured(np.isin(predicted[box], ps), np.isin(wanted[box], rs), spacing))
-    return counts, scores
+    return counts, [_measured(np.isin(predicted, ps), np.isin(wanted, rs), spacing) for ps, rs in detected]
 
 
 def _match(predicted: np.ndarray, wanted: np.ndarray) -> list[tuple[list[int], list[int], int]]:

@@ -38,16 +38,12 @@ ROUNDING = 1e-6  # by how much the first weights are moved, to see what rounding
 REPEATS = 3
 
 
-class DiceCrossEntropyLoss(nn.Module):
+class DiceCrossEntropyLoss(DiceLoss):
     """nnU-Net's loss: Dice + cross-entropy (Isensee et al., Nature Methods 18, 2021)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dice = DiceLoss()
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """Probabilities (B, classes, D, H, W) and labels (B, D, H, W) -> one number."""
-        return self.dice(probabilities, target) + F.nll_loss(probabilities.clamp_min(1e-7).log(), target)
+        return super().forward(probabilities, target) + F.nll_loss(probabilities.clamp_min(1e-7).log(), target)
 
 
 @dataclass(frozen=True)

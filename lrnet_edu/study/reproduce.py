@@ -21,7 +21,7 @@ from lrnet_edu.config import Config
 from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
-from lrnet_edu.figures import Picture, representative_slices, results_figure
+from lrnet_edu.figures import Picture, differing_slices, results_figure
 from lrnet_edu.methods import BASELINE, METHODS
 from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
@@ -38,8 +38,7 @@ from lrnet_edu.study.trainings import (
     run_trainings,
     train_and_record,
 )
-from lrnet_edu.support.devices import choose_device
-from lrnet_edu.support.errors import InputError, check_whole
+from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock
 from lrnet_edu.trained import load_mnet
 
@@ -78,7 +77,6 @@ def reproduce_table(
         raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
-    check_options(seeds, workers, device)
     out, study, rows = Path(out), open_study(Path(data), config), TABLES[table].rows
     say(study.describe())
     if not any(len(case.foreground[0]) for case in study.cached["test"]):
@@ -107,13 +105,6 @@ def reproduce_table(
                 pictures=figure_3(study, out, [row for row in rows if row.key in FIG_3]),
             ) if records else {}  # fmt: skip
     return result
-
-
-def check_options(seeds: int, workers: int, device: str | None) -> None:
-    """InputError, before any work, for what cannot be."""
-    check_whole("seeds", seeds, least=1)
-    check_whole("workers", workers, least=1)
-    choose_device(device)
 
 
 def family_of(row: Row) -> str:
@@ -191,7 +182,8 @@ def figure_3(study: Study, out: Path, rows: Sequence[Row]) -> dict[str, Picture]
         return {}
     scan, wanted = read_image(case[0].image), next(iter(found.values())).wanted
     masks = {title: one.p > 0.5 for title, one in found.items()}
-    return {"found": results_figure(scan.data, wanted, masks, scan.spacing, representative_slices(wanted))}
+    slices = differing_slices([wanted, *masks.values()])
+    return {"found": results_figure(scan.data, wanted, masks, scan.spacing, slices)}
 
 
 # ---- the study --------------------------------------------------------------------------------------------------
@@ -210,7 +202,6 @@ def reproduce_study(
     Returns:
         What ``study.json`` holds; nothing before the first branch was tested.
     """
-    check_options(seeds, workers, device)
     out, plan = Path(out), study_plan()
     with folder_lock(out):
         scans = prepare_scans(out, plan, workers=workers, say=say)

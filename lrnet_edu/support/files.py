@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +80,7 @@ def folder_lock(folder: Path, name: str = "", *, wait: bool = False) -> Iterator
                 path.unlink()
 
 
-@contextmanager
-def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write ``path``, in a folder that is made, so that a reader finds the old file or the new one, never a part of it.
 
     InputError if it cannot be written; an older file is still there then.
@@ -91,7 +89,7 @@ def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            yield file
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -103,9 +101,3 @@ def atomic_writer(path: Path) -> Iterator[BufferedWriter]:
     finally:
         with suppress(OSError):
             partial.unlink()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` whole or not at all, as :func:`atomic_writer` does."""
-    with atomic_writer(path) as file:
-        file.write(content)

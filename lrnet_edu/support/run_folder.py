@@ -1,10 +1,9 @@
 """A run folder: settings, split and log, and the checkpoints ``best`` (by validation) and ``last`` (to go on)."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,19 +121,3 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     """Write ``log.csv``, one row for each validation."""
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
-
-
-def tensorboard_log(folder: Path) -> Callable[[dict[str, float]], None]:
-    """What writes each row as events into the run's ``tensorboard/``; InputError if TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError("TensorBoard is not installed; run `pip install tensorboard` or leave it out.") from None
-    writer: Any = cache(lambda: SummaryWriter(str(folder / "tensorboard")))  # makes its file at once, so not before
-
-    def log(row: dict[str, float]) -> None:
-        for name, value in row.items():
-            writer().add_scalar(name, value, int(row["step"]))
-        writer().flush()
-
-    return log

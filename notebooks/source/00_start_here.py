@@ -199,14 +199,24 @@ for threshold, dice, false in zip(thresholds, counted.dice, counted.false_lesion
 # patient?
 
 # %%
-from lrnet_edu import LRNet, MNet
-from lrnet_edu.figures import architecture_figure
+from IPython.display import HTML
 
-mnet, lrnet = MNet(), LRNet("NI-DM")
-architecture_figure(mnet, lrnet)
+from lrnet_edu.data.samples import shipped_folder
+from lrnet_edu.figures.picture import image_element
+
+HTML(
+    image_element(
+        (shipped_folder("docs") / "architecture.png").read_bytes(),
+        "Fig. 1: the M-Net turns the image into probabilities p, where the segmentation loss attaches. The frozen LR-Net turns "
+        "p into a distance map, where the regression loss attaches. Its gradient passes through the LR-Net back to the M-Net. "
+        "At test time the LR-Net is thrown away.",
+    )
+)
 
 # %% tags=["nbval-check-output"]
-for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
+from lrnet_edu import load_pretrained_lrnet
+
+for name, network in (("M-Net", trained.mnet), ("LR-Net", load_pretrained_lrnet())):
     print(f"{name:6} {sum(weight.numel() for weight in network.parameters()):9,} weights")
 
 # %% [markdown]
@@ -225,9 +235,9 @@ for name, network in (("M-Net", mnet), ("LR-Net", lrnet)):
 # | [02 · CT data and imbalance](02_ct_data_and_imbalance.ipynb) | prepare a CT, and measure how rare lesions are | 40 |
 # | [03 · The LR-Net learns distance maps](03_lrnet_pretraining.ipynb) | train the LR-Net, and say what a Dice of 0.99 proves | 45 |
 # | [04 · The M-Net and its losses](04_mnet_and_losses.ipynb) | train the M-Net, and see what MapDice really asks for | 45 |
-# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | train both in a row, and follow the gradient | 55 |
+# | [05 · The frozen tandem](05_frozen_tandem.ipynb) | put both in a row, and follow the gradient | 45 |
 # | [06 · Results and viewers](06_results_and_viewers.ipynb) | segment whole scans, and read seven criteria | 40 |
-# | [07 · The paper's tables, and what a claim needs](07_tables_of_the_paper.ipynb) | judge a claim by its numbers | 50 |
+# | [07 · The paper's tables, and what a claim needs](07_tables_of_the_paper.ipynb) | judge a claim by its numbers | 45 |
 # | [08 · The study](08_the_study.ipynb) | read what the study found | 45 |
 # | [09 · Your own data and network](09_your_own_data_and_network.ipynb) | put the LR-Net behind a network of your own | 40 |
 #

@@ -197,9 +197,7 @@ print(study.describe())
 # **Question.** How far apart will the two runs with Dice be on the test cases? And MapDice from Dice?
 
 # %%
-from types import SimpleNamespace
-
-from lrnet_edu import CaseExplorer, case_scores
+from lrnet_edu import SliceViewer, case_scores
 from lrnet_edu.inference import predict_probabilities
 
 test = {case.name: case for case in study.cached["test"] if (case.classes == 1).any()}
@@ -219,14 +217,28 @@ for name, of_case in found.items():
     print(f"{name:18}" + "".join(f"{value:12.3f}" for value in (*dice, np.mean(dice))))
 
 # %% [markdown]
-# Scroll, and choose a case, a method and a threshold.
+# Scroll, and choose a case, a loss and a threshold.
 
 # %%
-shown = {
-    name: SimpleNamespace(image=np.float32(case.image), mask=case.classes, spacing=case.spacing)
-    for name, case in test.items()
-}
-CaseExplorer(shown, found, label=1, window=(0.0, 1.0), unit="", levels=64)
+import ipywidgets as widgets
+
+from lrnet_edu.viewers.controls import interact
+
+
+def look(case, loss, threshold):
+    """A viewer of one scan: the truth, what a network marks, and its p."""
+    one, p = test[case], found[loss][case]
+    masks = {"ground truth": one.classes, loss: p > threshold}
+    options = {"spacing": one.spacing, "window": (0, 1), "unit": "", "levels": 64, "title": f"{case}, {loss}"}
+    return SliceViewer(np.float32(one.image), masks, {"p": p}, **options)
+
+
+interact(
+    look,
+    case=widgets.Dropdown(options=list(test), description="Case"),
+    loss=widgets.Dropdown(options=list(found), description="Loss"),
+    threshold=widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="p >", continuous_update=False),
+)
 
 # %% [markdown]
 # MapDice gives more weight to the rim of a lesion, and less to its core, where $\varphi$ is below 0.5.

@@ -81,7 +81,7 @@ figure.finish(f"Dice of {len(ml)} lesions by volume, a row for each network, a c
 
 # %% [markdown]
 # Most of the missed lesions are small, and nearly all of them are missed by all four networks. The networks differ in their
-# false lesions. Notebook 05 counted those on the networks' grid, where there are a few more.
+# false lesions. Notebook 05 counted those on the networks' grid, where most networks have more.
 #
 # ## 2 · Look!
 #
@@ -371,19 +371,37 @@ for who, p in (("before", predictions["before"]["volume-77"]), ("Tversky", segme
 #
 # Choose a case, a network, a map and a threshold. The menus need a running kernel.
 #
-# **Question.** Lower the threshold to 0.1. Which criteria get better, and which get worse? Choose the map "probability": is a
-# missed lesion faintly there, or not at all?
+# **Question.** Lower the threshold to 0.1. Which criteria get better, and which get worse? Choose *p* as the map: is a missed
+# lesion faintly there, or not at all?
 
 # %%
-from types import SimpleNamespace
+import ipywidgets as widgets
 
-from lrnet_edu.viewers.explorer import CaseExplorer
+from lrnet_edu import distance_map
+from lrnet_edu.viewers.controls import interact
 
-shown = {
-    name: SimpleNamespace(image=scans[name].data, mask=truths[name], spacing=scans[name].spacing)
-    for name in sorted(NAMES, key=lambda name: -truths[name].sum())  # most lesions first
-}
-CaseExplorer(shown, predictions, window=(-30, 180), levels=32)
+
+def explore(case, network, kind, threshold):
+    """A viewer of one scan: the truth, what a network marks, a map of both or p, and the criteria below."""
+    scan, p = scans[case], predictions[network][case]
+    masks = {"ground truth": truths[case], network: p > threshold}
+    maps = {"p": p} if kind == "p" else {f"{kind}, {who}": distance_map(mask, kind) for who, mask in masks.items()}
+    options = {"spacing": scan.spacing, "window": (-30, 180), "levels": 32, "title": f"{case}, {network}"}
+    viewer = SliceViewer(scan.data, masks, maps, **options)
+    scores = case_scores(p > threshold, truths[case], scan.spacing)
+    viewer.facts = {"Dice": f"{scores.dice:.3f}", "VOE": f"{scores.voe:.3f}", "RVD": f"{scores.rvd:+.3f}"}
+    viewer.facts |= {f"{name} (mm)": f"{getattr(scores, name.lower()):.1f}" for name in ("ASSD", "MSD", "RMSD")}
+    viewer.keep = case  # the slice and the window stay when the network changes
+    return viewer
+
+
+interact(
+    explore,
+    case=widgets.Dropdown(options=sorted(NAMES, key=lambda name: -truths[name].sum()), description="Case"),
+    network=widgets.Dropdown(options=list(predictions), description="Network"),
+    kind=widgets.Dropdown(options=["NI-DM", "SNI-DM", "p"], description="Map"),
+    threshold=widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="Threshold", continuous_update=False),
+)
 
 # %% [markdown]
 # ## Summary

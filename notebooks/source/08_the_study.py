@@ -2,7 +2,7 @@
 # # 08 · The study
 #
 # The paper claims that the LR-Net helps the M-Net to find and outline small lesions. The study behind this course tests it on
-# phantoms. You build its measure, guess its outcome, and read what it found.
+# phantoms.
 #
 # **Afterwards you can**
 # - compare two networks at the same number of false lesions,
@@ -182,8 +182,6 @@ for title, curve in curves.items():
     )
 
 # %% [markdown]
-# So few patients decide nothing. The study has 80.
-#
 # ### Exercise 8.1 · The endpoint
 # The study keeps of each case a `CaseLesions`: `ml` (lesions,) the volumes, `dice` (thresholds, lesions), 0 for a missed one,
 # and `false_lesions` (thresholds,). Write `answer(cases)`: the mean Dice of all lesions of at least 0.25 and less than 5 ml,
@@ -244,7 +242,7 @@ if exercises.check_8_1(answer).right:
 # </details>
 #
 # The endpoint, four comparisons, ten seeds and the rule for a verdict were fixed before the first test prediction
-# (`docs/study_protocol.md`). With fewer than ten seeds a verdict is an interim one. **Question.** Which comparison asks whether it
+# (`docs/study_protocol.md`). **Question.** Which comparison asks whether it
 # is the *LR-Net* that helps? **Write down four guesses**: "ahead", "equal", "behind" or "undecided".
 
 # %%
@@ -301,13 +299,13 @@ from lrnet_edu.figures.study import curves_figure
 curves_figure(study)
 
 # %% [markdown]
-# In the liver's box C is highest at few false lesions and lowest at many. The endpoint averages over both. Bands that overlap do
-# not make two arms equal, because the arms of a seed belong together. We need the differences.
+# In the liver's box C is highest at few false lesions and lowest at many. The endpoint averages over both. Bands may overlap where
+# arms differ, because the arms of a seed belong together. We need the differences.
 #
 # ## 7 · The verdicts
 #
-# The study takes the difference within each seed, then the mean and its 95 % t interval over seeds. A second interval draws seeds
-# *and* patients anew. From so few seeds it is too narrow, so both must leave 0 out. The four p-values are corrected by Holm. Then one word:
+# The study takes the difference within each seed, then the mean and its 95 % t interval over seeds. A second interval, by the
+# bootstrap, draws seeds *and* patients anew. The four p-values are corrected by Holm. Then one word:
 #
 # - **equal**: the t interval lies within ±0.02,
 # - **ahead** or **behind**: the corrected p is below 0.05, and both intervals leave 0 out,
@@ -332,8 +330,7 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# The further comparisons below the four are not corrected. *Equal* says that any difference lies within 0.02, *undecided* that the
-# data do not tell yet.
+# The comparisons below the four are not corrected.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -383,8 +380,9 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# C's lead over A grows with the size of the lesions, where the paper expects it for small ones. At one threshold, DC prefers A and
-# false lesions prefer C.
+# Three verdicts survive everywhere. That on C and its control E does not: on study-b C is ahead in whole bodies, and the box is
+# undecided. C's lead over A grows with the size of the lesions, where the paper expects it for small ones. At one threshold, DC
+# prefers A and false lesions prefer C.
 #
 # ## 9 · What follows
 #
@@ -403,14 +401,12 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
     print(f"{title}: " + (", ".join(f"{one['ours']} by {one['mean']:.3f}" for one in ahead) or "none"))
 
 # %% [markdown]
-# For a user the last lines count. For the paper the controls count: only what an arm has *beyond* its control can be credited to the
-# LR-Net and its map.
+# For a user the last lines count. For the paper the controls count: only what an arm has *beyond* its control is the LR-Net's merit.
 #
 # ## 10 · From fresh weights
 #
-# 600 steps are few, and the paper trains "from scratch". So three arms were trained once more, from fresh weights: as many steps as
-# before in all, in C and E the first quarter with Dice, then a fresh optimiser. E joined after the first seed of A and C had been
-# tested. Each p stands alone.
+# 600 steps are few, and the paper trains "from scratch". So three arms were trained from fresh weights: as many steps as
+# before in all, in C and E the first quarter with Dice. E joined after the first seed of A and C had been tested.
 #
 # **Question.** Does C gain more over A this way? And over its control E?
 
@@ -432,9 +428,9 @@ curves_figure(study, "-scratch")
 #
 # ## Summary
 #
-# - Counts at one threshold mix how good a network is with how cautious it is. Compare at the same number of false lesions.
-# - With the same start, patches and steps, a difference comes from the loss or from chance. Seeds tell which; a control tells which
-#   part of the loss.
+# - Compare networks at the same number of false lesions.
+# - With the same start, patches and steps, a difference comes from the loss or from chance. Seeds tell which.
+# - A control tells which part of the loss it comes from.
 # - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
 #
-# **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb). All numbers of the study: `results/study`.
+# **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb).

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from conftest import ROOT
 from pages import SLIDER, page_of, pixels, press
 
 import lrnet_edu
-from lrnet_edu.viewers.explorer import CaseExplorer
+from lrnet_edu import SliceViewer
 
 pytest.importorskip("nbconvert", reason="nbconvert is not installed")
 pytest.importorskip("latex2mathml", reason="latex2mathml is not installed")
@@ -66,7 +65,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_viewer_explorer_and_painter_answer(open_offline, course):
+def test_viewer_and_painter_answer(open_offline, course):
     viewer, painter = (open_offline(course / f"{name}.html") for name in (VIEWER, PAINTER))
     for page, controls, key in ((viewer, SLIDER, "ArrowRight"), (painter, ".lrnet-grid", "Space")):
         for number, control in enumerate(page.locator(controls).all()):
@@ -74,7 +73,7 @@ def test_viewer_explorer_and_painter_answer(open_offline, course):
             control.focus()
             press(page, key)
             assert pixels(page, 3 * number) != before
-    assert viewer.get_by_text("DC (this case)").count() == 1
+    assert viewer.get_by_text("ASSD (mm)").count() >= 1
     assert viewer.get_by_text("they need a running kernel").count() >= 1
 
 
@@ -135,15 +134,14 @@ def assert_only_text(page: Any, title: str, times: int) -> None:
     assert page.title() == title
 
 
-def test_names_in_the_case_explorer_stay_text(open_offline, tmp_path):
+def test_names_in_a_viewer_stay_text(open_offline, tmp_path):
     image = np.random.default_rng(0).uniform(0, 100, (4, 8, 8))
     mask = np.zeros(image.shape, np.uint8)
     mask[1:3, 2:6, 2:6] = 7
-    case = SimpleNamespace(image=image, mask=mask, spacing=(1.0, 1.0, 1.0))
-    viewer = CaseExplorer({EVIL: case}, {EVIL: {EVIL: mask > 0}}, unit=EVIL, title=EVIL).viewer()
+    viewer = SliceViewer(image, {EVIL: mask}, {EVIL: mask / 7}, unit=EVIL, title=EVIL)
     viewer.notes.append(EVIL)
     viewer.facts[EVIL] = EVIL
-    assert_only_text(open_offline(page_of(tmp_path / "explorer.html", viewer)), "", 8)
+    assert_only_text(open_offline(page_of(tmp_path / "viewer.html", viewer)), "", 8)
 
 
 def test_an_exported_course_fetches_nothing_whatever_its_notebooks_hold(open_offline, tmp_path):

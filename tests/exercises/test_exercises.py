@@ -16,7 +16,6 @@ pytest.importorskip("jupytext", reason="jupytext is not installed")
 from lrnet_edu import distance_map, exercises
 from lrnet_edu.exercises.verdict import Verdict, check, short_answer
 from lrnet_edu.study.froc import RATES, at_most, curve_of
-from lrnet_edu.study.statistics import holm
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHECKS = sorted(name for name in exercises.__all__ if name.startswith("check_"))
@@ -95,12 +94,6 @@ WRONG: dict[str, list[Any]] = {
         lambda p, g: 2 * g / (p + g).sum() - 2 * (p * g).sum() / (p + g).sum() ** 2,  # the ratio's slope
         lambda p, g: -2 * g / (p.sum() + g.sum()),
         *(lambda p, g: p - g, lambda p: p),
-    ],
-    "check_7_4": [
-        lambda p: np.minimum(np.multiply(p, len(p)), 1),
-        lambda p: holm(sorted(p)),
-        lambda p: np.multiply(p, len(p)),
-        max,
     ],
     "check_8_1": [
         lambda cases: endpoint(cases, size=(0, np.inf)),

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
@@ -12,22 +11,18 @@ from matplotlib.text import Text
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures import (
     Picture,
-    architecture_figure,
     differing_slices,
     learning_curves_figure,
     lrnet_quality_figure,
     maps_figure,
-    representative_slices,
     results_figure,
 )
-from lrnet_edu.figures.curves import running_mean
 from lrnet_edu.figures.palette import ARM_COLORS, METHOD_COLORS, PREDICTION_COLOR, REFERENCE_COLOR
 from lrnet_edu.figures.picture import LETTERS, colour_of
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.lrnet_training import LesionError, LRNetQuality
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import case_scores
-from lrnet_edu.networks import LRNet, MNet
 from lrnet_edu.support.errors import InputError
 
 SPACING = (4.0, 1.5, 2.0)
@@ -65,9 +60,7 @@ def panels_of(figure: Picture) -> list[Any]:
 def test_every_figure_has_alt_text_and_letters_large_enough_is_whole_and_leaves_nothing_open() -> None:
     mask = ball((12, 60, 90), (4, 20, 22), 3.5) | ball((12, 60, 90), (9, 34, 30), 1.5)
     far = mask | ball(mask.shape, (4, 50, 84), 5)
-    deep = MNet(features=(2, 2, 2, 2, 128), blocks=(1, 1, 1, 1))
     for figure in (
-        architecture_figure(deep, LRNet(), (16, 16, 16)),
         maps_figure(mask, 100.0 - 40 * mask, SPACING),
         learning_curves_figure({title: [rows([0.1, 0.5, 0.6])] * 3 for title in TITLES}),
         lrnet_quality_figure(quality(), rows([0.9, 0.99])),
@@ -83,33 +76,6 @@ def test_every_figure_has_alt_text_and_letters_large_enough_is_whole_and_leaves_
         assert drawn.x1 <= figure.get_figwidth(), figure.alt
         assert drawn.y1 <= figure.get_figheight(), figure.alt
     assert plt.get_fignums() == []
-
-
-# ---- Fig. 1
-
-
-@pytest.mark.parametrize(
-    ("features", "blocks", "dims", "stride"),
-    [((3, 5), (2,), 3, 2), ((2, 4, 6, 8), (1, 2, 3), 3, 1), ((4,), (), 3, 1), ((3, 6, 9), (2, 1), 2, 2)],
-)
-def test_the_boxes_hold_what_the_modules_put_out(features: Any, blocks: Any, dims: int, stride: int) -> None:
-    mnet = MNet(classes=3, features=features, blocks=blocks, spatial_dims=dims, stride=stride)
-    lrnet, patch = LRNet("SNI-DM", spatial_dims=dims), (16, 32, 16)[-dims:]
-    sizes: list[str] = []
-
-    def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        sizes.append(f"{output.shape[1]} features\n{'×'.join(map(str, output.shape[2:]))}")
-
-    for part in (mnet.stem, *mnet.encoder, *mnet.decoder, lrnet.stem, lrnet.down, lrnet.merge):
-        part.register_forward_hook(keep)
-    with torch.no_grad():
-        mnet(torch.zeros(1, 1, *patch))
-        lrnet(torch.zeros(1, 2, *patch))
-    shown = texts(architecture_figure(mnet, lrnet, patch))
-    assert sorted(text.rpartition("\n")[0] for text in shown if "features" in text) == sorted(sizes)
-    contents = ["p\n3 classes", "SNI-DM of p", "tanh", *(f"{n} block{'s' * (n > 1)}" for n in blocks)]
-    contents += [f"{sum(w.numel() for w in network.parameters()):,} weights" for network in (mnet, lrnet)]
-    assert [content for content in contents if content not in "\n".join(shown)] == []
 
 
 # ---- Fig. 2
@@ -188,17 +154,6 @@ def test_slices_in_which_masks_differ_most() -> None:
     assert differing_slices([mask, other, mask]) == [5, 30]
 
 
-def test_representative_slices_show_each_lesion_at_its_largest_and_prefer_many() -> None:
-    shape = (40, 50, 50)
-    mask = ball(shape, (8, 15, 15), 7) | ball(shape, (20, 35, 35), 3) | ball(shape, (33, 10, 40), 2)
-    assert representative_slices(mask, 3) == representative_slices(mask, 5) == [8, 20, 33]
-    small = [ball(shape, (30, y, 40), 2) for y in (5, 15, 25)]
-    mask = np.any([ball(shape, (8, 20, 20), 8), *small], axis=0)
-    assert representative_slices(mask, 1) == [30]
-    assert representative_slices(mask, 2) == [8, 30]
-    assert representative_slices(np.zeros((6, 5, 5)), 2) == [3]
-
-
 # ---- curves
 
 
@@ -212,19 +167,11 @@ def test_curves_are_those_of_the_rows_with_the_best_dc_above() -> None:
     assert colour_of(TITLES[0]) == METHOD_COLORS["dice"]
     assert colour_of("A-scratch: Dice") == colour_of("A") == ARM_COLORS["A"]
     assert figure.axes[0].get_title().endswith("0.50")  # of 0.7 and 0.3
-    for nothing in ({}, {"dice": []}, {"dice": [[]]}):
-        with pytest.raises(InputError, match="no curve"):
-            learning_curves_figure(nothing)
 
 
 def test_quality_shows_every_lesion() -> None:
-    figure = lrnet_quality_figure(quality())
+    figure = lrnet_quality_figure(quality(), rows([0.9, 0.99]))
     lesions = {(lesion.radius, lesion.error) for lesion in quality().lesions}
     assert any(set(zip(*line.get_data(), strict=True)) == lesions for line in figure.axes[0].lines)
     assert f"Dice 0.988, error of φ {quality().error:.3f}" in "".join(texts(figure))
-    assert lrnet_quality_figure(LRNetQuality(1.0, [])).png(40)
-
-
-def test_running_mean_keeps_the_mean_of_lesions_alike_in_size() -> None:
-    radius, error = np.array([1.0, 1.1, 9.0, 9.5, 30.0]), np.array([0.1, 0.3, 0.5, 0.7, 0.9])
-    np.testing.assert_allclose(running_mean(radius, error), [[1.05, 9.25, 30], [0.2, 0.6, 0.9]])
+    assert lrnet_quality_figure(LRNetQuality(1.0, []), rows([1.0])).png(40)

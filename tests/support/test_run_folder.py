@@ -2,20 +2,17 @@
 
 import json
 import re
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 from scans import contents
-from toys import CPU, SCHEDULE, rows_of, toy_task
+from toys import SCHEDULE
 
 from lrnet_edu.config import Config
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.run_folder import open_run, tensorboard_log
-from lrnet_edu.training import fit
+from lrnet_edu.support.run_folder import open_run
 
 SPLIT = {"train": ["a"], "validation": ["b"], "test": ["c"]}
 
@@ -84,11 +81,3 @@ def test_a_run_without_a_checkpoint_leaves_nothing(tmp_path: Path, error: BaseEx
     with pytest.raises(type(error)):  # gone on with, it stays
         begin(tmp_path, resume=True, fails=error)
     assert contents(tmp_path) == before
-
-
-def test_tensorboard_gets_every_figure_of_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard := MagicMock())
-    fit(toy_task(), SCHEDULE, tmp_path, CPU, log=tensorboard_log(tmp_path))
-    tensorboard.SummaryWriter.assert_called_once_with(str(tmp_path / "tensorboard"))
-    written = [call.args for call in tensorboard.SummaryWriter().add_scalar.call_args_list]
-    assert written == [(name, value, row["step"]) for row in rows_of(tmp_path) for name, value in row.items()]
