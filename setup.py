@@ -7,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 SHIPPED = (
-    "data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json", "docs/architecture.png",
+    "data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*/*.json", "docs/architecture.png",
 )  # fmt: skip
 
 

@@ -204,7 +204,10 @@ def score_table(cases: Iterable[CaseScores]) -> ScoreTable:
     ``abs_RVD``, the mean of its absolute values, shows them. Undefined values are left out of the means, and counted: a
     model that misses a lesion altogether gains, as the case has no surface distance.
 
-    Without cases every mean is NaN; DG of a set without any object voxel is 1. InputError unless all are CaseScores.
+    Args:
+        cases: scores of the cases. Without any, every mean is NaN; DG of a set without any object voxel is 1.
+
+    Raises InputError if the cases are not CaseScores.
     """
     cases = list(cases) if isinstance(cases, Iterable) else [cases]
     if not all(isinstance(case, CaseScores) for case in cases):

@@ -62,8 +62,9 @@ def built(clone: Path) -> tuple[Path, Path]:
 def test_both_hold_the_whole_package_and_nothing_else(clone: Path, built: tuple[Path, Path]) -> None:
     sdist, wheel = built
     wanted = {path.relative_to(clone).as_posix() for path in (clone / "lrnet_edu").rglob("*") if path.is_file()}
-    patterns = ("data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*.json")
+    patterns = ("data_samples/mnets/*.safetensors", "results/study/study.json", "results/tables/*/*.json")
     shipped = {path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern)}
+    shipped.add("docs/architecture.png")
     assert shipped >= {f"data_samples/mnets/{arm}.safetensors" for arm in ("base", *"ABCDEJ")}
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if not re.match(r"lrnet_edu-[0-9.]+\.dist-info/", name)}

@@ -226,14 +226,17 @@ if exercises.check_8_1(answer).right:
 # with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be seen do not
 # count; which these are was computed before any training.
 #
-# | arm | loss | LR-Net? |
-# |---|---|---|
-# | A | Dice | |
-# | B | Dice + α SmoothL1(LR-Net(p), NI-DM) | yes |
-# | C | SmoothL1(LR-Net(p), NI-DM) | yes |
-# | D | Dice + β SmoothL1(p, mask) | |
-# | E | SmoothL1(p, mask) | |
-# | J | Dice + cross-entropy, nnU-Net's loss | |
+# | arm | loss | LR-Net? | seeds |
+# |---|---|---|---|
+# | A | Dice | | 10 |
+# | B | Dice + α SmoothL1(LR-Net(p), NI-DM) | yes | 10 |
+# | C | SmoothL1(LR-Net(p), NI-DM) | yes | 10 |
+# | D | Dice + β SmoothL1(p, mask) | | 10 |
+# | E | SmoothL1(p, mask) | | 10 |
+# | J | Dice + cross-entropy, nnU-Net's loss | | 10 |
+# | F, I | MapDice; MapDice whose best answer is the mask (exercise 4.2) | | 5 |
+# | G | MapDice + α SmoothL1(LR-Net(p), NI-DM) | yes | 5 |
+# | H, K | as C, with the LR-Net unfrozen; with an LR-Net that knows rims only | yes | 5 |
 #
 # <details><summary>How were α and β chosen?</summary>
 #
@@ -241,7 +244,7 @@ if exercises.check_8_1(answer).right:
 # At 1 and 10 nothing changes (`results/study/study.md`).
 # </details>
 #
-# The endpoint, four comparisons, ten seeds and the rule for a verdict were fixed before the first test prediction
+# The endpoint, the comparisons, the seeds and the rule for a verdict were fixed before the first test prediction
 # (`docs/study_protocol.md`). **Question.** Which comparison asks whether it
 # is the *LR-Net* that helps? **Write down four guesses**: "ahead", "equal", "behind" or "undecided".
 
@@ -330,7 +333,7 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# The comparisons below the four are not corrected.
+# The comparisons below the four are not corrected. MapDice equals Dice, and the unfrozen LR-Net is behind.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -424,11 +427,10 @@ curves_figure(study, "-scratch")
 # %% [markdown]
 # Start, steps and rate all differ from section 7, so the study cannot tell which of them widens the gap to Dice.
 #
-# Know the limits: phantoms, one size of M-Net. The paper's full method, MapDice with the LR-Net, is not tested from fresh weights.
+# Know the limits: phantoms, one size of M-Net. The full method, MapDice with the LR-Net, is not tested from fresh weights.
 #
 # ## Summary
 #
-# - Compare networks at the same number of false lesions.
 # - With the same start, patches and steps, a difference comes from the loss or from chance. Seeds tell which.
 # - A control tells which part of the loss it comes from.
 # - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
