@@ -81,3 +81,14 @@ def in_lines(title: str) -> str:
 
 def image_element(png: bytes, alt: str) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}" alt="{html.escape(alt)}">'
+
+
+def figure_1() -> str:
+    """Fig. 1, both networks in tandem, as an ``img`` element; ``docs/make_pictures.py`` draws it."""
+    from lrnet_edu.data.samples import shipped_folder
+
+    alt = (
+        "Fig. 1: the M-Net turns the image into probabilities p, where the segmentation loss attaches. The frozen "
+        "LR-Net turns p into a distance map, where the regression loss attaches; its gradient passes back."
+    )
+    return image_element((shipped_folder("docs") / "architecture.png").read_bytes(), alt)

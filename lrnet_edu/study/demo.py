@@ -1,6 +1,5 @@
 """The paper and the study in some minutes: phantoms, maps, LR-Net, one M-Net and two ways on, criteria, report."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from lrnet_edu import figures
 from lrnet_edu.config import fast, pretrain_config
 from lrnet_edu.data.cases import segmentation_name
 from lrnet_edu.data.nifti import read_image, write
-from lrnet_edu.data.samples import TEST, shipped_folder, study_folder, study_mnet
+from lrnet_edu.data.samples import TEST, study_folder, study_mnet
 from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.figures.study import froc_figure
 from lrnet_edu.lrnet_training import lrnet_quality, pretrain_run
@@ -100,7 +99,7 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     facts = [*study.describe().splitlines(), f"Seed {seed}; the case in the pictures is {name}.",
              f"{device_name(choose_device())}, {', '.join(map(' '.join, versions().items()))}"]  # fmt: skip
     shown = {name: picture.to_html() for name, picture in pictures.items()}
-    shown["networks"] = base64.b64encode((shipped_folder("docs") / "architecture.png").read_bytes()).decode("ascii")
+    shown["networks"] = figures.picture.figure_1()
     criteria, lesions = map(as_html, tables)
     page = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     report = Template(page).substitute(shown, scores=SCORES, criteria=criteria, lesions=lesions, steps=plan.steps,

@@ -201,17 +201,9 @@ for threshold, dice, false in zip(thresholds, counted.dice, counted.false_lesion
 # %%
 from IPython.display import HTML
 
-from lrnet_edu.data.samples import shipped_folder
-from lrnet_edu.figures.picture import image_element
+from lrnet_edu.figures.picture import figure_1
 
-HTML(
-    image_element(
-        (shipped_folder("docs") / "architecture.png").read_bytes(),
-        "Fig. 1: the M-Net turns the image into probabilities p, where the segmentation loss attaches. The frozen LR-Net turns "
-        "p into a distance map, where the regression loss attaches. Its gradient passes through the LR-Net back to the M-Net. "
-        "At test time the LR-Net is thrown away.",
-    )
-)
+HTML(figure_1())
 
 # %% tags=["nbval-check-output"]
 from lrnet_edu import load_pretrained_lrnet
