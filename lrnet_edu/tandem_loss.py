@@ -31,8 +31,8 @@ class TandemLoss(Loss):
 
     Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
     passes hardly any gradient: keep a segmentation loss beside it, or start with one. By the study small lesions gain
-    most where the map's term stands alone after a training, or a warm-up, with Dice; so they do with SmoothL1(p, mask)
-    in its place, without an LR-Net (results/study/study.md). Objects that the LR-Net does not know are told once, by a
+    most where the map's term stands alone after a training, or a warm-up, with Dice; with SmoothL1(p, mask) in its
+    place, without an LR-Net, as much or more (results/study/study.md). Objects that the LR-Net does not know cause one
     warning. Which alpha, which spacing: docs/your_network.md.
 
     Args:
@@ -42,7 +42,7 @@ class TandemLoss(Loss):
             (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W), or NI-DM if it is a `MapLoss` of ours. A
             loss of logits is added outside.
         alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), by which finding
-            nothing costs about 0.03. Beside a Dice trained for long that changes nothing: take 300 to 3000 there.
+            nothing costs about 0.03. Beside a Dice trained for long that changes nothing: try about 1000 there.
         ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 
     Raises InputError if an argument is invalid; when called, if logits and labels do not fit together.

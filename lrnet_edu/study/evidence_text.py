@@ -13,8 +13,8 @@ VERDICTS = {
     "undecided": "Nothing is decided between {ours} and {theirs}",
 }
 SCRATCH = (
-    "As many steps as base and branch together; C and E begin with a quarter of Dice. E from scratch joined after the "
-    "first seed of A and C had been tested (protocol, Changes). Each p stands alone."
+    "As many steps as base and branch together; B, C and E begin with a quarter of Dice, after which C and E take a "
+    "fresh optimiser. E joined after the first seed of A and C had been tested (protocol). Each p stands alone."
 )
 COLUMNS = {  # of the endpoints' table: how each is printed
     "mean lesion Dice": ".3f", "sensitivity": ".3f", "mean lesion Dice, 0.25 to 1 ml": ".3f",
@@ -82,8 +82,9 @@ def outcomes(result: Mapping[str, Any]) -> list[str]:
         against = found.get((arm, "A")), found.get((arm, control))
         if None not in against:
             outcome = "neither established nor refuted"
-            if against[1] in ("equal", "behind"):
-                outcome = f"refuted: {control} does as well without an LR-Net"
+            words = {"equal": f"is equal within {result['margin']:g}", "behind": "is ahead"}
+            if against[1] in words:
+                outcome = f"refuted in this setting: {control}, without an LR-Net, {words[against[1]]}"
             elif against == ("ahead", "ahead"):
                 outcome = "established"
             sentences.append(f"For {arm} ({result['arms'][arm]}) the paper's claim is {outcome}.")
@@ -120,8 +121,8 @@ def convergence(result: Mapping[str, Any]) -> str:
             once = ends["base", seed]
             sentences.append(
                 f"M-Net + Dice, seed {seed}: validation DC {once['score']:.3f} after {once['step']:g} steps, "
-                f"{end['score']:.3f} after {end['step']:g}. By the protocol it has converged if that is less than "
-                f"{CONVERGED:g} more: it has{'' if end['score'] - once['score'] < CONVERGED else ' not'}."
+                f"{end['score']:.3f} after {end['step']:g}. The protocol calls it converged if this gain is below "
+                f"{CONVERGED:g}: it is{'' if end['score'] - once['score'] < CONVERGED else ' not'}."
             )
     if listed := ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items()):
         sentences.append(f"First weights moved by a millionth: standard deviation of the primary endpoint {listed}.")
@@ -141,4 +142,4 @@ def gradients_table(result: Mapping[str, Any]) -> str:
     """How large each term's gradient is on the weights of the M-Net that Dice has trained, at alpha 1."""
     norms = result["gradients"]
     lines = [[term, f"{norm:.3g}", f"{norms['Dice'] / norm:.3g}"] for term, norm in norms.items()]
-    return table(["Term at alpha 1", "Length of its gradient", "Dice's is so many times as long"], lines)
+    return table(["Term at alpha 1", "Length of its gradient", "Dice's, as a multiple of it"], lines)

@@ -29,7 +29,7 @@ PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Hol
 CONTROLS = {"C": "E", "B": "D"}  # the same without an LR-Net
 CONVERGED = 0.01  # an M-Net has, if twice the steps gain less validation DC than that
 SECONDARY = (("C", "J"), ("B", "J"))
-FROM_SCRATCH = (("C-scratch", "A-scratch"), ("C-scratch", "E-scratch"), ("E-scratch", "A-scratch"))
+FROM_SCRATCH = tuple((f"{ours}-scratch", f"{theirs}-scratch") for ours, theirs in ("CA", "CE", "EA", "BA"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"), *FROM_SCRATCH)
 
 ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these

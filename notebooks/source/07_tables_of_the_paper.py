@@ -313,7 +313,7 @@ for arm in gaps:
     print(f"{arm:>5} and A: spread {spread:.2f}, correlation {rho:.2f}; mean difference {gaps[arm].mean():+.3f}")
 
 # %% [markdown]
-# A hard patient is hard for every network. So **compare within patients**, and keep the scores of each.
+# A hard patient is hard for all of these networks, which share a base. So **compare within patients**, and keep the scores of each.
 #
 # ## 6 · An interval
 #
@@ -342,13 +342,13 @@ for n in (7, 20, 137):
     print(f"{n:3} patients: the interval holds the truth in {100 * held:.0f} % of 500 studies")
 
 # %% [markdown]
-# From few patients it is too narrow, so C's, without 0, proves little. And even a good one speaks of *these networks*, not
+# From few patients it is too narrow, so C's proves little, although it leaves out 0. And even a good one speaks of *these networks*, not
 # of the *methods*: each comes from one training.
 #
 # ## 7 · Seeds
 #
 # The study has ten seeds. Within a seed all arms start from the same M-Net and see
-# the same patches. The score is a mean Dice of small lesions at equal false lesions.
+# the same patches. The score is a mean Dice of small lesions at equal numbers of false lesions.
 #
 # **Question.** Which varies more from seed to seed: the score of one arm, or the difference between two arms?
 
@@ -387,7 +387,7 @@ figure.finish(
 )
 
 # %% [markdown]
-# The difference varies less than C, and pairs make the interval narrower. With seed 4 alone you would report that C is behind. A
+# The difference varies less than C, and pairs make the interval narrower. With seed 4 or 8 alone you would report that C is behind. A
 # claim about a method needs many trainings. In section 6, by DC at one threshold, C was behind.
 #
 # ## 8 · How long was it trained?
@@ -508,7 +508,7 @@ for wobble in (0.05, 0.07, 0.1):
 # | few comparisons, and the number of trainings fixed beforehand | the best of many, or the best moment to stop, wins by chance |
 #
 # Our own first tables lacked the first five rows, so we withdrew them (`results/NOTES.md`). The study of notebook 08 was planned with
-# this list. Does it keep to it?
+# this list.
 #
 # ## Summary
 #

@@ -182,6 +182,8 @@ for title, curve in curves.items():
     )
 
 # %% [markdown]
+# So few patients, and one seed, decide nothing.
+#
 # ### Exercise 8.1 · The endpoint
 # The study keeps of each case a `CaseLesions`: `ml` (lesions,) the volumes, `dice` (thresholds, lesions), 0 for a missed one,
 # and `false_lesions` (thresholds,). Write `answer(cases)`: the mean Dice of all lesions of at least 0.25 and less than 5 ml,
@@ -244,7 +246,7 @@ if exercises.check_8_1(answer).right:
 # At 1 and 10 nothing changes (`results/study/study.md`).
 # </details>
 #
-# The endpoint, the comparisons, the seeds and the rule for a verdict were fixed before the first test prediction
+# The endpoint, the four comparisons of section 7, ten seeds and the rule for a verdict were fixed before the first test prediction
 # (`docs/study_protocol.md`). **Question.** Which comparison asks whether it
 # is the *LR-Net* that helps? **Write down four guesses**: "ahead", "equal", "behind" or "undecided".
 
@@ -333,7 +335,7 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# The comparisons below the four are not corrected. MapDice equals Dice, and the unfrozen LR-Net is behind.
+# The comparisons below the four are not corrected. MapDice is equal to Dice within 0.02, and the unfrozen LR-Net is behind.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -383,9 +385,8 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# Three verdicts survive everywhere. That on C and its control E does not: on study-b C is ahead in whole bodies, and the box is
-# undecided. C's lead over A grows with the size of the lesions, where the paper expects it for small ones. At one threshold, DC
-# prefers A and false lesions prefer C.
+# Three verdicts survive everywhere. The one on C and its control E does not: on study-b C is ahead in whole bodies, and the box is
+# undecided. C's lead over A grows with the size of the lesions; the paper expects it for small ones.
 #
 # ## 9 · What follows
 #
@@ -408,8 +409,8 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
 #
 # ## 10 · From fresh weights
 #
-# 600 steps are few, and the paper trains "from scratch". So three arms were trained from fresh weights: as many steps as
-# before in all, in C and E the first quarter with Dice. E joined after the first seed of A and C had been tested.
+# 600 steps are few, and the paper trains "from scratch". So four arms were trained from fresh weights: as many steps as
+# before in all, in B, C and E the first quarter with Dice. E joined after the first seed of A and C had been tested.
 #
 # **Question.** Does C gain more over A this way? And over its control E?
 
@@ -417,7 +418,7 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
 from lrnet_edu.study.evidence_text import scratch_verdicts
 
 print(*(sentence.strip("*") for sentence in scratch_verdicts(study)), sep="\n")
-for arm in "ACE":
+for arm in "ABCE":
     once, again = (np.mean(primary["endpoints"][name]["mean lesion Dice"]) for name in (arm, f"{arm}-scratch"))
     print(f"{arm}: endpoint {once:.3f} going on from Dice, {again:.3f} from fresh weights")
 
@@ -425,13 +426,13 @@ for arm in "ACE":
 curves_figure(study, "-scratch")
 
 # %% [markdown]
-# Start, steps and rate all differ from section 7, so the study cannot tell which of them widens the gap to Dice.
+# Start, steps, rate and C's fresh optimiser all differ from section 7, so the study cannot tell which of them widens the gap.
 #
 # Know the limits: phantoms, one size of M-Net. The full method, MapDice with the LR-Net, is not tested from fresh weights.
 #
 # ## Summary
 #
-# - With the same start, patches and steps, a difference comes from the loss or from chance. Seeds tell which.
+# - Within a seed, a difference comes from the loss or from chance. Seeds tell which.
 # - A control tells which part of the loss it comes from.
 # - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
 #
