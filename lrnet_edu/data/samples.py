@@ -10,8 +10,6 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import folder_lock, write_atomically
 
 PACKAGE = Path(lrnet_edu.__file__).parent
-
-
 TEST = 75  # the first of the study's test cases, of which there are 80
 
 

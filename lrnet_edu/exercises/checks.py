@@ -264,10 +264,7 @@ def check_5_1(answer: Any) -> str | None:
 
 
 check_5_2 = short_answer(
-    (
-        "no",
-        "After long training with Dice, ten times the map's error does little. Section 10 measures it.",
-    ),
+    ("no", "After long training with Dice, ten times the map's error does little. Section 10 measures it."),
     ("yes", "The map's term is that of C. But Dice stands beside it now: whose gradient is longer, and by how much?"),
     hint='Answer "yes" or "no".',
 )

@@ -5,7 +5,7 @@ What does not fit is reduced, and a sentence in ``notes`` says how.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -38,6 +38,13 @@ class Layer:
         first, codes = self.meta["first"], self.codes[k]
         values = self.meta["low"] + (codes.astype(float) - first) * self.step
         return np.ma.masked_where(codes < self.meta.get("visible", first), values)
+
+
+class WindowedImage(NamedTuple):
+    values: Layer
+    low: float  # drawn black
+    high: float  # drawn white
+    is_ct: bool
 
 
 def as_volume(array: np.ndarray, name: str, notes: list[str]) -> np.ndarray | None:
@@ -73,7 +80,7 @@ def encode_values(name: str, array: np.ndarray, low: float, high: float, levels:
     return Layer(codes, {"name": name, "low": low, "high": high, "levels": levels, "first": first, **beyond})
 
 
-def encode_image(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> tuple[Layer, float, float, bool]:
+def encode_image(array: np.ndarray, window: Any, levels: int, notes: list[str]) -> WindowedImage:
     """The image in grey levels over twice its window; None is soft tissue of what looks like a CT, else all values."""
     smallest, largest = _value_range(array)
     is_ct = -3100 <= smallest <= -100 and largest >= 100
@@ -89,7 +96,7 @@ def encode_image(array: np.ndarray, window: Any, levels: int, notes: list[str]) 
         low, high = smallest, largest
     half = (high - low) / 2
     layer = encode_values("image", array, max(smallest, low - half), min(largest, high + half), levels, notes)
-    return layer, low, high, is_ct
+    return WindowedImage(layer, low, high, is_ct)
 
 
 def encode_map(name: str, array: np.ndarray, scale: tuple[float, float] | None, notes: list[str]) -> Layer:

@@ -33,8 +33,7 @@ class SliceViewer:
     surroundings of the first mask, the reference, whose contour is in every panel but the first; W switches to the
     whole slice and back, O takes contours and maps away, and buttons choose the panels, three at a time. What cannot
     be shown as it is (another shape, a fourth dimension, NaN, a label without a colour, a volume too big for a page)
-    is left out or reduced; ``notes`` and the caption say so. ``facts``, name -> text, become a table below; viewers of
-    the same ``keep``, any name, share slice and window.
+    is left out or reduced; ``notes`` and the caption say so. ``facts``, name -> text, become a table below.
 
     Args:
         volume: (D, H, W) image, or (H, W) for one slice; NumPy or torch.
@@ -75,7 +74,7 @@ class SliceViewer:
         scale = None if heat_range is None else checked_range("heat_range", heat_range)
         self.title, self.notes = title, list[str]()  # notes: what was left out or reduced
         self.facts: dict[str, str] = {}
-        self.keep = ""
+        self.keep = ""  # viewers with the same non-empty name share slice and window on a page
         given = plain_array(volume, "volume")
         array = as_volume(given, "volume", self.notes)
         if array is None:
@@ -93,11 +92,11 @@ class SliceViewer:
                 f"{times(self.full_shape)} voxels are too many for a page: {times(self.shape)} of them are "
                 f"shown, one in {times(self.stride)} (z, y, x); what is smaller than that may be missing."
             )
-        self._image, self._low, self._high, is_ct = encode_image(array, window, levels, self.notes)
-        self.unit = unit if unit is not None else "HU" if is_ct else ""
+        self._image = encode_image(array, window, levels, self.notes)
+        self.unit = unit if unit is not None else "HU" if self._image.is_ct else ""
         self._masks = encode_masks(self._fitting(overlays, "mask"), self.notes)
         self._maps = [encode_map(name, a, scale, self.notes) for name, a in self._fitting(heat, "map").items()]
-        self._layers = [self._image, *self._masks, *self._maps]
+        self._layers = [self._image.values, *self._masks, *self._maps]
         self.panel_names = [layer.meta["name"] for layer in self._layers]
         inside = self._masks[0].codes > 0 if self._masks else np.zeros(self.shape, bool)
         self.box = box_around(inside, self.shown_spacing, LEAST_VIEW)  # what the page starts with
@@ -139,14 +138,14 @@ class SliceViewer:
             axes.set_axis_off()
         for axes, layer in zip(grid.flat, self._layers, strict=False):
             axes.set_title(fill(layer.meta["name"], 36), parse_math=False)
-            view.show(axes, image.plane(k), cmap=CT_COLORMAP, vmin=self._low, vmax=self._high)
+            view.show(axes, image.values.plane(k), cmap=CT_COLORMAP, vmin=image.low, vmax=image.high)
             if layer in self._maps:
                 low, high = layer.meta["low"], layer.meta["high"]
                 drawn = view.show(axes, layer.plane(k), cmap=layer.meta["colormap"], vmin=low, vmax=high)
                 below = axes.inset_axes((0.05, -0.15 / panel, 0.9, 0.08 / panel))
                 figure.colorbar(drawn, cax=below, orientation="horizontal", ticks=[low, (low + high) / 2, high])
             own = [(layer, 2.0)] if layer in self._masks else []
-            reference = [(mask, 4.0 if own else 2.0) for mask in self._masks[:1] if layer is not image]
+            reference = [(mask, 4.0 if own else 2.0) for mask in self._masks[:1] if layer is not image.values]
             for mask, width in reference + own:  # the reference below
                 for label, colour in mask.meta["colours"].items():
                     view.outline(axes, mask.codes[k] == label, colour, width, level=0.15)
@@ -164,11 +163,11 @@ class SliceViewer:
             "index": self.first_slices,
             "box": [(side.start, side.stop) for side in self.box],
             "panels": list(range(len(self._layers)))[first : first + AT_ONCE],
-            "low": self._low,
-            "high": self._high,
+            "low": self._image.low,
+            "high": self._image.high,
             "unit": self.unit,
             "radiological": self.radiological,
-            "image": self._image.meta,
+            "image": self._image.values.meta,
             "masks": [mask.meta for mask in self._masks],
             "maps": [one.meta for one in self._maps],
             "keep": self.keep,
@@ -176,7 +175,7 @@ class SliceViewer:
         }
 
     def _caption(self) -> str:
-        image, unit = self._image.meta, f" {self.unit}" if self.unit else ""
+        image, unit = self._image.values.meta, f" {self.unit}" if self.unit else ""
         mm = " x ".join(f"{length:.3g}" for length in self.spacing)
         sentences = [
             f"{times(self.full_shape)} voxels of {mm} mm (z, y, x).",

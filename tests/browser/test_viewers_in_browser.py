@@ -168,7 +168,7 @@ def test_the_voxel_under_the_pointer_is_read_with_its_values(axis, opened):
         text = re.sub(r"\s+", " ", page.locator(".lrnet-readout").inner_text().replace("\u2212", "-"))
         found = re.fullmatch(r"z (\d+) · y (\d+) · x (\d+) · (\S+) HU · lesion: (\w+) · phi: (\S+)", text)
         assert [int(n) for n in found.groups()[:3]] == place
-        assert float(found[4]) == pytest.approx(image[tuple(place)], abs=0.51 * shown._image.step + 0.05)
+        assert float(found[4]) == pytest.approx(image[tuple(place)], abs=0.51 * shown._image.values.step + 0.05)
         assert found[5] == ("inside" if mask[tuple(place)] else "outside")
         assert float(found[6]) == pytest.approx(phi[tuple(place)], abs=0.003)
 

@@ -63,7 +63,7 @@ def test_a_code_gives_its_value_back_to_half_a_step(low, reach, levels, unit):
 @pytest.mark.filterwarnings("error")
 def test_no_difference_of_large_numbers_overflows():
     image = np.where(volume() > 0, np.float32(3.4e38), np.float32(-3.4e38))
-    np.testing.assert_allclose(SliceViewer(image)._image.plane(2), image[2], rtol=1e-6)
+    np.testing.assert_allclose(SliceViewer(image)._image.values.plane(2), image[2], rtol=1e-6)
 
 
 def test_the_payload_is_the_image_the_masks_and_the_maps():
