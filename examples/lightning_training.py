@@ -18,10 +18,12 @@ class WithShape(lightning.LightningModule):
 
     def __init__(self, network: nn.Module, loss: TandemLoss) -> None:
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.alpha = network, loss, loss.alpha
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
+        begun = self.global_step >= self.trainer.max_steps // 4
+        self.loss.alpha = self.alpha if begun else 0  # first Dice alone, or it may learn to find nothing
         total = self.loss(self.network(images), labels)
         self.log("loss", total, prog_bar=True)
         self.log_dict(self.loss.terms)  # "segmentation" and "map", each by itself

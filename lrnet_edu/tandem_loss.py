@@ -29,11 +29,12 @@ class TandemLoss(Loss):
     Everything is inside: the softmax, the maps (computed from the labels on the CPU, without gradient), the frozen
     LR-Net. ``terms`` holds the last values of the parts, "segmentation" and "map" (with alpha), without gradient.
 
-    Maps are in unit voxels, as the shipped LR-Nets expect. Where a lesion is missed altogether the map's term alone
-    passes hardly any gradient: keep a segmentation loss beside it, or start with one. By the study small lesions gain
-    most where the map's term stands alone after a training, or a warm-up, with Dice; with SmoothL1(p, mask) in its
-    place, without an LR-Net, as much or more (results/study/study.md). Objects that the LR-Net does not know cause one
-    warning. Which alpha, which spacing: docs/your_network.md.
+    **Let a fresh network begin without the map's term**: with ``loss.alpha = 0`` for the first quarter of its steps, as
+    `lrnet-edu train` does. Otherwise it may learn to find nothing, and where a lesion is missed altogether the map's
+    term passes hardly any gradient (results/alphas.md). By the study small lesions gain most where the term stands
+    alone after that; with SmoothL1(p, mask) in its place, without an LR-Net, as much or more (results/study/study.md).
+    Objects that the LR-Net does not know, and a network that finds nothing, cause a warning. Maps are in unit voxels,
+    as the shipped LR-Nets expect. Which alpha, which spacing: docs/your_network.md.
 
     Args:
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It
@@ -41,8 +42,7 @@ class TandemLoss(Loss):
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
             (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W), or NI-DM if it is a `MapLoss` of ours. A
             loss of logits is added outside.
-        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), by which finding
-            nothing costs about 0.03. Beside a Dice trained for long that changes nothing: try about 1000 there.
+        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), 1000 for NI-DM.
         ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
 
     Raises InputError if an argument is invalid; when called, if logits and labels do not fit together.
@@ -73,7 +73,7 @@ class TandemLoss(Loss):
         self.ignore_label = ignore_label
         self.alpha = checked_number("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
-        self.looked = False  # whether the LR-Net knows the objects
+        self.looked, self.calls = False, 0  # whether the LR-Net knows the objects; of this loss
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """One number.
@@ -100,8 +100,7 @@ class TandemLoss(Loss):
             target = maps_of_classes(classes, p.shape[1] - 1, "NI-DM") if of_maps else classes[:, None]
             terms["segmentation"] = self.segmentation(p, target)
         phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[f"{dims}d"].to(logits.device)
-        if not self.looked:
-            self._look_at(classes, phi, lrnet)
+        self._look_at(classes, phi, p, lrnet)
         maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
         errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
         terms["map"] = self.alpha * (errors.sum() / (counts.sum() * phi.shape[1]).clamp_min(1))
@@ -110,11 +109,17 @@ class TandemLoss(Loss):
 
     @torch.compiler.disable
     @torch.no_grad()
-    def _look_at(self, classes: Tensor, phi: Tensor, lrnet: nn.Module) -> None:
-        """Warn, at the first batch with enough of an object, if the LR-Net does not know the maps of such objects."""
+    def _look_at(self, classes: Tensor, phi: Tensor, p: Tensor, lrnet: nn.Module) -> None:
+        """Warn if the LR-Net does not know the first objects' maps, and, every hundredth time, if p finds nothing."""
+        self.calls += 1
+        if self.looked and self.calls % 100:
+            return
         certain = F.one_hot(classes, phi.shape[1] + 1).movedim(-1, 1).float()  # (B, C, D, H, W)
         inside = certain[:, 1:] > 0
-        if inside.sum() < ENOUGH:
+        if self.calls % 100 == 0 and self.alpha and inside.any() and p[:, 1:][inside].mean() < 0.01:
+            hint = "begin anew, with loss.alpha = 0 for the first quarter of the steps."
+            warnings.warn(f"The network finds nothing of the labels' objects; {hint}", stacklevel=3)
+        if self.looked or inside.sum() < ENOUGH:
             return
         self.looked = True
         off = (regress_maps(lrnet, certain).float() - phi).abs()[inside].sum() / phi.abs()[inside].sum()

@@ -74,7 +74,7 @@ def test_your_own_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_behind_your_own_network() -> None:
     [block] = blocks(sections(README)["Behind your own network"])
     exec(compile(block, "README.md", "exec"), names := {})
-    assert names["loss"] > 0
+    assert names["value"] > 0
 
 
 # ---- what pages name --------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ CHECKS: dict[str, Callable[[Path, str], object]] = {
     "A criterion": lambda place, out: out.split() == ["5.0", "5.0"],  # two slices of 2.5 mm
     "A row in a table": check_row,
     "A learning-rate schedule": check_rate,
-    "A logger": lambda place, out: re.match(r"step \d+: loss \d\.\d+, validation DC \d\.\d+\n", out),
+    "A logger": lambda place, out: re.match(r"step \d+: loss \d+\.\d+, validation DC \d\.\d+\n", out),
     "A patch sampler": lambda place, out: run_of(place, "centred"),
     "A reader for another format": lambda place, out: out.startswith("Cases: 2 train, 1 validation, 1 test."),
 }

@@ -83,17 +83,12 @@ def choose_preprocessing(
 
 
 def read_scan(path: Path) -> Volume:
-    """Read a scan as :func:`read_image` does; InputError for a segmentation as well."""
+    """Read a scan as :func:`read_image` does; InputError for a segmentation: no scan has but whole numbers up to 9."""
     image = read_image(path)
-    if is_segmentation(image.data):
+    low, high = image.data.min(), image.data.max()
+    if -1e-3 < low < high < 9 + 1e-3 and np.allclose(image.data, np.rint(image.data), rtol=0, atol=1e-3):
         raise InputError(f"{path} is a segmentation, it holds nothing but a few small whole numbers: give its scan.")
     return image
-
-
-def is_segmentation(data: np.ndarray) -> bool:
-    """Whether numbers (D, H, W), not all the same, can only be labels: no scan holds but whole ones from 0 to 9."""
-    low, high = data.min(), data.max()
-    return bool(-1e-3 < low < high < 9 + 1e-3 and np.allclose(data, np.rint(data), rtol=0, atol=1e-3))
 
 
 def unusual_intensities(name: str, image: Volume, settings: Preprocessing) -> str | None:

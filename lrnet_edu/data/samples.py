@@ -52,12 +52,7 @@ def study_mnet(arm: str = "base") -> Path:
     return shipped[arm]
 
 
-def results_folder() -> Path:
-    """Where what was measured lies, ``study/study.json`` and the tables' JSON."""
-    return shipped_folder("results")
-
-
 def shipped_folder(name: str) -> Path:
-    """What the build put of a folder into an installed package, or the folder of the clone."""
+    """What the build put of "results" or "data_samples" into an installed package, or the folder of the clone."""
     shipped = PACKAGE / "shipped" / name
     return shipped if shipped.is_dir() else PACKAGE.parent / name

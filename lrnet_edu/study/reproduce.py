@@ -22,6 +22,7 @@ from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
 from lrnet_edu.figures import Picture, differing_slices, results_figure
+from lrnet_edu.kinds import KINDS, kind_of_map
 from lrnet_edu.methods import BASELINE, METHODS
 from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
@@ -97,7 +98,8 @@ def reproduce_table(
             if BASELINE in (row.key for row in rows):
                 chosen["twice"] = gain_of_twice_the_steps(config, chosen, scans, do)
         finally:  # also when it is stopped: the table of what there is
-            facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS}}
+            facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS},
+                     "alpha, if none is given": {kind: f"{row.alpha:g}" for kind, row in KINDS.items()}}  # fmt: skip
             records = finished_records(out, trainings)
             location = none_if_nan(location_baseline(study.cached["train"], study.cached["test"], 1)[0])
             result = write_table(
@@ -140,7 +142,9 @@ def row_config(config: Config, row: Row, seed: int, chosen: Mapping[str, Any]) -
     """The settings of a row. No training ends before its steps are used up: every row gets the same number."""
     one = chosen[family_of(row)]
     method = one["method"] if row.method == "wce" else row.method
-    settings = replace(config, method=method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
+    default = kind_of_map(row.kind).alpha if METHODS[method].uses_lrnet else None  # in the record, lest it changes
+    alpha = default if row.alpha is None else row.alpha
+    settings = replace(config, method=method, kind=row.kind, activation=row.activation, alpha=alpha, seed=seed,
                        learning_rate=one["rate"], convergence_patience=config.steps)  # fmt: skip
     return settings if METHODS[method].warms_up else replace(settings, warmup_steps=None)
 

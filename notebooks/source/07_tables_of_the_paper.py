@@ -357,9 +357,9 @@ import json
 
 from scipy.stats import ttest_ind, ttest_rel
 
-from lrnet_edu.data.samples import results_folder
+from lrnet_edu.data.samples import shipped_folder
 
-study = json.loads((results_folder() / "study" / "study.json").read_text("utf-8"))
+study = json.loads((shipped_folder("results") / "study" / "study.json").read_text("utf-8"))
 cell = study["cells"][study["primary_cell"]]
 [pair] = [one for one in cell["gains"] if (one["ours"], one["theirs"]) == ("C", "A")]
 seeds, by_seed = pair["seeds"], np.array(pair["by_seed"])

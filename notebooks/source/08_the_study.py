@@ -263,9 +263,9 @@ guess = {"C - A": "?", "C - E": "?", "B - A": "?", "B - D": "?"}
 # %%
 import json
 
-from lrnet_edu.data.samples import results_folder
+from lrnet_edu.data.samples import shipped_folder
 
-study = json.loads((results_folder() / "study" / "study.json").read_text("utf-8"))
+study = json.loads((shipped_folder("results") / "study" / "study.json").read_text("utf-8"))
 figure = Picture(4.0)
 axes, ends = figure.subplots(), []
 for base in study["bases"]:

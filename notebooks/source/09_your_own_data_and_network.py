@@ -440,10 +440,10 @@ from lrnet_edu.losses import cost_of_empty_output
 for radius in (3, 6, 12):
     ball = torch.from_numpy(z**2 + y**2 + x**2 <= radius**2)[None, None]  # in a box of 48³ voxels
     cost = cost_of_empty_output(distance_map(ball), "NI-DM")
-    print(f"radius {radius:2}: finding nothing costs {cost:.4f}; it costs 0.03 with α = {0.03 / cost:.1f}")
+    print(f"radius {radius:2}: finding nothing costs {1000 * cost:4.1f} with α = 1000, and 1 with α = {1 / cost:.0f}")
 
 # %% [markdown]
-# A larger one. With the default of 10, missing the ball of radius 6 costs about 0.03. Repeat this with maps of your own masks.
+# A larger one. Dice charges 1 for finding nothing, whatever the size; 1000 is the default. Repeat this with maps of your own masks.
 #
 # Last, look for lesions that are missed altogether. The LR-Net reads nothing where $p$ is near 0, as notebook 05 showed, so it
 # cannot bring them back. Keep a segmentation loss beside the map, and watch both entries of `loss.terms`.
@@ -464,9 +464,9 @@ for name, warm_up in (("with the warm-up", SLICE_STEPS // 2), ("without it", 0))
 # %% [markdown] tags=["found"]
 # <details><summary>What happens</summary>
 #
-# In the run shown, one seed of three loses much without the warm-up, and the other two do not. The seed alone moves the
-# Dice more than the warm-up does on average. So these six trainings do not prove that a warm-up helps. They show why a
-# claim needs many seeds, as in notebook 07.
+# In the run shown, two seeds of three find nothing without the warm-up, and the third finds less. In a fresh network the map's
+# error is far louder than Dice, and a network that finds nothing gets hardly any gradient back. Among the three with the
+# warm-up the seed alone changes much, too. Larger trainings, with other α as well: `results/alphas.md`.
 # </details>
 
 # %% [markdown]
@@ -483,7 +483,7 @@ for name, warm_up in (("with the warm-up", SLICE_STEPS // 2), ("without it", 0))
 # ## Summary
 #
 # - Four calls lead from a folder to a score. The score counts when it beats location alone.
-# - `TandemLoss()(logits, labels)` puts the paper's loss behind any network, in 2-D and 3-D.
+# - `TandemLoss()(logits, labels)` puts the paper's loss behind any network, in 2-D and 3-D. A fresh one begins with Dice alone.
 # - If it does not learn, check the grid, then α, then lesions that are missed altogether.
 #
 # **Where to go from here.** Train on your data, with the LR-Net and without, several seeds each, and judge the difference

@@ -11,7 +11,7 @@ from scans import AFFINE, SHAPE, checkpoint, contents, lits, load, mask, scan, s
 from lrnet_edu.commands.maps import write_map
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.data import nifti
-from lrnet_edu.data.preprocessing import is_segmentation
+from lrnet_edu.data.preprocessing import read_scan
 from lrnet_edu.support.errors import InputError
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
@@ -141,10 +141,12 @@ def test_bad_scans_are_told_together_before_anything_is_written(run: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_no_scan_is_taken_for_a_segmentation() -> None:
+def test_no_scan_is_taken_for_a_segmentation(tmp_path: Path) -> None:
     """Neither a CT nor an MR, nor an empty field of view."""
     for number in (0, 3, 5):
-        for name, expected in (("volume", False), ("segmentation", True)):
-            assert is_segmentation(nifti.read_image(SAMPLES / f"{name}-{number}.nii.gz").data) is expected
+        read_scan(SAMPLES / f"volume-{number}.nii.gz")
+        with pytest.raises(InputError, match="a segmentation"):
+            read_scan(SAMPLES / f"segmentation-{number}.nii.gz")
     for values in ([0], [7], [-1, 0, 1], [0, 10], [0, 0.5], [0, 100, 200], [-1024, 3071]):
-        assert not is_segmentation(np.resize(np.array(values, np.float32), SHAPE))
+        store(tmp_path / "scan.nii.gz", np.resize(np.array(values, np.float32), SHAPE))
+        read_scan(tmp_path / "scan.nii.gz")

@@ -1,0 +1,109 @@
+"""Which alpha for a fresh M-Net, and must Dice come first? For each kind of map, on validation phantoms alone.
+
+    python -m benchmarks.alphas DIR [ROW ...] [--workers N]
+
+DIR is a folder for the phantoms and records; that of ``lrnet-edu reproduce study`` has the phantoms already. Every row
+is trained from fresh weights with two seeds, and gives the study's primary endpoint on its validation phantoms, cut to
+the liver's box. The table goes to ``results/alphas.md``.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
+from lrnet_edu.study.evidence import endpoint
+from lrnet_edu.study.froc import HALF
+from lrnet_edu.study.page import table
+from lrnet_edu.study.protocol import Plan, study_plan
+from lrnet_edu.study.trainings import read_record
+from lrnet_edu.support.files import write_atomically
+from lrnet_edu.support.jobs import in_processes
+
+RESULTS = Path(__file__).parents[1] / "results"
+STEPS = 2400
+QUARTER = STEPS // 4  # of Dice alone, as `lrnet-edu train` begins
+ROWS: dict[str, dict[str, Any]] = {
+    "dice": {"method": "dice"},
+    **{f"ni-dm-{alpha:g}{late}": {"method": "dice+lrnet", "kind": "NI-DM", "alpha": alpha, "warmup_steps": steps}
+       for late, steps, alphas in (("", 0, (10.0, 100.0, 300.0, 1000.0)), ("-after-dice", QUARTER, (100.0, 1000.0)))
+       for alpha in alphas},
+    **{f"{kind.lower()}-{alpha:g}-after-dice":
+       {"method": "dice+lrnet", "kind": kind, "alpha": alpha, "warmup_steps": QUARTER}
+       for kind, alpha in (("O-DM", 900.0), ("I-DM", 200.0), ("SNI-DM", 100.0))},
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.alphas", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    out, plan = arguments.folder, study_plan()
+    prepare_scans(out, plan, workers=arguments.workers, say=print)
+    jobs = [(out, branch) for name in arguments.rows or ROWS for branch in branches_of(plan, name)]
+    for line in in_processes(do, jobs, arguments.workers):
+        print(line, flush=True)
+    records = {name: [read_record(out, branch) for branch in branches_of(plan, name)] for name in ROWS}
+    write({name: [record for record in row if record] for name, row in records.items() if all(row)})
+
+
+def branches_of(plan: Plan, name: str) -> list[Branch]:
+    """A row with each of the two seeds."""
+    return [
+        Branch(f"fresh-{name}", seed, replace(plan.base(2000 + seed, STEPS), **ROWS[name]), cells=(VALIDATION,))
+        for seed in plan.selection_seeds
+    ]
+
+
+def do(out: Path, branch: Branch) -> str:
+    """Train and score one of them, in a process of its own; returns what to print."""
+    error = ""
+    if read_record(out, branch) is None:
+        error = do_branch(prepare_scans(out, study_plan(), workers=1, say=print), out, None, branch)
+    return f"{branch.name}: {error or figures(read_record(out, branch) or {})}"
+
+
+def figures(record: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The primary endpoint, and at p > 0.5 the mean DC and the false lesions a case."""
+    cell = record["cells"]["/".join(VALIDATION)]
+    false = [case["false_lesions"][HALF] for case in cell["cases"]]
+    return endpoint(cell), float(np.nanmean([case["DC"] for case in cell["cases"]])), float(np.mean(false))
+
+
+def write(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """``results/alphas.md`` and ``.json``."""
+    values = {name: np.array([figures(record) for record in records]) for name, records in found.items()}
+    lines = [[title(name), *(f"{value:.3f}" for value in row[:, 0]), f"{row[:, 0].mean():.3f}",
+              f"{row[:, 1].mean():.3f}", f"{row[:, 2].mean():.1f}"] for name, row in values.items()]  # fmt: skip
+    seeds = [f"seed {record['seed']}" for record in next(iter(found.values()))]
+    page = (
+        "# Which alpha for a fresh M-Net?\n\n"
+        "Written by `python -m benchmarks.alphas`. Not a test: the two seeds that chose the study's alpha, on its 15\n"
+        f"validation phantoms, cut to the liver's box. {STEPS} steps from fresh weights. The figure is the study's\n"
+        "primary endpoint, mean lesion Dice of 0.25 to 5 ml at LUNA16's rates; the last two columns are at p > 0.5.\n\n"
+        + table(["Loss", *seeds, "mean", "DC", "false lesions a case"], lines) + "\n"
+    )  # fmt: skip
+    write_atomically(RESULTS / "alphas.md", page.encode())
+    write_atomically(
+        RESULTS / "alphas.json",
+        (json.dumps({name: row.round(4).tolist() for name, row in values.items()}, indent=1) + "\n").encode(),
+    )
+
+
+def title(name: str) -> str:
+    row = ROWS[name]
+    if "kind" not in row:
+        return "Dice"
+    late = f", after {row['warmup_steps']} steps of Dice alone" if row["warmup_steps"] else ""
+    return f"Dice + {row['alpha']:g} LR-Net ({row['kind']}){late}"
+
+
+if __name__ == "__main__":
+    main()
