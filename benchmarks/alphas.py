@@ -35,7 +35,7 @@ ROWS: dict[str, dict[str, Any]] = {
        for alpha in alphas},
     **{f"{kind.lower()}-{alpha:g}-after-dice":
        {"method": "dice+lrnet", "kind": kind, "alpha": alpha, "warmup_steps": QUARTER}
-       for kind, alpha in (("O-DM", 900.0), ("I-DM", 200.0), ("SNI-DM", 100.0))},
+       for kind, alpha in (("O-DM", 900.0), ("I-DM", 200.0), ("SNI-DM", 60.0))},
 }  # fmt: skip
 
 

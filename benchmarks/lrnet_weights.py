@@ -241,6 +241,14 @@ def write_table(records: list[dict[str, Any]]) -> None:
         worst = [f"{max(record['depth'][str(radius)]):.3f}" for radius in RADII]
         both = ["{:.2f} ({:.2f})".format(*record["middle"][str(radius)]) for radius in RADII]
         lines += [f"| {record['name']}, worst layer | {' | '.join(worst)} |", f"| middle | {' | '.join(both)} |"]
+    reach = {record["name"]: max(max(record["depth"][str(radius)]) for radius in RADII if radius <= 8)
+             for record in records}  # fmt: skip
+    over = ", ".join(f"{name} ({error:.3f})" for name, error in reach.items() if error > 0.1)
+    lines += [
+        "",
+        f"Above 0.1 in a layer of a ball of radius 2 to 8: {over or 'none'}. I-DM is M on the whole border, so every "
+        "voxel there has to know how deep the lesion is.",
+    ]
     volumes = [record for record in records if record["thinned"]]
     lines += [
         "",

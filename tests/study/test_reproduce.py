@@ -21,6 +21,7 @@ from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
 from lrnet_edu.data.phantoms import settings
 from lrnet_edu.data.study import split_cases
+from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import TverskyLoss
 from lrnet_edu.methods import METHODS, Method
 from lrnet_edu.study import protocol, reproduce, trainings
@@ -148,6 +149,8 @@ def test_the_rate_with_the_best_validation_dc_is_chosen_for_each_family() -> Non
 def test_a_table_is_made_again_without_a_training(whole: Path, scans: Path, trained: list[str]) -> None:
     assert set(records(whole)) == {*NAMES, *FIRST, LAST}
     assert not any("cases" in records(whole)[name] for name in (*FIRST, LAST))  # what chooses is not tested
+    alphas = {records(whole)[name]["config"]["alpha"] for name in NAMES if "mapdice+lrnet" in name}
+    assert alphas == {KINDS["NI-DM"].alpha}  # not None: a default may change
     assert sorted(path.name for path in (whole / "runs" / NAMES[0]).iterdir()) == [
         "best.safetensors", "config.json", "log.csv", "split.json"
     ]  # fmt: skip
