@@ -38,9 +38,7 @@ KINDS = {
     "O-DM": Kind(lambda d, low, high: d, "relu", alpha=900.0, threshold=0.5, unit="voxels"),
     "I-DM": Kind(lambda d, low, high: high - (d - low), "relu", alpha=200.0, threshold=0.5, unit="voxels"),
     "NI-DM": Kind(_inverted_share, "relu", alpha=1000.0, threshold=0.05),
-    "SNI-DM": Kind(
-        _inverted_share, "tanh", alpha=60.0, threshold=0.0, outside=lambda d, low, high: -d / high, empty=-1
-    ),
+    "SNI-DM": Kind(_inverted_share, "tanh", alpha=60.0, threshold=0, outside=lambda d, low, high: -d / high, empty=-1),
 }
 
 

@@ -30,11 +30,10 @@ class TandemLoss(Loss):
     LR-Net. ``terms`` holds the last values of the parts, "segmentation" and "map" (with alpha), without gradient.
 
     **Let a fresh network begin without the map's term**: with ``loss.alpha = 0`` for the first quarter of its steps, as
-    `lrnet-edu train` does. Otherwise it may learn to find nothing, and where a lesion is missed altogether the map's
-    term passes hardly any gradient (results/alphas.md). By the study small lesions gain most where the term stands
-    alone after that; with SmoothL1(p, mask) in its place, without an LR-Net, as much or more (results/study/study.md).
-    Objects that the LR-Net does not know, and a network that finds nothing, cause a warning. Maps are in unit voxels,
-    as the shipped LR-Nets expect. Which alpha, which spacing: docs/your_network.md.
+    `lrnet-edu train` does. Otherwise it may learn to find nothing (results/alphas.md). By the study small lesions gain
+    most where the term stands alone after that; with SmoothL1(p, mask) in its place, without an LR-Net, as much or more
+    (results/study/study.md). Objects that the LR-Net does not know, and a network that finds nothing, cause a warning.
+    Maps are in unit voxels. Which alpha, which spacing: docs/your_network.md.
 
     Args:
         lrnet: a kind of map, whose shipped LR-Net is used, 2-D or 3-D to suit the logits; or a pretrained `LRNet`. It

@@ -76,7 +76,7 @@ def colour_of(title: str) -> str:
 
 def in_lines(title: str) -> str:
     """A title broken between words, to stand above a narrow panel."""
-    return fill(title, 18, break_on_hyphens=False)
+    return fill(title, 15, break_on_hyphens=False)
 
 
 def image_element(png: bytes, alt: str) -> str:

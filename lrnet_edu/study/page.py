@@ -38,7 +38,8 @@ def signed(difference: float) -> str:
 
 def interval(row: Mapping[str, Any], kind: str = "") -> str:
     """An interval of a difference, "+0.012 to +0.034", between the row's ``KINDlow`` and ``KINDhigh``."""
-    return f"{signed(row[f'{kind}low'])} to {signed(row[f'{kind}high'])}"
+    low, high = (row[f"{kind}{end}"] for end in ("low", "high"))
+    return f"{signed(low)} to {signed(high)}" if low < high else "no interval"
 
 
 def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
