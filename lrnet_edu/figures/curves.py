@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
-from lrnet_edu.figures.picture import Picture, in_lines, styled
+from lrnet_edu.figures.picture import Picture, colour_of, in_lines, styled
 
 if TYPE_CHECKING:
     from lrnet_edu.lrnet_training import LRNetQuality
@@ -40,7 +40,7 @@ def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
             steps, training, validation = _columns(rows, "step", "train_loss", "val_loss")
             mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
             axes.plot(steps, training, color=GREY, ls="--", marker=mark)
-            axes.plot(steps, validation, color=BLUE, marker=mark, lw=2)
+            axes.plot(steps, validation, color=colour_of(title), marker=mark, lw=2)
         heights = np.concatenate([line.get_ydata() for line in axes.lines])
         if heights.min() > 0 and heights.max() > 20 * heights.min():  # the loss after a warm-up is another one
             axes.set_yscale("log")

@@ -67,11 +67,11 @@ class Picture(Figure):
 def colour_of(title: str) -> str:
     """The colour of a method, by its title in ``METHODS`` or its key, or of an arm of the study; grey for any other.
 
-    "A", "A: Dice" and "A-scratch: Dice" are the same arm.
+    "A", "A: Dice" and "A-scratch: Dice" are the same arm; a row's map and its alpha change nothing.
     """
     key_of = {method.title: key for key, method in METHODS.items()}
     arm = title.split(":")[0].removesuffix("-scratch")
-    return {**METHOD_COLORS, **ARM_COLORS}.get(key_of.get(title, arm), GREY)
+    return {**METHOD_COLORS, **ARM_COLORS}.get(key_of.get(title.split(",")[0].replace("α ", ""), arm), GREY)
 
 
 def in_lines(title: str) -> str:

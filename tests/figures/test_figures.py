@@ -165,6 +165,7 @@ def test_curves_are_those_of_the_rows_with_the_best_dc_above() -> None:
         assert [tuple(line.get_ydata()) for line in axes.lines] == wanted
         assert axes.lines[1].get_color() == colour_of(title)
     assert colour_of(TITLES[0]) == METHOD_COLORS["dice"]
+    assert colour_of("M-Net + MapDice + α LR-Net, NI-DMs") == METHOD_COLORS["mapdice+lrnet"]
     assert colour_of("A-scratch: Dice") == colour_of("A") == ARM_COLORS["A"]
     assert figure.axes[0].get_title().endswith("0.50")  # of 0.7 and 0.3
 
