@@ -22,7 +22,7 @@ class WithShape(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
-        begun = self.global_step >= self.trainer.max_steps // 4
+        begun = self.global_step >= self.trainer.estimated_stepping_batches / 4
         self.loss.alpha = self.alpha if begun else 0  # first Dice alone, or it may learn to find nothing
         total = self.loss(self.network(images), labels)
         self.log("loss", total, prog_bar=True)

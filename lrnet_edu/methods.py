@@ -73,7 +73,7 @@ class Method:
         if not config.warmup:
             return [Phase(self.title, config.steps, loss)]
         warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
-        # A map's gradients are far smaller than Dice's, and Adam would carry on with the moments of the latter.
+        # Adam would carry on with the moments of Dice's gradients, whose size is another.
         alone = self.segmentation_loss is None
         return [warm_up, Phase(self.title, config.steps - config.warmup, loss, fresh_optimizer=alone)]
 
@@ -82,8 +82,8 @@ class Method:
 class TandemMethod(Method):
     """M-Net and LR-Net in a row: L_seg(p, target) + alpha * SmoothL1(LR-Net(p), phi) (section 2.3).
 
-    It starts with Dice alone, the warm-up: from a fresh M-Net the regression loss drifts to "all background", since
-    an empty output costs next to nothing.
+    It starts with Dice alone, the warm-up: with the regression loss from the first step on, a fresh M-Net may learn to
+    find nothing (results/alphas.md).
     """
 
     frozen: bool = True  # False is the paper's uLR-Net

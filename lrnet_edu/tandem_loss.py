@@ -115,7 +115,7 @@ class TandemLoss(Loss):
             return
         certain = F.one_hot(classes, phi.shape[1] + 1).movedim(-1, 1).float()  # (B, C, D, H, W)
         inside = certain[:, 1:] > 0
-        if self.calls % 100 == 0 and self.alpha and inside.any() and p[:, 1:][inside].mean() < 0.01:
+        if self.calls % 100 == 0 and self.alpha and inside.any() and p[:, 1:].max() < 0.1:
             hint = "begin anew, with loss.alpha = 0 for the first quarter of the steps."
             warnings.warn(f"The network finds nothing of the labels' objects; {hint}", stacklevel=3)
         if self.looked or inside.sum() < ENOUGH:

@@ -83,7 +83,7 @@ def choose_preprocessing(
 
 
 def read_scan(path: Path) -> Volume:
-    """Read a scan as :func:`read_image` does; InputError for a segmentation: no scan has but whole numbers up to 9."""
+    """Read a scan as :func:`read_image` does; InputError for a segmentation, which is nothing but whole numbers."""
     image = read_image(path)
     low, high = image.data.min(), image.data.max()
     if -1e-3 < low < high < 9 + 1e-3 and np.allclose(image.data, np.rint(image.data), rtol=0, atol=1e-3):

@@ -79,7 +79,7 @@ class DistanceRegressionLoss(Loss):
     (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
 
     Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be inactive, and then no gradient
-    comes back: start with a segmentation loss, or keep one beside this term.
+    comes back: let a fresh network begin with a segmentation loss alone, for a quarter of its steps.
 
     Args:
         lrnet: a PRETRAINED LR-Net. It is frozen in place and moves with ``loss.to(device)``.

@@ -22,7 +22,7 @@ CLAIMS = (
 NOTES = (
     "Means over the seeds \u00b1 their standard deviation, the paper's figure in parentheses. One voxel found far from "
     "every lesion decides MSD. \u03b1: the default by kind of map; in Table 1 a row without \u03b1 has \u03b1 = 1. "
-    "Rows with an LR-Net and both regression networks begin with Dice alone, the warm-up; so do their training losses."
+    "Rows with an LR-Net and both regression networks begin with Dice alone, the warm-up, seen in their training loss."
 )
 LESIONS = (
     "False lesions: predicted components that touch none, a case, at p > 0.5. DC without them: they are removed first. "

@@ -354,7 +354,7 @@ for arm, loss in (("C", as_in_c), ("E", as_in_e)):
 # Both lose some. One training each cannot tell C from its control.
 #
 # ### Exercise 5.2 · Both losses
-# The next cell trains with Dice + 10 × the map's error; the authors' scripts take 10 for two of the maps. Predict: will it lose
+# The next cell trains with Dice + 10 × the map's error. (The authors' scripts take 10 for I-DM and SNI-DM.) Predict: will it lose
 # false lesions as your C did, `"yes"` or `"no"`? (`gradient_of` from section 3 can tell.)
 
 # %% tags=["exercise"]
@@ -541,13 +541,13 @@ for who, mnet in (("trained", base), ("fresh", fresh)):
     print(f"{who:9} M-Net: equally strong at alpha =", ", ".join(f"{alpha:.3g}" for alpha in balance[who]))
 
 # %% [markdown]
-# In the trained M-Net, 10 is mostly an eighth of Dice's gradient or less, and 1000 is louder than Dice. In a fresh one even 1 is
-# louder. **How strong an α is depends on the moment.**
+# In the trained M-Net, with α = 10 the map's gradient is mostly an eighth of Dice's or less, and with 1000 it is longer. In a fresh
+# one it is longer even with 1. **How strong an α is depends on the moment.**
 #
 # <details><summary>And the map's error alone, from scratch, as in the paper?</summary>
 #
-# A fresh M-Net is undecided everywhere. The LR-Net probably reads that as the inside of one huge lesion, and returns little,
-# nearly as it should. So there is little to learn from. The package begins with Dice for a quarter of the steps, a **deviation**
+# A fresh M-Net is undecided everywhere, and the LR-Net makes a large map of that. Finding nothing is the quickest way to a smaller
+# error, and from there hardly any gradient comes back, as in section 9. The package begins with Dice for a quarter of the steps, a **deviation**
 # from the paper. Section 10 of notebook 08 has trainings from fresh weights, with these first steps.
 # </details>
 #

@@ -223,7 +223,7 @@ from lrnet_edu import DiceLoss, distance_map, load_pretrained_lrnet
 lrnet = load_pretrained_lrnet("NI-DM").requires_grad_(False).eval().to(device)  # frozen
 
 
-def loss_by_hand(logits, labels, alpha=10):
+def loss_by_hand(logits, labels, alpha=1000):
     """Logits (B, 2, D, H, W) and labels (B, D, H, W) -> a number."""
     p = torch.softmax(logits, dim=1)
     phi = distance_map((labels == 1)[:, None], "NI-DM")  # (B, 1, D, H, W), a constant
@@ -241,7 +241,7 @@ from lrnet_edu import TandemLoss
 logits = torch.randn(2, 2, 16, 16, 16, device=device, requires_grad=True)
 labels = torch.zeros(2, 16, 16, 16, dtype=torch.long, device=device)
 labels[:, 4:10, 5:11, 3:12] = 1
-tandem = TandemLoss("NI-DM", alpha=10)
+tandem = TandemLoss("NI-DM")
 values = [loss(logits, labels) for loss in (loss_by_hand, tandem)]
 torch.testing.assert_close(*values)
 torch.testing.assert_close(*(torch.autograd.grad(value, logits)[0] for value in values))
@@ -249,7 +249,7 @@ print("equal; the terms are", sorted(tandem.terms))
 
 # %% [markdown]
 # `loss.terms` holds the last value of each term. Your own segmentation loss goes in as `segmentation=`. It gets
-# probabilities and labels (B, 1, D, H, W). Here cross-entropy replaces Dice:
+# probabilities and labels (B, 1, D, H, W). Here cross-entropy replaces Dice. The logits are random, and α is 1000:
 
 # %%
 with_cross_entropy = TandemLoss(segmentation=lambda p, labels: F.nll_loss(p.clamp(min=1e-6).log(), labels[:, 0]))
@@ -281,7 +281,7 @@ exercises.check_9_3(answer)
 # %% [markdown]
 # ## 4 · A plain loop
 #
-# Your 3-D network learns the liver. The first `warm_up` steps use Dice alone, as in the package's own trainings.
+# Your 3-D network learns the liver. The first `warm_up` steps use Dice alone, as in the package's own trainings (a quarter there).
 #
 # **Question.** Which lines differ from a loop without the LR-Net?
 
@@ -443,7 +443,8 @@ for radius in (3, 6, 12):
     print(f"radius {radius:2}: finding nothing costs {1000 * cost:4.1f} with α = 1000, and 1 with α = {1 / cost:.0f}")
 
 # %% [markdown]
-# A larger one. Dice charges 1 for finding nothing, whatever the size; 1000 is the default. Repeat this with maps of your own masks.
+# A larger one, if finding nothing is to cost 1, as with Dice. The default, 1000, is not chosen by this cost but on validation scans.
+# Repeat this with maps of your own masks.
 #
 # Last, look for lesions that are missed altogether. The LR-Net reads nothing where $p$ is near 0, as notebook 05 showed, so it
 # cannot bring them back. Keep a segmentation loss beside the map, and watch both entries of `loss.terms`.
@@ -451,7 +452,7 @@ for radius in (3, 6, 12):
 # ### Exercise 9.5 · Take the warm-up away
 # The next cell trains the 2-D network with the warm-up and without it, with three seeds each. Before you run it, write
 # down two guesses. What happens to Dice without the warm-up? How much does the seed alone change? Afterwards change
-# the loss: `TandemLoss(alpha=0)` is Dice alone, and `TandemLoss(segmentation=None)` is the map alone.
+# the loss: `TandemLoss(alpha=0)` is Dice alone, and `TandemLoss(alpha=10)` has a far weaker map.
 
 # %%
 from lrnet_edu.metrics import dice
@@ -483,8 +484,8 @@ for name, warm_up in (("with the warm-up", SLICE_STEPS // 2), ("without it", 0))
 # ## Summary
 #
 # - Four calls lead from a folder to a score. The score counts when it beats location alone.
-# - `TandemLoss()(logits, labels)` puts the paper's loss behind any network, in 2-D and 3-D. A fresh one begins with Dice alone.
-# - If it does not learn, check the grid, then α, then lesions that are missed altogether.
+# - `loss = TandemLoss()`, then `loss(logits, labels)`: the paper's loss behind any network, in 2-D and 3-D. A fresh one begins with Dice alone.
+# - If it does not learn, check the grid, whether Dice came first, then α, then lesions that are missed altogether.
 #
 # **Where to go from here.** Train on your data, with the LR-Net and without, several seeds each, and judge the difference
 # as in [notebook 07](07_tables_of_the_paper.ipynb).
