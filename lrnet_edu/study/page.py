@@ -47,7 +47,7 @@ def mean_and_deviation(given: Sequence[float | None], form: str) -> str:
     values = [value for value in given if value is not None]
     if not values:
         return ""
-    spread = f" \u00b1 {np.std(values, ddof=1):{form}}" if len(values) > 1 else ""
+    spread = f" \u00b1 {np.std(values, ddof=1):{form.lstrip('+')}}" if len(values) > 1 else ""
     return f"{np.mean(values):{form}}{spread}"
 
 

@@ -14,7 +14,7 @@ from lrnet_edu.figures.tables import comparison_figure
 from lrnet_edu.losses import DiceLoss
 from lrnet_edu.methods import METHODS, Method
 from lrnet_edu.study.froc import THRESHOLDS
-from lrnet_edu.study.page import signed
+from lrnet_edu.study.page import interval, mean_and_deviation, signed
 from lrnet_edu.study.rows import TABLE_1_ROWS, TABLE_2_ROWS, TABLES, Row, Table
 from lrnet_edu.study.table import SHARED_SETTINGS, build_table, outcome, write_table
 from lrnet_edu.study.text import as_markdown, claim_in_words
@@ -224,3 +224,10 @@ def test_all_files_show_the_same_numbers_and_rows_of_ones_own(
 
 def test_rounding_leaves_no_minus() -> None:
     assert signed(-0.0004) == "+0.000"
+
+
+def test_numbers_as_the_pages_write_them() -> None:
+    """A sign belongs to a mean, not to a deviation; one seed has no interval."""
+    assert mean_and_deviation([0.01, -0.03, None], "+.3f") == "-0.010 ± 0.028"
+    assert interval({"low": -0.01, "high": 0.02}) == "-0.010 to +0.020"
+    assert interval({"low": 0.01, "high": 0.01}) == "no interval"
