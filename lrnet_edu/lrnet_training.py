@@ -101,14 +101,15 @@ def depth_weights(mask: np.ndarray, kind: str) -> np.ndarray:
     """What the error of each voxel of a mask (D, H, W) or (H, W) counts: nearly as much in all for every depth.
 
     Most voxels of a lesion lie near its border, where NI-DM is 1 whatever its size; with equal weights the core hardly
-    counts and is never learned. (In I-DM the border depends on the size, and every voxel counts alike.) The lesions of
-    a cube count 1 in all, what is outside `BACKGROUND_WEIGHT`. Errors of maps in voxels are divided by M_C.
+    counts and is never learned. In I-DM the border depends on the size, and it is every lesion that counts nearly as
+    much. Those of a cube count 1 in all, what is outside `BACKGROUND_WEIGHT`. Errors in voxels are divided by M_C.
     """
     depths = distance_map(mask, "O-DM")  # 0 outside
-    layers = np.round(depths).astype(int)
     row = kind_of_map(kind)
     border_is_known = row.inside(1, 1, 2) == row.inside(1, 1, 3)  # whatever M is
-    weights = np.bincount(layers.ravel())[layers] ** (-DEPTH_POWER if border_is_known else 0.0)
+    lesions = connected_components(mask, connectivity=26 if mask.ndim == 3 else 8)[0]
+    groups = np.round(depths).astype(int) if border_is_known else lesions
+    weights = np.bincount(groups.ravel())[groups] ** -DEPTH_POWER
     weights = np.where(mask, weights / (weights * mask).sum().clip(1e-9), BACKGROUND_WEIGHT / max(1, (~mask).sum()))
     if not row.normalised:
         heights = depths + distance_map(mask, "I-DM") - 1  # D + (M_C + 1 - D) - 1

@@ -96,9 +96,11 @@ def test_errors_of_maps_in_voxels_count_by_share_of_each_lesions_own_depth(kind:
     lesions = two_lesions()
     own_depths = np.full(lesions.shape, 3)
     own_depths[2, 2, 2] = 1
+    sizes = np.where(own_depths == 1, 1.0, lesions.sum() - 1)
+    by_lesion = sizes**-training.DEPTH_POWER
     alike = {
         "O-DM": training.depth_weights(lesions, "NI-DM"),
-        "I-DM": np.where(lesions, 1 / lesions.sum(), 1 / (~lesions).sum()),  # every voxel, whatever its depth
+        "I-DM": np.where(lesions, by_lesion / by_lesion[lesions].sum(), 1 / (~lesions).sum()),  # whatever its depth
     }
     assert np.allclose(training.depth_weights(lesions, kind) * own_depths, alike[kind], rtol=1e-5)
     for cube in (np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)):  # cubes inside an organ, or beside it
