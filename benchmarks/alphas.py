@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lrnet_edu.kinds import KINDS
-from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
+from lrnet_edu.study.branches import VALIDATION, Branch, Scans, do_branch, prepare_scans
 from lrnet_edu.study.evidence import endpoint
 from lrnet_edu.study.froc import HALF
 from lrnet_edu.study.page import table
@@ -46,12 +46,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     out, plan = arguments.folder, study_plan()
-    prepare_scans(out, plan, workers=arguments.workers, say=print)
-    jobs = [(out, branch) for name in arguments.rows or ROWS for branch in branches_of(plan, name)]
+    scans = prepare_scans(out, plan, workers=arguments.workers, say=print)
+    jobs = [(scans, out, branch) for name in arguments.rows or ROWS for branch in branches_of(plan, name)]
     for line in in_processes(do, jobs, arguments.workers):
         print(line, flush=True)
-    records = {name: [read_record(out, branch) for branch in branches_of(plan, name)] for name in ROWS}
-    write({name: [record for record in row if record] for name, row in records.items() if all(row)})
+    found = {}
+    for name in ROWS:
+        records = {branch.seed: read_record(out, branch) for branch in branches_of(plan, name)}
+        found[name] = {seed: figures(record) for seed, record in records.items() if record}
+    write({name: row for name, row in found.items() if row}, plan.selection_seeds)
 
 
 def branches_of(plan: Plan, name: str) -> list[Branch]:
@@ -62,11 +65,11 @@ def branches_of(plan: Plan, name: str) -> list[Branch]:
     ]
 
 
-def do(out: Path, branch: Branch) -> str:
+def do(scans: Scans, out: Path, branch: Branch) -> str:
     """Train and score one of them, in a process of its own; returns what to print."""
     error = ""
     if read_record(out, branch) is None:
-        error = do_branch(prepare_scans(out, study_plan(), workers=1, say=print), out, None, branch)
+        error = do_branch(scans, out, None, branch)
     return f"{branch.name}: {error or figures(read_record(out, branch) or {})}"
 
 
@@ -77,25 +80,24 @@ def figures(record: Mapping[str, Any]) -> tuple[float, float, float]:
     return endpoint(cell), float(np.nanmean([case["DC"] for case in cell["cases"]])), float(np.mean(false))
 
 
-def write(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """``results/alphas.md`` and ``.json``."""
-    values = {name: np.array([figures(record) for record in records]) for name, records in found.items()}
-    lines = [[title(name), *(f"{value:.3f}" for value in row[:, 0]), f"{row[:, 0].mean():.3f}",
-              f"{row[:, 1].mean():.3f}", f"{row[:, 2].mean():.1f}"] for name, row in values.items()]  # fmt: skip
-    seeds = [f"seed {record['seed']}" for record in next(iter(found.values()))]
+def write(found: Mapping[str, Mapping[int, tuple[float, float, float]]], seeds: Sequence[int]) -> None:
+    """``results/alphas.md`` and ``.json``; a row that has one of the seeds shows that one."""
+    lines = []
+    for name, row in found.items():
+        score, dc, false = np.mean(list(row.values()), axis=0)
+        each = [f"{row[seed][0]:.3f}" if seed in row else "–" for seed in seeds]
+        lines.append([title(name), *each, f"{score:.3f}", f"{dc:.3f}", f"{false:.1f}"])
     page = (
         "# Which alpha for a fresh M-Net?\n\n"
         "Written by `python -m benchmarks.alphas`. Not a test: the two seeds that chose the study's alpha, on its 15\n"
         f"validation phantoms, cut to the liver's box. {STEPS} steps from fresh weights. The figure is the study's\n"
         "primary endpoint, mean lesion Dice of 0.25 to 5 ml at LUNA16's rates; the last two columns are at p > 0.5.\n"
         "Three of the 15 phantoms have no lesion: an M-Net that finds nothing has a DC of 0.2 and no false lesion.\n\n"
-        + table(["Loss", *seeds, "mean", "DC", "false lesions a case"], lines) + "\n"
+        + table(["Loss", *(f"seed {seed}" for seed in seeds), "mean", "DC", "false lesions a case"], lines) + "\n"
     )  # fmt: skip
     write_atomically(RESULTS / "alphas.md", page.encode())
-    write_atomically(
-        RESULTS / "alphas.json",
-        (json.dumps({name: row.round(4).tolist() for name, row in values.items()}, indent=1) + "\n").encode(),
-    )
+    rounded = {name: {seed: np.round(row[seed], 4).tolist() for seed in row} for name, row in found.items()}
+    write_atomically(RESULTS / "alphas.json", (json.dumps(rounded, indent=1) + "\n").encode())
 
 
 def title(name: str) -> str:
