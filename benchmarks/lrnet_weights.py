@@ -91,7 +91,7 @@ def judge(name: str) -> dict[str, Any]:
         found = lrnet_quality(lrnet, masks)
         parts = {"error": found.lesions, "up_to_12": [one for one in found.lesions if one.radius <= 12],
                  "beyond": [one for one in found.lesions if one.radius > 12]}  # fmt: skip
-        rounded = {part: round(LRNetQuality(0, those).error, 4) if those else None for part, those in parts.items()}
+        rounded = {part: round(LRNetQuality(0, those).error, 6) if those else None for part, those in parts.items()}
         quality[title] = {"lesions": len(found.lesions), "dice": round(found.dice, 4), **rounded}
     thinned: dict[Any, Any] = {}
     if lrnet.spatial_dims == 3:

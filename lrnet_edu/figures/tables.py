@@ -49,7 +49,7 @@ def forest_figure(rows: Sequence[Difference], what: str, margin: float | None = 
     axes.set_xlabel(f"{what} (no unit), right is better")
     axes.grid(axis="x", color=GREY, alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)
-    told = "; ".join(f"{row.label} {row.found['mean']:+.3f}, {row.found['verdict']}" for row in rows)
+    told = "; ".join(f"{row.label} {row.found['mean']:+z.3f}, {row.found['verdict']}" for row in rows)
     return figure.finish(f"{what} with 95 % intervals. {told or 'None yet'}.")
 
 

@@ -507,8 +507,8 @@ for wobble in (0.05, 0.07, 0.1):
 # | several trainings, in pairs, and the scores of each patient | one lucky training is taken for the method |
 # | few comparisons, and the number of trainings fixed beforehand | the best of many, or the best moment to stop, wins by chance |
 #
-# Our first tables lacked the first five rows, so we withdrew them (`results/NOTES.md`). The study of notebook 08 and
-# `results/tables` follow this list.
+# Our first tables lacked the first five rows, so we withdrew them. Where the study and our new tables
+# fall short, `results/NOTES.md` says.
 #
 # ## Summary
 #

@@ -367,7 +367,7 @@ exercises.check_8_2(answer)
 
 # %% tags=["nbval-check-output"]
 for cell, content in study["cells"].items():
-    words = [f"{one['ours']} - {one['theirs']} {one['mean']:+.3f} {one['verdict']:9}" for one in content["gains"]]
+    words = [f"{one['ours']} - {one['theirs']} {one['mean']:+z.3f} {one['verdict']:9}" for one in content["gains"]]
     print(f"{cell:13}", *words, sep="  ")
 
 print("\nmean lesion Dice by size, study/box, mean of all seeds")
@@ -426,7 +426,7 @@ for arm in "ABCE":
 curves_figure(study, "-scratch")
 
 # %% [markdown]
-# Start, steps, rate and C's fresh optimiser all differ from section 7, so the study cannot tell which of them widens the gap.
+# Start, steps and rate differ from section 7, and only C and E restart Adam. Which of these widens the gap stays open.
 #
 # Know the limits: phantoms, one size of M-Net. The full method, MapDice with the LR-Net, is not tested from fresh weights.
 #
