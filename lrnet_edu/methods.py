@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lrnet_edu.config import Config
 
 BatchLoss = Callable[[Any], Tensor]  # of a data.patches.Batch
+ALONE = 1000.0  # alpha of a mean over voxels beside nothing else: at 1 its gradients are as small as Adam's eps, 1e-8
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Method:
     def maps(self, config: Config) -> list[str]:
         """The distance maps that a batch has to contain."""
         return [self.target] if self.target else []
+
+    def alpha(self, config: Config) -> float | None:
+        """The weight of the map's error, if the method has one."""
+        return config.alpha
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
         """The loss of a batch: image (B, 1, D, H, W) and targets -> one number."""
@@ -97,9 +102,12 @@ class TandemMethod(Method):
     def maps(self, config: Config) -> list[str]:
         return [*super().maps(config), config.kind]
 
+    def alpha(self, config: Config) -> float:
+        default = kind_of_map(config.kind).alpha if self.segmentation_loss else ALONE
+        return default if config.alpha is None else config.alpha
+
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
-        alpha = kind_of_map(config.kind).alpha if config.alpha is None else config.alpha
-        compare = self.compare()
+        alpha, compare = self.alpha(config), self.compare()
 
         def total(batch: Any) -> Tensor:
             p, maps = model(batch.image)  # (B, K + 1, D, H, W), (B, K, D, H, W)

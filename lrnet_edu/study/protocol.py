@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lrnet_edu.config import FAST, Config, fast
 from lrnet_edu.data.study import PARTS
 from lrnet_edu.losses import DiceLoss, MapWeightedDiceLoss, map_regression_loss
-from lrnet_edu.methods import METHODS, BatchLoss, Method
+from lrnet_edu.methods import ALONE, METHODS, BatchLoss, Method
 
 LABEL = "2"  # the lesion; 1 is the liver
 MARGIN_MM = 10.0  # around the liver's box, in the view "box"
@@ -50,9 +50,11 @@ class DiceCrossEntropyLoss(DiceLoss):
 class VoxelwiseMethod(Method):
     """L_seg(p, labels) + alpha * SmoothL1(p, mask): the LR-Net's term without an LR-Net, its control."""
 
+    def alpha(self, config: Config) -> float:
+        return ALONE if config.alpha is None else config.alpha
+
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
-        mnet, alpha = model.get_submodule("mnet"), 1.0 if config.alpha is None else config.alpha
-        compare = self.compare()
+        mnet, alpha, compare = model.get_submodule("mnet"), self.alpha(config), self.compare()
 
         def total(batch: Any) -> Tensor:
             p = torch.softmax(mnet(batch.image), dim=1)  # (B, K + 1, D, H, W)
@@ -103,6 +105,7 @@ ARMS = {
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
 }
 SCRATCH = {"A": 5, "C": 5, "E": 5, "B": 5}  # arms from fresh weights, and their seeds
+SCRATCH_ALPHAS = {"C": 10.0, "E": 1.0}  # with which these were trained; what is wrong with them says the protocol
 
 BASE = Config(
     label=LABEL, method="dice", max_voxels=1_048_000, window=(-30.0, 180.0), patch_size=(32, 48, 48),  # 2.5 mm, HU
@@ -143,9 +146,10 @@ class Plan:
     ) -> Config:
         """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""
         method = ARMS[arm].method
-        return replace(self.config, method=method, seed=1000 + seed, start=start, alpha=alpha, lrnet=lrnet,
-                       steps=self.steps, validate_every=self.steps // 2, learning_rate=1e-3,
-                       warmup_steps=0 if METHODS[method].uses_lrnet else None)  # fmt: skip
+        config = replace(self.config, method=method, seed=1000 + seed, start=start, alpha=alpha, lrnet=lrnet,
+                         steps=self.steps, validate_every=self.steps // 2, learning_rate=1e-3,
+                         warmup_steps=0 if METHODS[method].uses_lrnet else None)  # fmt: skip
+        return replace(config, alpha=METHODS[method].alpha(config))  # in the record, lest a default changes
 
     def config_from_scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
         """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included.
@@ -153,7 +157,8 @@ class Plan:
         An LR-Net's row begins with a quarter of Dice by itself, its control has to be told.
         """
         base = self.base(2000 + seed, self.config.steps + self.steps)
-        return replace(base, method=ARMS[arm].method, alpha=alpha, warmup_steps=base.steps // 4 if arm == "E" else None)
+        return replace(base, method=ARMS[arm].method, alpha=SCRATCH_ALPHAS.get(arm, alpha),
+                       warmup_steps=base.steps // 4 if arm == "E" else None)  # fmt: skip
 
 
 def study_plan() -> Plan:

@@ -22,7 +22,7 @@ from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
 from lrnet_edu.figures import Picture, differing_slices, results_figure
-from lrnet_edu.kinds import KINDS, kind_of_map
+from lrnet_edu.kinds import KINDS
 from lrnet_edu.methods import BASELINE, METHODS
 from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
@@ -142,10 +142,9 @@ def row_config(config: Config, row: Row, seed: int, chosen: Mapping[str, Any]) -
     """The settings of a row. No training ends before its steps are used up: every row gets the same number."""
     one = chosen[family_of(row)]
     method = one["method"] if row.method == "wce" else row.method
-    default = kind_of_map(row.kind).alpha if METHODS[method].uses_lrnet else None  # in the record, lest it changes
-    alpha = default if row.alpha is None else row.alpha
-    settings = replace(config, method=method, kind=row.kind, activation=row.activation, alpha=alpha, seed=seed,
+    settings = replace(config, method=method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
                        learning_rate=one["rate"], convergence_patience=config.steps)  # fmt: skip
+    settings = replace(settings, alpha=METHODS[method].alpha(settings))  # in the record, lest a default changes
     return settings if METHODS[method].warms_up else replace(settings, warmup_steps=None)
 
 
