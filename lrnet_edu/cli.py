@@ -65,14 +65,10 @@ def _check_run(out: Path, device: str | None, config: Any, *, resume: bool) -> N
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Distance-map regression for imbalanced segmentation: one paper, made executable. Start with "
     "`lrnet-edu demo`; every command explains itself with --help.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+)  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)
@@ -299,7 +295,7 @@ def reproduce(
     out: Annotated[Path, Option(help="Folder for runs, scores and tables; several tables may share it.")],
     data: Annotated[Path | None, Option(help="Folder of scans, as in train; the study makes its own.")] = None,
     label: Annotated[str | None, Option(help="The object, as in train; the study's is its lesions.")] = None,
-    seeds: Annotated[int | None, Option(min=1, help="Seeds 0, 1, ... of every row; 3, in the study 10.")] = None,
+    seeds: Annotated[int | None, Option(min=1, help="Seeds 0, 1, ... of each row; 3, in the study 10 at most.")] = None,
     preset: Preset = "cpu",
     steps: Steps = None,
     warmup_steps: WarmUp = None,
@@ -313,8 +309,9 @@ def reproduce(
     from lrnet_edu.study.reproduce import reproduce_study, reproduce_table
     from lrnet_edu.study.text import claim_in_words
 
-    if table == "study" and (data or label):
-        raise InputError("The study makes its own phantoms; leave --data and --label out.")
+    if table == "study" and (data or label or steps or window or warmup_steps is not None or preset != "cpu"):
+        raise InputError("The study has phantoms and settings of its own; give no more than --out, --seeds, --workers "
+                         "and --device.")  # fmt: skip
     if table != "study" and (data is None or label is None):
         raise InputError("A table needs --data and --label: the folder of scans, and the object in their masks.")
     _check_place(out, device)

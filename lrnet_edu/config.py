@@ -25,7 +25,7 @@ class PretrainConfig(Schedule):
     seed: int = 0
     cubes: tuple[tuple[int, int], ...] = ((16, 4), (20, 2), (28, 2))  # edge in voxels and number, batches in turn
     soft: float = 0.0  # share of the cubes that are blurred and scaled, like an M-Net's uncertain output
-    spatial_dims: int = 3  # 2: squares and slices
+    spatial_dims: int = 3  # 2: squares, of random shapes alone
 
     def __post_init__(self) -> None:
         super().__post_init__()

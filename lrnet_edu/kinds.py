@@ -15,7 +15,7 @@ class Kind:
 
     inside: Formula  # for the object's voxels
     activation: str  # output layer of the LR-Net that regresses it (section 3.1)
-    alpha: float  # default weight of its error in the tandem's loss
+    alpha: float  # default weight of its error beside a segmentation loss
     threshold: float  # `map > threshold` recovers the mask, in unit voxels
     outside: Formula | None = None  # for all other voxels; None means 0
     empty: float = 0.0  # the map of an empty mask, everywhere
@@ -40,6 +40,7 @@ KINDS = {
     "NI-DM": Kind(_inverted_share, "relu", alpha=1000.0, threshold=0.05),
     "SNI-DM": Kind(_inverted_share, "tanh", alpha=0.2, threshold=0, outside=lambda d, low, high: -d / high, empty=-1),
 }
+ALONE = 1000.0  # alpha beside no other term: at 1 a mean over voxels has gradients as small as Adam's eps, 1e-8
 
 
 def kind_of_map(name: str) -> Kind:

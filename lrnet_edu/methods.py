@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_edu import losses
-from lrnet_edu.kinds import kind_of_map
+from lrnet_edu.kinds import ALONE, kind_of_map
 from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet, MNet, Tandem
 from lrnet_edu.rivals import SIGNED_DISTANCES, CascadedMNet, MultiBranch
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lrnet_edu.config import Config
 
 BatchLoss = Callable[[Any], Tensor]  # of a data.patches.Batch
-ALONE = 1000.0  # alpha of a mean over voxels beside nothing else: at 1 its gradients are as small as Adam's eps, 1e-8
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def mnet_task(study: Study, config: Config, batches: type[PatchBatches] = PatchB
                 f"At step {step} the network finds no voxel of the object in any validation case; if it stays so, give "
                 "it more steps (and an LR-Net's more --warmup-steps), or check that label and window show the object."
             )
-        means = by_case.mean(axis=0)
+        means = np.ma.array(by_case, mask=~present).mean(axis=0).filled(0.0)  # of cases that hold it
         per_class = {f"val_DC_{c}": float(mean) for c, mean in enumerate(means, start=1)} if classes > 1 else {}
         return {"val_loss": float(np.mean(losses)), "score": float(means.mean()), **per_class}
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import maps_of_classes
-from lrnet_edu.kinds import kind_of_map
+from lrnet_edu.kinds import ALONE, kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
@@ -41,8 +42,10 @@ class TandemLoss(Loss):
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
             (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W), or NI-DM if it is a `MapLoss` of ours. A
             loss of logits is added outside.
-        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), 1000 for NI-DM.
-        ignore_label: voxels with this label are left out of every term and belong to no lesion's map.
+        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), 1000 for NI-DM,
+            and 1000 for all of them where it stands alone.
+        ignore_label: voxels with this label belong to no lesion's map and are left out of its term. For the
+            segmentation loss they are certain background, which "dice" and "mapdice" do not count.
 
     Raises InputError if an argument is invalid; when called, if logits and labels do not fit together.
 
@@ -67,10 +70,11 @@ class TandemLoss(Loss):
         self.segmentation = SEGMENTATION.get(segmentation, segmentation)
         if not (self.segmentation is None or callable(self.segmentation)):
             raise InputError(f"segmentation is {segmentation!r}; give 'dice', 'mapdice', None or a loss (p, labels).")
-        if not isinstance(ignore_label, int | None):
+        if not isinstance(ignore_label, Integral | None) or isinstance(ignore_label, bool):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
         self.ignore_label = ignore_label
-        self.alpha = checked_number("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
+        default = ALONE if self.segmentation is None else kind_of_map(self.kind).alpha
+        self.alpha = checked_number("alpha", default if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
         self.looked, self.calls = False, 0  # whether the LR-Net knows the objects; of this loss
 
@@ -98,11 +102,13 @@ class TandemLoss(Loss):
             of_maps = isinstance(self.segmentation, MapLoss)
             target = maps_of_classes(classes, p.shape[1] - 1, "NI-DM") if of_maps else classes[:, None]
             terms["segmentation"] = self.segmentation(p, target)
-        phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[f"{dims}d"].to(logits.device)
-        self._look_at(classes, phi, p, lrnet)
-        maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
-        errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
-        terms["map"] = self.alpha * (errors.sum() / (counts.sum() * phi.shape[1]).clamp_min(1))
+        terms["map"] = 0 * p.sum()
+        if self.alpha:
+            phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[f"{dims}d"].to(logits.device)
+            self._look_at(classes, phi, p, lrnet)
+            maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
+            errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
+            terms["map"] = self.alpha * (errors.sum() / (counts.sum() * phi.shape[1]).clamp_min(1))
         self.terms = {name: term.detach() for name, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
@@ -115,7 +121,7 @@ class TandemLoss(Loss):
             return
         certain = F.one_hot(classes, phi.shape[1] + 1).movedim(-1, 1).float()  # (B, C, D, H, W)
         inside = certain[:, 1:] > 0
-        if self.calls % 100 == 0 and self.alpha and inside.any() and p[:, 1:].max() < 0.1:
+        if self.calls % 100 == 0 and inside.any() and p[:, 1:].max() < 0.1:
             hint = "begin anew, with loss.alpha = 0 for the first quarter of the steps."
             warnings.warn(f"The network finds nothing of the labels' objects; {hint}", stacklevel=3)
         if self.looked or inside.sum() < ENOUGH:

@@ -161,7 +161,8 @@ def test_options_that_do_not_fit(refused: Refused, tmp_path: Path) -> None:
     refused("set", "samples", out, "--set", "nonsense")
     refused("no task 'Task04' to fetch; choose one of", "fetch", "Task04", out)
     refused("needs --data and --label", "reproduce", "table1", "--out", out)
-    refused("leave --data and --label out", "reproduce", "study", "--data", data, "--out", out)
+    for options in (["--data", data], ["--steps", 100], ["--preset", "colab"], ["--warmup-steps", 0]):
+        refused("settings of its own", "reproduce", "study", *options, "--out", out)
 
 
 def test_what_is_wrong_is_told_before_the_scans_are_looked_for(refused: Refused, tmp_path: Path) -> None:

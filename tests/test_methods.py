@@ -11,7 +11,7 @@ from torch import nn
 from lrnet_edu.config import Config
 from lrnet_edu.data.patches import Batch
 from lrnet_edu.distance_maps import maps_of_classes
-from lrnet_edu.kinds import KINDS
+from lrnet_edu.kinds import ALONE, KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
 from lrnet_edu.methods import METHODS, RivalMethod, TandemMethod
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
@@ -69,7 +69,8 @@ def test_a_tandem_starts_with_dice_and_goes_on_with_its_loss_and_alpha_times_the
     regression = map_regression_loss(maps, batch.maps[kind])
     own: Any = {"dice+lrnet": lambda: DiceLoss()(p, batch.classes),
                 "mapdice+lrnet": lambda: MapDiceLoss()(p, batch.maps["NI-DM"])}.get(method, lambda: 0.0)()  # fmt: skip
-    weight = KINDS[kind].alpha if alpha is None else alpha
+    default = ALONE if method in ("lrnet", "unfrozen-lrnet") else KINDS[kind].alpha
+    weight = default if alpha is None else alpha
     expected = [DiceLoss()(p, batch.classes).item(), (own + weight * regression).item()]
     assert losses_of(config, model, batch) == pytest.approx(expected, rel=1e-5)
     assert regression > 0

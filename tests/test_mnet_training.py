@@ -91,6 +91,19 @@ def test_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained.mnet(torch.zeros(2, 1, 8, 8, 8)).shape == (2, 3, 8, 8, 8)
 
 
+def test_a_healthy_case_has_no_say_in_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a test: there an empty answer would be worth 1, and one false voxel 0."""
+    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+    for number in range(7):
+        store(tmp_path / f"volume-{number}.nii.gz", scan(seed=number))
+        store(tmp_path / f"segmentation-{number}.nii.gz", mask() * (number != 1))
+    (tmp_path / "split.json").write_text(json.dumps({part: [f"volume-{i}" for i in numbers] for part, numbers in (
+        ("train", (2, 3, 4)), ("validation", (0, 1)), ("test", (5, 6)))}))  # fmt: skip
+    study = open_study(tmp_path, TINY, split=tmp_path / "split.json")
+    monkeypatch.setattr("lrnet_edu.mnet_training.case_dice", lambda mnet, case, *_: [0.25 + (case.name == "volume-1")])
+    assert train_run(study, TINY, tmp_path / "run", device="cpu").rows[-1]["score"] == 0.25
+
+
 def test_it_learns(run: Run) -> None:
     """A bright ball in a noisy body: dozens of steps of a tiny network are enough to find most of it."""
     state = run("dice", steps=60, validate_every=30, learning_rate=2e-2, patch_size=(12, 16, 16))

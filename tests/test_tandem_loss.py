@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from every_loss import maps_of
@@ -39,8 +40,9 @@ def test_it_is_the_sum_of_its_parts(kind: str, dims: int, classes: int) -> None:
     of_mask = {"dice": DiceLoss()(p, labels), "mapdice": MapDiceLoss()(p, maps_of(labels, classes)), None: 0.0}
     for segmentation, value in of_mask.items():
         loss = TandemLoss(kind, segmentation=segmentation)
-        torch.testing.assert_close(loss(logits, labels), value + of_map, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(sum(loss.terms.values()), value + of_map, rtol=1e-4, atol=1e-6)
+        whole = value + of_map * (1000 / KINDS[kind].alpha if segmentation is None else 1)  # louder alone
+        torch.testing.assert_close(loss(logits, labels), whole, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(sum(loss.terms.values()), whole, rtol=1e-4, atol=1e-6)
         assert not any(term.requires_grad for term in loss.terms.values())
 
 
@@ -77,7 +79,7 @@ def test_ignored_voxels_take_no_part(segmentation: str | None) -> None:
     p = torch.softmax(sure, dim=1)
     found = torch.cat([load_pretrained_lrnet()(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in (1, 2)], 1)
     errors = nn.functional.smooth_l1_loss(found, maps_of(seen, 3), reduction="none")
-    of_map = KINDS["NI-DM"].alpha * errors[~ignored[:, None].expand_as(errors)].mean()
+    of_map = 1000 * errors[~ignored[:, None].expand_as(errors)].mean()
     torch.testing.assert_close(loss.terms["map"], of_map, rtol=1e-4, atol=1e-6)
     for nothing in (torch.full_like(labels, 255), torch.zeros_like(labels)):
         assert loss(logits, nothing).isfinite()
@@ -106,6 +108,19 @@ def test_any_segmentation_loss() -> None:
     torch.testing.assert_close(loss(logits, labels), nn.functional.cross_entropy(logits, labels))
 
 
+def test_without_alpha_nothing_is_spent_on_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    (logits, labels), loss = batch(), TandemLoss("NI-DM", alpha=0)
+    monkeypatch.setattr("lrnet_edu.tandem_loss.regress_maps", None)
+    torch.testing.assert_close(loss(logits, labels), loss.terms["segmentation"])
+    assert loss.terms["map"] == 0
+
+
+def test_alone_every_kind_of_map_is_loud_enough_for_adam() -> None:
+    """Beside nothing else alpha only has to keep the gradients far above Adam's eps."""
+    assert {TandemLoss(kind, segmentation=None).alpha for kind in KINDS} == {1000.0}
+    assert TandemLoss(ignore_label=np.int64(255)).ignore_label == 255  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -114,6 +129,7 @@ def test_any_segmentation_loss() -> None:
         ({"segmentation": "tversky"}, "segmentation"),
         ({"alpha": -1}, "alpha"),
         ({"ignore_label": 1.5}, "ignore_label"),
+        ({"ignore_label": True}, "ignore_label"),
         ({"to_onehot_y": True}, "labels as they are"),
     ],
 )

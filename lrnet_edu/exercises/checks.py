@@ -57,11 +57,9 @@ def check_0_3(answer: Any) -> str | None:
     outside = "A voxel outside the lesions counts for you. Look at p in the voxels of each true lesion only."
     turned = "The right numbers in the wrong order: found first, then missed."
     for threshold, found, mistakes in (
-        (0.9, 0, [((1, 2), outside), ((3, 0), turned)]),
-        (0.5, 1, [((0, 3), enough)]),
-        (0.2, 2, [((0, 3), enough), ((1, 2), enough)]),
-        (0.3, 1, []),
-    ):
+        (0.9, 0, [((1, 2), outside), ((3, 0), turned)]), (0.5, 1, [((0, 3), enough)]),
+        (0.2, 2, [((0, 3), enough), ((1, 2), enough)]), (0.3, 1, []),
+    ):  # fmt: skip
         right = np.array((found, 3 - found))
         yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)
         if yours.sum() == 4:
@@ -136,7 +134,6 @@ check_2_3 = short_answer(
     ([10 / 27, 1000 / 27], "Mind the units: one millilitre is 1 cm x 1 cm x 1 cm."),
     hint="Divide the lesion's volume by that of one new voxel, in mm³.",
 )
-
 
 check_3_1 = short_answer(
     (28 / 3 / 125, "The smaller the lesion, the less copying costs. On a single voxel the photocopier is perfect."),
@@ -309,9 +306,7 @@ def check_6_2(answer: Any) -> str | None:
         if smallest == 2 and voxels == 27:
             return "Two voxels that touch at a corner are one component of 2 (26 neighbours); yours took them apart."
         if voxels != kept:
-            return (
-                f"Of components of 27, 2 and 1 voxels you keep {voxels} at smallest = {smallest}; it should be {kept}."
-            )
+            return f"Of 27 + 2 + 1 voxels you keep {voxels} at smallest = {smallest}; it should be {kept}."
     return None
 
 
@@ -320,7 +315,6 @@ check_6_3 = short_answer(
     ("down", "Which error has become cheap? What happens to the predicted volume if there is more of it?"),
     hint='Answer "up" or "down".',
 )
-
 
 check_7_1 = short_answer(
     (13, "The last place, in bold. RVD has a sign, so the smallest value is not the best."),
@@ -423,9 +417,6 @@ def check_9_4(answer: Any) -> str | None:
     yours = shaped(answer(labels.clone()), right.shape)
     hint = "Take the map of (labels == 1), then of (labels == 2)."
     if np.array_equal(yours > 0, right > 0):
-        hint = (
-            "The objects are right, the values are not. Is it the NI-DM, and of volumes? Four axes are read as a batch "
-            "of slices, (B, C, H, W): give distance_map (B, C, D, H, W)."
-        )
+        hint = "The objects are right, the values are not. Is it NI-DM? Four axes are slices: give (B, C, D, H, W)."
     swapped = "Both maps are right, their order is not: class 1 comes first."
     return compared(yours, right, (right[:, ::-1], swapped), hint=hint)

@@ -21,12 +21,6 @@ REFERENCE_COLOR = ORANGE  # the ground truth's contour
 PREDICTION_COLOR = SKY_BLUE  # a prediction's contour
 LABEL_COLORS = (ORANGE, SKY_BLUE, GREEN, PURPLE, YELLOW, VERMILION, BLUE)
 
-METHOD_COLORS = {
-    "dice": BLUE,
-    "mapdice": SKY_BLUE,
-    "lrnet": PURPLE,
-    "dice+lrnet": VERMILION,
-    "mapdice+lrnet": ORANGE,
-    "unfrozen-lrnet": GREEN,
-}
+METHOD_COLORS = {"dice": BLUE, "mapdice": SKY_BLUE, "lrnet": PURPLE, "dice+lrnet": VERMILION, "mapdice+lrnet": ORANGE,
+                 "unfrozen-lrnet": GREEN}  # fmt: skip
 ARM_COLORS = {"A": BLUE, "B": VERMILION, "C": PURPLE, "D": ORANGE, "E": GREEN, "J": SKY_BLUE}  # of the study's arms

@@ -156,12 +156,9 @@ def lesion_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
     rows = [["Lesions of 0.25 to 5 ml", "found", "of", "false", "Dice at equal false lesions"]]
     for title, result in tested.items():
         curve = result.curve
-        counts = [
-            round(curve.sensitivity[HALF] * curve.lesions),
-            curve.lesions,
-            round(curve.false_lesions[HALF] * curve.cases),
-        ]
-        rows.append([title, *map(str, counts), f"{curve.dice_at(RATES).mean():.3f}"])
+        found, false = curve.sensitivity[HALF] * curve.lesions, curve.false_lesions[HALF] * curve.cases
+        counts = f"{found:.0f}", str(curve.lesions), f"{false:.0f}"
+        rows.append([title, *counts, f"{curve.dice_at(RATES).mean():.3f}"])
     return rows
 
 

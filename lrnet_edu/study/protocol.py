@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from lrnet_edu.config import FAST, Config, fast
 from lrnet_edu.data.study import PARTS
+from lrnet_edu.kinds import ALONE
 from lrnet_edu.losses import DiceLoss, MapWeightedDiceLoss, map_regression_loss
-from lrnet_edu.methods import ALONE, METHODS, BatchLoss, Method
+from lrnet_edu.methods import METHODS, BatchLoss, Method
 
 LABEL = "2"  # the lesion; 1 is the liver
 MARGIN_MM = 10.0  # around the liver's box, in the view "box"

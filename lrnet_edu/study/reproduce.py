@@ -178,7 +178,8 @@ def do_row(study: Study, out: Path, device: str | None, training: Training) -> s
 def figure_3(study: Study, out: Path, rows: Sequence[Row]) -> dict[str, Picture]:
     """What the paper's five M-Nets, those of seed 0, find in the test case with most lesion voxels."""
     runs = {row.title: out / "runs" / f"{row.key}_seed-0" for row in rows}
-    runs = {title: run for title, run in runs.items() if (run / "best.safetensors").exists()}
+    runs = {title: run for title, run in runs.items()  # that are finished
+            if (run / "best.safetensors").exists() and not (run / "last.safetensors").exists()}  # fmt: skip
     case = max(cases_of_part(study, "test"), key=lambda one: len(one[1].foreground[0]))
     found = {title: next(predictions(load_mnet(run), [case])) for title, run in runs.items()}
     if not found:

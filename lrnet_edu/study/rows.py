@@ -46,9 +46,9 @@ class Row:
     @property
     def title(self) -> str:
         """As Table 1 writes it: the alpha where there is one, and none where it is 1."""
-        title = METHODS[self.method].title
-        weighted = self.map_name and self.alpha is None and METHODS[self.method].segmentation_loss
-        return title.replace("+ LR-Net", "+ α LR-Net") if weighted else title
+        title, alpha = METHODS[self.method].title, "α" if self.alpha is None else f"{self.alpha:g}"
+        weighted = self.map_name and self.alpha != 1 and METHODS[self.method].segmentation_loss
+        return title.replace("+ LR-Net", f"+ {alpha} LR-Net") if weighted else title
 
 
 class Pair(NamedTuple):

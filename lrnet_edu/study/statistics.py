@@ -26,8 +26,8 @@ def compare(ours: Score, theirs: Score, cases: int) -> dict[str, Any]:
 
     Returns:
         The differences "by_seed", their "mean", its 95 % t interval over the seeds "low" and "high", its 95 % bootstrap
-        interval over seeds and cases "boot_low" and "boot_high", and "p" of the t test; of a single seed the
-        intervals are the mean, and p is 1.
+        interval over seeds and cases "boot_low" and "boot_high", and "p" of the t test; of a single seed, or
+        of equal differences, the interval is the mean, and p is 1.
     """
     by_seed = ours(None) - theirs(None)  # (seeds,)
     times_seed, times_case = resamples(len(by_seed), cases, DRAWS, 0)

@@ -111,7 +111,7 @@ def seed_scores(cases: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     curves = curves_by_size(cases)
     curve = curve_of([CaseLesions.of(case["lesions"]) for case in cases])
     values = {
-        **{name: set_scores(cases).mean[name] for name in CRITERIA},
+        **set_scores(cases).mean,
         "DC without false lesions": mean_of_defined(case["dice_without_false"] for case in with_object(cases)),
         "false lesions": curve.false_lesions[HALF],
         "mean lesion Dice": curve.dice_at(RATES).mean(),

@@ -46,6 +46,8 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
         (1003, 600, 0, "base", 1e-3, (32, 48, 48))
     }
     assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
+    alone = {arm: config.alpha for arm, config in zip(ARMS, configs, strict=True) if arm in "CEHK"}
+    assert alone == dict.fromkeys("CEHK", 1000.0)  # in the record; at 1 E's gradients were as small as Adam's eps
     scratch = [size.config_from_scratch(arm, 3) for arm in SCRATCH]
     assert {c.method: c.warmup for c in scratch} == {"dice": 0, "lrnet": 2550, "voxelwise": 2550, "dice+lrnet": 2550}
     assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {

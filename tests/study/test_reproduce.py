@@ -183,6 +183,9 @@ def test_a_stopped_table_goes_on_and_ends_alike(
     assert set(records(tmp_path)) == {*NAMES[:1], *FIRST}
     assert (tmp_path / "table2.md").exists()  # the table of what there is
     assert (tmp_path / "runs" / NAMES[1] / "last.safetensors").exists()
+    found = (tmp_path / "table2.md").read_text().split("table2_found.png")[0].rsplit("![", 1)[-1]
+    assert "M-Net + Dice" in found
+    assert "MapDice" not in found  # a network in work shows nothing
     del trained[:]
     table(scans, tmp_path)
     assert trained == [*NAMES[1:], LAST]
