@@ -1,5 +1,7 @@
 """Sections 3 and 4 of the page: MapDice, the total loss and the rivals of Table 2."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,9 +18,16 @@ from lrnet_edu import (
     WeightedCrossEntropyLoss,
     distance_map,
 )
+from lrnet_edu.data.cache import cache_cases
+from lrnet_edu.data.cases import find_cases
+from lrnet_edu.data.patches import PatchBatches
+from lrnet_edu.data.samples import study_folder, study_mnet
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import cost_of_empty_output
 from lrnet_edu.losses.inputs import EPS
+from lrnet_edu.methods import METHODS
+from lrnet_edu.study.protocol import BASE
+from lrnet_edu.trained import load_mnet
 
 
 def readings() -> dict[str, str]:
@@ -49,7 +58,7 @@ def readings() -> dict[str, str]:
         "alpha": f"At 1 an empty output costs: {listed}; at the scripts' 1000 for NI-DM {1000 * costs['NI-DM']:.1f}",
         "total loss": f"An empty output costs {DiceLoss()(two_classes(0 * p), torch.from_numpy(lesion).long()[None]):.2f} by Dice, and "
         f"{KINDS['NI-DM'].alpha * costs['NI-DM']:.2f} where L_seg is left out",
-        "regression alone": "In the study: [results/study/study.md](../results/study/study.md)",
+        "regression alone": halved_by_eps(),
         "rows without alpha": f"An empty output costs {costs['NI-DM']:.3f} in place of "
         f"{KINDS['NI-DM'].alpha * costs['NI-DM']:.3f} with NI-DM's default",
         **rivals(lesion),
@@ -114,3 +123,23 @@ def gap_weight(lesion: np.ndarray) -> str:
     d = distance_map(~first, "O-DM") + distance_map(~second, "O-DM")
     middle = 10 * np.exp(-(d[16, 16, 15] ** 2) / (2 * 5**2))
     return f"A lesion voxel weighs {weight:.0f} times a background voxel; U-Net's map adds {middle:.1f} in a gap of 3 voxels"
+
+
+def halved_by_eps() -> str:
+    """The share of a trained M-Net's weights whose steps Adam's eps, 1e-8, halves or worse, by loss and alpha."""
+    trained = load_mnet(study_mnet())
+    cached = cache_cases(find_cases(study_folder(2)), trained.preprocessing, trained.labels)
+    batches = PatchBatches(cached, kinds=["NI-DM"], classes=1, patch_size=BASE.patch_size, batch_size=2,
+                           object_share=1.0, augment=False, seed=[0], length=4)  # fmt: skip
+    shares = []
+    for method, alpha in (("voxelwise", 1.0), ("lrnet", 10.0), ("voxelwise", 1000.0), ("lrnet", 1000.0)):
+        config = replace(BASE, method=method, alpha=alpha, start=str(study_mnet()))
+        model = METHODS[method].model(config, 2)
+        loss, weights = METHODS[method].loss(config, model), [*model.get_submodule("mnet").parameters()]
+        gradients = [torch.autograd.grad(loss(batches[i]), weights) for i in range(len(batches))]
+        flat = torch.stack([torch.cat([one.flatten() for one in gradient]) for gradient in gradients])
+        shares.append((flat.square().mean(0).sqrt() < 1e-8).float().mean().item())
+    return (
+        f"Adam's eps halves the steps of {shares[0]:.0%} of a trained M-Net's weights with SmoothL1(p, mask) alone at "
+        f"alpha 1, of {shares[1]:.0%} with the LR-Net at 10, of {max(shares[2:]):.0%} with either at 1000"
+    )
