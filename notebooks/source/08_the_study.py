@@ -385,8 +385,7 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# Three verdicts survive everywhere. The one on C and its control E does not: on study-b C is ahead in whole bodies, and the box is
-# undecided. C's lead over A grows with the size of the lesions; the paper expects it for small ones.
+# Three verdicts survive everywhere. The one on C and its control E is undecided in whole bodies of study-b. C's lead over A grows with the size of the lesions; the paper expects it for small ones.
 #
 # ## 9 · What follows
 #
