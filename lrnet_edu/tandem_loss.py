@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import maps_of_classes
-from lrnet_edu.kinds import ALONE, kind_of_map
+from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
@@ -42,8 +42,8 @@ class TandemLoss(Loss):
         segmentation: "dice", "mapdice", None for the map's term alone, or any callable (p, labels) -> number, with p
             (B, C, D, H, W) after the softmax and labels (B, 1, D, H, W), or NI-DM if it is a `MapLoss` of ours. A
             loss of logits is added outside.
-        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), 1000 for NI-DM,
-            and 1000 for all of them where it stands alone.
+        alpha: weight of the map's term; None takes the default of the kind of map (``kinds.KINDS``), 1000 for NI-DM.
+            With no other loss beside it give 1000 for any kind: at less Adam's eps may slow the training down.
         ignore_label: voxels with this label belong to no lesion's map and are left out of its term. For the
             segmentation loss they are certain background, which "dice" and "mapdice" do not count.
 
@@ -73,8 +73,7 @@ class TandemLoss(Loss):
         if not isinstance(ignore_label, Integral | None) or isinstance(ignore_label, bool):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
         self.ignore_label = ignore_label
-        default = ALONE if self.segmentation is None else kind_of_map(self.kind).alpha
-        self.alpha = checked_number("alpha", default if alpha is None else alpha)
+        self.alpha = checked_number("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
         self.looked, self.calls = False, 0  # whether the LR-Net knows the objects; of this loss
 
