@@ -58,7 +58,8 @@ def test_notebook_ran_from_top_to_bottom_at_normal_size_and_gives_nothing_away(n
     assert "size: normal" in cells[0].outputs[0].text
     text = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
     assert len(text.encode()) <= BUILD["MAX_BYTES"]
-    assert not re.search(r"/(root|home|Users|tmp)/|[A-Z]:\\\\Users", text)
+    without_pictures = re.sub(r"[A-Za-z0-9+/]{100,}", "", text)  # in base64 any short path may occur
+    assert not re.search(r"/(root|home|Users|tmp)/|[A-Z]:\\\\Users", without_pictures)
     assert not re.search(r" at 0x[0-9a-f]+", str(outputs)), "a memory address"
 
 
