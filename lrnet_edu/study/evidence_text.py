@@ -14,7 +14,8 @@ VERDICTS = {
 }
 SCRATCH = (
     "As many steps as base and branch together; B, C and E begin with a quarter of Dice, after which C and E take a "
-    "fresh optimiser. E joined after the first seed of A and C had been tested (protocol). Each p stands alone."
+    "fresh optimiser. E joined after the first seed of A and C had been tested; C's loss and E's had a factor so small "
+    "that Adam's eps slowed them down (protocol, 'Changes'). Each p stands alone."
 )
 COLUMNS = {  # of the endpoints' table: how each is printed
     "mean lesion Dice": ".3f", "sensitivity": ".3f", "mean lesion Dice, 0.25 to 1 ml": ".3f",
