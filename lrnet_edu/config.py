@@ -43,7 +43,7 @@ class Config(Schedule, DataSettings):
     # the distance map that the LR-Net regresses, and its term in the loss
     kind: str = "NI-DM"
     activation: str | None = None  # None: section 3.1's for this kind
-    alpha: float | None = None  # None: that of the kind of map
+    alpha: float | None = None  # None: that of the kind of map; 1000 for all where it stands alone
     lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
     warmup_steps: int | None = None  # steps of Dice alone, first; None: a quarter where a map is regressed, else 0
 

@@ -78,7 +78,7 @@ def test_ignored_voxels_take_no_part(segmentation: str | None) -> None:
     p = torch.softmax(sure, dim=1)
     found = torch.cat([load_pretrained_lrnet()(torch.stack((1 - p[:, c], p[:, c]), 1)) for c in (1, 2)], 1)
     errors = nn.functional.smooth_l1_loss(found, maps_of(seen, 3), reduction="none")
-    of_map = 1000 * errors[~ignored[:, None].expand_as(errors)].mean()
+    of_map = KINDS["NI-DM"].alpha * errors[~ignored[:, None].expand_as(errors)].mean()
     torch.testing.assert_close(loss.terms["map"], of_map, rtol=1e-4, atol=1e-6)
     for nothing in (torch.full_like(labels, 255), torch.zeros_like(labels)):
         assert loss(logits, nothing).isfinite()
