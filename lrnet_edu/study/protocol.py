@@ -106,7 +106,6 @@ ARMS = {
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
 }
 SCRATCH = {"A": 5, "C": 5, "E": 5, "B": 5}  # arms from fresh weights, and their seeds
-SCRATCH_ALPHAS = {"C": 10.0, "E": 1.0}  # with which these were trained; what is wrong with them says the protocol
 
 BASE = Config(
     label=LABEL, method="dice", max_voxels=1_048_000, window=(-30.0, 180.0), patch_size=(32, 48, 48),  # 2.5 mm, HU
@@ -158,8 +157,9 @@ class Plan:
         An LR-Net's row begins with a quarter of Dice by itself, its control has to be told.
         """
         base = self.base(2000 + seed, self.config.steps + self.steps)
-        return replace(base, method=ARMS[arm].method, alpha=SCRATCH_ALPHAS.get(arm, alpha),
-                       warmup_steps=base.steps // 4 if arm == "E" else None)  # fmt: skip
+        config = replace(base, method=ARMS[arm].method, alpha=alpha,
+                         warmup_steps=base.steps // 4 if arm == "E" else None)  # fmt: skip
+        return replace(config, alpha=METHODS[config.method].alpha(config))
 
 
 def study_plan() -> Plan:
