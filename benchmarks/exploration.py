@@ -65,7 +65,8 @@ class Inside(TandemMethod):
         def total(batch: Any) -> Tensor:
             phi = batch.maps[config.kind]
             errors = F.smooth_l1_loss(model(batch.image)[1], phi, reduction="none")
-            return (errors * (phi > 0)).sum() / (phi > 0).sum().clamp_min(1) + (errors * (phi == 0)).mean()
+            inside = (errors * (phi > 0)).sum() / (phi > 0).sum().clamp_min(1)
+            return self.alpha(config) * (inside + (errors * (phi == 0)).mean())
 
         return total
 
@@ -75,10 +76,8 @@ class Growing(TandemMethod):
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
         assert config.alpha is not None
-        step, terms = (
-            0,
-            [super(Growing, self).loss(replace(config, alpha=alpha), model) for alpha in (0.0, config.alpha)],
-        )
+        terms = [super(Growing, self).loss(replace(config, alpha=alpha), model) for alpha in (0.0, config.alpha)]
+        step = 0
 
         def total(batch: Any) -> Tensor:
             nonlocal step
@@ -89,9 +88,8 @@ class Growing(TandemMethod):
         return total
 
 
-VARIANTS: dict[
-    str, tuple[str, str, float | None, Callable[[int], str] | None]
-] = {  # title, method, alpha, LR-Net's file
+Variant = tuple[str, str, float | None, Callable[[int], str] | None]  # title, method, alpha, LR-Net's file
+VARIANTS: dict[str, Variant] = {
     "C": ("LR-Net alone, as in the study", "lrnet", None, None),
     "E": ("SmoothL1(p, mask) alone, the control of C", "voxelwise", None, None),
     "own-outputs": ("LR-Net alone, one that has also seen this M-Net's outputs", "lrnet", None, OWN_OUTPUTS.format),
