@@ -36,7 +36,7 @@ def rows(quick: bool) -> Iterator[Row]:
         words = f"a step in tandem, {title}, {', '.join(way) or 'float32'}"
         yield Row(f"{words}: voxels", voxels / seconds, {"float32": voxels / plain}, unit="1/s")
         if here == "cuda":
-            yield Row(f"{words}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GB")
+            yield Row(f"{words}: memory", torch.cuda.max_memory_allocated() / 2**30, unit="GiB")
     yield pretraining_row(quick, here)
 
 

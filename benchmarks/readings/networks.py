@@ -82,7 +82,7 @@ def dead_outputs() -> str:
         dead[1] += not maps_of(net, mask).any()
         nn.init.zeros_(net.head[-1].bias)
         dead[0] += not maps_of(net, mask).any()
-    return f"Of {SEEDS} fresh LR-Nets {dead[0]} find nothing at all on a ball with a bias of 0, {dead[1]} with 0.1"
+    return f"Of {SEEDS} fresh LR-Nets find nothing at all on a ball: {dead[0]} with a bias of 0, {dead[1]} with 0.1"
 
 
 def liver_around_a_lesion() -> str:

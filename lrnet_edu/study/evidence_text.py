@@ -14,8 +14,12 @@ VERDICTS = {
 }
 SCRATCH = (
     "As many steps as base and branch together; B, C and E begin with a quarter of Dice, after which C and E take a "
-    "fresh optimiser. E joined after the first seed of A and C had been tested; C's loss and E's had a factor so small "
-    "that Adam's eps slowed them down (protocol, 'Changes'). Each p stands alone."
+    "fresh optimiser. E joined after the first seed of A and C had been tested (protocol, 'Changes')."
+)
+LEGEND = (
+    "\u00b1: standard deviation over the seeds. Mean lesion Dice and sensitivity are means over the seven rates; DC, "
+    "false lesions (a case), lesion Dice at 0.5 and ASSD (mm) are at p > 0.5. Calibration error: the expected one, of p "
+    "in the liver. Holm's correction joins the four primary comparisons; the p of all others stand alone."
 )
 COLUMNS = {  # of the endpoints' table: how each is printed
     "mean lesion Dice": ".3f", "sensitivity": ".3f", "mean lesion Dice, 0.25 to 1 ml": ".3f",
@@ -34,15 +38,17 @@ def as_markdown(result: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         f"1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case, on {cell_in_words(primary)}.",
         *verdicts(result),
         " ".join(outcomes(result)),
+        convergence(result),
         pictures["forest"],
         pictures["curves"],
     ]
     if scratch := scratch_verdicts(result):
         parts += ["## From fresh weights", SCRATCH, *scratch, pictures["scratch"]]
+    parts.append(LEGEND)
     for cell in result["cells"]:
         parts += [f"## {cell_in_words(cell).capitalize()}", endpoints_table(result, cell),
                   gains_table(result["cells"][cell])]  # fmt: skip
-    parts += ["## Trainings", convergence(result), pictures["learning"], "## How alpha was chosen",
+    parts += ["## Trainings", pictures["learning"], "## How alpha was chosen",
               alphas_table(result), gradients_table(result), "## Facts",
               bullets({"versions": result["versions"], "CPU hours": f"{result['cpu_hours']:.1f}"})]  # fmt: skip
     return joined(parts)

@@ -22,7 +22,8 @@ CLAIMS = (
 NOTES = (
     "Means over the seeds \u00b1 their standard deviation, the paper's figure in parentheses. One voxel found far from "
     "every lesion decides MSD. \u03b1: the default by kind of map; in Table 1 a row without \u03b1 has \u03b1 = 1. "
-    "Rows with an LR-Net and both regression networks begin with Dice alone, the warm-up, seen in their training loss."
+    "Rows with an LR-Net and both regression networks begin with Dice alone, the warm-up, seen in their training loss. "
+    "Both regression networks have Dice beside cross-entropy. No row is the control of an LR-Net; the study has one."
 )
 LESIONS = (
     "False lesions: predicted components that touch none, a case, at p > 0.5. DC without them: they are removed first. "
@@ -135,7 +136,9 @@ def convergence(result: Mapping[str, Any]) -> str:
     """How the learning rates were chosen, and what twice the steps gain."""
     lines = [f"- {family}: {', '.join(f'{name} {dc:.3f}' for name, dc in one['validation'].items())}; chosen: "
              f"{one['chosen']}" for family, one in result["chosen"].items() if family != "twice"]  # fmt: skip
-    head = "The learning rate of each family of losses, by its best validation DC with a seed that takes no other part:"
+    head = ("The learning rate of each family of losses, by its best validation DC with a seed that takes no other part "
+            "(wce weighs by the inverse frequency, wce-power-0.5 by its square root):")  # fmt: skip
     twice = result["chosen"].get("twice")
-    more = f"Twice the steps of M-Net + Dice: validation DC {twice[1]:.3f} instead of {twice[0]:.3f}." if twice else ""
+    more = f"Twice the steps of M-Net + Dice: validation DC {twice[1]:.3f} instead of {twice[0]:.3f}. " if twice else ""
+    more += "No other row was asked so. All rates end at 0, so that every curve flattens."
     return joined([f"{head}\n\n" + "\n".join(lines) if lines else "", more])

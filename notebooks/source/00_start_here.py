@@ -21,8 +21,8 @@ LEVELS = 16 if FAST else 64  # grey levels of the viewer
 # ## 1 · One lesion found, one missed
 #
 # The scan is a phantom: a CT that was computed, not taken from a patient. A small version of the paper's segmentation
-# network, the **M-Net**, was trained on other phantoms, with the Dice loss of section 2. It gives each voxel a
-# probability of being lesion.
+# network, the **M-Net**, was trained on other phantoms to make 1 − Dice small (section 2 says what Dice is). It gives
+# each voxel a probability of being lesion.
 #
 # **Question.** Orange lines outline the true lesions in one slice. Blue is what the network marks. Which lesions does it
 # miss?

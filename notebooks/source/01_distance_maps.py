@@ -383,7 +383,8 @@ for radius in BALL_RADII:
 # %% [markdown]
 # ## 9 · Figure 2, on a CT
 #
-# **Question.** In which panel is the border of a small lesion as bright as that of a large one?
+# **Question.** Borders should count most. In I-DM, NI-DM and SNI-DM, which are largest there: has the border of a small lesion
+# the same value as that of a large one?
 
 # %%
 from lrnet_edu.figures import maps_figure
@@ -392,7 +393,7 @@ ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 maps_figure(lesions, ct.data)
 
 # %% [markdown]
-# In NI-DM and SNI-DM. In I-DM it is darker.
+# In NI-DM and SNI-DM it has. In I-DM the small lesion has less.
 #
 # ## Summary
 #

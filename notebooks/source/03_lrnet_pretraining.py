@@ -278,7 +278,8 @@ lrnet_quality_figure(lrnet_quality(trained, held_out), rows)
 # network learns the map. The error is largest in the largest lesions; section 8 says why.
 #
 # ### Exercise 3.2 · Change the training
-# The cell below trains a fresh network with one change: every voxel of a lesion has the same weight. Predict first. Where in
+# The cell below trains another network. Apart from its first weights one thing changes: every voxel of a lesion has the same
+# weight. Predict first. Where in
 # a ball of 8 voxels radius will this raise the error of φ most: at the `"rim"`, in the `"middle"`, or `"outside"`?
 
 # %% tags=["exercise"]

@@ -460,7 +460,7 @@ for name, loss in LOSSES.items():
         logit = torch.logit(torch.where(small, p, 0.01)).requires_grad_()
         loss(both_classes(torch.sigmoid(logit)), small.long()).backward()
         pulls[name].append(logit.grad[small].abs().mean().item())
-    print(f"{name:24} pull at p = 0.01, compared with p = 0.5: {pulls[name][4] / pulls[name][0]:.2f}")
+    print(f"{name:24} pull at p = 0.001, compared with p = 0.5: {pulls[name][-1] / pulls[name][0]:.3f}")
 
 # %%
 from lrnet_edu.figures.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
@@ -478,7 +478,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# The softmax contributes a factor $p\,(1 - p)$, so the pull of the four ratio losses fades with $p$: what is missed
+# Weighted cross-entropy pulls even harder there, the exponential logarithmic loss far less, the four ratios hardly at all. The
+# softmax contributes a factor $p\,(1 - p)$, so the pull of the four ratio losses fades with $p$: what is missed
 # with certainty is hardly learnt. The logarithm of cross-entropy cancels that factor.
 #
 # ## Summary

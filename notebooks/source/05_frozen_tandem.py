@@ -238,7 +238,7 @@ told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") fo
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# One is outlined a little better, the other is nearly lost. But these are the extremes, so we count.
+# The larger one is outlined a little better, the smaller one is nearly lost. But these are the extremes, so we count.
 #
 # ## 5 · Better, or only more cautious?
 #
@@ -255,8 +255,8 @@ for arm, of_scans in predicted.items():
     )
 
 # %% [markdown]
-# **Question.** In the scan where C has lost most false lesions, what had misled A? Orange, in every panel, is what C no longer
-# marks.
+# **Question.** In the scan where C has lost most false lesions, what had misled A? Orange is what C no longer marks
+# (green where A's own blue lies over it). The true lesions are not drawn.
 
 # %%
 from lrnet_edu.viewers.slices import SliceViewer
@@ -280,7 +280,7 @@ SliceViewer(
 )
 
 # %% [markdown]
-# In this slice, by noise beside a vessel. B, C and E leave fewer false lesions than A, but B and C make more lesions worse than better.
+# In this slice noise beside a vessel had misled it. B, C and E leave fewer false lesions than A, but B and C make more lesions worse than better.
 # A higher threshold would lose false lesions, too. So vary it, and compare networks at the **same number of false lesions**.
 # **Question.** Which curve will be on top?
 
@@ -292,7 +292,7 @@ spacings = [case.spacing for case in scans]
 froc_figure({arm: froc(zip(of_scans, truths, spacings, strict=True)) for arm, of_scans in predicted.items()})
 
 # %% [markdown]
-# The curves cross. Five scans and one seed decide nothing; [notebook 08](08_the_study.ipynb) has more of both. What the
+# The curves cross. Five scans and one seed (one set of first weights and patches) decide nothing; [notebook 08](08_the_study.ipynb) has more of both. What the
 # **control**, E, also does needs no LR-Net.
 #
 # ## 6 · Train an arm yourself
@@ -441,8 +441,9 @@ def show(first, pushes, level):
 show(("CT", image[0, 0], CT_COLORMAP, 1.0), on_p, "p")
 
 # %% [markdown]
-# Dice pushes all lesion voxels alike. In the middle of the upper lesion the map's error asks for *less*: the M-Net
-# marks only this part of it, and in so small a lesion $\varphi$ would be too large.
+# Dice pushes all lesion voxels alike. In the middle of the upper lesion the map's error asks for *less*: there $p$
+# is high in a small piece only. The LR-Net takes the piece for a small lesion, and its $\hat\varphi$ is larger than the $\varphi$
+# of the whole; less $p$ makes it smaller.
 #
 # ## 8 · The same push, where the M-Net learns
 #
@@ -515,8 +516,8 @@ for name, loss in losses.items():
 #
 # ## 10 · How strong is α?
 #
-# The paper prints no $\alpha$. The package's default, 1000, was the best on the study's validation scans, with M-Nets that Dice
-# had trained.
+# The paper prints no $\alpha$. The package's default, 1000, was, together with 3000, the best of six on the study's
+# validation scans, with M-Nets that Dice had trained.
 #
 # **Question.** At which $\alpha$ are both gradients equally long on our M-Net? And on a fresh one?
 

@@ -81,7 +81,8 @@ figure.finish(f"Dice of {len(ml)} lesions by volume, a row for each network, a c
 
 # %% [markdown]
 # Most of the missed lesions are small, and nearly all of them are missed by all four networks. The networks differ in their
-# false lesions. Notebook 05 counted those on the networks' grid, where most networks have more.
+# false lesions. Notebook 05 counted on the networks' grid: all four have more of them there, and A finds one
+# lesion more.
 #
 # ## 2 · Look!
 #
@@ -316,7 +317,7 @@ for arm, found in predictions.items():
     print(f"{arm:20}" + "".join(f"{table.mean[column]:8.3f}" for column in columns) + f"{table.undefined['ASSD']:9}")
 
 # %% [markdown]
-# Every network wins in some column. The differences are small, and a few scans and one seed cannot tell them from chance.
+# E has the best figure in five columns, A in RVD, `before` in MSD, and C in none. The differences are small, and a few scans and one seed cannot tell them from chance.
 #
 # ### Exercise 6.3 · Which criterion will notice?
 # The next cell trains `before` for some more steps with the Tversky loss of notebook 04. Missed voxels count nine times as much

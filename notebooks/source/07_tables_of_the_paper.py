@@ -197,7 +197,7 @@ exercises.check_7_2(answer)
 #
 # and a 95 % interval reaches 1.96 SE to either side.
 #
-# **Question.** Take $s = 0.25$. How many of the twelve rivals can be told from the full method by 137 patients? Which $\rho$ would it
+# **Question.** The paper prints neither $s$ nor $\rho$. Suppose $s = 0.25$. How many of the twelve rivals can be told from the full method by 137 patients? Which $\rho$ would it
 # take for Tversky? **Move the sliders.**
 
 
@@ -313,7 +313,8 @@ for arm in gaps:
     print(f"{arm:>5} and A: spread {spread:.2f}, correlation {rho:.2f}; mean difference {gaps[arm].mean():+.3f}")
 
 # %% [markdown]
-# A hard patient is hard for all of these networks, which share a base. So **compare within patients**, and keep the scores of each.
+# A hard patient is hard for all of these networks, which share a base, and our phantoms are more alike than patients: with this
+# spread and correlation 137 of them would tell nearly all rivals apart. So a paper has to print both. And **compare within patients**, and keep the scores of each.
 #
 # ## 6 · An interval
 #
@@ -369,6 +370,7 @@ tests = ttest_rel(C, A), ttest_ind(C, A, equal_var=False)  # t, not 1.96, which 
 paired, unpaired = (np.ptp(test.confidence_interval()) / 2 for test in tests)
 deviations = ", ".join(f"{name} {values.std(ddof=1):.3f}" for name, values in (("A", A), ("C", C), ("C - A", by_seed)))
 print(f"{len(seeds)} seeds, standard deviation over them: {deviations}")
+print(f"C - A of one seed: from {by_seed.min():+.3f} to {by_seed.max():+.3f}")
 print(f"C - A: {by_seed.mean():+.3f}; 95 % interval ±{paired:.3f} paired, ±{unpaired:.3f} if the pairs are ignored")
 
 # %%
@@ -387,8 +389,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# The difference varies less than C, and pairs make the interval narrower. With seed 4 or 8 alone you would report that C is behind. A
-# claim about a method needs many trainings. In section 6, by DC at one threshold, C was behind.
+# The difference varies less than A or C alone, and pairs make the interval narrower. But it varies: one seed reports no gain,
+# another half as much again as the mean. A claim about a method needs many trainings. In section 6, by DC at one threshold, C was behind.
 #
 # ## 8 · How long was it trained?
 #

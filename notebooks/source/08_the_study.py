@@ -114,7 +114,8 @@ for threshold in (0.1, 0.5, 0.9, 0.99, 0.999):
     print("A at p > {:<6} {} of {} lesions found, {} false".format(threshold, *counts(predicted["A"], threshold)))
 
 # %% [markdown]
-# A higher threshold trades lesions for fewer false alarms. So counts at 0.5 mix how good a network is with how cautious it is.
+# Yes: at p > 0.9 A finds as many lesions as C at 0.5, with one false lesion less. A higher threshold trades lesions for fewer
+# false alarms. So counts at 0.5 mix how good a network is with how cautious it is.
 #
 # ## 3 · All thresholds: the curve
 #
@@ -335,7 +336,9 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# The comparisons below the four are not corrected. MapDice is equal to Dice within 0.02, and the unfrozen LR-Net is behind.
+# The comparisons below the four are not corrected. MapDice is equal to Dice within 0.02, and the full method, G, is
+# undecided. The unfrozen LR-Net is behind. K, whose LR-Net knows rims only, is ahead of C, in five seeds: no sign that knowing depth
+# helps.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -385,7 +388,7 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# Three verdicts survive everywhere. The one on C and its control E is undecided in whole bodies of study-b. C's lead over A grows with the size of the lesions; the paper expects it for small ones.
+# Three verdicts survive everywhere. The one on C and its control E is undecided in whole bodies of study-b. In Dice, C's lead over A grows with the size of the lesions; as a share of A's Dice it is much the same. The paper expects it for small ones.
 #
 # ## 9 · What follows
 #
@@ -433,6 +436,7 @@ curves_figure(study, "-scratch")
 #
 # - Within a seed, a difference comes from the loss or from chance. Seeds tell which.
 # - A control tells which part of the loss it comes from.
-# - A verdict is a word *with* its interval and its number of seeds. "Equal" is a finding, "undecided" is not.
+# - A verdict is a word *with* its interval and its number of seeds. "Equal" says that they differ by at most 0.02,
+#   "undecided" that the data cannot tell.
 #
 # **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb).

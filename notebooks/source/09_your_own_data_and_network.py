@@ -487,5 +487,5 @@ for name, warm_up in (("with the warm-up", SLICE_STEPS // 2), ("without it", 0))
 # - `loss = TandemLoss()`, then `loss(logits, labels)`: the paper's loss behind any network, in 2-D and 3-D. A fresh one begins with Dice alone.
 # - If it does not learn, check the grid, whether Dice came first, then α, then lesions that are missed altogether.
 #
-# **Where to go from here.** Train on your data, with the LR-Net and without, several seeds each, and judge the difference
-# as in [notebook 07](07_tables_of_the_paper.ipynb).
+# **Where to go from here.** Train on your data with Dice, with the LR-Net, and with the control, 1000 × SmoothL1(p, mask),
+# several seeds each. Judge the differences at equal numbers of false lesions, as in [notebook 08](08_the_study.ipynb).
