@@ -29,6 +29,7 @@ from lrnet_edu.study.froc import Froc as Froc
 from lrnet_edu.study.froc import froc as froc
 from lrnet_edu.support.errors import InputError as InputError
 from lrnet_edu.tandem_loss import TandemLoss as TandemLoss
+from lrnet_edu.trained import load_lrnet as load_lrnet
 from lrnet_edu.trained import load_pretrained_lrnet as load_pretrained_lrnet
 from lrnet_edu.viewers.mask_painter import MaskPainter as MaskPainter
 from lrnet_edu.viewers.slices import SliceViewer as SliceViewer

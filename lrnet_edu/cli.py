@@ -55,13 +55,13 @@ def _check_place(out: Path, device: str | None = None) -> None:
 
 
 def _check_run(out: Path, device: str | None, config: Any, *, resume: bool) -> None:
-    """InputError unless a run may begin, or go on, in its folder; says where the learning rate begins anew."""
+    """InputError unless a run may begin, or go on, in its folder; says where the learning rate rises again."""
     from lrnet_edu.support.run_folder import check_run, settings_of_run
 
     _check_place(out, device)
     before = settings_of_run(out) if check_run(out, resume=resume) else {}
     if config.one_cycle and (steps := before.get("steps", config.steps)) < config.steps:
-        typer.echo(f"From {steps} to {config.steps} steps: the learning rate starts anew.")
+        typer.echo(f"From {steps} to {config.steps} steps: the learning rate rises again.")
 
 
 app = typer.Typer(
@@ -82,8 +82,8 @@ Data = Annotated[Path, Option(help="Folder of scans: volume-N.nii.gz with segmen
                               "dataset.json with imagesTr and labelsTr (Decathlon).")]  # fmt: skip
 Label = Annotated[str, Option(help="The object: 2 (voxels equal to 2), 1+2 (their union), 1,2 (two objects).")]
 Method = Annotated[str, Option(help="A row of Table 2: dice, mapdice, lrnet, dice+lrnet, mapdice+lrnet, "
-                               "unfrozen-lrnet, wce, gds, tversky, focal-tversky, explog, multi-branch or "
-                               "cascaded.")]  # fmt: skip
+                               "unfrozen-lrnet, wce, gds, tversky, focal-tversky, explog, multi-branch, "
+                               "cascaded; or an LR-Net's control: voxelwise, dice+voxelwise.")]  # fmt: skip
 Kind = Annotated[str, Option(help="Distance map: O-DM, I-DM, NI-DM or SNI-DM.")]
 Activation = Annotated[str | None, Option(help="Output layer of the LR-Net: relu, sigmoid or tanh; else by kind.")]
 Preset = Annotated[str, Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")]
@@ -92,7 +92,7 @@ Steps = Annotated[int | None, Option(help="Training steps, warm-up included; by 
 Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps; left out: cuda if it is there, else cpu.")]
 Window = Annotated[tuple[float, float] | None, Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
-WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice alone before a map is regressed, else a quarter.")]
+WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice alone before map or mask is regressed, else a quarter.")]
 Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, by the same settings or more steps.")]
 
 
@@ -186,17 +186,19 @@ def maps(
 @app.command()
 def pretrain(
     out: Out,
-    data: Annotated[Path | None, Option(help="Folder of scans, as in train; only their masks are used.")] = None,
+    data: Annotated[Path | None, Option(help="Folder of scans, as in train; its masks, on --preset's grid.")] = None,
     label: Annotated[str | None, Option(help="The object in --data, as in train.")] = None,
     synthetic: Annotated[bool, Option("--synthetic", help="Random shapes instead of --data.")] = False,
     kind: Kind = "NI-DM",
     activation: Activation = None,
     steps: Steps = None,
+    preset: Preset = "cpu",
     seed: Seed = 0,
     device: Device = None,
     resume: Resume = False,
 ) -> None:
     """Teach the LR-Net the distance map of a mask (section 2.2)."""
+    from lrnet_edu.config import preset as preset_config
     from lrnet_edu.config import pretrain_config
     from lrnet_edu.lrnet_training import pretrain_run
 
@@ -204,7 +206,8 @@ def pretrain(
         raise InputError("Give either --data with --label (in LiTS 2 is the tumour), or --synthetic alone.")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
     _check_run(out, device, config, resume=resume)
-    quality = pretrain_run(out, data=data, label=label, config=config, device=device, resume=resume)
+    scans = (data, preset_config(preset, label=label)) if data else None
+    quality = pretrain_run(out, scans=scans, config=config, device=device, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 
 
@@ -238,13 +241,17 @@ def train(
         preset, label=label, method=method, kind=kind, activation=activation, alpha=alpha,
         lrnet=str(lrnet) if lrnet else None, steps=steps, warmup_steps=warmup_steps, seed=seed, window=window,
     )  # fmt: skip
-    warm_up = None if METHODS[method].warms_up else warmup_steps
-    of_lrnet = (lrnet, activation, alpha, warm_up, None if kind == "NI-DM" else kind)
-    if not METHODS[method].uses_lrnet and any(option is not None for option in of_lrnet):
-        raise InputError(f"Method {method} has no LR-Net; leave --kind, --activation, --alpha, --lrnet and "
-                         "--warmup-steps out, or choose one that has, such as dice+lrnet.")  # fmt: skip
+    row = METHODS[method]
+    options: dict[str, tuple[Any, bool]] = {
+        "--lrnet": (lrnet, row.uses_lrnet), "--activation": (activation, row.uses_lrnet),
+        "--kind": (None if kind == "NI-DM" else kind, row.uses_lrnet),
+        "--alpha": (alpha, row.alpha(config) is not None), "--warmup-steps": (warmup_steps, row.warms_up),
+    }  # fmt: skip
+    if names := [name for name, (value, used) in options.items() if value is not None and not used]:
+        raise InputError(f"Method {method} does not use {', '.join(names)}; leave that out, or take one that does, as "
+                         "dice+lrnet.")  # fmt: skip
     _check_run(out, device, config, resume=resume)
-    if METHODS[method].uses_lrnet:
+    if row.uses_lrnet:
         lrnet_of(config)  # a wrong --lrnet is told before the scans are prepared
     study = open_study(data, config, split=split)
     typer.echo(study.describe())

@@ -45,7 +45,7 @@ class Config(Schedule, DataSettings):
     activation: str | None = None  # None: section 3.1's for this kind
     alpha: float | None = None  # None: that of the kind of map; 1000 for all where it stands alone
     lrnet: str | None = None  # an LR-Net's run folder or checkpoint; None: the one that ships
-    warmup_steps: int | None = None  # steps of Dice alone, first; None: a quarter where a map is regressed, else 0
+    warmup_steps: int | None = None  # steps of Dice alone, first; None: a quarter where map or mask is regressed
 
     # the M-Net
     start: str | None = None  # a trained M-Net's run folder or checkpoint to go on from; None: fresh weights

@@ -27,7 +27,6 @@ from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.metrics import dice_of_counts
 from lrnet_edu.networks import LRNet
 from lrnet_edu.support.devices import choose_device
-from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.jobs import progress
 from lrnet_edu.support.run_folder import open_run
 from lrnet_edu.support.voxels import connected_components, cut
@@ -154,10 +153,12 @@ def held_out_shapes(number: int = 16, size: int = 48, dims: int = 3) -> list[np.
 
 
 def pretrain_run(
-    out: Path, *, data: Path | None = None, label: str | None = None, config: PretrainConfig | None = None,
+    out: Path, *, scans: tuple[Path, DataSettings] | None = None, config: PretrainConfig | None = None,
     held_out: Sequence[np.ndarray] | None = None, device: str | None = None, resume: bool = False,
 ) -> LRNetQuality:  # fmt: skip
-    """Pretrain an LR-Net into a run folder, on the masks of a folder of scans or (without) on random shapes.
+    """Pretrain an LR-Net into a run folder, on the masks of ``scans`` or (without) on random shapes.
+
+    Scans are a folder, and the settings of the training that will use the LR-Net: its objects and its grid.
 
     Returns the quality of the best weights on masks that were held out: those of the validation cases, or ``held_out``,
     (D, H, W) each, or else `held_out_shapes`.
@@ -165,16 +166,14 @@ def pretrain_run(
     config = config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)
     held_out, split = held_out or held_out_shapes(dims=config.spatial_dims), None
-    if data is not None:
-        study = open_study(data, DataSettings(label=label or "1"))
+    settings = asdict(config) | dict.fromkeys(("data", "label", "max_voxels"))
+    if scans is not None:
+        study = open_study(*scans)
+        settings |= {"data": str(study.data.resolve()), "label": scans[1].label, "max_voxels": scans[1].max_voxels}
         with_lesion = [case for case in study.cached["train"] if any(len(voxels) for voxels in case.foreground)]
         draw, split = partial(lesion_crop, with_lesion), study.split
         held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
-        if not any(mask.any() for mask in held_out):
-            names = ", ".join(study.split["validation"])
-            raise InputError(f"No validation case ({names}) holds the object; add cases with a mask of it.")
     task = pretraining_task(config, draw, held_out)
-    settings = {**asdict(config), "data": str(data.resolve()) if data else None, "label": label}
     place = choose_device(device)
     with open_run(out, settings, resume=resume, split=split):
         fit(task, config, out, place, resume=resume, title=f"LR-Net {config.kind} on {place}")

@@ -1,4 +1,4 @@
-"""The rows of Table 2: what is trained in each, and by which loss.
+"""The rows of Table 2 and, last, those that the study adds: what is trained in each, and by which loss.
 
 To add a row, add an entry to `METHODS`: ``METHODS["mine"] = Method("My loss", MyLoss)`` can then be trained, used for
 prediction and put into a table by its name.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lrnet_edu import losses
 from lrnet_edu.kinds import ALONE, kind_of_map
@@ -35,7 +37,7 @@ class Method:
     title: str  # as Table 2 writes it
     segmentation_loss: Callable[[], nn.Module] | None = None  # builds module(probabilities, target), if there is one
     target: str | None = None  # what it compares the probabilities with: a kind of distance map; None: the labels
-    network: type[MNet] = MNet  # what is kept, and predicts
+    network: type[MNet] = MNet  # what is kept, and predicts; trained.MNETS knows it by name
 
     uses_lrnet: ClassVar[bool] = False
     warms_up: ClassVar[bool] = False  # begins with Dice alone if nothing else is asked for
@@ -56,8 +58,8 @@ class Method:
         return [self.target] if self.target else []
 
     def alpha(self, config: Config) -> float | None:
-        """The weight of the map's error, if the method has one."""
-        return config.alpha
+        """The weight of the term beside the segmentation loss, in a method that has one."""
+        return None
 
     def loss(self, config: Config, model: nn.Module) -> BatchLoss:
         """The loss of a batch: image (B, 1, D, H, W) and targets -> one number."""
@@ -116,6 +118,26 @@ class TandemMethod(Method):
 
 
 @dataclass(frozen=True)
+class VoxelwiseMethod(Method):
+    """L_seg(p, labels) + alpha * SmoothL1(p, mask): the LR-Net's term without an LR-Net, its control."""
+
+    warms_up: ClassVar[bool] = True
+
+    def alpha(self, config: Config) -> float:
+        return ALONE if config.alpha is None else config.alpha
+
+    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
+        mnet, alpha, compare = model.get_submodule("mnet"), self.alpha(config), self.compare()
+
+        def total(batch: Any) -> Tensor:
+            p = torch.softmax(mnet(batch.image), dim=1)  # (B, K + 1, D, H, W)
+            masks = F.one_hot(batch.classes, p.shape[1]).movedim(-1, 1)[:, 1:]  # (B, K, D, H, W)
+            return compare(p, batch) + alpha * map_regression_loss(p[:, 1:], masks)
+
+        return total
+
+
+@dataclass(frozen=True)
 class RivalMethod(Method):
     """A network of `rivals` that regresses signed distances beside the classes, with a loss of its own."""
 
@@ -142,6 +164,8 @@ def lrnet_of(config: Config) -> LRNet:
 
 
 BASELINE = "dice"  # what every row of a table is compared with
+POWERS = (1.0, 0.5, 0.25)  # of the inverse frequency in the weighted cross-entropy; 1 is U-Net's
+WCE = {power: "wce" if power == 1 else f"wce-power-{power:g}" for power in POWERS}
 METHODS: dict[str, Method] = {
     "dice": Method("M-Net + Dice", losses.DiceLoss),
     "mapdice": Method("M-Net + MapDice", losses.MapDiceLoss, target="NI-DM"),  # other kinds leave [0, 1]
@@ -149,11 +173,16 @@ METHODS: dict[str, Method] = {
     "dice+lrnet": TandemMethod("M-Net + Dice + LR-Net", losses.DiceLoss),
     "mapdice+lrnet": TandemMethod("M-Net + MapDice + LR-Net", losses.MapDiceLoss, target="NI-DM"),
     "unfrozen-lrnet": TandemMethod("M-Net + unfrozen LR-Net", frozen=False),
-    "wce": Method("Weighted cross-entropy", losses.WeightedCrossEntropyLoss),
+    **{name: Method("Weighted cross-entropy", partial(losses.WeightedCrossEntropyLoss, power=power))
+       for power, name in WCE.items()},
     "gds": Method("Generalised Dice", losses.GeneralizedDiceLoss),
     "tversky": Method("Tversky", losses.TverskyLoss),
     "focal-tversky": Method("Focal Tversky", losses.FocalTverskyLoss),
     "explog": Method("Exponential logarithmic", losses.ExpLogLoss),
     "multi-branch": RivalMethod("Multi-branch regression", branch=MultiBranch),
     "cascaded": RivalMethod("Cascaded regression", network=CascadedMNet),
-}
+    "voxelwise": VoxelwiseMethod("M-Net + SmoothL1(p, mask)"),
+    "dice+voxelwise": VoxelwiseMethod("M-Net + Dice + SmoothL1(p, mask)", losses.DiceLoss),
+    "dice+ce": Method("M-Net + Dice + cross-entropy", losses.DiceCrossEntropyLoss),
+    "mended-mapdice": Method("M-Net + mended MapDice", losses.MapWeightedDiceLoss, target="NI-DM"),
+}  # fmt: skip

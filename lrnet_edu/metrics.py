@@ -98,8 +98,13 @@ class ScoreTable:
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Dice of two boolean arrays of one shape; 1 if both are empty."""
-    both, p, r = (int(np.count_nonzero(mask)) for mask in (prediction & reference, prediction, reference))
+    both, p, r = overlap_counts(prediction, reference)
     return dice_of_counts(both, p + r)
+
+
+def overlap_counts(prediction: np.ndarray, reference: np.ndarray) -> list[int]:
+    """The voxels of intersection, prediction and reference, two boolean arrays of one shape."""
+    return [int(np.count_nonzero(mask)) for mask in (prediction & reference, prediction, reference)]
 
 
 def dice_of_counts(intersection: int, sizes: int) -> float:
@@ -128,7 +133,6 @@ class Criterion:
 
     title: str
     unit: str  # "mm", or "" without one
-    best: str  # "higher", "lower" or "zero"
     form: str  # how its values are printed, ".3f"
     attribute: str  # name of a case's value in CaseScores and in JSON
     of_counts: Callable[[int, int, int], float] | None = None
@@ -148,17 +152,17 @@ def _global_dice(values: Sequence[float], cases: Sequence[CaseScores]) -> float:
 
 
 CRITERIA: dict[str, Criterion] = {
-    "DC": Criterion("Dice per case", "", "higher", ".3f", "dice", lambda both, p, r: dice_of_counts(both, p + r)),
-    "DG": Criterion("Dice global", "", "higher", ".3f", "dice", of_set=_global_dice),
-    "VOE": Criterion("volumetric overlap error", "", "lower", ".3f", "voe",
+    "DC": Criterion("Dice per case", "", ".3f", "dice", lambda both, p, r: dice_of_counts(both, p + r)),
+    "DG": Criterion("Dice global", "", ".3f", "dice", of_set=_global_dice),
+    "VOE": Criterion("volumetric overlap error", "", ".3f", "voe",
                      lambda both, p, r: 1 - both / (p + r - both) if p + r else 0.0),
-    "RVD": Criterion("relative volume difference, signed", "", "zero", "+.3f", "rvd",
+    "RVD": Criterion("relative volume difference, signed", "", "+.3f", "rvd",
                      lambda both, p, r: (p - r) / r if r else math.nan if p else 0.0),
-    "abs_RVD": Criterion("mean size of the relative volume difference", "", "lower", ".3f", "rvd", symbol="|RVD|",
+    "abs_RVD": Criterion("mean size of the relative volume difference", "", ".3f", "rvd", symbol="|RVD|",
                          of_set=lambda values, cases: mean_of_defined(map(abs, values)), column=False),
-    "ASSD": Criterion("average symmetric surface distance", "mm", "lower", ".2f", "assd", of_distances=np.mean),
-    "MSD": Criterion("maximum surface distance", "mm", "lower", ".2f", "msd", of_distances=np.max),
-    "RMSD": Criterion("root mean square symmetric surface distance", "mm", "lower", ".2f", "rmsd",
+    "ASSD": Criterion("average symmetric surface distance", "mm", ".2f", "assd", of_distances=np.mean),
+    "MSD": Criterion("maximum surface distance", "mm", ".2f", "msd", of_distances=np.max),
+    "RMSD": Criterion("root mean square symmetric surface distance", "mm", ".2f", "rmsd",
                       of_distances=lambda distances: np.sqrt(np.square(distances).mean())),
 }  # fmt: skip
 
@@ -186,7 +190,7 @@ def case_scores(prediction: Any, reference: Any, spacing: Sequence[float]) -> Ca
     """
     p, r, steps = checked_pair(prediction, reference, spacing)
     p, r = p != 0, r != 0
-    counts = [int(np.count_nonzero(mask)) for mask in (p & r, p, r)]
+    counts = overlap_counts(p, r)
     distances = np.concatenate(surface_distances(p, r, steps))  # pooled: one mean, not the mean of two means
     values: dict[str, Any] = dict(zip(COUNTS, counts, strict=True))
     for c in CRITERIA.values():

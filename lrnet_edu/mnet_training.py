@@ -92,9 +92,10 @@ def train_run(
     if resume and (folder / "config.json").exists():
         config = resumed_config(config, settings_of_run(folder))
     task = mnet_task(study, config, batches)
-    settings = {**asdict(config), "data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing),
-                "split": study.split}  # fmt: skip
-    title = f"{METHODS[config.method].title} on {place}"
+    method = METHODS[config.method]
+    settings = {**asdict(config), "alpha": method.alpha(config), "data": str(study.data.resolve()),
+                "preprocessing": asdict(study.preprocessing), "split": study.split}  # fmt: skip
+    title = f"{method.title} on {place}"
     with open_run(folder, settings, resume=resume, split=study.split):
         return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=title)
 

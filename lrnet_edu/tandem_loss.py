@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import maps_of_classes
-from lrnet_edu.kinds import kind_of_map
+from lrnet_edu.kinds import KINDS, kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss, MapLoss
 from lrnet_edu.losses.paper import check_pretrained
@@ -64,6 +64,8 @@ class TandemLoss(Loss):
         if isinstance(lrnet, LRNet):
             check_pretrained(lrnet)
             self.kind, lrnets = lrnet.kind, {lrnet.spatial_dims: lrnet}
+        elif lrnet not in KINDS:
+            raise InputError(f"lrnet is {lrnet!r:.60}; give a kind of map ({', '.join(KINDS)}) or load_lrnet(path).")
         else:
             self.kind, lrnets = lrnet, {dims: load_pretrained_lrnet(lrnet, spatial_dims=dims) for dims in (2, 3)}
         self.lrnets = nn.ModuleDict({f"{dims}d": net.requires_grad_(False).eval() for dims, net in lrnets.items()})
@@ -122,7 +124,7 @@ class TandemLoss(Loss):
         inside = certain[:, 1:] > 0
         if self.calls % 100 == 0 and inside.any() and p[:, 1:].max() < 0.1:
             hint = "begin anew, with loss.alpha = 0 for the first quarter of the steps."
-            warnings.warn(f"The network finds nothing of the labels' objects; {hint}", stacklevel=3)
+            warnings.warn(f"The network finds nothing of the labels' objects; {hint}", stacklevel=1)
         if self.looked or inside.sum() < ENOUGH:
             return
         self.looked = True
@@ -131,7 +133,7 @@ class TandemLoss(Loss):
             warnings.warn(
                 f"The LR-Net's {self.kind} of these labels is {off:.0%} off: their objects are larger than it knows, "
                 "or their voxels far longer along one axis; resample the scans, or pretrain an LR-Net on your masks.",
-                stacklevel=3,
+                stacklevel=1,
             )
 
 

@@ -1,6 +1,6 @@
-"""Networks from disk: the LR-Nets that ship, your own, and the M-Net of a finished training."""
+"""Networks from disk: the LR-Nets that ship (section 3.1), your own, and the M-Net of a finished training."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,18 @@ def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
 
 
 def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
-    """Read an LR-Net's checkpoint; InputError if it is none, or has another kind or activation than those given."""
+    """Read an LR-Net of your own; InputError if there is none, or another than asked for.
+
+    Args:
+        path: run folder of `lrnet-edu pretrain`, or a checkpoint.
+        kind: the map it has to regress, as "NI-DM"; None takes any.
+        activation: the output layer it has to have; None takes any.
+    """
     tensors, metadata = load_checkpoint(path)
     if metadata.get("network") != "LRNet":
         raise InputError(f"{path} holds no LR-Net but {metadata.get('network')!s:.60}; name an LR-Net's checkpoint.")
     with malformed_metadata(path):
-        settings = {"spatial_dims": 3, **metadata}  # files made before there were 2-D ones do not say it
-        lrnet = LRNet(**{name: settings[name] for name in LRNET_SETTINGS})
+        lrnet = LRNet(**{name: metadata[name] for name in LRNET_SETTINGS})
     for wanted, found in ((kind, lrnet.kind), (activation, lrnet.activation)):
         if wanted not in (None, found):
             raise InputError(f"{path} is an LR-Net with {found}, not {wanted}; pretrain or choose another.")
@@ -93,18 +98,17 @@ class TrainedMNet:
     preprocessing: Preprocessing
 
 
-def load_mnet(run: str | Path) -> TrainedMNet:
+def load_mnet(run: str | Path, device: torch.device | str = "cpu") -> TrainedMNet:
     """Read the M-Net of a run folder or checkpoint; the LR-Net is discarded (section 2.2). InputError without one."""
     tensors, metadata = load_checkpoint(run)
     if (network := str(metadata.get("network"))) not in MNETS:
         raise InputError(f"{run} holds no M-Net but {network!s:.60}; name a run of `lrnet-edu train`.")
     with malformed_metadata(run), torch.device("meta"):  # takes no memory, whatever sizes the file claims
-        known = {field.name for field in fields(Preprocessing)}  # older checkpoints hold further settings
-        preprocessing = Preprocessing(**{k: v for k, v in metadata["preprocessing"].items() if k in known})
+        preprocessing = Preprocessing(**metadata["preprocessing"])
         mnet, labels = MNETS[network](**metadata["mnet"]), parse_labels(metadata["label"])
         if [mnet.settings[name] for name in ("in_channels", "classes", "spatial_dims")] != [1, len(labels) + 1, 3]:
             raise ValueError("not one class for each label, or not for volumes")
         depth, height, width = (int(size) for size in metadata["patch_size"])
     load_weights(mnet, "mnet", tensors, run)
-    channels_last(mnet.eval())
+    channels_last(mnet.eval().to(device))
     return TrainedMNet(mnet, labels, (depth, height, width), preprocessing)

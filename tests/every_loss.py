@@ -9,7 +9,7 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.trained import load_pretrained_lrnet
 
 MASK_LOSSES = [losses.DiceLoss(), losses.TverskyLoss(), losses.FocalTverskyLoss(), losses.WeightedCrossEntropyLoss(),
-               losses.GeneralizedDiceLoss(), losses.ExpLogLoss()]  # fmt: skip
+               losses.GeneralizedDiceLoss(), losses.ExpLogLoss(), losses.DiceCrossEntropyLoss()]  # fmt: skip
 OVERLAP_MAP_LOSSES = [losses.MapDiceLoss(), losses.MapWeightedDiceLoss()]
 REGRESSION = losses.DistanceRegressionLoss(load_pretrained_lrnet(activation="sigmoid").double())
 LOSSES = [*MASK_LOSSES, *OVERLAP_MAP_LOSSES, REGRESSION]

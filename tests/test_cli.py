@@ -140,7 +140,7 @@ def test_scans_cropped_around_the_object_are_told_with_the_cure(command: Command
     assert load(tmp_path / "around" / "volume-1.nii.gz").shape < SHAPE
 
 
-def test_resuming_for_more_steps_says_that_the_rate_starts_anew(
+def test_resuming_for_more_steps_says_that_the_rate_rises_again(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FAST, "one_cycle", True)
@@ -153,7 +153,8 @@ def test_resuming_for_more_steps_says_that_the_rate_starts_anew(
 def test_options_that_do_not_fit(refused: Refused, tmp_path: Path) -> None:
     data, out = lits(tmp_path / "data", [1, 2, 3]), tmp_path / "new"
     for option, value in (("--alpha", 1), ("--warmup-steps", 2), ("--lrnet", "mine"), ("--kind", "O-DM")):
-        refused(f"mapdice has no LR-Net; leave .*{option}", *training(data, out, option, value, method="mapdice"))
+        refused(f"Method mapdice does not use {option};", *training(data, out, option, value, method="mapdice"))
+    refused("does not use --alpha;", *training(data, out, "--warmup-steps", 1, "--alpha", 1, method="cascaded"))
     for options in (["--synthetic", "--label", 2], ["--data", data], []):
         refused("either --data with --label", "pretrain", *options, "--out", out)
     for options in (["--around", 1, "--random-boxes", 1], ["--random-boxes", 1, "--margin", 3], []):

@@ -10,7 +10,6 @@ import torch
 
 from lrnet_edu import InputError, distance_map
 from lrnet_edu.kinds import KINDS, kind_of_map
-from lrnet_edu.losses import cost_of_empty_output
 
 
 def ball(shape: tuple[int, ...], centre: int, radius: int) -> torch.Tensor:
@@ -31,13 +30,6 @@ def test_the_default_alphas_are_what_the_study_found() -> None:
     by_rule = {kind: row for kind, row in KINDS.items() if kind != "SNI-DM"}  # for which it is too much
     lengths = {kind: row.alpha * study["gradients"][f"LR-Net {kind}"] for kind, row in by_rule.items()}
     assert all(length == pytest.approx(lengths["NI-DM"], rel=0.35) for length in lengths.values())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_output_costs_nothing_where_nothing_is(kind: str) -> None:
-    nothing = torch.zeros(2, 2) + KINDS[kind].empty
-    assert cost_of_empty_output(nothing, kind) == 0
-    assert cost_of_empty_output(nothing + 3, kind) == pytest.approx(2.5)  # beyond beta = 1: linear
 
 
 @pytest.mark.parametrize("name", ["NIDM", None, ["NI-DM"]])

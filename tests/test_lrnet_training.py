@@ -19,6 +19,7 @@ from lrnet_edu import lrnet_training as training
 from lrnet_edu.config import PretrainConfig
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.shapes import random_shapes
+from lrnet_edu.data.study import DataSettings
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.support.checkpoints import load_checkpoint
@@ -231,14 +232,15 @@ def test_a_run_on_the_masks_of_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
     data = lits(tmp_path / "data", range(4), label=2)
     run = partial(training.pretrain_run, config=TINY, device="cpu")
-    quality = run(tmp_path / "run", data=data, label="2")
+    scans = data, DataSettings(label="2", max_voxels=5000)
+    quality = run(tmp_path / "run", scans=scans)
     assert len(quality.lesions) == 1  # one validation case, one ball
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
-    with pytest.raises(InputError, match=r"other settings \(data .*, now None; label 2, now None\)"):
+    with pytest.raises(InputError, match=r"other settings \(data .*; label 2, now None; max_voxels 5000, now None\)"):
         run(tmp_path / "run", resume=True)
     for name in split["validation"]:
         store(data / f"segmentation-{name.split('-')[1]}.nii.gz", 0 * mask())
-    with pytest.raises(InputError, match=r"No validation case .* holds the object"):
-        run(tmp_path / "other", data=data, label="2")
+    with pytest.raises(InputError, match=r"Label 2 does not occur in the validation cases, which choose the weights"):
+        run(tmp_path / "other", scans=scans)
     assert not (tmp_path / "other").exists()

@@ -134,7 +134,7 @@ def test_unusable_sets(cases: Any) -> None:
 
 def test_a_criterion_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of surface distances: docs/extending.md."""
-    monkeypatch.setitem(CRITERIA, "VS", Criterion("volume similarity", "", "higher", ".2f", "vs",
+    monkeypatch.setitem(CRITERIA, "VS", Criterion("volume similarity", "", ".2f", "vs",
                                                   of_counts=lambda both, p, r: 1 - abs(p - r) / (p + r)))  # fmt: skip
     new = scored(bar(0, 12), bar(6, 14))
     assert new.row() == POOR.row() | {"vs": pytest.approx(0.8)}

@@ -60,7 +60,9 @@ def test_every_row_trains_and_can_be_used(run: Run, study: Study, tmp_path: Path
     names = {"config.json", "split.json", "log.csv", "best.safetensors", "last.safetensors"}
     assert {file.name for file in folder.iterdir()} == names
     assert json.loads((folder / "split.json").read_text()) == study.split
-    assert json.loads((folder / "config.json").read_text())["method"] == method
+    written = json.loads((folder / "config.json").read_text())
+    alphas = {"lrnet": 1000.0, "dice+lrnet": 1000.0, "unfrozen-lrnet": 1000.0, "voxelwise": 1000.0, "dice": None}
+    assert (written["method"], written["alpha"]) == (method, alphas.get(method, written["alpha"]))
 
     trained = load_mnet(folder)
     expected = ((1,),), TINY.patch_size, study.preprocessing

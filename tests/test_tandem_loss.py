@@ -121,7 +121,7 @@ def test_a_whole_number_of_numpy_is_a_label() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"lrnet": "XX"}, "no distance map"),
+        ({"lrnet": "runs/mine"}, r"give a kind of map \(O-DM, .* or load_lrnet\(path\)"),
         ({"lrnet": LRNet()}, "does not know"),
         ({"segmentation": "tversky"}, "segmentation"),
         ({"alpha": -1}, "alpha"),

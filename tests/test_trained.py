@@ -72,19 +72,6 @@ def test_an_lrnet_comes_back_from_its_checkpoint(tmp_path: Path, norm: str | Non
     assert torch.equal(again(p), lrnet(p))
 
 
-def test_a_file_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
-    """It knows no axes, and named a setting more (the boxes, which are cut by a command of their own today)."""
-    path = checkpoint(tmp_path / "best.safetensors")
-    tensors, facts = load_checkpoint(path)
-    facts["preprocessing"]["random_boxes"] = False
-    assert "spatial_dims" not in facts["mnet"]
-    save_checkpoint(path, tensors, facts)
-    trained = load_mnet(tmp_path)
-    assert (trained.labels, trained.patch_size, trained.preprocessing.spacing) == (((1,),), (8, 16, 16), 1.5)
-    assert all(torch.equal(tensors[f"mnet.{name}"], tensor) for name, tensor in trained.mnet.state_dict().items())
-    assert not trained.mnet.training
-
-
 def mnet(**changes: Any) -> dict[str, Any]:
     return {"mnet": {"in_channels": 1, "classes": 2, "features": [4, 8], "blocks": [1], **changes}}
 

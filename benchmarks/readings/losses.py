@@ -23,7 +23,7 @@ from lrnet_edu.data.cases import find_cases
 from lrnet_edu.data.patches import PatchBatches
 from lrnet_edu.data.samples import study_folder, study_mnet
 from lrnet_edu.kinds import KINDS
-from lrnet_edu.losses import cost_of_empty_output
+from lrnet_edu.losses import map_regression_loss
 from lrnet_edu.losses.inputs import EPS
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study.protocol import BASE
@@ -36,7 +36,10 @@ def readings() -> dict[str, str]:
     p, g = lesion.astype(float), lesion.astype(float)
     phi = distance_map(lesion).astype(float)
     by_voxel = np.mean(1 - (2 * p * phi + EPS) / (p + phi + EPS))
-    costs = {kind: cost_of_empty_output(torch.from_numpy(distance_map(lesion, kind)), kind) for kind in KINDS}
+    costs = {}
+    for kind, row in KINDS.items():
+        target = torch.from_numpy(distance_map(lesion, kind))
+        costs[kind] = float(map_regression_loss(torch.full_like(target, row.empty), target))
     listed = ", ".join(f"{kind} {cost:.3f}" for kind, cost in costs.items())
     found = map_dice(p, phi)
     hollow, dropped = minimiser(phi, lesion)

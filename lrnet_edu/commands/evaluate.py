@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.commands.image_files import image_files, stem
+from lrnet_edu.commands.image_files import image_files
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import find_cases, segmentation_name
 from lrnet_edu.metrics import CRITERIA, CaseScores, case_scores, none_if_nan, score_table
@@ -65,7 +65,7 @@ def evaluate_folders(
         if absent := tuple(group for group in unseen if seen.isdisjoint(group)):  # also of cases nobody predicted
             raise absent_label(absent, seen, f"any segmentation of {references}")
 
-    names = [stem(prediction) for prediction, _ in pairs]
+    names = [nifti.stem(prediction) for prediction, _ in pairs]
     results = {format_labels((group,)): _as_json(names, cases) for group, cases in scores.items()}
     result = results if len(results) > 1 else next(iter(results.values()))
     if challenge:
@@ -80,14 +80,14 @@ def evaluate_folders(
 def _find_references(folder: Path) -> dict[str, Path]:
     """The masks of a folder, in natural order, by the name without ending that a prediction of theirs has."""
     if (folder / "dataset.json").is_file():
-        return {stem(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
+        return {nifti.stem(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
     # The images of the LiTS layout, whose masks have another name, are no references.
-    return {stem(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
+    return {nifti.stem(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
 
 
 def _find_predictions(folder: Path, known: Mapping[str, Path], references: Path) -> dict[str, Path]:
     """The predictions of a folder, in natural order, by name; each has a reference."""
-    files = {stem(path): path for path in image_files(folder) if not _PROBABILITY.search(stem(path))}
+    files = {nifti.stem(path): path for path in image_files(folder) if not _PROBABILITY.search(nifti.stem(path))}
     if not files:
         raise InputError(f"{folder} holds no NIfTI file: name the folder that `predict` wrote.")
     if missing := [path.name for name, path in files.items() if name not in known]:

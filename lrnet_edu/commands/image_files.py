@@ -23,15 +23,10 @@ def image_files(folder: Path) -> list[Path]:
         raise InputError(f"{folder} is no folder: name the one that holds the files.")
     found = [path for path in folder.iterdir()
              if nifti.ending(path.name) and not is_hidden(path.name) and path.is_file()]  # fmt: skip
-    stems = [stem(path) for path in found]
+    stems = [nifti.stem(path) for path in found]
     if twice := sorted({name for name in stems if stems.count(name) > 1}):
         raise InputError(f"{folder} holds {abbreviated(twice)} in two formats (.nii and .nii.gz): keep one of the two.")
     return sorted(found, key=lambda path: natural_order(path.name))
-
-
-def stem(path: Path) -> str:
-    """A file's name without .nii or .nii.gz."""
-    return path.name.removesuffix(nifti.ending(path.name))
 
 
 def provenance(command: str, data: np.ndarray) -> str:

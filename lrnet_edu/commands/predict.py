@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from lrnet_edu.commands.image_files import check_outputs, image_files, provenance, stem
+from lrnet_edu.commands.image_files import check_outputs, image_files, provenance
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import check_not_among_scans, find_cases, segmentation_name
 from lrnet_edu.data.preprocessing import back_to_original, prepare, read_scan, unusual_intensities
@@ -49,11 +49,11 @@ def predict_files(
         check_not_among_scans(out)
     if part is not None:
         images = _images_of_part(images, input, run, part)
-    trained, place = load_mnet(run), choose_device(device)
-    trained.mnet.to(place)
+    place = choose_device(device)
+    trained = load_mnet(run, place)
     objects = [format_labels((group,)) for group in trained.labels] if probabilities else []
     written = [out / segmentation_name(image.name) if input.is_dir() else out for image in images]
-    beside = [[file.with_name(f"{stem(file)}_probability-{text}.nii.gz") for text in objects] for file in written]
+    beside = [[file.with_name(f"{nifti.stem(file)}_probability-{text}.nii.gz") for text in objects] for file in written]
     check_outputs([*written, *chain(*beside)], images, "predict")
     # Damaged scans are reported now, not after an hour.
     check_each(read_scan, progress(images, "Checking scans", unit="scan"))
@@ -104,7 +104,7 @@ def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) 
         names = case_names(read_json(run / "split.json")[part])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"--part needs a run folder with its split.json, {run} is none: name one.") from None
-    by_name = {stem(image): image for image in images}
+    by_name = {nifti.stem(image): image for image in images}
     lacking = [name for name in names if name not in by_name]
     if lacking or not names:
         advice = "name the folder that it was trained on, or leave --part out"

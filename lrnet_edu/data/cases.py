@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_edu.data.nifti import ending, read_mask
+from lrnet_edu.data.nifti import ending, read_mask, stem
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import abbreviated, read_json
 from lrnet_edu.support.labels import Labels, absent_label
@@ -133,7 +133,7 @@ def _listed(folder: Path) -> list[Case]:
         raise InputError(f"{listing} lists several channels ({abbreviated(names)}): choose the files of one channel.")
     modality = (names or [""])[0].upper()
     kind = "CT" if modality == "CT" else "MR" if modality.startswith("MR") else None
-    cases = [Case(image.name.removesuffix(ending(image.name)), image, mask, kind) for image, mask in pairs]
+    cases = [Case(stem(image), image, mask, kind) for image, mask in pairs]
     if missing := [path for pair in pairs for path in pair if path and not os.path.isfile(path)]:
         listed = abbreviated([path.relative_to(folder).as_posix() for path in missing])
         raise InputError(f"{listing} lists files that are missing ({listed}): download them.")

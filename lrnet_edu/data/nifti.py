@@ -156,6 +156,11 @@ def ending(name: str) -> str:
     return max((known for known in READERS if name.endswith(known)), key=len, default="")
 
 
+def stem(path: Path) -> str:
+    """A file's name without its :func:`ending`."""
+    return path.name.removesuffix(ending(path.name))
+
+
 def _grid(header: Any, path: Path) -> Volume:
     """Where a file's voxels lie, and how many they are; InputError if that cannot be a scan."""
     shape = header.get_data_shape()  # (X, Y, Z, ...)
@@ -242,7 +247,7 @@ def write(path: str | Path, data: np.ndarray, place: Volume | np.ndarray, *, des
 
     if not (path := Path(path)).name.endswith((".nii", ".nii.gz")):
         raise InputError(f'{path} would be written as NIfTI: let its name end in ".nii.gz" or ".nii".')
-    image = nib.Nifti1Image(data.T, None)
+    image = nib.Nifti1Image(data.T, None, dtype=data.dtype)  # without it nibabel refuses int64
     header, affine = image.header, place.affine if isinstance(place, Volume) else place
     if (source := getattr(place, "header", None)) is not None:
         for name in _FORMS:

@@ -28,7 +28,7 @@ class DataSettings:
     window: tuple[float, float] | None = None  # HU; None: (-200, 250) for CT, standardised for MR
     patch_size: tuple[int, int, int] = (32, 64, 64)  # voxels (z, y, x)
     batch_size: int = 2
-    object_share: float = 0.67  # of the patches are centred on a voxel of an object, the others lie anywhere
+    object_share: float = 0.67  # of a case's patches are centred on a voxel of an object, if it holds one
 
     def __post_init__(self) -> None:
         if self.window is not None:
@@ -87,6 +87,7 @@ class Study:
     preprocessing: Preprocessing
     cases: dict[str, Case]  # by name, those that take part
     cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
+    settings: DataSettings
     without_mask: tuple[str, ...] = ()  # cases of the folder that take no part
 
     def describe(self) -> str:
@@ -124,8 +125,9 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
     parts = read_split(Path(split), list(cases)) if split else split_cases(list(cases))
     cases = {name: cases[name] for part in PARTS for name in parts[part]}
     check_pairs(case.pair for case in cases.values())
-    training = [cases[name] for name in parts["train"]]
+    training, validation = ([cases[name] for name in parts[part]] for part in PARTS[:2])
     check_labels(training, labels, "the training cases (--split chooses others)")
+    check_labels(validation, labels, "the validation cases, which choose the weights (--split names others)")
     chosen = choose_preprocessing(training, max_voxels=settings.max_voxels, window=settings.window)
     cached = {case.name: case for case in cache_cases(list(cases.values()), chosen, labels)}
     by_part = {part: [cached[name] for name in parts[part]] for part in PARTS}
@@ -134,7 +136,7 @@ def open_study(data: Path, settings: DataSettings, *, split: Path | None = None)
         raise InputError(f"Between {low:g} and {high:g} HU the scans are of one grey; choose a --window in which the "
                          "object differs from what surrounds it, as -200 250 for the liver.")  # fmt: skip
     without_mask = tuple(case.name for case in found if not case.mask)
-    return Study(data, labels, parts, chosen, cases, by_part, without_mask)
+    return Study(data, labels, parts, chosen, cases, by_part, settings, without_mask)
 
 
 def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int, int, int]:
@@ -145,7 +147,9 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
 
 
 def check_same_study(study: Study, settings: DataSettings) -> None:
-    """InputError unless the study was opened for the labels and window of this training."""
+    """InputError unless the study was opened for the labels, window and grid of this training."""
     window = study.preprocessing.window if settings.window is None else tuple(settings.window)
-    if study.labels != parse_labels(settings.label) or study.preprocessing.window != window:
-        raise InputError("The study was opened with another label or window; call open_study with this run's settings.")
+    wanted = parse_labels(settings.label), window, settings.max_voxels
+    if (study.labels, study.preprocessing.window, study.settings.max_voxels) != wanted:
+        raise InputError("The study was opened with another label, window or max_voxels; call open_study with this "
+                         "run's settings.")  # fmt: skip

@@ -16,6 +16,7 @@ penalise false alarms.
 Half precision is converted to float32. Wrong values (logits for probabilities) raise `InputError` on the CPU alone.
 """
 
+from lrnet_edu.losses.imbalance import DiceCrossEntropyLoss as DiceCrossEntropyLoss
 from lrnet_edu.losses.imbalance import ExpLogLoss as ExpLogLoss
 from lrnet_edu.losses.imbalance import FocalTverskyLoss as FocalTverskyLoss
 from lrnet_edu.losses.imbalance import GeneralizedDiceLoss as GeneralizedDiceLoss
@@ -27,5 +28,4 @@ from lrnet_edu.losses.paper import DiceLoss as DiceLoss
 from lrnet_edu.losses.paper import DistanceRegressionLoss as DistanceRegressionLoss
 from lrnet_edu.losses.paper import MapDiceLoss as MapDiceLoss
 from lrnet_edu.losses.paper import MapWeightedDiceLoss as MapWeightedDiceLoss
-from lrnet_edu.losses.paper import cost_of_empty_output as cost_of_empty_output
 from lrnet_edu.losses.paper import map_regression_loss as map_regression_loss

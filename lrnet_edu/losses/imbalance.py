@@ -1,9 +1,10 @@
-"""The five imbalance losses of Table 2, with their papers' defaults."""
+"""The five imbalance losses of Table 2, with their papers' defaults, and nnU-Net's."""
 
 import torch
 from torch import Tensor
 
 from lrnet_edu.losses.inputs import MaskLoss, class_sums, ratio
+from lrnet_edu.losses.paper import DiceLoss
 from lrnet_edu.support.errors import checked_number
 
 
@@ -30,6 +31,13 @@ class WeightedCrossEntropyLoss(MaskLoss):
         weights = ((voxels[0] / voxels.clamp_min(1)) ** self.power).clamp(1 / self.max_weight, self.max_weight)
         weights[0] = 1
         return (weights * surprise).sum() / (weights * voxels).sum()
+
+
+class DiceCrossEntropyLoss(DiceLoss):
+    """nnU-Net's loss: Dice + cross-entropy (Isensee et al., Nature Methods 18, 2021)."""
+
+    def value(self, p: Tensor, g: Tensor) -> Tensor:
+        return super().value(p, g) - (g * p.clamp_min(1e-7).log()).sum(1).mean()
 
 
 class GeneralizedDiceLoss(MaskLoss):

@@ -137,8 +137,3 @@ def map_regression_loss(maps: Tensor, target: Tensor) -> Tensor:
         raise InputError(f"Maps are {tuple(maps.shape)}, the target {tuple(target.shape)}; give it the maps' shape.")
     maps = at_least_float32(maps)
     return F.smooth_l1_loss(maps, target.to(maps.dtype), reduction="sum") / maps.numel()
-
-
-def cost_of_empty_output(target: Tensor, kind: str) -> float:
-    """What an empty output costs in the regression loss at alpha = 1, which differs fifty-fold between the kinds."""
-    return float(F.smooth_l1_loss(torch.full_like(target, kind_of_map(kind).empty), target))

@@ -22,11 +22,11 @@ from lrnet_edu.data.phantoms.phantom import phantom_of_set, write_samples
 from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
-from lrnet_edu.methods import Method, TandemMethod
+from lrnet_edu.methods import Method, TandemMethod, VoxelwiseMethod
 from lrnet_edu.metrics import case_scores, dice
 from lrnet_edu.study.detectability import VISIBLE, detectability
 from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
-from lrnet_edu.study.protocol import ARMS, CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, VoxelwiseMethod, falling_rate
+from lrnet_edu.study.protocol import ARMS, CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, falling_rate
 from lrnet_edu.study.scoring import predictions
 from lrnet_edu.study.trainings import Training, train_and_record, write_csv
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
@@ -127,8 +127,7 @@ def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> st
 
     def test(folder: Path, place: torch.device) -> dict[str, Any]:
         last = folder / "last.safetensors"
-        trained = load_mnet(last)
-        trained.mnet.to(place)
+        trained = load_mnet(last, place)
         cells = {"/".join(cell): score_cell(trained, scans.tests[cell]) for cell in branch.cells}
         norms = gradient_norms(scans.study, replace(branch.config, start=str(last))) if branch.arm == "base" else {}
         return {"cells": cells, "gradients": norms}

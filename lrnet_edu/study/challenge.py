@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrnet_edu.metrics import case_scores, checked_pair, dice_of_counts
+from lrnet_edu.metrics import case_scores, checked_pair, dice_of_counts, overlap_counts
 from lrnet_edu.study.froc import shared_voxels
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components
@@ -139,7 +139,7 @@ def challenge_scores(cases: Iterable[tuple[Any, Any, Sequence[float]]]) -> Chall
 def _score_case(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> _Case:
     """One case; label numbers (D, H, W)."""
     counts, pairs = _score_lesions(p == LESION, r == LESION, spacing)
-    lesion, liver = _voxels(p == LESION, r == LESION), _voxels(p >= 1, r >= 1)
+    lesion, liver = overlap_counts(p == LESION, r == LESION), overlap_counts(p >= 1, r >= 1)
     if not (p == 1).any():
         return _Case(counts, pairs, lesion, liver, None, NOTHING)
     liver_scores = _measured(p >= 1, r >= 1, spacing) if liver[2] else WORST
@@ -185,10 +185,6 @@ def _measured(p: np.ndarray, r: np.ndarray, spacing: Sequence[float]) -> dict[st
     scores = case_scores(p, r, spacing)
     rvd = (scores.reference_voxels - scores.prediction_voxels) / scores.prediction_voxels
     return {name: scores.value(name) for name in WORST} | {"jaccard": 1 - scores.voe, "rvd": rvd}
-
-
-def _voxels(p: np.ndarray, r: np.ndarray) -> list[int]:
-    return [int(np.count_nonzero(mask)) for mask in (p & r, p, r)]
 
 
 def _dice(voxels: Sequence[int]) -> float:

@@ -122,8 +122,7 @@ def open_phantoms(out: Path, plan: Plan, seed: int) -> Study:
 
 def test_mnet(study: Study, checkpoint: str | Path, out: Path) -> Tested:
     """Segment and score the test cases, and write what was found into ``out/predictions``."""
-    trained, result = load_mnet(checkpoint), Tested([], {}, {})
-    trained.mnet.to(choose_device())
+    trained, result = load_mnet(checkpoint, choose_device()), Tested([], {}, {})
     for one in predictions(trained, cases_of_part(study, "test")):
         mask, result.truths[one.name] = one.p > 0.5, one.wanted
         result.masks[one.name] = mask

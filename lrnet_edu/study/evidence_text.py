@@ -18,7 +18,7 @@ SCRATCH = (
 )
 LEGEND = (
     "\u00b1: standard deviation over the seeds. Mean lesion Dice and sensitivity are means over the seven rates; DC, "
-    "false lesions (a case), lesion Dice at 0.5 and ASSD (mm) are at p > 0.5. Calibration error: the expected one, of p "
+    "false lesions (a case), lesion Dice at 0.5 and ASSD (mm) are at p > 0.5. Calibration error: the expected one of p "
     "in the liver. Holm's correction joins the four primary comparisons; the p of all others stand alone."
 )
 COLUMNS = {  # of the endpoints' table: how each is printed

@@ -6,17 +6,10 @@ the same number of steps, the same patches, Adam anew. What an arm with one seed
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lrnet_edu.config import FAST, Config, fast
 from lrnet_edu.data.study import PARTS
-from lrnet_edu.kinds import ALONE
-from lrnet_edu.losses import DiceLoss, MapWeightedDiceLoss, map_regression_loss
-from lrnet_edu.methods import METHODS, BatchLoss, Method
+from lrnet_edu.methods import METHODS
 
 LABEL = "2"  # the lesion; 1 is the liver
 MARGIN_MM = 10.0  # around the liver's box, in the view "box"
@@ -37,40 +30,6 @@ ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen 
 SELECTION_SEEDS = (100, 101)  # by which they are chosen; these seeds take no other part
 ROUNDING = 1e-6  # by how much the first weights are moved, to see what rounding does
 REPEATS = 3
-
-
-class DiceCrossEntropyLoss(DiceLoss):
-    """nnU-Net's loss: Dice + cross-entropy (Isensee et al., Nature Methods 18, 2021)."""
-
-    def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """Probabilities (B, classes, D, H, W) and labels (B, D, H, W) -> one number."""
-        return super().forward(probabilities, target) + F.nll_loss(probabilities.clamp_min(1e-7).log(), target)
-
-
-@dataclass(frozen=True)
-class VoxelwiseMethod(Method):
-    """L_seg(p, labels) + alpha * SmoothL1(p, mask): the LR-Net's term without an LR-Net, its control."""
-
-    def alpha(self, config: Config) -> float:
-        return ALONE if config.alpha is None else config.alpha
-
-    def loss(self, config: Config, model: nn.Module) -> BatchLoss:
-        mnet, alpha, compare = model.get_submodule("mnet"), self.alpha(config), self.compare()
-
-        def total(batch: Any) -> Tensor:
-            p = torch.softmax(mnet(batch.image), dim=1)  # (B, K + 1, D, H, W)
-            masks = F.one_hot(batch.classes, p.shape[1]).movedim(-1, 1)[:, 1:]  # (B, K, D, H, W)
-            return compare(p, batch) + alpha * map_regression_loss(p[:, 1:], masks)
-
-        return total
-
-
-METHODS |= {
-    "dice+voxelwise": VoxelwiseMethod("M-Net + Dice + SmoothL1(p, mask)", DiceLoss),
-    "voxelwise": VoxelwiseMethod("M-Net + SmoothL1(p, mask)"),
-    "mended-mapdice": Method("M-Net + mended MapDice", MapWeightedDiceLoss, target="NI-DM"),
-    "dice+ce": Method("M-Net + Dice + cross-entropy", DiceCrossEntropyLoss),
-}
 
 
 @dataclass(frozen=True)
@@ -147,18 +106,12 @@ class Plan:
         """An arm, from an M-Net's checkpoint on. Its patches are others than the base's, and every arm's."""
         method = ARMS[arm].method
         config = replace(self.config, method=method, seed=1000 + seed, start=start, alpha=alpha, lrnet=lrnet,
-                         steps=self.steps, validate_every=self.steps // 2, learning_rate=1e-3,
-                         warmup_steps=0 if METHODS[method].uses_lrnet else None)  # fmt: skip
+            steps=self.steps, validate_every=self.steps // 2, learning_rate=1e-3, warmup_steps=0)  # fmt: skip
         return replace(config, alpha=METHODS[method].alpha(config))  # in the record, lest a default changes
 
     def config_from_scratch(self, arm: str, seed: int, alpha: float | None = None) -> Config:
-        """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included.
-
-        An LR-Net's row begins with a quarter of Dice by itself, its control has to be told.
-        """
-        base = self.base(2000 + seed, self.config.steps + self.steps)
-        config = replace(base, method=ARMS[arm].method, alpha=alpha,
-                         warmup_steps=base.steps // 4 if arm == "E" else None)  # fmt: skip
+        """An arm from fresh weights with as many steps as base and branch together, those of its warm-up included."""
+        config = replace(self.base(2000 + seed, self.config.steps + self.steps), method=ARMS[arm].method, alpha=alpha)
         return replace(config, alpha=METHODS[config.method].alpha(config))
 
 

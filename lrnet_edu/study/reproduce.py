@@ -165,9 +165,7 @@ def do_row(study: Study, out: Path, device: str | None, training: Training) -> s
     def test(folder: Path, place: torch.device) -> dict[str, Any]:
         if training.seed == CHOOSING_SEED:  # it chooses, and is not tested
             return {}
-        trained = load_mnet(folder)
-        trained.mnet.to(place)
-        return {"cases": [one.record() for one in predictions(trained, cases_of_part(study, "test"))]}
+        return {"cases": [one.record() for one in predictions(load_mnet(folder, place), cases_of_part(study, "test"))]}
 
     error = train_and_record(training, study, out, device, test, falling_rate)
     if not error:  # what a training goes on from is three times as large as its weights

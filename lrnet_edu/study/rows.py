@@ -1,22 +1,14 @@
 """Tables 1 and 2 of the paper as data: every row, the figures that the paper prints for it, and what it claims."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
-from lrnet_edu.losses import WeightedCrossEntropyLoss
-from lrnet_edu.methods import METHODS, Method
+from lrnet_edu.methods import METHODS, WCE
 
 # ---- what is chosen on the validation cases, with a seed of its own: one rate for each family of losses ----------
 
 RATES = (1e-3, 3e-3, 1e-2)
 CHOOSING_SEED = 100
-POWERS = (1.0, 0.5, 0.25)  # of the inverse frequency in the weighted cross-entropy; 1 is U-Net's
-WCE = {power: "wce" if power == 1 else f"wce-power-{power:g}" for power in POWERS}
-METHODS |= {
-    name: Method("Weighted cross-entropy", partial(WeightedCrossEntropyLoss, power=power))
-    for power, name in WCE.items() if power != 1
-}  # fmt: skip
 FAMILIES = {"overlap": ("dice",), "cross-entropy": tuple(WCE.values()), "regression": ("lrnet",)}  # who chooses
 CROSS_ENTROPY = (*WCE.values(), "explog")  # what regresses a map is "regression", all others are "overlap"
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.cases import Case
-from lrnet_edu.data.nifti import Volume, read_mask
+from lrnet_edu.data.nifti import Volume, read_grid, read_mask
 from lrnet_edu.data.preprocessing import back_to_original
 from lrnet_edu.data.study import Study
 from lrnet_edu.inference import predict_probabilities
@@ -49,7 +49,8 @@ def predictions(
         assert case.mask is not None
         mask = read_mask(case.mask)
         output = predict_probabilities(trained.mnet, cached.image, patch_size=trained.patch_size, overlap=overlap)
-        kept = back_to_original(output, cached.affine, mask, keep_probabilities=True)[1]  # (2, D, H, W)
+        grid = read_grid(case.image)  # it was prepared by the image's affine, and a mask's may be another
+        kept = back_to_original(output, cached.affine, grid, keep_probabilities=True)[1]  # (2, D, H, W)
         yield Prediction(case.name, 1.0 - kept[0].astype(np.float64), encode(mask.data, trained.labels) > 0, mask)
 
 

@@ -68,9 +68,7 @@ def introduction(result: Mapping[str, Any]) -> str:
     lines = [f"{cases} test case{'s' * (cases != 1)} with lesions ({sizes}), {seeds} seed{'s' * (seeds != 1)}, "
              f"{result['facts']['runs']} runs finished.{paper}"]  # fmt: skip
     if more := test["cases"] - cases:
-        lines.append(
-            f"{more} more without an object: what is found there counts as false lesions, and in nothing else."
-        )
+        lines.append(f"{more} more without an object: what is found there counts as false lesions alone.")
     if result["location"] is not None:
         lines.append(f"Location alone, the image unseen: DC {result['location']:.3f}.")
     if fewer := [f"{name_of(row)} ({len(row['seeds'])})" for row in result["rows"] if len(row["seeds"]) < seeds]:
@@ -136,9 +134,9 @@ def convergence(result: Mapping[str, Any]) -> str:
     """How the learning rates were chosen, and what twice the steps gain."""
     lines = [f"- {family}: {', '.join(f'{name} {dc:.3f}' for name, dc in one['validation'].items())}; chosen: "
              f"{one['chosen']}" for family, one in result["chosen"].items() if family != "twice"]  # fmt: skip
-    head = ("The learning rate of each family of losses, by its best validation DC with a seed that takes no other part "
-            "(wce weighs by the inverse frequency, wce-power-0.5 by its square root):")  # fmt: skip
+    head = ("The learning rate of each family of losses, by its best validation DC with a seed that takes no other part"
+            " (wce weighs by the inverse frequency, wce-power-0.5 by its square root):")  # fmt: skip
     twice = result["chosen"].get("twice")
-    more = f"Twice the steps of M-Net + Dice: validation DC {twice[1]:.3f} instead of {twice[0]:.3f}. " if twice else ""
-    more += "No other row was asked so. All rates end at 0, so that every curve flattens."
+    more = (f"Twice the steps of M-Net + Dice: validation DC {twice[1]:.3f} instead of {twice[0]:.3f}. Of no other row "
+            "was this asked, and all rates end at 0, so that every curve flattens.") if twice else ""  # fmt: skip
     return joined([f"{head}\n\n" + "\n".join(lines) if lines else "", more])

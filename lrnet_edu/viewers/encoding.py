@@ -119,7 +119,10 @@ def map_colours(*, signed: bool) -> dict[str, str]:
 def encode_masks(masks: Mapping[str, np.ndarray], notes: list[str]) -> list[Layer]:
     """Orange for the reference, blue for predictions; if they hold several labels, a colour for each label."""
     whole = {name: _whole_labels(name, mask, notes) for name, mask in masks.items()}
-    labels = sorted(set().union(*(np.unique(mask).tolist() for mask in whole.values())) - {0})[:255]
+    labels = sorted(set().union(*(np.unique(mask).tolist() for mask in whole.values())) - {0})
+    if len(labels) > 255:
+        notes.append(f"The masks hold {len(labels)} labels: only the first 255 are shown.")
+        labels = labels[:255]
     several = len(labels) > 1
     texts = ["0", *(f"{label:g}" for label in labels)] if several else ["outside", "inside"]
     layers: list[Layer] = []

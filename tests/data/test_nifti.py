@@ -146,7 +146,7 @@ def test_pairs_that_lie_apart_are_told_with_advice_that_helps(
         nifti.check_pairs([(image, mask), (image, image), (mask, image)])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8", "int16"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int16", "int64"])
 @pytest.mark.parametrize("name", ["new/folder/a.nii.gz", "a.nii"])
 def test_writes_what_others_read(tmp_path: Path, dtype: str, name: str) -> None:
     data, path, oblique = noise(dtype).T, tmp_path / name, turned(0.3)

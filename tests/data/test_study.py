@@ -82,8 +82,8 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path) -> N
     _, height, width = np.max([case.image.shape for case in study.cached["train"]], axis=0)
     fitted = fitted_patch((8, 500, 500), study.cached["train"])  # no larger than the largest case needs
     assert fitted == (8, -(-height // 8) * 8, -(-width // 8) * 8)
-    for other in (replace(SETTINGS, label="2"), replace(SETTINGS, window=(-30.0, 180.0))):
-        told(lambda other=other: check_same_study(study, other), "opened with another label or window;")
+    for change in ({"label": "2"}, {"window": (-30.0, 180.0)}, {"max_voxels": 50_000}):
+        told(lambda change=change: check_same_study(study, replace(SETTINGS, **change)), "label, window or max_voxels")
 
 
 def test_the_grid_is_chosen_from_the_training_part_alone(tmp_path: Path) -> None:
@@ -125,7 +125,9 @@ def test_what_takes_no_part_is_odd_or_lacks_the_label_is_told(tmp_path: Path) ->
     for number in (0, 1, 2):
         store(data / f"segmentation-{number}.nii.gz", (number == 2) * mask())
     told(lambda: open_study(data, SETTINGS, split=split_file(data, 2, 1)), "Label 1 does not", "there is none but 0.")
-    for number in (3, 4):
-        store(data / f"segmentation-{number}.nii.gz", 0 * mask())
+    for number, lesion in ((3, 1), (4, 0)):
+        store(data / f"segmentation-{number}.nii.gz", lesion * mask())
     study = open_study(data, SETTINGS, split=split_file(data, 3, 1))
     assert "test DC: no case holds it (label 1)" in study.describe()
+    store(data / "segmentation-3.nii.gz", 0 * mask())  # no weights could be chosen
+    told(lambda: open_study(data, SETTINGS, split=split_file(data, 3, 1)), "in the validation cases, which choose")

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import (
+    DiceCrossEntropyLoss,
     DiceLoss,
     DistanceRegressionLoss,
     ExpLogLoss,
@@ -85,7 +86,9 @@ def numpy_loss(loss: nn.Module, p: np.ndarray, labels: np.ndarray, phi: np.ndarr
         return (both[c] + eps) / (both[c] + 0.3 * alarms + 0.7 * misses + eps)
 
     if isinstance(loss, DiceLoss):
-        return np.mean([1 - (2 * both[c] + eps) / (size[c] + predicted[c] + eps) for c in classes[1:]])
+        nnunet = isinstance(loss, DiceCrossEntropyLoss)
+        entropy = -(g * np.log(np.maximum(p, 1e-7))).sum() / labels.size if nnunet else 0
+        return entropy + np.mean([1 - (2 * both[c] + eps) / (size[c] + predicted[c] + eps) for c in classes[1:]])
     if isinstance(loss, FocalTverskyLoss):
         return np.mean([max(1 - tversky(c), 1e-7) ** 0.75 for c in classes[1:]])
     if isinstance(loss, TverskyLoss):

@@ -75,6 +75,12 @@ def test_the_payload_is_the_image_the_masks_and_the_maps():
     assert np.abs(data[2] / 255 - distance_map(mask)).max() <= 0.51 / 255
 
 
+def test_more_labels_than_codes_are_told():
+    numbered = np.arange(volume().size, dtype=np.int32).reshape(volume().shape)
+    (note,) = SliceViewer(volume(), {"pieces": numbered}).notes
+    assert f"hold {volume().size - 1} labels: only the first 255" in note
+
+
 @pytest.mark.parametrize(("dtype", "labels"), [("u1", (1, 2)), ("i2", (-4, 300)), ("f4", (7, 9)), ("u8", (1, 2**63))])
 def test_labels_of_any_number_have_codes_and_colours_of_their_own(dtype, labels):
     mask = np.zeros(SHAPE, dtype)
