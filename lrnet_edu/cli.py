@@ -82,8 +82,8 @@ Data = Annotated[Path, Option(help="Folder of scans: volume-N.nii.gz with segmen
                               "dataset.json with imagesTr and labelsTr (Decathlon).")]  # fmt: skip
 Label = Annotated[str, Option(help="The object: 2 (voxels equal to 2), 1+2 (their union), 1,2 (two objects).")]
 Method = Annotated[str, Option(help="A row of Table 2: dice, mapdice, lrnet, dice+lrnet, mapdice+lrnet, "
-                               "unfrozen-lrnet, wce, gds, tversky, focal-tversky, explog, multi-branch, "
-                               "cascaded; or an LR-Net's control: voxelwise, dice+voxelwise.")]  # fmt: skip
+                               "unfrozen-lrnet, wce, gds, tversky, focal-tversky, explog, multi-branch or "
+                               "cascaded. A control: voxelwise, dice+voxelwise.")]  # fmt: skip
 Kind = Annotated[str, Option(help="Distance map: O-DM, I-DM, NI-DM or SNI-DM.")]
 Activation = Annotated[str | None, Option(help="Output layer of the LR-Net: relu, sigmoid or tanh; else by kind.")]
 Preset = Annotated[str, Option(help="cpu (minutes), colab (a GPU), paper (the paper's sizes).")]
@@ -92,7 +92,7 @@ Steps = Annotated[int | None, Option(help="Training steps, warm-up included; by 
 Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of the weights and of every random patch.")]
 Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps; left out: cuda if it is there, else cpu.")]
 Window = Annotated[tuple[float, float] | None, Option(metavar="LOW HIGH", help="HU range, such as -200 250.")]
-WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice alone before map or mask is regressed, else a quarter.")]
+WarmUp = Annotated[int | None, Option(min=0, help="Steps of Dice before map or mask is regressed, else a quarter.")]
 Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, by the same settings or more steps.")]
 
 

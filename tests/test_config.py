@@ -82,7 +82,7 @@ def test_mistakes_of_other_stages() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_only_rows_that_regress_a_map_warm_up_by_themselves(method: str) -> None:
-    warms_up = "lrnet" in method or method in ("multi-branch", "cascaded")
+def test_only_rows_that_regress_warm_up_by_themselves(method: str) -> None:
+    warms_up = "lrnet" in method or "voxelwise" in method or method in ("multi-branch", "cascaded")
     for given, steps in ((None, 25 if warms_up else 0), (7, 7), (0, 0)):
         assert Config(method=method, steps=100, warmup_steps=given).warmup == steps
