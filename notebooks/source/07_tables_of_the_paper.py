@@ -110,7 +110,7 @@ for method, dice, voe in zip(methods, DC, VOE, strict=True):
         print(f"{method:26} VOE {voe:.3f}, but 1 - DC = {1 - dice:.3f}")
 
 # %% [markdown]
-# In five rows DC and VOE cannot be means over the same 137 cases. The paper does not say why.
+# In five rows DC and VOE cannot be means over the same 137 cases.
 #
 # ## 3 · The claims, by the paper's own numbers
 #
@@ -165,7 +165,7 @@ count("the full method beats all imbalance losses", "Table 2", errors[ours] < er
 count("the full method beats both regressions", "Table 2", errors[ours] < errors[11:].min(axis=0))
 
 # %% [markdown]
-# Most cells point the paper's way. But "significant" needs an interval or a test, and the paper has neither.
+# Most cells point the paper's way. But "significant" needs a test, and the paper has none.
 #
 # ### Exercise 7.2 · MapDice on its own
 # Leave the LR-Net out. In how many of Table 2's seven criteria is M-Net + MapDice better than M-Net + Dice? (RVD by its size.)
@@ -197,8 +197,8 @@ exercises.check_7_2(answer)
 #
 # and a 95 % interval reaches 1.96 SE to either side.
 #
-# **Question.** The paper prints neither $s$ nor $\rho$. Suppose $s = 0.25$. How many of the twelve rivals can be told from the full method by 137 patients? Which $\rho$ would it
-# take for Tversky? **Move the sliders.**
+# **Question.** The paper prints neither $s$ nor $\rho$. Suppose $s = 0.25$. How many of the twelve rivals can 137 patients tell
+# from the full method? Which $\rho$ would it take for Tversky? **Move the sliders.**
 
 
 # %%
@@ -239,8 +239,7 @@ for correlation in (0, 0.5, 0.9):
     print(f"137 cases, correlation {correlation:3.1f}: ±{half:.3f}, {apart} of 12 told apart")
 
 # %% [markdown]
-# With this $s$, plain Dice is told apart at every $\rho$, Tversky only once the slider is at 0.96. The paper gives neither $s$ nor
-# $\rho$.
+# With this $s$, plain Dice is told apart at every $\rho$, Tversky only once the slider is at 0.96.
 #
 # ## 5 · Networks of our own
 #
@@ -313,8 +312,9 @@ for arm in gaps:
     print(f"{arm:>5} and A: spread {spread:.2f}, correlation {rho:.2f}; mean difference {gaps[arm].mean():+.3f}")
 
 # %% [markdown]
-# A hard patient is hard for all of these networks, which share a base, and our phantoms are more alike than patients: with this
-# spread and correlation 137 of them would tell nearly all rivals apart. So a paper has to print both. And **compare within patients**, and keep the scores of each.
+# A hard patient is hard for all of these networks, which share a base, and phantoms are more alike than patients: 137 of them
+# would tell nearly all rivals apart. So a paper has to print $s$ and $\rho$. **Compare within patients**, and keep the scores of
+# each.
 #
 # ## 6 · An interval
 #
@@ -389,8 +389,8 @@ figure.finish(
 )
 
 # %% [markdown]
-# The difference varies less than A or C alone, and pairs make the interval narrower. But it varies: one seed reports no gain,
-# another half as much again as the mean. A claim about a method needs many trainings. In section 6, by DC at one threshold, C was behind.
+# The difference varies less than A or C alone, so pairs make the interval narrower. But one seed alone may report no gain, or
+# half as much again. A claim about a method needs many trainings. In section 6, by DC at one threshold, C was behind.
 #
 # ## 8 · How long was it trained?
 #
@@ -491,7 +491,7 @@ for wobble in (0.05, 0.07, 0.1):
     )
 
 # %% [markdown]
-# Chance can make such a winner, if Dice moves enough. The paper does not say how far it moves.
+# Chance can make such a winner, if Dice moves enough.
 # **Holm's correction** keeps the chance of any false discovery at 5 %: multiply the smallest of $m$ p-values by $m$, the next by
 # $m - 1$, and so on, until one is not below 0.05. Notebook 08 does so.
 #
@@ -502,15 +502,14 @@ for wobble in (0.05, 0.07, 0.1):
 # | a claim needs | or else |
 # |---|---|
 # | convergence, with the learning curve of every row | the fastest wins, not the best |
-# | a control that lacks only what the claim is about | the gain comes from something else, such as a plain regression of the mask |
+# | a control that lacks only what the claim is about | the gain comes from something else |
 # | fair rivals, tuned by the same rule as the winner | they lose by a wrong rate or a missing warm-up |
 # | the same number of false lesions | the gain is only a shifted threshold |
 # | what a guess scores that never sees the image | a network that learned nothing still gets a row |
 # | several trainings, in pairs, and the scores of each patient | one lucky training is taken for the method |
 # | few comparisons, and the number of trainings fixed beforehand | the best of many, or the best moment to stop, wins by chance |
 #
-# Our first tables lacked the first five rows, so we withdrew them. Where the study and our new tables
-# fall short, `results/NOTES.md` says.
+# Our first tables lacked the first five, so we withdrew them. What the new ones lack: `results/NOTES.md`.
 #
 # ## Summary
 #

@@ -114,8 +114,7 @@ for threshold in (0.1, 0.5, 0.9, 0.99, 0.999):
     print("A at p > {:<6} {} of {} lesions found, {} false".format(threshold, *counts(predicted["A"], threshold)))
 
 # %% [markdown]
-# Yes: at p > 0.9 A finds as many lesions as C at 0.5, with one false lesion less. A higher threshold trades lesions for fewer
-# false alarms. So counts at 0.5 mix how good a network is with how cautious it is.
+# Yes: at p > 0.9 A finds as many lesions as C at 0.5, with one false lesion less. So counts at 0.5 mix how good a network is with how cautious it is.
 #
 # ## 3 · All thresholds: the curve
 #
@@ -183,7 +182,7 @@ for title, curve in curves.items():
     )
 
 # %% [markdown]
-# So few patients, and one seed, decide nothing.
+# Few patients and one seed decide nothing.
 #
 # ### Exercise 8.1 · The endpoint
 # The study keeps of each case a `CaseLesions`: `ml` (lesions,) the volumes, `dice` (thresholds, lesions), 0 for a missed one,
@@ -227,7 +226,7 @@ if exercises.check_8_1(answer).right:
 #
 # Each **seed** has an M-Net of its own, trained with Dice for 9600 steps. From its weights every **arm** takes 600 further steps,
 # with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be seen do not
-# count; which these are was computed before any training.
+# count, by a rule made before any training.
 #
 # | arm | loss | LR-Net? | seeds |
 # |---|---|---|---|
@@ -293,7 +292,7 @@ if "base-twice" not in (arm for arm, _ in scores):
     print("the training with twice the steps is not finished")
 
 # %% [markdown]
-# No, in the one seed that was tested. Part of a difference may still be speed.
+# No, in the one seed tested. Part of a difference may still be speed.
 #
 # ## 6 · The curves
 #
@@ -306,7 +305,7 @@ curves_figure(study)
 
 # %% [markdown]
 # In the liver's box C is highest at few false lesions and lowest at many. The endpoint averages over both. Bands may overlap where
-# arms differ, because the arms of a seed belong together. We need the differences.
+# arms differ, because the arms of a seed belong together.
 #
 # ## 7 · The verdicts
 #
@@ -337,8 +336,7 @@ arms_figure(study)
 
 # %% [markdown]
 # The comparisons below the four are not corrected. MapDice is equal to Dice within 0.02, and the full method, G, is
-# undecided. The unfrozen LR-Net is behind. K, whose LR-Net knows rims only, is ahead of C, in five seeds: no sign that knowing depth
-# helps.
+# undecided. The unfrozen LR-Net is behind; K, whose LR-Net knows rims only, is ahead: no sign that knowing depth helps.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -388,7 +386,8 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# Three verdicts survive everywhere. The one on C and its control E is undecided in whole bodies of study-b. In Dice, C's lead over A grows with the size of the lesions; as a share of A's Dice it is much the same. The paper expects it for small ones.
+# Three verdicts survive everywhere. The one on C and its control E is undecided in whole bodies of study-b. C's lead over A grows with the size of the lesions; the
+# paper expects it for small ones. Rounding scatters C as much as its seeds do.
 #
 # ## 9 · What follows
 #
@@ -407,12 +406,12 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
     print(f"{title}: " + (", ".join(f"{one['ours']} by {one['mean']:.3f}" for one in ahead) or "none"))
 
 # %% [markdown]
-# For a user the last lines count. For the paper the controls count: only what an arm has *beyond* its control is the LR-Net's merit.
+# For a user the last lines count, for the paper the controls: only what an arm has *beyond* its control is the LR-Net's merit.
 #
 # ## 10 · From fresh weights
 #
 # 600 steps are few, and the paper trains "from scratch". So four arms were trained from fresh weights: as many steps as
-# before in all, in B, C and E the first quarter with Dice. E joined after the first seed of A and C had been tested.
+# before in all, in B, C and E the first quarter with Dice.
 #
 # **Question.** Does C gain more over A this way? And over its control E?
 
@@ -436,7 +435,7 @@ curves_figure(study, "-scratch")
 #
 # - Within a seed, a difference comes from the loss or from chance. Seeds tell which.
 # - A control tells which part of the loss it comes from.
-# - A verdict is a word *with* its interval and its number of seeds. "Equal" says that they differ by at most 0.02,
-#   "undecided" that the data cannot tell.
+# - A verdict is a word *with* its interval and its number of seeds. "Undecided" says that
+#   the data cannot tell.
 #
 # **Next:** [09 · Your own data and network](09_your_own_data_and_network.ipynb).
