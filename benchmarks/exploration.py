@@ -1,10 +1,11 @@
 """What could put the LR-Net ahead of its control? Tried on seeds and phantoms that the study's test never sees.
 
     python -m benchmarks.exploration DIR
+    python -m benchmarks.exploration DIR --fresh 0 1 2 3 4
 
 DIR is the folder of ``lrnet-edu reproduce study``, whose phantoms and whose two M-Nets for choosing alpha it takes.
 From these every variant goes on as an arm of the study does; the validation phantoms, cut to the liver's box, give the
-primary endpoint. The table goes to ``results/exploration.md``.
+primary endpoint. The table goes to ``results/exploration.md``. ``--fresh`` tests the best of them with other seeds.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from lrnet_edu.methods import METHODS, BatchLoss, TandemMethod
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
 from lrnet_edu.study.evidence import endpoint
 from lrnet_edu.study.page import table
-from lrnet_edu.study.protocol import ARMS, Arm, Plan, study_plan
+from lrnet_edu.study.protocol import ARMS, CELLS, Arm, Plan, study_plan
 from lrnet_edu.study.reproduce import checkpoint
 from lrnet_edu.study.trainings import read_record
 from lrnet_edu.support.checkpoints import save_checkpoint
@@ -107,9 +108,16 @@ LOSSES = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of lrnet-edu reproduce study")
-    out, plan = parser.parse_args().folder, study_plan()
+    parser.add_argument(
+        "--fresh", type=int, nargs="+", default=[], help="seeds of the study with which own-outputs is tested"
+    )
+    given, plan = parser.parse_args(), study_plan()
     METHODS.update(LOSSES)
-    scans = prepare_scans(out, plan, workers=1, say=print)
+    out, scans = given.folder, prepare_scans(given.folder, plan, workers=1, say=print)
+    for seed in given.fresh:
+        test_own_outputs(scans, out, plan, seed)
+    if given.fresh:
+        return
     found: dict[str, list[float]] = {}
     for seed in plan.selection_seeds:
         own = out / OWN_OUTPUTS.format(seed)
@@ -136,6 +144,17 @@ def branch_of(plan: Plan, out: Path, name: str, seed: int) -> Branch:
     file = str(out / lrnet(seed)) if lrnet else None
     config = plan.branch(f"explore-{name}", seed, checkpoint(out, seed), alpha=alpha, lrnet=file)
     return Branch(f"explore-{name}", seed, config, cells=(VALIDATION,))
+
+
+def test_own_outputs(scans: Any, out: Path, plan: Plan, seed: int) -> None:
+    """The LR-Net that has seen the outputs of a seed's M-Net, on all test cases, as the study tests its arms."""
+    own = out / OWN_OUTPUTS.format(seed)
+    if not own.exists():
+        learn_own_outputs(scans.study, plan.base(seed), checkpoint(out, seed), own)
+    branch = replace(branch_of(plan, out, "own-outputs", seed), cells=CELLS)
+    if read_record(out, branch) is None and (error := do_branch(scans, out, None, branch)):
+        raise SystemExit(error)
+    print(f"{branch.name} is tested", flush=True)
 
 
 def score(out: Path, branch: Branch) -> float:
