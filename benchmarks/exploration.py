@@ -10,7 +10,7 @@ primary endpoint. The table goes to ``results/exploration.md``. ``--fresh`` test
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from lrnet_edu.losses import DiceLoss
 from lrnet_edu.lrnet_training import background_and_object, depth_weights
 from lrnet_edu.methods import METHODS, BatchLoss, TandemMethod
 from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
-from lrnet_edu.study.evidence import endpoint
-from lrnet_edu.study.page import table
+from lrnet_edu.study.evidence import endpoint, gains
+from lrnet_edu.study.evidence_text import cell_in_words
+from lrnet_edu.study.page import interval, signed, table
 from lrnet_edu.study.protocol import ARMS, CELLS, Arm, Plan, study_plan
 from lrnet_edu.study.reproduce import checkpoint
 from lrnet_edu.study.trainings import read_record
@@ -108,9 +109,7 @@ LOSSES = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of lrnet-edu reproduce study")
-    parser.add_argument(
-        "--fresh", type=int, nargs="+", default=[], help="seeds of the study with which own-outputs is tested"
-    )
+    parser.add_argument("--fresh", type=int, nargs="+", default=[], help="seeds to test own-outputs with, then stop")
     given, plan = parser.parse_args(), study_plan()
     METHODS.update(LOSSES)
     out, scans = given.folder, prepare_scans(given.folder, plan, workers=1, say=print)
@@ -134,7 +133,7 @@ def main() -> None:
         branches = [Branch(key, seed, plan.branch(arm, seed, checkpoint(out, seed), alpha=alpha), cells=(VALIDATION,))
                     for seed in plan.selection_seeds]  # fmt: skip
         found[key] = [score(out, branch) for branch in branches]
-    write(found, plan)
+    write(found, plan, on_fresh_seeds(out, plan))
 
 
 def branch_of(plan: Plan, out: Path, name: str, seed: int) -> Branch:
@@ -155,6 +154,19 @@ def test_own_outputs(scans: Any, out: Path, plan: Plan, seed: int) -> None:
     if read_record(out, branch) is None and (error := do_branch(scans, out, None, branch)):
         raise SystemExit(error)
     print(f"{branch.name} is tested", flush=True)
+
+
+def on_fresh_seeds(out: Path, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """In each cell what own-outputs gains over its control, the LR-Net that ships, and Dice, on seeds of the study."""
+    records: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for seed in range(plan.selection_seeds[0]):
+        if (out / OWN_OUTPUTS.format(seed)).exists():
+            arms = [Branch(arm, seed, plan.branch(arm, seed, checkpoint(out, seed))) for arm in "ACE"]
+            for branch in (branch_of(plan, out, "own-outputs", seed), *arms):
+                if record := read_record(out, branch):
+                    records[branch.arm, seed] = record
+    pairs = [("explore-own-outputs", arm) for arm in "ECA"]
+    return {"/".join(cell): gains(records, pairs, "/".join(cell), family=False) for cell in CELLS}
 
 
 def score(out: Path, branch: Branch) -> float:
@@ -189,7 +201,7 @@ def learn_own_outputs(study: Study, config: Config, start: str, path: Path) -> N
     save_checkpoint(path, tensors, lrnet_metadata(lrnet))
 
 
-def write(found: dict[str, list[float]], plan: Plan) -> None:
+def write(found: dict[str, list[float]], plan: Plan, fresh: dict[str, list[dict[str, Any]]]) -> None:
     """``results/exploration.md`` and ``.json``."""
     titles = {name: row[0] for name, row in VARIANTS.items()} | {
         "B-alpha-1000": "Dice + 1000 LR-Net, as in the study",
@@ -197,15 +209,26 @@ def write(found: dict[str, list[float]], plan: Plan) -> None:
     }
     lines = [[titles[name], *(f"{value:.3f}" for value in values), f"{np.mean(values):.3f}"]
              for name, values in found.items()]  # fmt: skip
+    tested = [
+        [cell_in_words(cell), f"own outputs − {row['theirs']}", signed(row["mean"]), interval(row),
+         interval(row, "boot_"), row["verdict"], str(len(row["seeds"]))]
+        for cell, rows in fresh.items() for row in rows
+    ]  # fmt: skip
     page = (
         "# Could the LR-Net be ahead of its control?\n\n"
         "Written by `python -m benchmarks.exploration`. Exploration, not a test: the two seeds that chose alpha,\n"
         "on the 15 validation phantoms, cut to the liver's box. From the same M-Net every row takes 600 further\n"
         "steps. The figure is the study's primary endpoint, mean lesion Dice of 0.25 to 5 ml at LUNA16's rates.\n\n"
-        + table(["Loss", *(f"seed {seed}" for seed in plan.selection_seeds), "mean"], lines) + "\n"
+        + table(["Loss", *(f"seed {seed}" for seed in plan.selection_seeds), "mean"], lines) + "\n\n"
+        "## On fresh seeds and the test cases\n\n"
+        "The LR-Net that has also seen this M-Net's outputs, against E, C and A of the study; each p alone (protocol,\n"
+        "'Changes').\n\n"
+        + table(["Set", "Difference", "Mean", "t over seeds", "Bootstrap over seeds and cases", "Verdict", "Seeds"],
+                tested) + "\n"
     )  # fmt: skip
     write_atomically(RESULTS / "exploration.md", page.encode())
-    write_atomically(RESULTS / "exploration.json", (json.dumps(found, indent=1) + "\n").encode())
+    numbers = json.dumps({"validation": found, "fresh": fresh}, indent=1) + "\n"
+    write_atomically(RESULTS / "exploration.json", numbers.encode())
 
 
 if __name__ == "__main__":

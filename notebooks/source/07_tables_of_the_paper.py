@@ -333,7 +333,7 @@ for arm in gaps:
     print(f"{arm:>5} minus A: {gaps[arm].mean():+.3f}, interval {low:+.3f} to {high:+.3f}")
 
 # %% [markdown]
-# **Question.** Would you trust an interval from so few patients? It should hold the truth 95 times in 100. In the simulation below the truth is 0.
+# **Question.** Would you trust an interval from so few patients? It should hold the truth, 0 in the simulation below, 95 times in 100.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)

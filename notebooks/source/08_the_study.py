@@ -335,8 +335,7 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# The comparisons below the four are not corrected. MapDice is equal to Dice within 0.02, and the full method, G, is
-# undecided. The unfrozen LR-Net is behind; K, whose LR-Net knows rims only, is ahead: no sign that knowing depth helps.
+# The comparisons below the four are not corrected. MapDice is equal to Dice; the full method, G, is undecided. The unfrozen LR-Net is behind; K, whose LR-Net knows rims only, is ahead: no sign that knowing depth helps.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -386,7 +385,7 @@ rounding = ", ".join(f"{arm} by {spread:.4f}" for arm, spread in study["rounding
 print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding or 'not tested yet'}")
 
 # %% [markdown]
-# Three verdicts survive everywhere. The one on C and its control E is undecided in whole bodies of study-b. C's lead over A grows with the size of the lesions; the
+# Three verdicts survive everywhere; that on C and E is undecided in whole bodies of study-b. C's lead over A grows with the size of the lesions; the
 # paper expects it for small ones. Rounding scatters C as much as its seeds do.
 #
 # ## 9 · What follows
@@ -427,9 +426,10 @@ for arm in "ABCE":
 curves_figure(study, "-scratch")
 
 # %% [markdown]
-# Start, steps and rate differ from section 7, and only C and E restart Adam. Which of these widens the gap stays open.
+# More over A, nothing over E. Start, steps and rate differ from section 7, and only C and E restart Adam. Which of these widens
+# the gap stays open.
 #
-# Know the limits: phantoms, one size of M-Net. The full method, MapDice with the LR-Net, is not tested from fresh weights.
+# Know the limits: phantoms, one size of M-Net; the full method, G, is not tested from fresh weights.
 #
 # ## Summary
 #
