@@ -226,7 +226,7 @@ if exercises.check_8_1(answer).right:
 #
 # Each **seed** has an M-Net of its own, trained with Dice for 9600 steps. From its weights every **arm** takes 600 further steps,
 # with the same patches and a fresh optimiser. The last weights are tested on 80 phantoms. Lesions too faint to be seen do not
-# count, by a rule made before any training.
+# count, by a rule fixed beforehand.
 #
 # | arm | loss | LR-Net? | seeds |
 # |---|---|---|---|
@@ -335,7 +335,8 @@ from lrnet_edu.figures.study import arms_figure
 arms_figure(study)
 
 # %% [markdown]
-# The comparisons below the four are not corrected. MapDice is equal to Dice; the full method, G, is undecided. The unfrozen LR-Net is behind; K, whose LR-Net knows rims only, is ahead: no sign that knowing depth helps.
+# The comparisons below the four are not corrected. MapDice is equal to Dice; the full method, G, is undecided.
+# The unfrozen LR-Net is behind; K, whose LR-Net knows rims only, is ahead: no sign that knowing depth helps.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -426,8 +427,8 @@ for arm in "ABCE":
 curves_figure(study, "-scratch")
 
 # %% [markdown]
-# More over A, nothing over E. Start, steps and rate differ from section 7, and only C and E restart Adam. Which of these widens
-# the gap stays open.
+# More over A, nothing over E. Start, steps and rate differ from section 7, and only C and E restart Adam: what widens the
+# gap stays open.
 #
 # Know the limits: phantoms, one size of M-Net; the full method, G, is not tested from fresh weights.
 #
