@@ -23,7 +23,7 @@ from lrnet_edu.data.phantoms import settings
 from lrnet_edu.data.study import split_cases
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import TverskyLoss
-from lrnet_edu.methods import METHODS, Method
+from lrnet_edu.methods import METHODS, WCE, Method
 from lrnet_edu.study import protocol, reproduce, trainings
 from lrnet_edu.study import rows as paper
 from lrnet_edu.study.branches import VALIDATION, distances
@@ -39,7 +39,7 @@ from lrnet_edu.study.reproduce import (
     reproduce_table,
     row_config,
 )
-from lrnet_edu.study.rows import POWERS, TABLES, Row
+from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import write_atomically
@@ -138,7 +138,7 @@ def test_every_row_is_trained_as_long_on_the_same_patches_at_the_rate_of_its_fam
 
 def test_the_rate_with_the_best_validation_dc_is_chosen_for_each_family() -> None:
     tried = rate_trainings(TINY, ["overlap", "cross-entropy"], {})
-    assert len(tried) == len(POWERS) + 1
+    assert len(tried) == len(WCE) + 1
     scores = [0.5, 0.2, 0.4, 0.3]
     chosen = choose_rates(tried, [{"log": [{"score": 0.0}, {"score": score}]} for score in scores])
     assert (chosen["overlap"]["method"], chosen["overlap"]["rate"]) == ("dice", 1e-3)
