@@ -27,7 +27,7 @@ from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.losses import DiceLoss
 from lrnet_edu.lrnet_training import background_and_object, depth_weights
 from lrnet_edu.methods import METHODS, BatchLoss, TandemMethod
-from lrnet_edu.study.branches import VALIDATION, Branch, do_branch, prepare_scans
+from lrnet_edu.study.branches import VALIDATION, Branch, Scans, do_branch, prepare_scans
 from lrnet_edu.study.evidence import endpoint, gains
 from lrnet_edu.study.evidence_text import cell_in_words
 from lrnet_edu.study.page import interval, signed, table
@@ -114,18 +114,16 @@ def main() -> None:
     METHODS.update(LOSSES)
     out, scans = given.folder, prepare_scans(given.folder, plan, workers=1, say=print)
     for seed in given.fresh:
-        test_own_outputs(scans, out, plan, seed)
+        learn_own_outputs(scans.study, plan.base(seed), checkpoint(out, seed), out / OWN_OUTPUTS.format(seed))
+        finish(scans, out, replace(branch_of(plan, out, "own-outputs", seed), cells=CELLS))
     if given.fresh:
         return
     found: dict[str, list[float]] = {}
     for seed in plan.selection_seeds:
-        own = out / OWN_OUTPUTS.format(seed)
-        if not own.exists():
-            learn_own_outputs(scans.study, plan.base(seed), checkpoint(out, seed), own)
+        learn_own_outputs(scans.study, plan.base(seed), checkpoint(out, seed), out / OWN_OUTPUTS.format(seed))
         for name in VARIANTS:
             branch = branch_of(plan, out, name, seed)
-            if read_record(out, branch) is None and (error := do_branch(scans, out, None, branch)):
-                raise SystemExit(error)
+            finish(scans, out, branch)
             found.setdefault(name, []).append(score(out, branch))
             print(f"{branch.name}: {found[name][-1]:.3f}", flush=True)
     for arm, alpha in (("B", 1000.0), ("D", 3000.0)):  # from the choice of alpha
@@ -145,15 +143,10 @@ def branch_of(plan: Plan, out: Path, name: str, seed: int) -> Branch:
     return Branch(f"explore-{name}", seed, config, cells=(VALIDATION,))
 
 
-def test_own_outputs(scans: Any, out: Path, plan: Plan, seed: int) -> None:
-    """The LR-Net that has seen the outputs of a seed's M-Net, on all test cases, as the study tests its arms."""
-    own = out / OWN_OUTPUTS.format(seed)
-    if not own.exists():
-        learn_own_outputs(scans.study, plan.base(seed), checkpoint(out, seed), own)
-    branch = replace(branch_of(plan, out, "own-outputs", seed), cells=CELLS)
+def finish(scans: Scans, out: Path, branch: Branch) -> None:
+    """Train, test and record a branch, unless its record is there."""
     if read_record(out, branch) is None and (error := do_branch(scans, out, None, branch)):
         raise SystemExit(error)
-    print(f"{branch.name} is tested", flush=True)
 
 
 def on_fresh_seeds(out: Path, plan: Plan) -> dict[str, list[dict[str, Any]]]:
@@ -177,7 +170,12 @@ def score(out: Path, branch: Branch) -> float:
 
 
 def learn_own_outputs(study: Study, config: Config, start: str, path: Path) -> None:
-    """Train the LR-Net that ships further, on what this M-Net makes of training patches: the map of p > 0.5 from p."""
+    """Train the LR-Net that ships further, on what this M-Net makes of training patches: the map of p > 0.5 from p.
+
+    Nothing is done if it is there.
+    """
+    if path.exists():
+        return
     torch.manual_seed(config.seed)
     mnet, lrnet = load_mnet(start).mnet.eval(), load_pretrained_lrnet("NI-DM").train()
     patches = PatchBatches(
