@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -196,88 +196,93 @@ def copying(masks: list[np.ndarray]) -> float:
 
 def write_table(records: list[dict[str, Any]]) -> None:
     """``results/lrnet.md`` out of the records."""
-    first = records[0]
-    copied = ", ".join(f"{copying(masks):.2f} on {title}" for title, masks in mask_sets(3).items())
+    parts = (about, errors_of_phi, depths, anisotropic_grids, probabilities)
+    (ROOT / "results" / "lrnet.md").write_text("\n\n".join(part(records) for part in parts) + "\n", "utf-8")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def about(records: list[dict[str, Any]]) -> str:
+    """How they were trained."""
     recipe = ", ".join(f"{many} x {edge}" for edge, many in CUBES[3])
-    lines = [
-        "# The LR-Nets that ship with the package",
-        "",
+    text = (
+        "# The LR-Nets that ship with the package\n\n"
         "Trained on random shapes alone by `python -m benchmarks.lrnet_weights`, never on a scan. "
         f"{RECIPE['steps']} steps, learning rate up to {RECIPE['learning_rate']:g} (one cycle), batches of cubes in "
         f"turn (number x edge in voxels: {recipe}; in 2-D more squares), {RECIPE['soft']:.0%} of them blurred and "
-        f"scaled as an M-Net's uncertain output is. Device: {first['device']}; versions: "
-        f"{', '.join(f'{k} {v}' for k, v in first['versions'].items())}.",
-        "",
-    ]
-    if earlier := [record["name"] for record in records if "steps" not in record["recipe"]]:
-        lines += [f"Still from the stages of an earlier recipe, which their JSON states: {', '.join(earlier)}.", ""]
-    shorter = {r["name"]: r["recipe"]["steps"] for r in records if "steps" in r["recipe"]}
-    if shorter := {name: steps for name, steps in shorter.items() if steps != RECIPE["steps"]}:
-        lines += ["With fewer steps: " + ", ".join(f"{name} ({steps})" for name, steps in shorter.items()) + ".", ""]
-    lines += [
+        f"scaled as an M-Net's uncertain output is. Device: {records[0]['device']}; versions: "
+        f"{', '.join(f'{k} {v}' for k, v in records[0]['versions'].items())}."
+    )
+    fewer = {r["name"]: steps for r in records if (steps := r["recipe"]["steps"]) != RECIPE["steps"]}
+    shorter = ", ".join(f"{name} ({steps})" for name, steps in fewer.items())
+    return f"{text}\n\nWith fewer steps: {shorter}." if fewer else text
+
+
+def errors_of_phi(records: list[dict[str, Any]]) -> str:
+    """Dice and the error of phi on three sets of masks."""
+    copied = ", ".join(f"{copying(masks):.2f} on {title}" for title, masks in mask_sets(3).items())
+    rows = [
+        [record["name"], str(record["seconds"]), title, str(q["lesions"]), f"{q['dice']:.4f}",
+         *("-" if q[part] is None else f"{q[part]:.3f}" for part in ("error", "up_to_12", "beyond"))]
+        for record in records for title, q in record["quality"].items()
+    ]  # fmt: skip
+    heads = "LR-Net", "CPU seconds", "masks", "lesions", "Dice", "error of phi", "up to 12 voxels radius", "beyond"
+    return (
         "Dice is that of `output > threshold` with the mask that went in. The error of phi is the mean absolute error "
         "over a lesion's voxels, then the mean over lesions (O-DM, I-DM: divided by the lesion's maximum). NI-DM's "
-        f"error if the mask is merely copied, as it is the mean of (D - 1) / M_C: {copied}.",
-        "",
-        "| LR-Net | CPU seconds | masks | lesions | Dice | error of phi | up to 12 voxels radius | beyond |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+        f"error if the mask is merely copied, as it is the mean of (D - 1) / M_C: {copied}.\n\n{table(heads, rows)}"
+    )
+
+
+def depths(records: list[dict[str, Any]]) -> str:
+    """The worst layer and the middle of balls."""
+    rows, reached = [], {}
     for record in records:
-        for title, q in record["quality"].items():
-            errors = [q["error"], q["up_to_12"], q["beyond"]]
-            cells = " | ".join("-" if error is None else f"{error:.3f}" for error in errors)
-            row = f"| {record['name']} | {record['seconds']} | {title} | {q['lesions']} | {q['dice']:.4f} | {cells} |"
-            lines.append(row)
-    lines += [
-        "",
-        "## By depth",
-        "",
+        worst = {radius: max(record["depth"][str(radius)]) for radius in RADII}
+        reached[record["name"]] = max(error for radius, error in worst.items() if radius <= 8)
+        rows.append([f"{record['name']}, worst layer", *(f"{error:.3f}" for error in worst.values())])
+        rows.append(["middle", *("{:.2f} ({:.2f})".format(*record["middle"][str(radius)]) for radius in RADII)])
+    over = ", ".join(f"{name} ({error:.3f})" for name, error in reached.items() if error > 0.1)
+    return (
+        "## By depth\n\n"
         "Balls (discs in 2-D) of a radius in voxels. Above, the largest mean error of any layer of depth, by share of "
         "M for O-DM and I-DM; below, what the LR-Net says in the middle and, behind it, what is right. It sees 15 "
-        "voxels to either side: from radius 8 on a voxel on the border does not see the whole ball.",
-        "",
-        "| LR-Net | " + " | ".join(f"r = {radius}" for radius in RADII) + " |",
-        "|---|" + "---|" * len(RADII),
-    ]
-    for record in records:
-        worst = [f"{max(record['depth'][str(radius)]):.3f}" for radius in RADII]
-        both = ["{:.2f} ({:.2f})".format(*record["middle"][str(radius)]) for radius in RADII]
-        lines += [f"| {record['name']}, worst layer | {' | '.join(worst)} |", f"| middle | {' | '.join(both)} |"]
-    reach = {record["name"]: max(max(record["depth"][str(radius)]) for radius in RADII if radius <= 8)
-             for record in records}  # fmt: skip
-    over = ", ".join(f"{name} ({error:.3f})" for name, error in reach.items() if error > 0.1)
-    lines += [
-        "",
+        "voxels to either side: from radius 8 on a voxel on the border does not see the whole ball.\n\n"
+        f"{table(['LR-Net', *(f'r = {radius}' for radius in RADII)], rows)}\n\n"
         f"Above 0.1 in a layer of a ball of radius 2 to 8: {over or 'none'}. I-DM is M on the whole border, so every "
-        "voxel there has to know how deep the lesion is.",
-    ]
+        "voxel there has to know how deep the lesion is."
+    )
+
+
+def anisotropic_grids(records: list[dict[str, Any]]) -> str:
+    """The error of phi where slices are left out."""
     volumes = [record for record in records if record["thinned"]]
-    lines += [
-        "",
-        "## On anisotropic grids",
-        "",
+    rows = [[record["name"], *(f"{record['thinned'][str(k)]:.3f}" for k in THINNED)] for record in volumes]
+    return (
+        "## On anisotropic grids\n\n"
         f"The error of phi on {volumes[0]['thinned']['masks']}, all slices and one slice of so many: voxels that are "
-        "as many times longer along z. Maps are in voxels, so a ball becomes a lens.",
-        "",
-        "| LR-Net | " + " | ".join(f"1 : {k}" for k in THINNED) + " |",
-        "|---|" + "---|" * len(THINNED),
-    ]
-    for record in volumes:
-        lines.append(f"| {record['name']} | " + " | ".join(f"{record['thinned'][str(k)]:.3f}" for k in THINNED) + " |")
-    lines += [
-        "",
-        "## On probabilities instead of masks",
-        "",
+        "as many times longer along z. Maps are in voxels, so a ball becomes a lens.\n\n"
+        f"{table(['LR-Net', *(f'1 : {k}' for k in THINNED)], rows)}"
+    )
+
+
+def probabilities(records: list[dict[str, Any]]) -> str:
+    """The output, and how much of the gradient is left, for an M-Net that is unsure."""
+    rows = [
+        [record["name"], f"{record['soft'][0]['truth']:.2f}",
+         *(f"{r['output']:.2f} ({r['with_gradient']:.0%})" for r in record["soft"])]
+        for record in records
+    ]  # fmt: skip
+    heads = ["LR-Net", "true mean", *(f"p = {response['probability']:g}" for response in records[0]["soft"])]
+    return (
+        "## On probabilities instead of masks\n\n"
         "Every lesion voxel of four phantoms gets the same probability, as an unsure M-Net would give. The second "
-        "number is the share of lesion voxels that the regression loss reaches with a gradient through the LR-Net.",
-        "",
-        "| LR-Net | true mean | " + " | ".join(f"p = {r['probability']:g}" for r in first["soft"]) + " |",
-        "|---|---|" + "---|" * len(first["soft"]),
-    ]
-    for record in records:
-        cells = " | ".join(f"{r['output']:.2f} ({r['with_gradient']:.0%})" for r in record["soft"])
-        lines.append(f"| {record['name']} | {record['soft'][0]['truth']:.2f} | {cells} |")
-    (ROOT / "results" / "lrnet.md").write_text("\n".join(lines) + "\n", "utf-8")
+        "number is the share of lesion voxels that the regression loss reaches with a gradient through the LR-Net."
+        f"\n\n{table(heads, rows)}"
+    )
 
 
 def main() -> None:

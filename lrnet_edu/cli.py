@@ -101,9 +101,9 @@ def demo(
     out: Annotated[Path, Option(help="Folder for the runs, results.csv and report.html.")] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
-    """Run the whole paper on the sample data.
+    """Run the paper, and its test in small, on phantom CTs.
 
-    Distance maps, LR-Net, M-Net alone and in tandem, the seven criteria and a report.
+    Maps, an LR-Net, an M-Net and two ways on for it, lesions found and false ones, a report.
     """
     from lrnet_edu.study.demo import run_demo
     from lrnet_edu.support.files import folder_lock
@@ -186,13 +186,13 @@ def maps(
 @app.command()
 def pretrain(
     out: Out,
-    data: Annotated[Path | None, Option(help="Folder of scans, as in train; its masks, on --preset's grid.")] = None,
+    data: Annotated[Path | None, Option(help="Folder of scans, as in train; its masks.")] = None,
     label: Annotated[str | None, Option(help="The object in --data, as in train.")] = None,
     synthetic: Annotated[bool, Option("--synthetic", help="Random shapes instead of --data.")] = False,
     kind: Kind = "NI-DM",
     activation: Activation = None,
-    steps: Steps = None,
-    preset: Preset = "cpu",
+    steps: Annotated[int | None, Option(help="Training steps; 900 when left out.")] = None,
+    preset: Annotated[str | None, Option(help="With --data: the grid of train's --preset, cpu when left out.")] = None,
     seed: Seed = 0,
     device: Device = None,
     resume: Resume = False,
@@ -202,11 +202,11 @@ def pretrain(
     from lrnet_edu.config import pretrain_config
     from lrnet_edu.lrnet_training import pretrain_run
 
-    if synthetic == (data is not None) or synthetic == (label is not None):
+    if synthetic == (data is not None) or synthetic == (label is not None) or (synthetic and preset):
         raise InputError("Give either --data with --label (in LiTS 2 is the tumour), or --synthetic alone.")
     config = pretrain_config(kind, activation=activation, seed=seed, steps=steps)
     _check_run(out, device, config, resume=resume)
-    scans = (data, preset_config(preset, label=label)) if data else None
+    scans = (data, preset_config(preset or "cpu", label=label)) if data else None
     quality = pretrain_run(out, scans=scans, config=config, device=device, resume=resume)
     typer.echo(f"Held-out masks: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}. Weights in {out}.")
 

@@ -25,6 +25,7 @@ from scipy import ndimage
 from lrnet_edu.kinds import Kind, kind_of_map
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.tensor_checks import check_class_numbers
 from lrnet_edu.support.voxels import connected_components, occupied_box
 
 Mask = TypeVar("Mask", np.ndarray, torch.Tensor)
@@ -88,6 +89,7 @@ def distance_map(
 @torch.compiler.disable
 def maps_of_classes(classes: torch.Tensor, number: int, kind: str) -> torch.Tensor:
     """The map of each foreground class 1 .. ``number`` of a batch: (B, D, H, W) -> (B, number, D, H, W) float32."""
+    check_class_numbers(classes, number + 1)  # also on a GPU: the maps' computation waits for the labels anyway
     return distance_map(torch.stack([classes == c for c in range(1, number + 1)], dim=1), kind)
 
 

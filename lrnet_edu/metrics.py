@@ -261,14 +261,14 @@ def checked_pair(
     Raises what :func:`case_scores` does.
     """
     steps = checked_spacing(() if spacing is None else spacing)  # None means unit voxels elsewhere
-    prediction, reference = _whole_numbers(prediction, "prediction"), _whole_numbers(reference, "reference")
+    prediction, reference = whole_numbers(prediction, "prediction"), whole_numbers(reference, "reference")
     if prediction.shape != reference.shape:
         raise InputError(f"The shapes are {prediction.shape} and {reference.shape}; bring both to one grid first.")
     box = occupied_box(prediction, reference)
     return prediction[box], reference[box], steps
 
 
-def _whole_numbers(volume: Any, name: str) -> np.ndarray:
+def whole_numbers(volume: Any, name: str) -> np.ndarray:
     """The volume as an array (D, H, W) of whole numbers from 0 on."""
     volume = plain_array(volume, name)
     if volume.ndim != 3:

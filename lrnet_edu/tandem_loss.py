@@ -6,20 +6,20 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import maps_of_classes
 from lrnet_edu.kinds import KINDS, kind_of_map
 from lrnet_edu.losses import DiceLoss, MapDiceLoss
 from lrnet_edu.losses.inputs import Loss, MapLoss
-from lrnet_edu.losses.paper import check_pretrained
-from lrnet_edu.networks import LRNet, regress_maps
+from lrnet_edu.losses.paper import FrozenLRNet
+from lrnet_edu.networks import LRNet
 from lrnet_edu.support.errors import InputError, checked_number
 from lrnet_edu.support.tensor_checks import check_output, class_numbers, values_are_readable
 from lrnet_edu.trained import load_pretrained_lrnet
 
-SEGMENTATION: dict[Any, Any] = {"dice": DiceLoss(), "mapdice": MapDiceLoss(), None: None}
+SEGMENTATION = {"dice": DiceLoss(), "mapdice": MapDiceLoss(), None: None}
 ENOUGH = 100  # voxels of an object, to see whether the LR-Net knows its kind
 KNOWN = 0.3  # the error of phi on objects that it knows, as a share of phi: 0.01 to 0.13 up to a radius of 20 voxels
 
@@ -62,15 +62,16 @@ class TandemLoss(Loss):
     ) -> None:  # fmt: skip
         super().__init__()
         if isinstance(lrnet, LRNet):
-            check_pretrained(lrnet)
             self.kind, lrnets = lrnet.kind, {lrnet.spatial_dims: lrnet}
-        elif lrnet not in KINDS:
+        elif lrnet not in tuple(KINDS):
             raise InputError(f"lrnet is {lrnet!r:.60}; give a kind of map ({', '.join(KINDS)}) or load_lrnet(path).")
         else:
             self.kind, lrnets = lrnet, {dims: load_pretrained_lrnet(lrnet, spatial_dims=dims) for dims in (2, 3)}
-        self.lrnets = nn.ModuleDict({f"{dims}d": net.requires_grad_(False).eval() for dims, net in lrnets.items()})
-        self.segmentation = SEGMENTATION.get(segmentation, segmentation)
-        if not (self.segmentation is None or callable(self.segmentation)):
+        self.lrnets = {dims: FrozenLRNet(net) for dims, net in lrnets.items()}
+        self.segmentation: Any = segmentation
+        if segmentation in tuple(SEGMENTATION):
+            self.segmentation = SEGMENTATION[segmentation]
+        elif not callable(segmentation) or isinstance(segmentation, type):
             raise InputError(f"segmentation is {segmentation!r}; give 'dice', 'mapdice', None or a loss (p, labels).")
         if not isinstance(ignore_label, Integral | None) or isinstance(ignore_label, bool):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")
@@ -88,7 +89,7 @@ class TandemLoss(Loss):
         """
         check_output(logits, "logits")
         dims = logits.ndim - 2
-        if f"{dims}d" not in self.lrnets:
+        if dims not in self.lrnets:
             raise InputError(f"The logits are {dims}-D; give an LR-Net with spatial_dims={dims}, or a kind of map.")
         labels = _whole_numbers(labels, logits)
         counts = torch.ones_like(labels, dtype=torch.bool) if self.ignore_label is None else labels != self.ignore_label
@@ -105,9 +106,9 @@ class TandemLoss(Loss):
             terms["segmentation"] = self.segmentation(p, target)
         terms["map"] = 0 * p.sum()
         if self.alpha:
-            phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[f"{dims}d"].to(logits.device)
+            phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[dims]
             self._look_at(classes, phi, p, lrnet)
-            maps = regress_maps(lrnet, p).float()  # (B, C - 1, D, H, W), as phi
+            maps = lrnet(p)  # (B, C - 1, D, H, W), as phi
             errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
             terms["map"] = self.alpha * (errors.sum() / (counts.sum() * phi.shape[1]).clamp_min(1))
         self.terms = {name: term.detach() for name, term in terms.items()}
@@ -115,7 +116,7 @@ class TandemLoss(Loss):
 
     @torch.compiler.disable
     @torch.no_grad()
-    def _look_at(self, classes: Tensor, phi: Tensor, p: Tensor, lrnet: nn.Module) -> None:
+    def _look_at(self, classes: Tensor, phi: Tensor, p: Tensor, lrnet: FrozenLRNet) -> None:
         """Warn if the LR-Net does not know the first objects' maps, and, every hundredth time, if p finds nothing."""
         self.calls += 1
         if self.looked and self.calls % 100:
@@ -128,11 +129,11 @@ class TandemLoss(Loss):
         if self.looked or inside.sum() < ENOUGH:
             return
         self.looked = True
-        off = (regress_maps(lrnet, certain).float() - phi).abs()[inside].sum() / phi.abs()[inside].sum()
+        off = (lrnet(certain) - phi).abs()[inside].sum() / phi.abs()[inside].sum()
         if off >= KNOWN:
             warnings.warn(
-                f"The LR-Net's {self.kind} of these labels is {off:.0%} off: their objects are larger than it knows, "
-                "or their voxels far longer along one axis; resample the scans, or pretrain an LR-Net on your masks.",
+                f"The LR-Net's {self.kind} of these labels is {off:.0%} off: their objects are unlike those it knows, "
+                "larger or on voxels far longer along one axis; resample them, or pretrain an LR-Net on your masks.",
                 stacklevel=1,
             )
 
@@ -143,7 +144,7 @@ def _whole_numbers(labels: Tensor, logits: Tensor) -> Tensor:
     if labels.shape == logits.shape:
         if values_are_readable(labels) and not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
             raise InputError("The labels have the logits' shape and are not one-hot; give each voxel one class.")
-        return labels.argmax(1)
+        return labels.byte().argmax(1)  # of booleans PyTorch has none
     if labels.is_floating_point() and values_are_readable(labels) and not (labels == labels.round()).all():
         raise InputError("The labels hold fractions; give whole numbers, one class for each voxel.")
     return labels.long()

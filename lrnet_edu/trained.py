@@ -43,8 +43,8 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None,
 
 def lrnet_file_name(kind: str, activation: str, spatial_dims: int = 3) -> str:
     """Name of the shipped weight file, ``lrnet_ni-dm_relu.safetensors`` for the paper's preferred one."""
-    flat = "2d_" if spatial_dims == 2 else ""
-    return f"lrnet_{flat}{kind.lower()}_{activation}.safetensors"
+    dims = "" if spatial_dims == 3 else f"{spatial_dims}d_"
+    return f"lrnet_{dims}{kind.lower()}_{activation}.safetensors"
 
 
 def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = None) -> LRNet:
@@ -58,7 +58,7 @@ def load_lrnet(path: Any, *, kind: str | None = None, activation: str | None = N
     tensors, metadata = load_checkpoint(path)
     if metadata.get("network") != "LRNet":
         raise InputError(f"{path} holds no LR-Net but {metadata.get('network')!s:.60}; name an LR-Net's checkpoint.")
-    with malformed_metadata(path):
+    with malformed_metadata(path), torch.device("meta"):  # draws no random numbers
         lrnet = LRNet(**{name: metadata[name] for name in LRNET_SETTINGS})
     for wanted, found in ((kind, lrnet.kind), (activation, lrnet.activation)):
         if wanted not in (None, found):

@@ -109,7 +109,7 @@ def fit(
             phase = task.phases[number]
             model.train()
             if rate is not None:
-                optimizer.param_groups[0]["lr"] = schedule.learning_rate * rate(state.step / schedule.steps)
+                optimizer.param_groups[0]["lr"] = schedule.learning_rate * float(rate(state.step / schedule.steps))
             if phase.fresh_optimizer and state.step == starts[number]:
                 optimizer.state.clear()
             with reduced_precision(device):
@@ -140,7 +140,7 @@ def fit(
                 save_best(folder, task.model, task.best_prefix, task.metadata)
             write_log(folder / "log.csv", state.rows)
             if log is not None:
-                log(row)
+                log(dict(row))
             save_state(folder, task.model, task.metadata, optimizer, plateau, state)
             bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
     return state

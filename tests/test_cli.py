@@ -155,7 +155,7 @@ def test_options_that_do_not_fit(refused: Refused, tmp_path: Path) -> None:
     for option, value in (("--alpha", 1), ("--warmup-steps", 2), ("--lrnet", "mine"), ("--kind", "O-DM")):
         refused(f"Method mapdice does not use {option};", *training(data, out, option, value, method="mapdice"))
     refused("does not use --alpha;", *training(data, out, "--warmup-steps", 1, "--alpha", 1, method="cascaded"))
-    for options in (["--synthetic", "--label", 2], ["--data", data], []):
+    for options in (["--synthetic", "--label", 2], ["--synthetic", "--preset", "cpu"], ["--data", data], []):
         refused("either --data with --label", "pretrain", *options, "--out", out)
     for options in (["--around", 1, "--random-boxes", 1], ["--random-boxes", 1, "--margin", 3], []):
         refused("either --around LABEL", "crop", data, out, *options)
@@ -199,7 +199,8 @@ def test_outputs_go_nowhere_among_scans_and_into_no_file(refused: Refused, tmp_p
     refused("segmentation-1|volume-1|scans", "samples", data, "--cases", 2)
     refused("holds other files", "crop", data, data, "--around", 1)
     refused("is a folder", "predict", trained, scan, data)
-    refused("overwritten", "predict", trained, scan, scan)
+    for out in (scan, data / "segmentation-4.nii.gz"):
+        refused("holds scans", "predict", trained, scan, out)
     refused("no unchanged output", "maps", mask, scan)
     for words in (("samples", file), ("crop", data, file, "--around", 1), ("maps", mask, file / "map.nii.gz")):
         refused("is a file", *words)

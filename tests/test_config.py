@@ -51,7 +51,7 @@ def test_given_settings_win_over_the_preset_and_none_means_not_given(monkeypatch
     [
         ({"method": "magic"}, "mapdice\\+lrnet"),
         *(({"steps": steps}, "steps is .*whole number .* at least 1") for steps in (0, 3.5)),
-        *(({"patch_size": size}, r"\(z, y, x\), at least 8") for size in ((4, 64, 64), (16, 64), 64)),
+        *(({"patch_size": size}, r"\(z, y, x\), at least 8") for size in ((4, 64, 64), (16.0, 64, 64), (16, 64), 64)),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         *(({"learning_rate": rate}, "learning_rate is") for rate in (-1, float("nan"), "0.001")),
         ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),

@@ -168,8 +168,6 @@ def test_labels_of_either_shape_and_any_integer_type(loss: nn.Module) -> None:
     (lambda: DistanceRegressionLoss(LRNet()), "does not know the NI-DM of a ball"),
     (lambda: DistanceRegressionLoss(LRNet(spatial_dims=2)), "does not know the NI-DM of a ball"),
     (lambda: REGRESSION(pair(torch.rand(1, 4, 4)), torch.zeros(1, 1, 4, 4)), r"LRNet takes \(B, 2, D, H, W\)"),
-    (lambda: copy.deepcopy(REGRESSION).to("meta")(pair(torch.rand(1, 4, 4, 4)), torch.zeros(1, 1, 4, 4, 4)),
-     r"on meta .* on cpu"),
     (lambda: map_regression_loss(torch.zeros(1, 4, 4), torch.zeros(4, 4)), "maps' shape"),
 ])  # fmt: skip
 def test_what_cannot_be(attempt: Callable[[], Any], match: str) -> None:

@@ -1,6 +1,8 @@
 """The paper's loss in one object, against its parts computed by hand."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_every_way_to_write_labels_is_the_same(classes: int) -> None:
     one_hot = nn.functional.one_hot(labels, classes).movedim(-1, 1)
     loss = TandemLoss("NI-DM", segmentation="mapdice")
     expected = loss(logits, labels)
-    for same in (labels[:, None], one_hot, one_hot.float(), labels.to(torch.uint8), labels.float()[:, None]):
+    for same in (labels[:, None], one_hot, one_hot.float(), one_hot.bool(), labels.byte(), labels.float()[:, None]):
         assert loss(logits, same) == expected
 
 
@@ -61,7 +63,34 @@ def test_it_teaches_the_logits_and_never_the_lrnet() -> None:
     loss(logits.requires_grad_(), labels).backward()
     assert logits.grad is not None
     assert logits.grad[0].abs().sum() > 0
-    assert not any(weight.requires_grad for weight in loss.parameters())
+
+
+@pytest.mark.parametrize("whole", [TandemLoss, lambda: DistanceRegressionLoss(load_pretrained_lrnet())])
+def test_what_is_done_to_a_network_around_the_loss_does_not_reach_the_lrnet(whole: Callable[[], nn.Module]) -> None:
+    logits, labels = batch()
+    target = labels if whole is TandemLoss else maps_of(labels)
+    loss, network = whole(), nn.Conv3d(2, 2, 1)
+    expected = loss(p := torch.softmax(logits, dim=1), target)
+    system = nn.ModuleList([loss, network]).double().train().requires_grad_(True)
+    system.apply(lambda part: [nn.init.zeros_(weight) for weight in part.parameters()])
+    assert len(list(system.parameters())) == len(system.state_dict()) == 2
+    torch.testing.assert_close(loss(p, target), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(loss(p.double(), target), expected, rtol=1e-4, atol=1e-4, check_dtype=False)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_validation_may_come_before_the_first_step() -> None:
+    logits, labels = (tensor.cuda() for tensor in batch())
+    loss = TandemLoss()
+    with torch.inference_mode():
+        loss(logits, labels)  # moves the LR-Net
+    loss(logits.requires_grad_(), labels).backward()
+
+
+def test_making_it_draws_no_random_numbers() -> None:
+    state = torch.get_rng_state()
+    TandemLoss()
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("segmentation", ["dice", "mapdice", None])
@@ -98,18 +127,30 @@ def test_compiled_it_gives_the_same() -> None:
     (logits, labels), loss = batch(), TandemLoss("NI-DM")
     compiled = torch.compile(loss, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, labels), loss(logits, labels), rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="run from 0 to 255"):  # where no value can be looked at before
+        compiled(logits, labels * 255)
+
+
+@dataclass
+class Weighted:
+    """A loss as users write one: no nn.Module, and without a hash."""
+
+    weight: float = 1.0
+
+    def __call__(self, p: Tensor, target: Tensor) -> Tensor:
+        return self.weight * nn.functional.nll_loss(p.log(), target[:, 0])
 
 
 def test_any_segmentation_loss() -> None:
     """It gets probabilities (B, C, D, H, W) and labels (B, 1, D, H, W)."""
     logits, labels = batch(classes=3)
-    loss = TandemLoss(segmentation=lambda p, target: nn.functional.nll_loss(p.log(), target[:, 0]), alpha=0)
+    loss = TandemLoss(segmentation=Weighted(), alpha=0)
     torch.testing.assert_close(loss(logits, labels), nn.functional.cross_entropy(logits, labels))
 
 
 def test_without_alpha_nothing_is_spent_on_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
     (logits, labels), loss = batch(), TandemLoss("NI-DM", alpha=0)
-    monkeypatch.setattr("lrnet_edu.tandem_loss.regress_maps", None)
+    monkeypatch.setattr("lrnet_edu.tandem_loss.maps_of_classes", None)
     torch.testing.assert_close(loss(logits, labels), loss.terms["segmentation"])
     assert loss.terms["map"] == 0
 
@@ -123,11 +164,14 @@ def test_a_whole_number_of_numpy_is_a_label() -> None:
     [
         ({"lrnet": "runs/mine"}, r"give a kind of map \(O-DM, .* or load_lrnet\(path\)"),
         ({"lrnet": LRNet()}, "does not know"),
+        ({"lrnet": ["NI-DM"]}, "give a kind of map"),
         ({"segmentation": "tversky"}, "segmentation"),
+        ({"segmentation": DiceLoss}, "segmentation"),
         ({"alpha": -1}, "alpha"),
         ({"ignore_label": 1.5}, "ignore_label"),
         ({"ignore_label": True}, "ignore_label"),
         ({"to_onehot_y": True}, "labels as they are"),
+        ({"softmax": True}, "TandemLoss takes logits"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: dict[str, object], words: str) -> None:

@@ -80,7 +80,7 @@ def evaluate_folders(
 def _find_references(folder: Path) -> dict[str, Path]:
     """The masks of a folder, in natural order, by the name without ending that a prediction of theirs has."""
     if (folder / "dataset.json").is_file():
-        return {nifti.stem(case.image): case.mask for case in find_cases(folder) if case.mask is not None}
+        return {nifti.stem(Path(case.prediction)): case.mask for case in find_cases(folder) if case.mask is not None}
     # The images of the LiTS layout, whose masks have another name, are no references.
     return {nifti.stem(path): path for path in image_files(folder) if segmentation_name(path.name) == path.name}
 

@@ -1,6 +1,6 @@
 """Scans in, segmentations out: the trained M-Net alone, as section 2.2 uses it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -28,8 +28,8 @@ def predict_files(
         run: run folder of a training, or a checkpoint.
         input: an image file; or a folder: the scans that its ``dataset.json`` lists for training (Decathlon
             layout), or else every image file in it whose name does not start with ``segmentation-``.
-        out: a file for a file, a folder for a folder. There ``volume-3.nii.gz`` becomes
-            ``segmentation-3.nii.gz``, any other name stays.
+        out: a file for a file, a folder for a folder. There ``volume-3.nii.gz`` becomes ``segmentation-3.nii.gz``,
+            in nnU-Net's data sets ``a_0000.nii.gz`` becomes ``a.nii.gz``, any other name stays.
         part: "train", "validation" or "test": only these cases of the run, ``input`` being the folder that it
             was trained on.
         probabilities: write ``<name>_probability-<label>.nii.gz``, float32, of each object beside the labels.
@@ -44,15 +44,13 @@ def predict_files(
             or is a file that this command did not write; nothing has been written then.
     """
     run, input, out = Path(run), Path(input), Path(out)
-    images = _find_images(input)
-    if input.is_dir():
-        check_not_among_scans(out)
-    if part is not None:
-        images = _images_of_part(images, input, run, part)
+    found = _find_images(input)
+    check_not_among_scans(out if input.is_dir() else out.parent)
+    images = list(found) if part is None else _images_of_part(found, input, run, part)
     place = choose_device(device)
     trained = load_mnet(run, place)
     objects = [format_labels((group,)) for group in trained.labels] if probabilities else []
-    written = [out / segmentation_name(image.name) if input.is_dir() else out for image in images]
+    written = [out / found[image] if input.is_dir() else out for image in images]
     beside = [[file.with_name(f"{nifti.stem(file)}_probability-{text}.nii.gz") for text in objects] for file in written]
     check_outputs([*written, *chain(*beside)], images, "predict")
     # Damaged scans are reported now, not after an hour.
@@ -82,21 +80,21 @@ def _segment(trained: TrainedMNet, scan: Path, out: Path, beside: Sequence[Path]
         nifti.write(path, data, image, description=provenance("predict", data))
 
 
-def _find_images(source: Path) -> list[Path]:
-    """One scan, or those of a folder in natural order, as :func:`predict_files` says."""
+def _find_images(source: Path) -> dict[Path, str]:
+    """One scan, or those of a folder in natural order, and what their predictions are called (`predict_files`)."""
     if not source.exists():
         raise InputError(f"{source} does not exist: name a NIfTI file or a folder of them.")
     if not source.is_dir():
-        return [source]
+        return {source: source.name}
     if (source / "dataset.json").is_file():
-        return [case.image for case in find_cases(source)]
+        return {case.image: case.prediction for case in find_cases(source)}
     images = [path for path in image_files(source) if not path.name.startswith("segmentation-")]
     if not images:
         raise InputError(f"{source} holds no scan: put .nii or .nii.gz files in it; dcm2niix converts DICOM.")
-    return images
+    return {path: segmentation_name(path.name) for path in images}
 
 
-def _images_of_part(images: Sequence[Path], source: Path, run: Path, part: str) -> list[Path]:
+def _images_of_part(images: Iterable[Path], source: Path, run: Path, part: str) -> list[Path]:
     """The images of the cases that the run's ``split.json`` lists under train, validation or test."""
     if part not in PARTS:
         raise InputError(f"There is no part {part!r}: choose one of {', '.join(PARTS)}.")

@@ -40,6 +40,12 @@ class Case:
     modality: str | None
 
     @property
+    def prediction(self) -> str:
+        """The file name of a prediction: that of the mask in LiTS' layout and in nnU-Net's, else the image's."""
+        name = self.image.name.replace("_0000", "")
+        return name if self.mask and self.mask.name == name else segmentation_name(self.image.name)
+
+    @property
     def pair(self) -> tuple[Path, Path]:
         """The files of scan and segmentation; InputError where there is none."""
         if self.mask is None:

@@ -33,7 +33,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         if self.window is not None:
             checked_range("window", self.window)
-        if np.shape(self.patch_size) != (3,) or min(self.patch_size) < 8:
+        if np.shape(self.patch_size) != (3,) or not all(isinstance(n, int) and n >= 8 for n in self.patch_size):
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
         check_whole("batch_size", self.batch_size, least=1)
         check_whole("max_voxels", self.max_voxels, least=1000)

@@ -29,7 +29,7 @@ class MaskLoss(Loss):
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), labels (B, D, H, W) or (B, 1, ...) -> one number; InputError if they do not fit."""
         p = checked_probabilities(probabilities)
-        each = torch.arange(p.shape[1], device=target.device).reshape(-1, *[1] * (p.ndim - 2))  # (C, 1, 1, 1)
+        each = torch.arange(p.shape[1], device=p.device).reshape(-1, *[1] * (p.ndim - 2))  # (C, 1, 1, 1)
         return self.value(p, (class_numbers(target, p)[:, None] == each).to(p.dtype))
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ The total loss of the tandem is L_seg(p, target) + alpha * SmoothL1(LR-Net(p), p
 or the MapDice loss or, in the row "M-Net + LR-Net", absent.
 """
 
-from typing import Self
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -74,15 +72,15 @@ class MapWeightedDiceLoss(MapLoss):
 class DistanceRegressionLoss(Loss):
     """Distance map regression (section 2.3): alpha * SmoothL1(LR-Net(p), phi), for use behind any network.
 
-    The loss runs the LR-Net itself, for every foreground class, and freezes it permanently: its weights require no
-    gradient and it stays in evaluation mode, while gradients flow through it to the probabilities. The target is maps
-    (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the shipped LR-Nets know them.
+    The loss runs the LR-Net itself, for every foreground class, frozen (`FrozenLRNet`), while gradients flow through it
+    to the probabilities. The target is maps (B, classes - 1, D, H, W) of the LR-Net's kind, in unit voxels as the
+    shipped LR-Nets know them.
 
     Where a lesion is missed altogether, p near 0, an LR-Net with a ReLU output may be inactive, and then no gradient
     comes back: let a fresh network begin with a segmentation loss alone, for a quarter of its steps.
 
     Args:
-        lrnet: a PRETRAINED LR-Net. It is frozen in place and moves with ``loss.to(device)``.
+        lrnet: a PRETRAINED LR-Net. It is frozen in place, and follows the probabilities to their device.
         alpha: "balances the magnitude difference" to the segmentation loss; the paper gives no value. None takes the
             default of its kind of map (``kinds.KINDS``). Table 1's rows without alpha mean alpha = 1.
 
@@ -98,22 +96,30 @@ class DistanceRegressionLoss(Loss):
             if not isinstance(lrnet, LRNet):
                 raise InputError("alpha is None, which only an LRNet has a default for; give it a number.")
             alpha = kind_of_map(lrnet.kind).alpha
-        self.alpha = checked_number("alpha", alpha)
-        check_pretrained(lrnet)
-        self.lrnet = lrnet.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        self.lrnet.eval()
-        return self
+        self.alpha, self.kind = checked_number("alpha", alpha), lrnet.kind if isinstance(lrnet, LRNet) else None
+        self.lrnet = FrozenLRNet(lrnet)
 
     def forward(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """(B, classes, D, H, W), maps (B, classes - 1, D, H, W) -> one number; InputError if they do not fit."""
-        kind = self.lrnet.kind if isinstance(self.lrnet, LRNet) else None
-        _, phi = foreground_and_maps(probabilities, target, kind, "This LR-Net's loss")
-        p = at_least_float32(probabilities).to(next(self.lrnet.parameters(), probabilities).dtype)
-        maps = regress_maps(self.lrnet, p)  # (B, classes - 1, D, H, W)
-        return self.alpha * map_regression_loss(maps, phi)
+        _, phi = foreground_and_maps(probabilities, target, self.kind, "This LR-Net's loss")
+        return self.alpha * map_regression_loss(self.lrnet(at_least_float32(probabilities)), phi)
+
+
+class FrozenLRNet:
+    """An LR-Net that no ``train()``, ``apply()``, ``double()`` or ``requires_grad_()`` of a loss around it reaches.
+
+    So it is no ``nn.Module``. InputError for an LRNet that has learned nothing.
+    """
+
+    def __init__(self, lrnet: nn.Module) -> None:
+        check_pretrained(lrnet)
+        self.lrnet = lrnet.requires_grad_(False).eval()
+
+    def __call__(self, p: Tensor) -> Tensor:
+        """Probabilities (B, classes, D, H, W) -> maps (B, classes - 1, D, H, W), of their type and on their device."""
+        with torch.inference_mode(False):  # weights that are moved in that mode never pass on a gradient again
+            lrnet = self.lrnet.to(p.device)
+        return regress_maps(lrnet, p.to(next(lrnet.parameters(), p).dtype)).to(p.dtype)
 
 
 @torch.no_grad()

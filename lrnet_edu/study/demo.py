@@ -19,7 +19,7 @@ from lrnet_edu.data.nifti import read_image, write
 from lrnet_edu.data.samples import TEST, study_folder, study_mnet
 from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.figures.study import froc_figure
-from lrnet_edu.lrnet_training import lrnet_quality, pretrain_run
+from lrnet_edu.lrnet_training import LRNetQuality, lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import CRITERIA, columns, none_if_nan
 from lrnet_edu.mnet_training import train_run
@@ -33,6 +33,7 @@ from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import write_atomically
 from lrnet_edu.support.labels import decode, parse_labels
 from lrnet_edu.trained import load_lrnet, load_mnet
+from lrnet_edu.training import Row
 
 DEMO_ARMS = ("A", "C")  # of the study: Dice goes on; the LR-Net takes over
 BEFORE = "M-Net before"
@@ -79,32 +80,8 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         logs[title] = [train_run(study, config, run, resume=True, rate=falling_rate).rows]
         tested[title] = test_mnet(study, run / "last.safetensors", run)
     write_results(out / "results.csv", {ARMS[arm].method: tested[METHODS[ARMS[arm].method].title] for arm in DEMO_ARMS})
-    tables = [criteria_rows(tested), lesion_rows(tested)]
-    for rows in tables:
-        typer.echo(as_text(rows) + "\n")
-    typer.echo(SCORES)
-
-    name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name  # with most lesion voxels
-    scan, lesion = read_image(study.cases[name].image), tested[BEFORE].truths[name]
-    found = {title: result.masks[name] for title, result in tested.items()}
-    slices = figures.differing_slices([*found.values()])
-    pretraining = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
-    pictures = {
-        "maps": figures.maps_figure(lesion, scan.data, scan.spacing),
-        "lrnet": figures.lrnet_quality_figure(quality, pretraining),
-        "curves": figures.learning_curves_figure(logs),
-        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, slices),
-        "froc": froc_figure({title: result.curve for title, result in tested.items()}),
-    }
-    facts = [*study.describe().splitlines(), f"Seed {seed}; the case in the pictures is {name}.",
-             f"{device_name(choose_device())}, {', '.join(map(' '.join, versions().items()))}"]  # fmt: skip
-    shown = {name: picture.to_html() for name, picture in pictures.items()}
-    shown["networks"] = figures.picture.figure_1()
-    criteria, lesions = map(as_html, tables)
-    page = resources.files(__package__).joinpath("report.html").read_text("utf-8")
-    report = Template(page).substitute(shown, scores=SCORES, criteria=criteria, lesions=lesions, steps=plan.steps,
-                                       facts=escape("\n".join(facts)))  # fmt: skip
-    write_atomically(out / "report.html", report.encode())
+    typer.echo("\n\n".join([as_text(criteria_rows(tested)), as_text(lesion_rows(tested)), SCORES]))
+    write_report(out, study, quality, logs, tested, seed=seed, steps=plan.steps)
     typer.echo(f"{out / 'results.csv'} holds the criteria; open {out / 'report.html'} in a browser.")
     return out / "report.html"
 
@@ -130,6 +107,34 @@ def test_mnet(study: Study, checkpoint: str | Path, out: Path) -> Tested:
         write(out / "predictions" / name, decode(mask.astype(np.uint8), LABELS), one.mask)
         result.records.append(one.record())
     return result
+
+
+def write_report(
+    out: Path, study: Study, quality: LRNetQuality, logs: Mapping[str, Sequence[list[Row]]],
+    tested: Mapping[str, Tested], *, seed: int, steps: int,
+) -> None:  # fmt: skip
+    """``report.html``: both tables, and pictures of the test case with most lesion voxels."""
+    name = max(study.cached["test"], key=lambda case: len(case.foreground[0])).name
+    scan, lesion = read_image(study.cases[name].image), tested[BEFORE].truths[name]
+    found = {title: result.masks[name] for title, result in tested.items()}
+    slices = figures.differing_slices([*found.values()])
+    pretraining = load_checkpoint(out / "lrnet" / "last.safetensors")[1]["state"]["rows"]
+    pictures = {
+        "maps": figures.maps_figure(lesion, scan.data, scan.spacing),
+        "lrnet": figures.lrnet_quality_figure(quality, pretraining),
+        "curves": figures.learning_curves_figure(logs),
+        "found": figures.results_figure(scan.data, lesion, found, scan.spacing, slices),
+        "froc": froc_figure({title: result.curve for title, result in tested.items()}),
+    }
+    facts = [*study.describe().splitlines(), f"Seed {seed}; the case in the pictures is {name}.",
+             f"{device_name(choose_device())}, {', '.join(map(' '.join, versions().items()))}"]  # fmt: skip
+    shown = {name: picture.to_html() for name, picture in pictures.items()} | {"networks": figures.picture.figure_1()}
+    page = resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    report = Template(page).substitute(
+        shown, scores=SCORES, criteria=as_html(criteria_rows(tested)), lesions=as_html(lesion_rows(tested)),
+        steps=steps, facts=escape("\n".join(facts)),
+    )  # fmt: skip
+    write_atomically(out / "report.html", report.encode())
 
 
 def write_results(path: Path, tested: Mapping[str, Tested]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lrnet_edu.metrics import whole_numbers
 from lrnet_edu.support.arrays import checked_spacing, plain_array
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.voxels import connected_components, occupied_box
@@ -104,13 +105,16 @@ def froc(cases: Iterable[tuple[Any, Any, Sequence[float]]], thresholds: Sequence
         thresholds: What counts as predicted is above the threshold; in any order.
 
     Raises:
-        InputError: If there is no case or no threshold, the volumes of one are not (D, H, W) of one shape, or the
-            scores hold NaN.
+        InputError: If there is no case or no threshold, the volumes of one are not (D, H, W) of one shape, the scores
+            hold NaN, or the reference holds no whole numbers.
     """
-    falling = np.unique(np.asarray(thresholds, dtype=float))[::-1]
-    scored = [lesions_by_threshold(*case, falling) for case in cases]
-    if not scored or not falling.size:
-        raise InputError("There is no curve without a case and a threshold; give at least one of each.")
+    falling, scored = np.unique(np.asarray(thresholds, dtype=float))[::-1], []
+    for case in cases:
+        if not isinstance(case, tuple | list) or len(case) != 3:
+            raise InputError("froc takes a list of cases, each of them (scores, reference, spacing).")
+        scored.append(lesions_by_threshold(*case, falling))
+    if not scored or not falling.size or not np.isfinite(falling).all():
+        raise InputError("There is no curve without a case and a threshold; give at least one of each, as numbers.")
     curve, none = curve_of(scored, falling), np.full(len(falling), math.nan)
     return curve if curve.lesions else replace(curve, sensitivity=none, dice=none)
 
@@ -146,7 +150,7 @@ def lesions_by_threshold(
     scores: Any, reference: Any, spacing: Sequence[float], thresholds: Sequence[float] | np.ndarray
 ) -> CaseLesions:
     """What becomes of the lesions of one case at each threshold; arguments and errors as for :func:`froc`."""
-    p, r = plain_array(scores, "scores"), plain_array(reference, "reference")
+    p, r = plain_array(scores, "scores"), whole_numbers(reference, "reference")
     if p.ndim != 3 or p.shape != r.shape:
         raise InputError(f"The scores are {p.shape} and the reference {r.shape}; give both as (D, H, W), of one shape.")
     if np.isnan(p.max(initial=0)):

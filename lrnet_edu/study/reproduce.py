@@ -75,7 +75,7 @@ def reproduce_table(
             failed; the others are finished first.
     """
     if table not in TABLES:
-        raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)}.")
+        raise InputError(f"There is no table {table!r}; choose one of {', '.join(TABLES)} or the study.")
     if "," in config.label:
         raise InputError(f'"{config.label}" names several objects and a table shows one; join them by + or choose one.')
     out, study, rows = Path(out), open_study(Path(data), config), TABLES[table].rows

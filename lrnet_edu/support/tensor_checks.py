@@ -11,8 +11,8 @@ from torch import Tensor
 from lrnet_edu.support.errors import InputError
 
 ELSEWHERE = {  # what other libraries' losses are told by a keyword, and what does it here
-    "softmax": "give it torch.softmax(logits, dim=1), or take TandemLoss, which starts from logits",
-    "sigmoid": "give it two classes, torch.cat((1 - p, p), dim=1) with p = torch.sigmoid(logits)",
+    "softmax": "TandemLoss takes logits, every other loss torch.softmax(logits, dim=1)",
+    "sigmoid": "stack two classes, for TandemLoss torch.cat((0 * x, x), dim=1) of logits x, else (1 - p, p)",
     "to_onehot_y": "it takes labels as they are, whole numbers (B, D, H, W) or (B, 1, D, H, W)",
     "include_background": "overlap losses leave the background, class 0, out",
     "reduction": "it returns one number, the mean over the foreground classes",
@@ -71,9 +71,16 @@ def class_numbers(labels: Tensor, output: Tensor) -> Tensor:
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"The labels are {labels.dtype}; give whole numbers, for example labels.long().")
     numbers = labels.reshape(batch, *space).long()
-    if values_are_readable(numbers) and (int(numbers.min()) < 0 or int(numbers.max()) >= classes):
-        raise InputError(
-            f"The labels run from {int(numbers.min())} to {int(numbers.max())} and the network knows {classes} "
-            f"classes; renumber them to 0 .. {classes - 1}, or leave one out by TandemLoss(ignore_label=...)."
-        )
+    if values_are_readable(numbers):
+        check_class_numbers(numbers, classes)
     return numbers
+
+
+def check_class_numbers(numbers: Tensor, classes: int) -> None:
+    """InputError for a number that is none of 0 .. classes - 1."""
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"The labels run from {low} to {high} and the network knows {classes} classes; renumber them to 0 .. "
+            f"{classes - 1}, or leave one out by TandemLoss(ignore_label=...)."
+        )

@@ -105,9 +105,10 @@ def test_what_is_scored_and_against_what(folders: Folders) -> None:
     assert len(said) == 1
 
 
-def test_a_decathlon_data_set_and_its_labels_are_references(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channel", ["", "_0000"])  # the latter is nnU-Net's
+def test_a_decathlon_data_set_and_its_labels_are_references(tmp_path: Path, channel: str) -> None:
     for number in (1, 2):
-        store(tmp_path / f"Task/imagesTr/c_{number}.nii.gz", np.full(SHAPE, -1000, np.int16))
+        store(tmp_path / f"Task/imagesTr/c_{number}{channel}.nii.gz", np.full(SHAPE, -1000, np.int16))
         store(tmp_path / f"Task/labelsTr/c_{number}.nii.gz", voxels((5, 5, number)))
         store(tmp_path / f"p/c_{number}.nii.gz", voxels((5, 5, 1)))
     pairs = [{"image": f"./imagesTr/c_{n}.nii.gz", "label": f"./labelsTr/c_{n}.nii.gz"} for n in (1, 2)]

@@ -66,11 +66,11 @@ def test_a_lits_folder_gives_segmentations_in_natural_order(run: Path, tmp_path:
     np.testing.assert_array_equal(load(written[2]), load(tmp_path / "alone.nii.gz"))
 
 
-def test_a_decathlon_folder_and_any_other_folder_keep_their_names(run: Path, tmp_path: Path) -> None:
+def test_a_listed_case_is_called_like_its_mask_and_any_other_keeps_its_name(run: Path, tmp_path: Path) -> None:
     data = tmp_path / "Task"
-    for folder, number in (("imagesTr", 1), ("labelsTr", 1), ("imagesTs", 2)):
-        store(data / folder / f"case_{number}.nii.gz", scan() if folder.startswith("images") else mask())
-    pair = {"image": "./imagesTr/case_1.nii.gz", "label": "./labelsTr/case_1.nii.gz"}
+    for folder, name in (("imagesTr", "case_1_0000"), ("labelsTr", "case_1"), ("imagesTs", "case_2")):
+        store(data / folder / f"{name}.nii.gz", scan() if folder.startswith("images") else mask())
+    pair = {"image": "./imagesTr/case_1_0000.nii.gz", "label": "./labelsTr/case_1.nii.gz"}
     (data / "dataset.json").write_text(json.dumps({"training": [pair], "modality": {"0": "CT"}}))
     for source, name in ((data, "case_1.nii.gz"), (data / "imagesTs", "case_2.nii.gz")):
         assert [path.name for path in predict_files(run, source, tmp_path / "out" / source.name)] == [name]
@@ -118,7 +118,7 @@ def test_inputs_and_files_of_others_stay(run: Path, tmp_path: Path) -> None:
     files = contents(tmp_path)
     for source, out, words in (
         *((volume, tmp_path / f"{name}.nii.gz", exists) for name in ("sample", "map", "p")),
-        *((source, source, "is an input and would be overwritten") for source in (volume, mine)),
+        *((source, source, words) for source, words in ((volume, "holds scans"), (mine, "would be overwritten"))),
         (volume, tmp_path / "out.nrrd", "let its name end in"),
     ):
         with pytest.raises(InputError, match=words):

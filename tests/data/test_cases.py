@@ -109,6 +109,7 @@ def test_dialects(tmp_path: Path, name: str, encoding: str) -> None:
     assert find_cases(folder) == [
         Case(f"{n}{channel}", images / f"{n}{channel}.nii.gz", labels / f"{n}.nii.gz", "CT") for n in "ab"
     ]
+    assert [case.prediction for case in find_cases(folder)] == ["a.nii.gz", "b.nii.gz"]
 
 
 def test_an_absolute_path_may_go_through_a_link(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def test_numpy_and_torch_agree(device: str, loss: nn.Module, output: Output) -> 
 @pytest.mark.parametrize("device", DEVICES)
 @given(output=outputs(), alpha=st.floats(0, 100))
 def test_the_regression_loss_is_smooth_l1_by_numpy(device: str, output: Output, alpha: float) -> None:
-    (p, labels), lrnet = output, load_pretrained_lrnet(spatial_dims=output[0].ndim - 2).double()
-    loss = DistanceRegressionLoss(lrnet, alpha=alpha).to(device)
+    (p, labels), lrnet = output, load_pretrained_lrnet(spatial_dims=output[0].ndim - 2).double().to(device)
+    loss = DistanceRegressionLoss(lrnet, alpha=alpha)
     phi = target_of(loss, labels, p.shape[1])
     gap = np.abs(regress_maps(lrnet, p.to(device)).detach().cpu().numpy() - phi.numpy())
     expected = alpha * np.where(gap < 1, gap**2 / 2, gap - 0.5).mean()

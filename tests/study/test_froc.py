@@ -120,8 +120,12 @@ def test_what_has_no_curve_is_told() -> None:
     zeros = np.zeros((4, 4, 4))
     for cases, words in (
         ([], "at least one"),
+        ((zeros, zeros, (1, 1, 1)), "a list of cases"),
+        ([(zeros, zeros - 1, (1, 1, 1))], "negative"),
         ([(zeros, np.zeros((4, 4, 5)), (1, 1, 1))], "of one shape"),
         ([(zeros * np.nan, zeros, (1, 1, 1))], "NaN"),
     ):
         with pytest.raises(InputError, match=words):
             froc(cases)
+    with pytest.raises(InputError, match="as numbers"):
+        froc([(zeros, zeros, (1, 1, 1))], thresholds=[0.5, np.nan])

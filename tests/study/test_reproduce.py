@@ -244,7 +244,7 @@ def test_the_scores_are_those_of_predict_and_evaluate(whole: Path, scans: Path, 
 @pytest.mark.parametrize(("changes", "match"), [
     ({"config": replace(TINY, steps=3)}, r"other settings \(steps 2, now 3; convergence_patience 2, now 3\)"),
     ({"config": replace(TINY, label="1,2")}, "several objects"),
-    ({"name": "table3"}, "There is no table 'table3'; choose one of table1, table2"),
+    ({"name": "table3"}, "There is no table 'table3'; choose one of table1, table2 or the study"),
 ])  # fmt: skip
 def test_wrong_options_leave_a_folder_as_it_is(whole: Path, scans: Path, changes: dict[str, Any], match: str) -> None:
     before = contents(whole)
