@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +42,7 @@ from lrnet_edu.lrnet_training import (
     pretrain_run,
 )
 from lrnet_edu.networks import LRNet
+from lrnet_edu.study.page import table
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
 from lrnet_edu.support.labels import parse_labels
 from lrnet_edu.support.voxels import connected_components
@@ -198,11 +199,6 @@ def write_table(records: list[dict[str, Any]]) -> None:
     """``results/lrnet.md`` out of the records."""
     parts = (about, errors_of_phi, depths, anisotropic_grids, probabilities)
     (ROOT / "results" / "lrnet.md").write_text("\n\n".join(part(records) for part in parts) + "\n", "utf-8")
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
 
 
 def about(records: list[dict[str, Any]]) -> str:

@@ -213,23 +213,14 @@ def pretrain(
 
 @app.command()
 def train(
-    data: Data,
-    label: Label,
-    method: Method,
-    out: Out,
-    preset: Preset = "cpu",
-    kind: Kind = "NI-DM",
+    data: Data, label: Label, method: Method, out: Out, preset: Preset = "cpu", kind: Kind = "NI-DM",
     activation: Activation = None,
     alpha: Annotated[float | None, Option(min=0, help="Weight of the regression loss, else by kind.")] = None,
     lrnet: Annotated[Path | None, Option(help="Your own LR-Net from pretrain; else the shipped one.")] = None,
-    steps: Steps = None,
-    warmup_steps: WarmUp = None,
-    seed: Seed = 0,
-    window: Window = None,
+    steps: Steps = None, warmup_steps: WarmUp = None, seed: Seed = 0, window: Window = None,
     split: Annotated[Path | None, Option(help="A split.json to use instead of a random split.")] = None,
-    device: Device = None,
-    resume: Resume = False,
-) -> None:
+    device: Device = None, resume: Resume = False,
+) -> None:  # fmt: skip
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
     from lrnet_edu.config import preset as preset_config
     from lrnet_edu.data.crop import cropped_around

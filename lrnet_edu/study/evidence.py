@@ -110,9 +110,7 @@ def write_evidence(
     result = {
         "arms": {arm: ARMS[arm.split("-")[0]].title for arm in arms},
         "lrnets": {arm: record["config"].get("lrnet") for (arm, _), record in records.items()},
-        "primary_cell": "/".join(PRIMARY_CELL),
-        "margin": MARGIN,
-        "rates": list(DENSE),
+        "primary_cell": "/".join(PRIMARY_CELL), "margin": MARGIN, "rates": list(DENSE),
         "cells": {cell: cell_summary(records, arms, cell) for cell in map("/".join, CELLS)},
         "rounding": scatter_of_rounding(records),
         "chosen": json.loads(json.dumps(chosen)),
@@ -121,7 +119,7 @@ def write_evidence(
         "logs": {arm: [record["log"] for (one, _), record in records.items() if one == arm] for arm in arms},
         "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600,
         "versions": branches[0]["versions"],
-    }
+    }  # fmt: skip
     logs = {"M-Net + Dice": [base["log"] for base in bases]}
     logs |= {f"{arm}: {result['arms'][arm]}": logs_of_arm for arm, logs_of_arm in result["logs"].items()}
     pictures = {

@@ -56,19 +56,10 @@ class SliceViewer:
     """
 
     def __init__(
-        self,
-        volume: Any,
-        overlays: Any = None,
-        heat: Any = None,
-        *,
-        spacing: Sequence[float] | None = None,
-        window: tuple[float, float] | None = None,
-        heat_range: tuple[float, float] | None = None,
-        title: str = "",
-        unit: str | None = None,
-        radiological: bool = True,
-        levels: int = 256,
-    ) -> None:
+        self, volume: Any, overlays: Any = None, heat: Any = None, *, spacing: Sequence[float] | None = None,
+        window: tuple[float, float] | None = None, heat_range: tuple[float, float] | None = None, title: str = "",
+        unit: str | None = None, radiological: bool = True, levels: int = 256,
+    ) -> None:  # fmt: skip
         if levels not in range(2, 257):
             raise InputError(f"levels is {levels!r}: give a whole number from 2 to 256.")
         scale = None if heat_range is None else checked_range("heat_range", heat_range)
@@ -157,22 +148,13 @@ class SliceViewer:
         data = packer.compress(b"".join(layer.codes.tobytes() for layer in self._layers)) + packer.flush()
         first = int(len(self._layers) > AT_ONCE)  # the image gives way first
         return {
-            "shape": self.shape,
-            "spacing": self.shown_spacing,
-            "stride": self.stride,
-            "index": self.first_slices,
+            "shape": self.shape, "spacing": self.shown_spacing, "stride": self.stride, "index": self.first_slices,
             "box": [(side.start, side.stop) for side in self.box],
             "panels": list(range(len(self._layers)))[first : first + AT_ONCE],
-            "low": self._image.low,
-            "high": self._image.high,
-            "unit": self.unit,
-            "radiological": self.radiological,
-            "image": self._image.values.meta,
-            "masks": [mask.meta for mask in self._masks],
-            "maps": [one.meta for one in self._maps],
-            "keep": self.keep,
-            "data": base64_of(data),
-        }
+            "low": self._image.low, "high": self._image.high, "unit": self.unit, "radiological": self.radiological,
+            "image": self._image.values.meta, "masks": [mask.meta for mask in self._masks],
+            "maps": [one.meta for one in self._maps], "keep": self.keep, "data": base64_of(data),
+        }  # fmt: skip
 
     def _caption(self) -> str:
         image, unit = self._image.values.meta, f" {self.unit}" if self.unit else ""
