@@ -32,7 +32,7 @@ def forest_figure(rows: Sequence[Difference], what: str, margin: float | None = 
         axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
     for y, (_, found, colour, printed) in enumerate(rows):
         axes.plot([found["low"], found["high"]], [y, y], color=colour, lw=4, solid_capstyle="butt")
-        axes.plot([found["boot_low"], found["boot_high"]], [y, y], color=colour, lw=1.2)
+        axes.plot([found["boot_low"], found["boot_high"]], [y, y], color=BLACK, lw=1.2)
         axes.plot(found["by_seed"], np.full(len(found["by_seed"]), y + 0.28), "|", color=GREY, ms=7, mew=1.5)
         face = colour if found["verdict"] in ("ahead", "behind", "equal") else "white"
         axes.plot(found["mean"], y, "o", ms=8, mfc=face, mec=colour, mew=2, zorder=3)
