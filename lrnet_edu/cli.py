@@ -294,13 +294,10 @@ def reproduce(
     data: Annotated[Path | None, Option(help="Folder of scans, as in train; the study makes its own.")] = None,
     label: Annotated[str | None, Option(help="The object, as in train; the study's is its lesions.")] = None,
     seeds: Annotated[int | None, Option(min=1, help="Seeds 0, 1, ... of each row; 3, in the study 10 at most.")] = None,
-    preset: Preset = "cpu",
-    steps: Steps = None,
-    warmup_steps: WarmUp = None,
-    window: Window = None,
+    preset: Preset = "cpu", steps: Steps = None, warmup_steps: WarmUp = None, window: Window = None,
     workers: Annotated[int, Option(min=1, help="Processes that share the runs, on a CPU one core each.")] = 1,
     device: Device = None,
-) -> None:
+) -> None:  # fmt: skip
     """Reproduce a table of the paper, or the study. Call it again after a stop: finished trainings are kept."""
     from lrnet_edu.config import table_preset
     from lrnet_edu.study.evidence_text import outcomes, verdicts

@@ -208,6 +208,8 @@ def check_pairs(pairs: Iterable[tuple[Path, Path]]) -> None:
 
 
 def _check_pair(pair: tuple[Path, Path]) -> None:
+    from nibabel.orientations import aff2axcodes
+
     image, mask = map(read_grid, pair)
     if same_grid(image, mask):
         return
@@ -219,6 +221,8 @@ def _check_pair(pair: tuple[Path, Path]) -> None:
     if image.data.shape != mask.data.shape:
         fault = f"has shape {mask.data.shape} (z, y, x) and {pair[0]} has {image.data.shape}"
         advice = "pair the right files"
+    if aff2axcodes(image.affine) != aff2axcodes(mask.affine):  # the same voxels, perhaps, in another order
+        advice = "store both in one orientation, by nibabel.as_closest_canonical"
     raise InputError(f"{pair[1]} {fault}: {resample}{advice}.")
 
 

@@ -112,13 +112,11 @@ def write_evidence(
         "lrnets": {arm: record["config"].get("lrnet") for (arm, _), record in records.items()},
         "primary_cell": "/".join(PRIMARY_CELL), "margin": MARGIN, "rates": list(DENSE),
         "cells": {cell: cell_summary(records, arms, cell) for cell in map("/".join, CELLS)},
-        "rounding": scatter_of_rounding(records),
-        "chosen": json.loads(json.dumps(chosen)),
+        "rounding": scatter_of_rounding(records), "chosen": json.loads(json.dumps(chosen)),
         "gradients": {term: float(np.mean([one[term] for one in gradients])) for term in gradients[0]},
         "bases": [{name: base[name] for name in ("arm", "seed", "log")} for base in bases],
         "logs": {arm: [record["log"] for (one, _), record in records.items() if one == arm] for arm in arms},
-        "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600,
-        "versions": branches[0]["versions"],
+        "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600, "versions": branches[0]["versions"],
     }  # fmt: skip
     logs = {"M-Net + Dice": [base["log"] for base in bases]}
     logs |= {f"{arm}: {result['arms'][arm]}": logs_of_arm for arm, logs_of_arm in result["logs"].items()}

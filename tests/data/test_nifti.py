@@ -129,7 +129,7 @@ FAR = AFFINE + 100 * np.eye(4, k=3)
         (turned(0.01), 0, ["elsewhere", "resample", "copy the image's affine"]),
         (AFFINE @ np.diag([1.001, 1, 1, 1]), 0, ["elsewhere", "resample"]),
         (AFFINE + 0.5 * np.eye(4, k=3), 0, ["elsewhere", "resample"]),
-        (np.diag([-1, 1, 1, 1]) @ AFFINE, 0, ["elsewhere"]),
+        (np.diag([-1, 1, 1, 1]) @ AFFINE, 0, ["elsewhere", "store both in one orientation"]),
         (AFFINE, 1, ["(6, 6, 5)", "(7, 6, 5)", "resample", "pair"]),
         (FAR, 0, ["copy the image's affine"]),
         (FAR, 1, ["pair the right files"]),
