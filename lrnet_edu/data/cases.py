@@ -43,7 +43,7 @@ class Case:
     def prediction(self) -> str:
         """The file name of a prediction: that of the mask in LiTS' layout and in nnU-Net's, else the image's."""
         name = self.image.name.replace("_0000", "")
-        return name if self.mask and self.mask.name == name else segmentation_name(self.image.name)
+        return segmentation_name(name if self.mask and self.mask.name == name else self.image.name)
 
     @property
     def pair(self) -> tuple[Path, Path]:
