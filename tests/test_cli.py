@@ -17,7 +17,7 @@ from scans import SHAPE, checkpoint, contents, lits, load, store
 from lrnet_edu import __version__
 from lrnet_edu.cli import main
 from lrnet_edu.config import FAST
-from lrnet_edu.study.rows import TABLES
+from lrnet_edu.study.rows import TABLE_2_ROWS
 
 Command = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., None]
@@ -98,7 +98,7 @@ def test_every_command_explains_itself(command: Command) -> None:
         assert max(map(len, command(name, "--help")[1].splitlines())) <= 80
     listed = re.search(r"A row of Table 2: (.*?)\.", " ".join(command("train", "--help")[1].split()).replace("- ", "-"))
     assert listed
-    assert set(re.split(r", | or ", listed[1])) == {row.method for row in TABLES["table2"].rows}
+    assert set(re.split(r", | or ", listed[1])) == {row.method for row in TABLE_2_ROWS}
 
 
 def test_the_version_and_an_interruption(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

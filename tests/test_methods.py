@@ -15,11 +15,11 @@ from lrnet_edu.kinds import ALONE, KINDS
 from lrnet_edu.losses import DiceLoss, MapDiceLoss, map_regression_loss
 from lrnet_edu.methods import METHODS, RivalMethod, TandemMethod
 from lrnet_edu.rivals import SIGNED_DISTANCES, signed_distances
-from lrnet_edu.study.rows import TABLES
+from lrnet_edu.study.rows import TABLE_2_ROWS
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.trained import load_lrnet, load_mnet
 
-ROWS = {row.method: METHODS[row.method] for row in TABLES["table2"].rows}  # not those that the study adds
+ROWS = {row.method: METHODS[row.method] for row in TABLE_2_ROWS}  # not those that the study adds
 TANDEMS = [name for name, row in ROWS.items() if isinstance(row, TandemMethod)]
 
 

@@ -106,10 +106,7 @@ class DistanceRegressionLoss(Loss):
 
 
 class FrozenLRNet:
-    """An LR-Net that no ``train()``, ``apply()``, ``double()`` or ``requires_grad_()`` of a loss around it reaches.
-
-    So it is no ``nn.Module``. InputError for an LRNet that has learned nothing.
-    """
+    """An LR-Net that no ``train()``, ``apply()`` or ``double()`` of a loss around it reaches; it is no ``Module``."""
 
     def __init__(self, lrnet: nn.Module) -> None:
         check_pretrained(lrnet)

@@ -28,9 +28,9 @@ import numpy as np
 
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study.rows import PRINTED as CRITERIA
-from lrnet_edu.study.rows import TABLES
+from lrnet_edu.study.rows import TABLE_2_ROWS
 
-rows = TABLES["table2"].rows
+rows = TABLE_2_ROWS
 methods = [METHODS[row.method].title for row in rows]
 table2 = np.array([[row.paper[name] for name in CRITERIA] for row in rows])  # (methods, criteria)
 ours = methods.index("M-Net + MapDice + LR-Net")  # the paper's full method
@@ -441,7 +441,7 @@ guess = location_baseline(training, [arrays for _, arrays in unseen], 1)[0]
 print(f"location alone, the usual place of lesions in the box: {guess:.3f}")
 
 # %% [markdown]
-# Both beat the guess. The seeds disagree about MapDice.
+# Both beat the guess. MapDice's gain varies with the seed.
 #
 # ### Exercise 7.3 · Change the training
 # The next cell trains with Dice for four times as many steps. Which gain will be larger, the one by `"steps"` or the one by
