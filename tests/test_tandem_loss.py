@@ -58,11 +58,12 @@ def test_every_way_to_write_labels_is_the_same(classes: int) -> None:
 
 
 def test_it_teaches_the_logits_and_never_the_lrnet() -> None:
-    loss = TandemLoss(load_pretrained_lrnet("NI-DM"), segmentation=None)
     logits, labels = batch()
+    loss = TandemLoss(lrnet := load_pretrained_lrnet("NI-DM"), segmentation=None)
     loss(logits.requires_grad_(), labels).backward()
     assert logits.grad is not None
     assert logits.grad[0].abs().sum() > 0
+    assert not any(weight.requires_grad for weight in lrnet.parameters())
 
 
 @pytest.mark.parametrize("whole", [TandemLoss, lambda: DistanceRegressionLoss(load_pretrained_lrnet())])
@@ -172,6 +173,7 @@ def test_a_whole_number_of_numpy_is_a_label() -> None:
         ({"ignore_label": True}, "ignore_label"),
         ({"to_onehot_y": True}, "labels as they are"),
         ({"softmax": True}, "TandemLoss takes logits"),
+        ({"sigmoid": True}, r"for TandemLoss torch.cat\(\(0 \* x, x\), dim=1\) of logits"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: dict[str, object], words: str) -> None:

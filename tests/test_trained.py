@@ -61,6 +61,8 @@ def test_the_shipped_weights_are_small_and_no_others_ship() -> None:
     assert sum(file.stat().st_size for file in files) < 1_000_000
     with pytest.raises(InputError, match="pretrain --synthetic --kind O-DM --activation sigmoid"):
         load_pretrained_lrnet("O-DM", activation="sigmoid")
+    with pytest.raises(InputError, match="No 4-D LR-Net ships"):
+        load_pretrained_lrnet(spatial_dims=4)
 
 
 @pytest.mark.parametrize(("dims", "norm"), [(3, None), (2, "instance")])

@@ -131,7 +131,7 @@ BEST_MAP = "NI-DM with ReLU the best map", tuple(
 )  # fmt: skip
 LRNET = claim("LR-Net better than M-Net alone", ("lrnet", "dice"), ("dice+lrnet", "dice"), ("mapdice+lrnet", "mapdice"))
 MAPDICE = claim("MapDice better than Dice", ("mapdice", "dice"), ("mapdice+lrnet", "dice+lrnet"))
-CONTROL = claim("LR-Net better than its control", ("lrnet", "voxelwise"), ("dice+lrnet", "dice+voxelwise"))
+CONTROL = claim("Ours: LR-Net better than its control", ("lrnet", "voxelwise"), ("dice+lrnet", "dice+voxelwise"))
 FROZEN = claim("Frozen better than unfrozen", ("lrnet", "unfrozen-lrnet"))
 OTHERS = ("wce", "gds", "tversky", "focal-tversky", "explog")
 IMBALANCE = claim("Ahead of the imbalance losses", *(("mapdice+lrnet", other) for other in OTHERS))

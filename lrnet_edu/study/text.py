@@ -17,13 +17,13 @@ COMPARISONS = (
 )
 CLAIMS = (
     'A claim held if every comparison behind it is "ahead", in part if some are, and failed if one is "behind". '
-    "These comparisons are corrected together, apart from those above. The control is ours, not the paper's."
+    "These comparisons are corrected together, apart from those above."
 )
 NOTES = (
     "Means over the seeds \u00b1 their standard deviation, the paper's figure in parentheses. One voxel found far from "
     "every lesion decides MSD. \u03b1: the default by kind of map; in Table 1 a row without \u03b1 has \u03b1 = 1. "
-    "Rows that regress a map or the mask begin with Dice alone, the warm-up, seen in their training loss. Both rivals "
-    "have Dice beside cross-entropy. SmoothL1(p, mask) in an LR-Net's place is its control; Table 1 has none."
+    "Rows that regress a map or the mask begin with Dice alone, the warm-up, seen in their training loss. Both "
+    "regression networks have Dice beside cross-entropy. SmoothL1(p, mask) in an LR-Net's place is its control."
 )
 LESIONS = (
     "False lesions: predicted components that touch none, a case, at p > 0.5. DC without them: they are removed first. "
