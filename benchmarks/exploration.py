@@ -32,7 +32,7 @@ from lrnet_edu.study.evidence import endpoint, gains
 from lrnet_edu.study.evidence_text import cell_in_words
 from lrnet_edu.study.page import interval, signed, table
 from lrnet_edu.study.protocol import ARMS, CELLS, Arm, Plan, study_plan
-from lrnet_edu.study.reproduce import checkpoint
+from lrnet_edu.study.reproduce_study import checkpoint
 from lrnet_edu.study.trainings import read_record
 from lrnet_edu.support.checkpoints import save_checkpoint
 from lrnet_edu.support.files import write_atomically

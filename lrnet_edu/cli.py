@@ -301,7 +301,8 @@ def reproduce(
     """Reproduce a table of the paper, or the study. Call it again after a stop: finished trainings are kept."""
     from lrnet_edu.config import table_preset
     from lrnet_edu.study.evidence_text import outcomes, verdicts
-    from lrnet_edu.study.reproduce import reproduce_study, reproduce_table
+    from lrnet_edu.study.reproduce import reproduce_table
+    from lrnet_edu.study.reproduce_study import reproduce_study
     from lrnet_edu.study.text import claim_in_words
 
     if table == "study" and (data or label or steps or window or warmup_steps is not None or preset != "cpu"):

@@ -165,14 +165,16 @@ def pretrain_run(
     """
     config = config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)
-    held_out, split = held_out or held_out_shapes(dims=config.spatial_dims), None
+    split = None
     settings = asdict(config) | dict.fromkeys(("data", "label", "max_voxels"))
     if scans is not None:
         study = open_study(*scans)
         settings |= {"data": str(study.data.resolve()), "label": scans[1].label, "max_voxels": scans[1].max_voxels}
         with_lesion = [case for case in study.cached["train"] if any(len(voxels) for voxels in case.foreground)]
         draw, split = partial(lesion_crop, with_lesion), study.split
-        held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
+        objects = range(1, len(study.labels) + 1)
+        held_out = held_out or [case.classes == c for case in study.cached["validation"] for c in objects]
+    held_out = held_out or held_out_shapes(dims=config.spatial_dims)
     task = pretraining_task(config, draw, held_out)
     place = choose_device(device)
     with open_run(out, settings, resume=resume, split=split):

@@ -260,7 +260,7 @@ def checked_pair(
     The volumes are views, cut to the smallest box with every voxel != 0 of either; a single voxel if both are empty.
     Raises what :func:`case_scores` does.
     """
-    steps = checked_spacing(() if spacing is None else spacing)  # None means unit voxels elsewhere
+    steps = checked_spacing(spacing, needed=True)
     prediction, reference = whole_numbers(prediction, "prediction"), whole_numbers(reference, "reference")
     if prediction.shape != reference.shape:
         raise InputError(f"The shapes are {prediction.shape} and {reference.shape}; bring both to one grid first.")

@@ -93,8 +93,9 @@ def train_run(
         config = resumed_config(config, settings_of_run(folder))
     task = mnet_task(study, config, batches)
     method = METHODS[config.method]
-    settings = {**asdict(config), "alpha": method.alpha(config), "data": str(study.data.resolve()),
-                "preprocessing": asdict(study.preprocessing), "split": study.split}  # fmt: skip
+    files = {name: str(Path(path).resolve()) for name in ("start", "lrnet") if (path := getattr(config, name))}
+    settings = {**asdict(config), **files, "alpha": method.alpha(config), "data": str(study.data.resolve()),
+                "preprocessing": asdict(study.preprocessing)}  # fmt: skip
     title = f"{method.title} on {place}"
     with open_run(folder, settings, resume=resume, split=study.split):
         return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=title)

@@ -170,6 +170,8 @@ class LRNet(nn.Module):
         super().__init__()
         dims = self.spatial_dims = _checked_dims(spatial_dims)
         activation = output_activation(kind, activation)
+        if norm not in NORMS:
+            raise InputError(f"The LR-Net has no norm {norm!r}; choose None or 'instance'.")
         self.kind, self.activation, self.norm = kind, activation, norm
         self.stem = nn.Sequential(convolution(2, 4, norm, dims), convolution(4, 4, norm, dims))
         self.down = nn.Sequential(convolution(4, 8, norm, dims, stride=2), residual_blocks(8, 8, 2, norm, dims))

@@ -33,7 +33,7 @@ class TandemLoss(Loss):
     **Let a fresh network begin without the map's term**: with ``loss.alpha = 0`` for the first quarter of its steps, as
     `lrnet-edu train` does. Otherwise it may learn to find nothing (results/alphas.md). By the study small lesions gain
     most where the term stands alone after that; with SmoothL1(p, mask) in its place, without an LR-Net, as much or more
-    (results/study/study.md). Objects that the LR-Net does not know, and a network that finds nothing, cause a warning.
+    (results/study/study.md). Objects that the LR-Net does not know cause a warning.
     Maps are in unit voxels. Which alpha, which spacing: docs/your_network.md.
 
     Args:
@@ -78,7 +78,7 @@ class TandemLoss(Loss):
         self.ignore_label = ignore_label
         self.alpha = checked_number("alpha", kind_of_map(self.kind).alpha if alpha is None else alpha)
         self.terms: dict[str, Tensor] = {}
-        self.looked, self.calls = False, 0  # whether the LR-Net knows the objects; of this loss
+        self.looked = False  # whether the LR-Net knows the objects
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """One number.
@@ -107,7 +107,8 @@ class TandemLoss(Loss):
         terms["map"] = 0 * p.sum()
         if self.alpha:
             phi, lrnet = maps_of_classes(classes, p.shape[1] - 1, self.kind), self.lrnets[dims]
-            self._look_at(classes, phi, p, lrnet)
+            if not self.looked:
+                self._look_at(classes, phi, lrnet)
             maps = lrnet(p)  # (B, C - 1, D, H, W), as phi
             errors = F.smooth_l1_loss(maps, phi, reduction="none") * counts
             terms["map"] = self.alpha * (errors.sum() / (counts.sum() * phi.shape[1]).clamp_min(1))
@@ -116,17 +117,11 @@ class TandemLoss(Loss):
 
     @torch.compiler.disable
     @torch.no_grad()
-    def _look_at(self, classes: Tensor, phi: Tensor, p: Tensor, lrnet: FrozenLRNet) -> None:
-        """Warn if the LR-Net does not know the first objects' maps, and, every hundredth time, if p finds nothing."""
-        self.calls += 1
-        if self.looked and self.calls % 100:
-            return
+    def _look_at(self, classes: Tensor, phi: Tensor, lrnet: FrozenLRNet) -> None:
+        """Warn if the LR-Net does not know the maps of the first objects."""
         certain = F.one_hot(classes, phi.shape[1] + 1).movedim(-1, 1).float()  # (B, C, D, H, W)
         inside = certain[:, 1:] > 0
-        if self.calls % 100 == 0 and inside.any() and p[:, 1:].max() < 0.1:
-            hint = "begin anew, with loss.alpha = 0 for the first quarter of the steps."
-            warnings.warn(f"The network finds nothing of the labels' objects; {hint}", stacklevel=1)
-        if self.looked or inside.sum() < ENOUGH:
+        if inside.sum() < ENOUGH:
             return
         self.looked = True
         off = (lrnet(certain) - phi).abs()[inside].sum() / phi.abs()[inside].sum()

@@ -24,11 +24,8 @@ Refused = Callable[..., None]
 
 
 @pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
-) -> Command:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run `lrnet-edu ...` in this process: exit code, stdout, stderr."""
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("LRNET_EDU_FAST", "1")
     monkeypatch.setenv("MPLBACKEND", "agg")  # which commands set, and which goes with the test
 

@@ -228,13 +228,13 @@ def test_a_short_pretraining_lowers_the_error(tmp_path: Path, dims: int) -> None
     assert set(load_checkpoint(tmp_path / "best.safetensors")[0]) == {f"lrnet.{name}" for name in lrnet.state_dict()}
 
 
-def test_a_run_on_the_masks_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+def test_a_run_on_the_masks_of_a_folder(tmp_path: Path) -> None:
     data = lits(tmp_path / "data", range(4), label=2)
     run = partial(training.pretrain_run, config=TINY, device="cpu")
     scans = data, DataSettings(label="2", max_voxels=5000)
     quality = run(tmp_path / "run", scans=scans)
     assert len(quality.lesions) == 1  # one validation case, one ball
+    assert len(run(tmp_path / "given", scans=scans, held_out=[mask() > 0] * 2).lesions) == 2
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert [len(split[part]) for part in ("train", "validation", "test")] == [2, 1, 1]
     with pytest.raises(InputError, match=r"other settings \(data .*; label 2, now None; max_voxels 5000, now None\)"):

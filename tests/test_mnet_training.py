@@ -1,4 +1,4 @@
-"""Every row of Table 2 from a folder of scans to a checkpoint, resumed, extended, estimated beforehand."""
+"""Every row of Table 2 from a folder of scans to a checkpoint, resumed, extended, repeated."""
 
 import json
 import re
@@ -14,10 +14,11 @@ from scans import lits, lrnet_checkpoint, mask, scan, store
 from torch import Tensor, nn
 from toys import assert_same_run
 
-from lrnet_edu.config import Config
+from lrnet_edu.config import Config, PretrainConfig
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
 from lrnet_edu.data.study import Study, open_study
+from lrnet_edu.lrnet_training import held_out_shapes, pretrain_run
 from lrnet_edu.methods import METHODS
 from lrnet_edu.mnet_training import case_dice, train_run
 from lrnet_edu.networks import MNet
@@ -34,9 +35,7 @@ Run = Callable[..., State]
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Five cases with a bright ball each, larger than a patch: or nothing here would slide a window."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
-        study = open_study(lits(tmp_path_factory.mktemp("scans"), range(5)), TINY)
+    study = open_study(lits(tmp_path_factory.mktemp("scans"), range(5)), TINY)
     assert all(np.greater(study.cached["train"][0].image.shape, TINY.patch_size))
     return study
 
@@ -78,8 +77,7 @@ def test_every_row_trains_and_can_be_used(run: Run, study: Study, tmp_path: Path
     assert reached == pytest.approx(max(row["score"] for row in state.rows))
 
 
-def test_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+def test_two_classes(tmp_path: Path) -> None:
     classes = mask()
     classes[9:12, 12:16, 11:15] = 3
     for number in range(4):
@@ -95,7 +93,6 @@ def test_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_healthy_case_has_no_say_in_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a test: there an empty answer would be worth 1, and one false voxel 0."""
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
     for number in range(7):
         store(tmp_path / f"volume-{number}.nii.gz", scan(seed=number))
         store(tmp_path / f"segmentation-{number}.nii.gz", mask() * (number != 1))
@@ -153,13 +150,13 @@ def test_a_finished_run_gets_more_steps_and_keeps_its_warm_up(run: Run, tmp_path
         assert_same_run(tmp_path / "longer", tmp_path / "whole")
 
 
-def test_a_run_is_resumed_with_its_own_split(run: Run, study: Study, tmp_path: Path) -> None:
-    run("dice")
-    parts = {"train": "test", "validation": "validation", "test": "train"}
-    split, cached = ({part: of[other] for part, other in parts.items()} for of in (study.split, study.cached))
-    other, config = replace(study, split=split, cached=cached), replace(TINY, method="dice")
-    with pytest.raises(InputError, match=r"other settings \(split"):
-        train_run(other, config, tmp_path / "run", device="cpu", resume=True)
+def test_a_run_is_resumed_whatever_path_its_start_is_given_by(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("dice", "base")
+    monkeypatch.chdir(tmp_path)
+    run("mapdice", start="base/last.safetensors")
+    run("mapdice", start=str(tmp_path / "base" / "last.safetensors"), options={"resume": True})
 
 
 def test_what_cannot_be_trained_leaves_nothing_behind(study: Study, tmp_path: Path) -> None:
@@ -211,3 +208,17 @@ def test_background_alone_is_told_after_the_warm_up(
     run("mapdice+lrnet", steps=4, validate_every=1)
     told = re.findall(r"step (\d) the network finds no voxel .*--warmup-steps", capfd.readouterr().err)
     assert told == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize("method", ["unfrozen-lrnet", "cascaded", "multi-branch", "pretraining"])
+def test_two_trainings_give_the_same_weights_and_another_seed_others(run: Run, tmp_path: Path, method: str) -> None:
+    for number, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(number + 5)  # what other work of the same process would leave behind
+        np.random.seed(number + 5)
+        if method == "pretraining":
+            config = PretrainConfig(steps=3, validate_every=3, soft=0.5, seed=seed)
+            pretrain_run(tmp_path / str(number), config=config, held_out=held_out_shapes(1, 24), device="cpu")
+        else:
+            run(method, str(number), seed=seed)
+    once, again, other = ((tmp_path / str(number) / "best.safetensors").read_bytes() for number in range(3))
+    assert once == again != other

@@ -41,7 +41,6 @@ def monai_batch(tensor: Tensor) -> Tensor:
 
 
 wrapped = pytest.mark.parametrize("wrap", [lambda tensor: tensor.as_subclass(Mine), monai_batch], ids=["Mine", "MONAI"])
-batches = pytest.mark.parametrize("batch", [1, 2])
 
 
 def a_mask(batch: int, dims: int = 3) -> Tensor:
@@ -69,7 +68,7 @@ def assert_same_when_wrapped(wrap: Wrap, module: nn.Module, x: Tensor, *others: 
 
 
 @wrapped
-@batches
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps(wrap: Wrap, batch: int, kind: str) -> None:
     for dims in (2, 3):
@@ -78,18 +77,16 @@ def test_maps(wrap: Wrap, batch: int, kind: str) -> None:
 
 
 @wrapped
-@batches
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_losses(wrap: Wrap, batch: int, loss: nn.Module) -> None:
-    labels = a_mask(batch)[:, 0]
-    assert_same_when_wrapped(wrap, loss, some(batch, 2, 12, 12, 12).softmax(1), target_of(loss, labels))
+def test_losses(wrap: Wrap, loss: nn.Module) -> None:
+    labels = a_mask(2)[:, 0]
+    assert_same_when_wrapped(wrap, loss, some(2, 2, 12, 12, 12).softmax(1), target_of(loss, labels))
 
 
 @wrapped
-@batches
-def test_the_loss_of_logits(wrap: Wrap, batch: int) -> None:
+def test_the_loss_of_logits(wrap: Wrap) -> None:
     loss = TandemLoss(segmentation="mapdice", alpha=1e4)  # computed in single precision: large gradients
-    assert_same_when_wrapped(wrap, loss, some(batch, 2, 12, 12, 12), a_mask(batch))
+    assert_same_when_wrapped(wrap, loss, some(2, 2, 12, 12, 12), a_mask(2))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -104,11 +101,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @wrapped
-@batches
 @pytest.mark.parametrize("network", NETWORKS)
-def test_networks(wrap: Wrap, batch: int, network: str) -> None:
+def test_networks(wrap: Wrap, network: str) -> None:
     torch.manual_seed(0)
-    x = some(batch, 2 if "LRNet" in network else 1, *[7, 6, 5][: 2 if "2-D" in network else 3]).softmax(1)
+    x = some(2, 2 if "LRNet" in network else 1, *[7, 6, 5][: 2 if "2-D" in network else 3]).softmax(1)
     assert_same_when_wrapped(wrap, NETWORKS[network]().double().train(), x)
 
 

@@ -32,7 +32,6 @@ def test_from_scans_to_scores(
     names = [case.name for case in find_cases(data)][:5]
     split.write_text(json.dumps({"train": names[:2], "validation": names[2:3], "test": names[3:]}))
     run, out, scores = tmp_path / "run", tmp_path / "out", tmp_path / "scores.json"
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path))
     monkeypatch.setenv("LRNET_EDU_FAST", "1")
 
     def command(*arguments: object) -> str:

@@ -201,24 +201,6 @@ def test_batches_that_do_not_fit() -> None:
         TandemLoss(load_pretrained_lrnet("NI-DM"))(flat_logits, flat_labels)
 
 
-def test_a_network_that_finds_nothing_is_told() -> None:
-    """Not before it has had a hundred steps, and not where the map's term is off."""
-    _, labels = batch()
-    lost = torch.tensor([9.0, -9.0]).view(1, 2, 1, 1, 1).expand(2, 2, *labels.shape[1:])
-    loss = TandemLoss()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        elsewhere = lost.clone()
-        elsewhere[0, :, -1] = -lost[0, :, -1]  # it misses these lesions, and marks something
-        for quiet, logits in ((TandemLoss(alpha=0), lost), (TandemLoss(), -lost), (TandemLoss(), elsewhere)):
-            for _ in range(100):
-                quiet(logits, labels)
-        for _ in range(99):
-            loss(lost, labels)
-    with pytest.warns(UserWarning, match="loss.alpha = 0"):
-        loss(lost, labels)
-
-
 def test_objects_that_the_lrnet_does_not_know_are_told_once() -> None:
     logits, nothing = torch.zeros(1, 2, 40, 80, 80), torch.zeros(1, 40, 80, 80, dtype=torch.long)
     known, unknown = nothing.clone(), nothing.clone()

@@ -151,7 +151,7 @@ check_3_2 = short_answer(
 
 check_3_3 = short_answer(
     (45 / 14, "The resampling of notebook 02 decides what the LR-Net can see: coarse voxels for large lesions."),
-    (3, "With a radius of 15 voxels the ball fills all that its middle sees: the first background is step 16."),
+    (3, "With a radius of 15 voxels the first background along an axis is step 16, and the middle sees 15."),
     (45 / 31, "The window's 31 voxels lie to BOTH sides of the middle; the radius needs one side."),
     ([14 / 45, 15 / 45], "Turn it around. How many mm does one voxel measure?"),
     (14, "That is the radius in voxels. How large must a voxel be for it to measure 45 mm?"),
@@ -346,12 +346,12 @@ def check_8_1(answer: Any) -> str | None:
     curve, yours = curve_of(cases, size=small), np.asarray(answer(cases), dtype=float)
     if yours.shape == (len(RATES),):
         return "Those are seven numbers, one for each rate. The endpoint is their mean."
-    each = [curve_of([case], size=small).dice_at().mean() for case in cases]
+    each = [curve_of([case], size=small).mean_dice for case in cases]
     in_all = at_most(RATES, len(cases) * curve.false_lesions, curve.dice)
     return compared(
         shaped(yours, ()),
-        curve.dice_at().mean(keepdims=True),
-        (curve_of(cases).dice_at().mean(keepdims=True), "That takes lesions of every size. Which ones are asked for?"),
+        np.array([curve.mean_dice]),
+        (np.array([curve_of(cases).mean_dice]), "That takes lesions of every size. Which ones are asked for?"),
         (curve.sensitivity_at().mean(keepdims=True), "That counts lesions as found or missed. Take their Dice."),
         (np.mean(each, keepdims=True), "That is the mean of each case's endpoint. All cases make one curve."),
         (in_all.mean(keepdims=True), "The rates are false lesions a case; yours are those of all cases."),

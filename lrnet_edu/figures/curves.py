@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from lrnet_edu.figures.palette import BLACK, BLUE, GREY, METHOD_COLORS, VERMILION
 from lrnet_edu.figures.picture import Picture, colour_of, in_lines, styled
@@ -23,13 +24,12 @@ Rows = Sequence[Mapping[str, float]]  # of a run's log.csv
 def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
     """Training and validation loss over the steps, a panel for each title and a line for each of its trainings.
 
-    The losses of different methods are different functions, not to be compared, hence the panels. DC means the same
-    for all: the best one, as a mean of the trainings, stands above each panel.
+    The losses of different methods are different functions, not to be compared, hence the panels.
 
     Args:
-        logs: title -> the rows of each training, with their step, train_loss, val_loss and score (DC).
+        logs: title -> the rows of each training, with their step, train_loss and val_loss.
     """
-    columns, best = min(len(logs), 4), {}
+    columns = min(len(logs), 4)
     lines = -(-len(logs) // columns)
     figure = Picture(2.8 * lines + 0.6)
     panels = figure.subplots(lines, columns, squeeze=False)
@@ -40,17 +40,16 @@ def learning_curves_figure(logs: Mapping[str, Sequence[Rows]]) -> Picture:
             steps, training, validation = _columns(rows, "step", "train_loss", "val_loss")
             mark = "o" if len(rows) < 3 else ""  # a line through one point would not be seen
             axes.plot(steps, training, color=GREY, ls="--", marker=mark)
-            axes.plot(steps, validation, color=colour_of(title), marker=mark, lw=2)
+            axes.plot(steps, validation, color=colour_of(title, BLACK), marker=mark, lw=2)
         heights = np.concatenate([line.get_ydata() for line in axes.lines])
         if heights.min() > 0 and heights.max() > 20 * heights.min():  # the loss after a warm-up is another one
             axes.set_yscale("log")
-        best[title] = float(np.mean([max(row["score"] for row in rows) for rows in runs]))
-        axes.set(title=f"{in_lines(title)}\nbest DC {best[title]:.2f}", xlabel="Step", xlim=(0, None))
+        axes.set(title=in_lines(title), xlabel="Step", xlim=(0, None))
     for axes in panels[:, 0]:
         axes.set_ylabel("Loss (no unit)")
-    figure.legend(panels[0, 0].lines[:2], ["training", "validation"], loc="outside upper right", ncols=2)
-    told = "; ".join(f"{title} {dc:.2f}" for title, dc in best.items())
-    return figure.finish(f"Losses over the steps of the trainings. Best validation DC: {told}.")
+    handles = [Line2D([], [], color=GREY, ls="--"), Line2D([], [], color=BLACK, lw=2)]
+    figure.legend(handles, ["training", "validation (in the method's colour)"], loc="outside upper right", ncols=2)
+    return figure.finish(f"Training and validation losses over the steps: {'; '.join(logs)}.")
 
 
 @styled

@@ -64,14 +64,14 @@ class Picture(Figure):
         display(self._repr_mimebundle_(), raw=True)
 
 
-def colour_of(title: str) -> str:
-    """The colour of a method, by its title in ``METHODS`` or its key, or of an arm of the study; grey for any other.
+def colour_of(title: str, other: str = GREY) -> str:
+    """The colour of a method, by its title in ``METHODS`` or its key, or of an arm of the study; or another.
 
     "A", "A: Dice" and "A-scratch: Dice" are the same arm; a row's map and its alpha change nothing.
     """
     key_of = {method.title: key for key, method in METHODS.items()}
     arm = title.split(":")[0].removesuffix("-scratch")
-    return {**METHOD_COLORS, **ARM_COLORS}.get(key_of.get(title.split(",")[0].replace("α ", ""), arm), GREY)
+    return {**METHOD_COLORS, **ARM_COLORS}.get(key_of.get(title.split(",")[0].replace("α ", ""), arm), other)
 
 
 def in_lines(title: str) -> str:

@@ -27,7 +27,7 @@ def froc_figure(curves: Mapping[str, Froc]) -> Picture:
     figure = Picture(5.2)
     left, right = figure.subplots(1, 2, sharex=True)
     for (title, curve), style in zip(curves.items(), cycle(("--", "-", "-.", ":")), strict=False):
-        colour = BLACK if colour_of(title) == GREY else colour_of(title)
+        colour = colour_of(title, BLACK)
         for axes, values in ((left, curve.sensitivity_at(rates)), (right, curve.dice_at(rates))):
             axes.plot(rates, values, style, color=colour, lw=2.4, label=title)
     for axes in (left, right):
@@ -64,7 +64,8 @@ def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
             if by_seed := content["curves"].get(arm):
                 curves = np.array(by_seed)
                 axes.fill_between(rates, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, lw=0)
-                axes.plot(rates, curves.mean(axis=0), color=colour, lw=2, marker=marker, markevery=4,
+                axes.plot(rates, curves.mean(axis=0), "--" if arm == arms[-1] else "-", color=colour, lw=2,
+                          marker=marker, markevery=4,
                           label=f"{arm.removesuffix(suffix)}: {result['arms'][arm]}")  # fmt: skip
         which, view = cell.split("/")
         axes.set_title(f"{which}, {VIEWS[view]}")
@@ -73,10 +74,12 @@ def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
         axes.set_xlabel("")
     for axes in panels[:, 0]:
         axes.set_ylabel("Mean lesion Dice, 0.25 to 5 ml\n(missed = 0, no unit)")
+    panels[0, 0].fill_between([], [], color=GREY, alpha=0.3, lw=0, label="band: from the lowest seed to the highest")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     primary = result["cells"][result["primary_cell"]]["endpoints"]
     means = [f"{arm} {np.mean(primary[arm]['mean lesion Dice']):.3f}" for arm in arms if arm in primary]
-    return figure.finish(f"Mean lesion Dice against false lesions a case. Mean at LUNA16's rates: {', '.join(means)}.")
+    where, told = result["primary_cell"], ", ".join(means)
+    return figure.finish(f"Mean lesion Dice against false lesions a case. Mean at LUNA16's rates, {where}: {told}.")
 
 
 def arms_figure(result: Mapping[str, Any]) -> Picture:
@@ -86,4 +89,5 @@ def arms_figure(result: Mapping[str, Any]) -> Picture:
         Difference(f"{row['ours']} \u2212 {row['theirs']}", row, ARM_COLORS.get(row["ours"][0], GREY))
         for row in [*content["gains"], *content["further"]]
     ]
-    return forest_figure(rows, "Difference in mean lesion Dice at LUNA16's rates", result["margin"])
+    what = "Difference in mean lesion Dice at LUNA16's rates"
+    return forest_figure(rows, what, result["margin"], len(content["gains"]))

@@ -18,18 +18,20 @@ class Difference(NamedTuple):
 
 
 @styled
-def forest_figure(rows: Sequence[Difference], what: str, margin: float | None = None) -> Picture:
+def forest_figure(rows: Sequence[Difference], what: str, margin: float, corrected: int) -> Picture:
     """A forest plot of differences, one below the other; a filled mark stands for a verdict: ahead, behind or equal.
 
     Args:
         what: the differences are, for the axis.
         margin: within which they are called equal.
+        corrected: how many of the rows, the first ones, have their p corrected together.
     """
     figure = Picture(2.4 + 0.38 * max(1, len(rows)))
     axes = figure.subplots()
     axes.axvline(0, color=BLACK, lw=1.5)
-    if margin:
-        axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
+    axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0, label=f"called equal (within {margin:g})")
+    if corrected < len(rows):
+        axes.axhline(corrected - 0.5, color=BLACK, lw=1, ls=":", label="below: p not corrected")
     for y, (_, found, colour, printed) in enumerate(rows):
         axes.plot([found["low"], found["high"]], [y, y], color=colour, lw=4, solid_capstyle="butt")
         axes.plot([found["boot_low"], found["boot_high"]], [y, y], color=BLACK, lw=1.2)
@@ -65,7 +67,7 @@ def comparison_figure(result: Mapping[str, Any]) -> Picture:
         for row in result["rows"]
         if row["comparison"]
     ]
-    return forest_figure(rows, "Difference in DC to M-Net + Dice")
+    return forest_figure(rows, "Difference in DC to M-Net + Dice", result["margin"], len(rows))
 
 
 def name_of(row: Mapping[str, Any], between: str = " ") -> str:

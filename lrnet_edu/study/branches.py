@@ -44,7 +44,7 @@ BINS = 10  # of p, for its calibration
 # ---- phantoms ---------------------------------------------------------------------------------------------------
 
 
-class TestCase(NamedTuple):
+class ScanWithLesions(NamedTuple):
     """A scan to test on, and which of its lesions somebody could see: (lesions,) of bool."""
 
     case: Case
@@ -56,7 +56,7 @@ class Scans(NamedTuple):
     """All phantoms of the study, prepared."""
 
     study: Study
-    tests: dict[Cell, list[TestCase]]
+    tests: dict[Cell, list[ScanWithLesions]]
 
 
 def prepare_scans(out: Path, plan: Plan, *, workers: int, say: Callable[[str], None]) -> Scans:
@@ -68,7 +68,7 @@ def prepare_scans(out: Path, plan: Plan, *, workers: int, say: Callable[[str], N
             write_samples(data / which, count, 0, which)
             shutil.rmtree(data / f"{which}-box", ignore_errors=True)
             crop_scans(data / which, data / f"{which}-box", "1+2", MARGIN_MM, say=say)
-        jobs = [(data, which, number) for which in SETS for number in plan.test_cases(which)]
+        jobs = [(data, which, number) for which in SETS for number in plan.measured_cases(which)]
         rows = sorted(row for case in in_processes(measure_lesions, jobs, workers) for row in case)
         write_csv(table, ("set", "case", "lesion", "ml", "d_prime"), rows)
     visible: dict[tuple[str, str], list[bool]] = {}
@@ -78,14 +78,14 @@ def prepare_scans(out: Path, plan: Plan, *, workers: int, say: Callable[[str], N
     write_atomically(data / "split.json", json.dumps(plan.split, indent=1).encode())
     study = open_study(data / SETS[0], plan.base(0), split=data / "split.json")
 
-    def cases_of(which: str, view: str, names: Sequence[str]) -> list[TestCase]:
+    def cases_of(which: str, view: str, names: Sequence[str]) -> list[ScanWithLesions]:
         cases = [case for case in find_cases(data / (which if view == "whole" else f"{which}-{view}"))
                  if case.name in names]  # fmt: skip
         cached = cache_cases(cases, study.preprocessing, study.labels)
-        return [TestCase(case, arrays, np.array(visible.get((which, case.name), []), dtype=bool))
+        return [ScanWithLesions(case, arrays, np.array(visible.get((which, case.name), []), dtype=bool))
                 for case, arrays in zip(cases, cached, strict=True)]  # fmt: skip
 
-    tested = {SETS[0]: study.split["test"], SETS[1]: [f"volume-{number}" for number in plan.test_cases(SETS[1])]}
+    tested = {SETS[0]: study.split["test"], SETS[1]: [f"volume-{number}" for number in plan.measured_cases(SETS[1])]}
     tests = {(which, view): cases_of(which, view, tested[which]) for which, view in CELLS}
     return Scans(study, tests | {VALIDATION: cases_of(SETS[0], VALIDATION[1], study.split["validation"])})
 
@@ -155,7 +155,7 @@ def with_moved_weights(branch: Branch, folder: Path) -> Config:
     return replace(branch.config, start=str(path))
 
 
-def score_cell(trained: TrainedMNet, tests: Sequence[TestCase]) -> dict[str, Any]:
+def score_cell(trained: TrainedMNet, tests: Sequence[ScanWithLesions]) -> dict[str, Any]:
     """Every case's lesions at all thresholds and its Dice, and how many lesion voxels there are where p is what it is.
 
     "calibration" holds, for each of ten bins of p, the liver's voxels, the sum of p and the number of lesion voxels.
@@ -188,7 +188,7 @@ def distances(predicted: np.ndarray, wanted: np.ndarray, spacing: Sequence[float
     return result
 
 
-def gradient_norms(study: Study, config: Config, batches: int = 8) -> dict[str, float]:
+def gradient_norms(study: Study, config: Config) -> dict[str, float]:
     """The gradient that each term of a loss gives the weights of ``config.start``, at alpha = 1: its mean length."""
     terms: dict[str, tuple[Method, Config]] = {
         "Dice": (Method("", DiceLoss), config),
@@ -199,9 +199,9 @@ def gradient_norms(study: Study, config: Config, batches: int = 8) -> dict[str, 
     patches = PatchBatches(
         study.cached["train"], kinds=list(KINDS), classes=1, patch_size=config.patch_size,
         batch_size=config.batch_size, object_share=config.object_share, augment=True, seed=[config.seed, 0],
-        length=batches,
+        length=8,
     )  # fmt: skip
-    drawn, norms = [patches[i] for i in range(batches)], {}
+    drawn, norms = [patches[i] for i in range(len(patches))], {}
     for name, (method, settings) in terms.items():
         model = method.model(settings, 2)
         loss, weights = method.loss(settings, model), [*model.get_submodule("mnet").parameters()]

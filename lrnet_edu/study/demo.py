@@ -23,7 +23,7 @@ from lrnet_edu.lrnet_training import LRNetQuality, lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import CRITERIA, columns, none_if_nan
 from lrnet_edu.mnet_training import train_run
-from lrnet_edu.study.froc import HALF, RATES, CaseLesions, Froc, curve_of
+from lrnet_edu.study.froc import HALF, CaseLesions, Froc, curve_of
 from lrnet_edu.study.protocol import ARMS, LABEL, SIZES_ML, Plan, falling_rate
 from lrnet_edu.study.scoring import cases_of_part, predictions, set_scores
 from lrnet_edu.study.trainings import device_name, versions, write_csv
@@ -50,7 +50,7 @@ class Tested(NamedTuple):
 
     @property
     def curve(self) -> Froc:
-        """Of the lesions that the study asks for."""
+        """Of the lesions of the study's sizes."""
         return curve_of([CaseLesions.of(record["lesions"]) for record in self.records], size=SIZES_ML)
 
 
@@ -65,30 +65,26 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     for name in ("results.csv", "report.html"):
         if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
             raise InputError(f"{out / name} exists and is not the demo's; name another folder.")
-    study, before = open_phantoms(out, plan := demo_plan(), seed), str(study_mnet())
+    plan = replace(PLAN, cases=(2, 1, 2), steps=2, first=TEST - 3) if fast() else PLAN
+    study, before = open_phantoms(out, plan, seed), str(study_mnet())
     typer.echo(study.describe())
     pretrain_run(out / "lrnet", config=pretrain_config(seed=seed), resume=True)
     lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
     quality = lrnet_quality(lrnet, [case.classes == 1 for case in study.cached["test"]])
     typer.echo(f"LR-Net on the masks of the test cases: Dice {quality.dice:.4f}, error of phi {quality.error:.3f}.")
-    logs, tested = {}, {BEFORE: test_mnet(study, before, out / "before")}
+    logs, tested = {}, {BEFORE: segment_and_score(study, before, out / "before")}
     for arm in DEMO_ARMS:
         config = plan.branch(arm, seed, before)
         title, run = METHODS[config.method].title, out / f"{arm}_{config.method}"
         if METHODS[config.method].uses_lrnet:
             config = replace(config, lrnet=str(out / "lrnet"))
         logs[title] = [train_run(study, config, run, resume=True, rate=falling_rate).rows]
-        tested[title] = test_mnet(study, run / "last.safetensors", run)
+        tested[title] = segment_and_score(study, run / "last.safetensors", run)
     write_results(out / "results.csv", {ARMS[arm].method: tested[METHODS[ARMS[arm].method].title] for arm in DEMO_ARMS})
     typer.echo("\n\n".join([as_text(criteria_rows(tested)), as_text(lesion_rows(tested)), SCORES]))
     write_report(out, study, quality, logs, tested, seed=seed, steps=plan.steps)
     typer.echo(f"{out / 'results.csv'} holds the criteria; open {out / 'report.html'} in a browser.")
     return out / "report.html"
-
-
-def demo_plan() -> Plan:
-    """How large the demo is; under ``LRNET_EDU_FAST=1`` only so much that everything is run once."""
-    return replace(PLAN, cases=(2, 1, 2), steps=2, first=TEST - 3) if fast() else PLAN
 
 
 def open_phantoms(out: Path, plan: Plan, seed: int) -> Study:
@@ -97,7 +93,7 @@ def open_phantoms(out: Path, plan: Plan, seed: int) -> Study:
     return open_study(study_folder(sum(plan.cases), plan.first), plan.base(seed), split=out / "split.json")
 
 
-def test_mnet(study: Study, checkpoint: str | Path, out: Path) -> Tested:
+def segment_and_score(study: Study, checkpoint: str | Path, out: Path) -> Tested:
     """Segment and score the test cases, and write what was found into ``out/predictions``."""
     trained, result = load_mnet(checkpoint, choose_device()), Tested([], {}, {})
     for one in predictions(trained, cases_of_part(study, "test")):
@@ -162,7 +158,7 @@ def lesion_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
         curve = result.curve
         found, false = curve.sensitivity[HALF] * curve.lesions, curve.false_lesions[HALF] * curve.cases
         counts = f"{found:.0f}", str(curve.lesions), f"{false:.0f}"
-        rows.append([title, *counts, f"{curve.dice_at(RATES).mean():.3f}"])
+        rows.append([title, *counts, f"{curve.mean_dice:.3f}"])
     return rows
 
 

@@ -1,6 +1,6 @@
 """What the study's branches say: tables, endpoints, comparisons, verdicts.
 
-Everything is computed from what ``lesions.csv.gz`` and ``cases.csv`` hold, and can be computed from them again.
+The primary endpoint is computed from what ``lesions.csv.gz`` and ``cases.csv`` hold, and can be from them again.
 """
 
 import json
@@ -15,7 +15,7 @@ from lrnet_edu.figures import learning_curves_figure
 from lrnet_edu.figures.study import arms_figure, curves_figure
 from lrnet_edu.metrics import mean_of_defined, none_if_nan
 from lrnet_edu.study.evidence_text import as_markdown
-from lrnet_edu.study.froc import BINS_ML, HALF, RATES, THRESHOLDS, CaseLesions, Froc, curve_of
+from lrnet_edu.study.froc import BINS_ML, HALF, THRESHOLDS, CaseLesions, Froc, curve_of
 from lrnet_edu.study.page import write_page
 from lrnet_edu.study.protocol import ARMS, CELLS, MORE, PRIMARY, PRIMARY_CELL, SECONDARY, SIZES_ML
 from lrnet_edu.study.statistics import MARGIN, compare, with_verdicts
@@ -35,14 +35,9 @@ def cell_curve(cell: Mapping[str, Any], size: tuple[float, float] = SIZES_ML, ti
     return curve_of([CaseLesions.of(case) for case in cell["cases"]], size=size, times=times)
 
 
-def lesion_dice(curve: Froc) -> np.ndarray:
-    """The mean lesion Dice, missed ones 0, averaged at LUNA16's seven rates: (...,)."""
-    return curve.dice_at(RATES).mean(axis=-1)
-
-
 def endpoint(cell: Mapping[str, Any]) -> float:
     """The primary endpoint of a branch: that of the lesions of 0.25 to 5 ml."""
-    return float(lesion_dice(cell_curve(cell)))
+    return float(cell_curve(cell).mean_dice)
 
 
 def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
@@ -52,9 +47,9 @@ def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
     cases = [case for case in cell["cases"] if case["ml"]]
     distances = [distance for case in cases for distance in case["ASSD"] if distance is not None]
     return {
-        "mean lesion Dice": float(lesion_dice(curve)),
-        "sensitivity": float(curve.sensitivity_at(RATES).mean()),
-        **{f"mean lesion Dice, {words}": float(lesion_dice(one)) for words, one in by_size.items() if one.lesions},
+        "mean lesion Dice": float(curve.mean_dice),
+        "sensitivity": float(curve.sensitivity_at().mean()),
+        **{f"mean lesion Dice, {words}": float(one.mean_dice) for words, one in by_size.items() if one.lesions},
         "DC": none_if_nan(mean_of_defined(case["DC"] for case in cases)),
         "false lesions": float(curve.false_lesions[HALF]),
         "lesion Dice at 0.5": float(curve.dice[HALF]),
@@ -83,7 +78,7 @@ def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, fami
 
 def by_seed(cells: Sequence[Mapping[str, Any]], times: np.ndarray | None) -> np.ndarray:
     """The primary endpoint of an arm's branches, each case counting so often: (..., seeds)."""
-    return np.stack([lesion_dice(cell_curve(cell, times=times)) for cell in cells], axis=-1)
+    return np.stack([cell_curve(cell, times=times).mean_dice for cell in cells], axis=-1)
 
 
 # ---- all of it --------------------------------------------------------------------------------------------------
@@ -109,11 +104,10 @@ def write_evidence(
     gradients = [base["gradients"] for base in bases if base["gradients"]]
     result = {
         "arms": {arm: ARMS[arm.split("-")[0]].title for arm in arms},
-        "lrnets": {arm: record["config"].get("lrnet") for (arm, _), record in records.items()},
         "primary_cell": "/".join(PRIMARY_CELL), "margin": MARGIN, "rates": list(DENSE),
         "cells": {cell: cell_summary(records, arms, cell) for cell in map("/".join, CELLS)},
         "rounding": scatter_of_rounding(records), "chosen": json.loads(json.dumps(chosen)),
-        "gradients": {term: float(np.mean([one[term] for one in gradients])) for term in gradients[0]},
+        "gradients": {term: float(np.mean([one[term] for one in gradients])) for term in next(iter(gradients), {})},
         "bases": [{name: base[name] for name in ("arm", "seed", "log")} for base in bases],
         "logs": {arm: [record["log"] for (one, _), record in records.items() if one == arm] for arm in arms},
         "cpu_hours": sum(one["cpu_seconds"] for one in [*branches, *bases]) / 3600, "versions": branches[0]["versions"],

@@ -55,7 +55,8 @@ class CaseLesions:
 
     def record(self, chosen: Any = slice(None)) -> dict[str, Any]:
         """As JSON holds it; only the chosen lesions."""
-        return {"ml": self.ml[chosen].round(4).tolist(), "dice": self.dice[:, chosen].round(4).tolist(),
+        dice = np.where(self.dice > 0, self.dice.clip(1e-4), 0)[:, chosen]  # rounding makes none of those found missed
+        return {"ml": self.ml[chosen].round(4).tolist(), "dice": dice.round(4).tolist(),
                 "false_lesions": self.false_lesions.tolist()}  # fmt: skip
 
 
@@ -86,6 +87,11 @@ class Froc:
     def dice_at(self, rates: Sequence[float] = RATES) -> np.ndarray:
         """The mean lesion Dice with at most so many false lesions a case: (rates,)."""
         return at_most(rates, self.false_lesions, self.dice)
+
+    @property
+    def mean_dice(self) -> Any:
+        """The mean lesion Dice, missed ones 0, averaged at LUNA16's seven rates: the study's endpoint."""
+        return self.dice_at().mean(axis=-1)
 
 
 def froc(cases: Iterable[tuple[Any, Any, Sequence[float]]], thresholds: Sequence[float] = THRESHOLDS) -> Froc:
@@ -155,12 +161,12 @@ def lesions_by_threshold(
         raise InputError(f"The scores are {p.shape} and the reference {r.shape}; give both as (D, H, W), of one shape.")
     if np.isnan(p.max(initial=0)):
         raise InputError("The scores hold NaN; look whether the network's output does.")
-    ml = math.prod(checked_spacing(spacing)) / 1000
+    ml = math.prod(checked_spacing(spacing, needed=True)) / 1000
     wanted, count = connected_components(r != 0, connectivity=26)
     sizes = np.bincount(wanted.ravel(), minlength=count + 1)
     dice, false = np.zeros((len(thresholds), count)), np.zeros(len(thresholds), dtype=int)
     for t, threshold in enumerate(thresholds):
-        above = p > threshold
+        above = np.greater(p, threshold, signature="dd->?")  # in float32, 1 - 1e-9 would be 1
         box = occupied_box(above)
         predicted, number = connected_components(above[box], connectivity=26)
         predicted_sizes = np.bincount(predicted.ravel(), minlength=number + 1)

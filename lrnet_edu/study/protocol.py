@@ -23,7 +23,7 @@ PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Hol
 CONTROLS = {"C": "E", "B": "D"}  # the same without an LR-Net
 CONVERGED = 0.01  # an M-Net has, if twice the steps gain less validation DC than that
 SECONDARY = (("C", "J"), ("B", "J"))
-FROM_SCRATCH = tuple((f"{ours}-scratch", f"{theirs}-scratch") for ours, theirs in ("CA", "CE", "EA", "BA"))
+FROM_SCRATCH = tuple((f"{ours}-scratch", f"{theirs}-scratch") for ours, theirs in ("CA", "CE", "EA", "BA", "BE"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"), *FROM_SCRATCH)
 
 ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these
@@ -61,7 +61,7 @@ ARMS = {
     "G": Arm("MapDice + alpha LR-Net", "mapdice+lrnet", seeds=5, alpha_of="B"),
     "F": Arm("MapDice", "mapdice", seeds=5),
     "I": Arm("mended MapDice", "mended-mapdice", seeds=5),
-    "K": Arm("LR-Net alone, one that knows rims only", "lrnet", seeds=5, lrnet="lrnet_rims.safetensors"),
+    "K": Arm("LR-Net alone, an earlier LR-Net", "lrnet", seeds=5, lrnet="lrnet_rims.safetensors"),
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
 }
 SCRATCH = {"A": 5, "C": 5, "E": 5, "B": 5}  # arms from fresh weights, and their seeds
@@ -91,8 +91,8 @@ class Plan:
         return {part: [f"volume-{next(numbers)}" for _ in range(count)]
                 for part, count in zip(PARTS, self.cases, strict=True)}  # fmt: skip
 
-    def test_cases(self, which: str) -> range:
-        """The numbers of a set's cases whose lesions count: validation and test."""
+    def measured_cases(self, which: str) -> range:
+        """The numbers of a set's cases whose lesions count: validation and test of the first, all of the second."""
         return range(self.cases[0], sum(self.cases)) if which == SETS[0] else range(self.cases[-1])
 
     def base(self, seed: int, steps: int | None = None) -> Config:

@@ -7,7 +7,7 @@ from lrnet_edu.methods import METHODS, WCE
 
 # ---- what is chosen on the validation cases, with a seed of its own: one rate for each family of losses ----------
 
-RATES = (1e-3, 3e-3, 1e-2)
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 CHOOSING_SEED = 100
 FAMILIES = {"overlap": ("dice",), "cross-entropy": tuple(WCE.values()), "regression": ("lrnet",)}  # who chooses
 CROSS_ENTROPY = (*WCE.values(), "explog")  # what regresses a map is "regression", all others are "overlap"

@@ -33,13 +33,11 @@ def compare(ours: Score, theirs: Score, cases: int) -> dict[str, Any]:
     times_seed, times_case = resamples(len(by_seed), cases, DRAWS, 0)
     drawn = ((ours(times_case) - theirs(times_case)) * times_seed).mean(axis=-1)  # (draws,)
     boot = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
-    freedom = len(by_seed) - 1
-    error = float(stats.sem(by_seed)) if freedom else 0.0
-    mean, reach = by_seed.mean(), error * stats.t.ppf(1 - LEVEL / 2, freedom) if error else 0.0
-    numbers = {
-        "mean": mean, "low": mean - reach, "high": mean + reach, "boot_low": boot[0], "boot_high": boot[1],
-        "p": 2 * stats.t.sf(abs(mean) / error, freedom) if error else 1.0,
-    }  # fmt: skip
+    low, high, p = by_seed.mean(), by_seed.mean(), 1.0
+    if np.ptp(by_seed) > 1e-12:  # else there is one seed, or rounding is all that differs
+        test = stats.ttest_1samp(by_seed, 0.0)
+        (low, high), p = test.confidence_interval(1 - LEVEL), test.pvalue
+    numbers = {"mean": by_seed.mean(), "low": low, "high": high, "boot_low": boot[0], "boot_high": boot[1], "p": p}
     return {"by_seed": by_seed.tolist(), **{name: float(number) for name, number in numbers.items()}}
 
 

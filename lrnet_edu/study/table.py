@@ -10,12 +10,12 @@ import numpy as np
 from lrnet_edu.figures import Picture, learning_curves_figure
 from lrnet_edu.figures.tables import comparison_figure
 from lrnet_edu.methods import BASELINE
-from lrnet_edu.metrics import CRITERIA, mean_of_defined, none_if_nan
-from lrnet_edu.study.froc import BINS_ML, HALF, RATES, CaseLesions, curve_of
+from lrnet_edu.metrics import CRITERIA, ScoreTable, mean_of_defined, none_if_nan
+from lrnet_edu.study.froc import BINS_ML, HALF, CaseLesions, curve_of
 from lrnet_edu.study.page import write_page
 from lrnet_edu.study.rows import TABLES, Claim, Row
 from lrnet_edu.study.scoring import set_scores, with_object
-from lrnet_edu.study.statistics import Score, compare, with_verdicts
+from lrnet_edu.study.statistics import MARGIN, Score, compare, with_verdicts
 from lrnet_edu.study.text import as_markdown
 
 Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row -> seed -> what the training wrote
@@ -56,6 +56,7 @@ def build_table(
         "undefined" (cases of all seeds), "paper" (what it prints), "logs", and its "comparison" with M-Net + Dice.
         "claims": each with its "outcome" and the comparisons behind it.
     """
+    lesions = [CaseLesions.of(case["lesions"]) for case in records[0]["cases"]]
     found: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for record in records:
         found[record["arm"]][record["seed"]] = record
@@ -69,6 +70,7 @@ def build_table(
         "title": design.title,
         "paper": design.about,
         "location": location,
+        "margin": MARGIN,
         "chosen": chosen or {},
         "facts": {
             **facts,
@@ -84,7 +86,7 @@ def build_table(
         "test": {
             "cases": len(first["cases"]),
             "with_object": len(with_object(first["cases"])),
-            "lesions": {words: curve.lesions for words, curve in curves_by_size(first["cases"]).items()},
+            "lesions": {words: curve.lesions for words, curve in curves_by_size(lesions).items()},
         },
         "rows": rows,
         "claims": judge(design.claims, found, location),
@@ -94,8 +96,8 @@ def build_table(
 def row_result(row: Row, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """What one row of the table says about itself."""
     seeds = sorted(by_seed)
-    scores = [seed_scores(by_seed[seed]["cases"]) for seed in seeds]
     tables = [set_scores(by_seed[seed]["cases"]) for seed in seeds]
+    scores = [seed_scores(by_seed[seed]["cases"], table) for seed, table in zip(seeds, tables, strict=True)]
     return {
         "row": row.key, "title": row.title, "map": row.map_name, "method": row.method, "alpha": row.alpha,
         "seeds": seeds,
@@ -106,24 +108,23 @@ def row_result(row: Row, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, 
     }  # fmt: skip
 
 
-def seed_scores(cases: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def seed_scores(cases: Sequence[Mapping[str, Any]], criteria: ScoreTable) -> dict[str, float | None]:
     """All columns of one training: the criteria of the cases that hold an object, then lesions, false ones of all."""
-    curves = curves_by_size(cases)
-    curve = curve_of([CaseLesions.of(case["lesions"]) for case in cases])
+    lesions = [CaseLesions.of(case["lesions"]) for case in cases]
+    curve, curves = curve_of(lesions), curves_by_size(lesions)
     values = {
-        **set_scores(cases).mean,
+        **criteria.mean,
         "DC without false lesions": mean_of_defined(case["dice_without_false"] for case in with_object(cases)),
         "false lesions": curve.false_lesions[HALF],
-        "mean lesion Dice": curve.dice_at(RATES).mean(),
-        "sensitivity": curve.sensitivity_at(RATES).mean(),
+        "mean lesion Dice": curve.mean_dice,
+        "sensitivity": curve.sensitivity_at().mean(),
         **{f"lesion Dice, {words}": one.dice[HALF] for words, one in curves.items()},
     }
     return {name: none_if_nan(float(value)) for name, value in values.items()}
 
 
-def curves_by_size(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def curves_by_size(lesions: Sequence[CaseLesions]) -> dict[str, Any]:
     """The curve of the lesions of each size that occurs."""
-    lesions = [CaseLesions.of(case["lesions"]) for case in cases]
     curves = {words: curve_of(lesions, size=size) for words, size in BINS_ML.items()}
     return {words: curve for words, curve in curves.items() if curve.lesions}
 

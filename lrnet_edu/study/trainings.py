@@ -38,7 +38,7 @@ class Training:
 
     Attributes:
         arm: the key of a table's row, or an arm of the study.
-        seed: of the tables.
+        seed: of its first weights and its patches.
         config: of the training.
         scans: what tells the scans from others, as JSON holds it; empty in the study, which makes its own.
     """
@@ -120,12 +120,12 @@ def train_and_record(
     try:
         with one_thread(place):
             state = train_run(study, training.config, folder, device=device, resume=True, rate=rate)
-            tested = test(folder, place)
+            tested, device_used = test(folder, place), device_name(place)
     except InputError as error:
         return f"{training.name}: {error}"
     record = {
         "arm": training.arm, "seed": training.seed, "config": training.settings, "log": state.rows,
-        "cpu_seconds": round(time.process_time() - started, 1), "device": device_name(place), "versions": versions(),
+        "cpu_seconds": round(time.process_time() - started, 1), "device": device_used, "versions": versions(),
         **tested,
     }  # fmt: skip
     content = gzip.compress(json.dumps(record, allow_nan=False).encode(), mtime=0)
@@ -147,7 +147,7 @@ def device_name(device: torch.device) -> str:
     """The device in words, for the record."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, 1 of {os.cpu_count()} cores)"
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores)"
 
 
 def versions() -> dict[str, str]:

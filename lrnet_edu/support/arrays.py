@@ -2,7 +2,6 @@
 
 import math
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -47,9 +46,9 @@ def _array_of_tensor(tensor: Any) -> np.ndarray:
         return tensor.float().numpy(force=True)
 
 
-def checked_spacing(spacing: Sequence[float] | None, axes: int = 3) -> tuple[float, ...]:
-    """Voxel size in mm, (z, y, x) or (y, x); None is unit voxels. InputError unless it is so many positive numbers."""
-    if spacing is None:
+def checked_spacing(spacing: Any, axes: int = 3, *, needed: bool = False) -> tuple[float, ...]:
+    """Voxel size in mm, (z, y, x) or (y, x). InputError unless it is so many positive numbers, or None: unit voxels."""
+    if spacing is None and not needed:
         return (1.0,) * axes
     try:
         steps = tuple(float(step) for step in spacing)

@@ -17,10 +17,10 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
-def abbreviated(names: Sequence[Any], most: int = 5) -> str:
-    """The first names in one line, none too long, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    texts = [str(name)[:60] for name in names[:most]]
+def abbreviated(names: Sequence[Any]) -> str:
+    """The first five names in one line, none too long, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    texts = [str(name)[:60] for name in names[:5]]
     return ", ".join(text if text.isprintable() else repr(text) for text in texts) + more
 
 

@@ -34,7 +34,8 @@ def open_run(
     A run to resume must have been started with the same settings; it may get more steps. What fails before the first
     checkpoint leaves nothing in the folder: the next attempt needs no other one.
     """
-    files = {"config.json": json.loads(json.dumps(settings)), **({"split.json": split} if split else {})}
+    parts = {"split": split} if split else {}  # one of the settings: other cases are another run
+    files = {"config.json": json.loads(json.dumps(settings | parts)), **({"split.json": split} if split else {})}
     with folder_lock(folder):
         if check_run(folder, resume=resume):
             _check_same_settings(folder, files["config.json"])

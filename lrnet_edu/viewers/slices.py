@@ -98,7 +98,7 @@ class SliceViewer:
 
     def _fitting(self, given: Any, what: str) -> dict[str, np.ndarray]:
         """The masks or maps of the volume's shape, thinned like it; a note for every other one."""
-        if isinstance(given, list | tuple) and len(given) and all(hasattr(one, "shape") for one in given):
+        if isinstance(given, list | tuple) and all(hasattr(one, "shape") for one in given):
             given = {f"{what} {number}": one for number, one in enumerate(given, 1)}
         if not isinstance(given, Mapping) or hasattr(given, "spacing"):  # a TorchIO image is a dictionary, too
             given = {} if given is None else {what: given}

@@ -190,7 +190,7 @@ print(f"{(shares == 0).sum()} scans have no lesion")
 print(f"in the others, lesions fill {100 * shares[shares > 0].min():.2f} % to {100 * shares.max():.2f} % of the voxels")
 
 # %% [markdown]
-# Yes: an empty answer is right for a scan without a lesion. Before you trust a network's score, ask what such guesses
+# Yes: an empty answer is right for a scan without a lesion, so we count it as 1; the paper does not say what it does. Before you trust a network's score, ask what such guesses
 # score on the same scans.
 #
 # And what does a loss notice? A network gives each voxel a number $z$, its **logit**, and

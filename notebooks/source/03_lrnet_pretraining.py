@@ -130,8 +130,8 @@ print(f"{sum(weight.numel() for weight in mine.parameters()):,} weights, and equ
 #
 # ## 3 · A test that a photocopier passes
 #
-# The paper reports "a Dice score around 0.99", between the input mask and the output above a threshold, here
-# $\hat\varphi > 0.05$. Our second score is the **error of φ**: the mean of $|\hat\varphi - \varphi|$ over the voxels of
+# The paper reports "a Dice score around 0.99" and does not say of what. We take the input mask and the output above a
+# threshold, here $\hat\varphi > 0.05$. Our second score is the **error of φ**: the mean of $|\hat\varphi - \varphi|$ over the voxels of
 # a lesion, averaged over all lesions.
 #
 # **Question.** What is the Dice of a network that returns its input unchanged?
@@ -467,8 +467,8 @@ figure.finish(
 #
 # ### Exercise 3.3 · Smaller lesions
 # Counted in coarser voxels, a lesion is smaller. A ball with a radius of $r$ voxels has its first background voxel $r + 1$
-# steps from its middle, and the middle sees 15 steps along each axis. Find the largest whole $r$ at which the middle still
-# sees background. How many mm must a voxel measure so that a ball of 45 mm radius has this $r$?
+# steps along an axis from its middle, and the middle sees 15 steps along each axis. Find the largest whole $r$ at which it
+# still sees background there. How many mm must a voxel measure so that a ball of 45 mm radius has this $r$?
 
 # %% tags=["exercise"]
 answer = None

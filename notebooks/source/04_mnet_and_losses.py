@@ -259,10 +259,10 @@ for name, of_case in found.items():
     print(f"{name:18} p at the rim {p[maps == 1].mean():.3f}, in the core {p[lesion & (maps < 0.5)].mean():.3f}")
 
 # %% [markdown]
-# With MapDice, $p$ moves by about 0.02 or less. With another start of the same loss, the rim moves by more.
+# With MapDice, $p$ moves by a few hundredths. With another start of the same loss, it moves as far.
 #
-# Nor does the mean Dice decide. MapDice falls behind mostly in one scan, `volume-3`, where the two runs with Dice
-# differ, too. One run of each loss is not enough.
+# Nor does the mean Dice decide. MapDice falls behind mostly in single scans, in which the two runs with Dice differ, too.
+# One run of each loss is not enough.
 #
 # ## 5 · What MapDice asks for
 #

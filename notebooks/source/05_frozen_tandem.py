@@ -238,7 +238,8 @@ told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") fo
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# The larger one is outlined a little better, the smaller one is nearly lost. But these are the extremes, so we count.
+# C keeps the Dice of the larger one, which A loses, and nearly loses the smaller one. (Dice is that of the whole lesion, the
+# picture one slice.) But these are the extremes, so we count.
 #
 # ## 5 · Better, or only more cautious?
 #
@@ -292,8 +293,8 @@ spacings = [case.spacing for case in scans]
 froc_figure({arm: froc(zip(of_scans, truths, spacings, strict=True)) for arm, of_scans in predicted.items()})
 
 # %% [markdown]
-# The curves cross. Five scans and one seed (one set of first weights and patches) decide nothing; [notebook 08](08_the_study.ipynb) has more of both. What the
-# **control**, E, also does needs no LR-Net.
+# The curves cross. Five scans and one seed (one set of first weights and patches) decide nothing; [notebook 08](08_the_study.ipynb) has more of both.
+# **E** is the **control**: what it achieves as well does not need an LR-Net.
 #
 # ## 6 · Train an arm yourself
 

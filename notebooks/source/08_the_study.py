@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 08 · The study
 #
-# The paper claims that the LR-Net helps the M-Net to find and outline small lesions. The study behind this course tests it on
+# The paper claims that the LR-Net helps the M-Net, small tumours above all. Does it find and outline them? The study behind this course tests it on
 # phantoms.
 #
 # **Afterwards you can**
@@ -238,7 +238,7 @@ if exercises.check_8_1(answer).right:
 # | J | Dice + cross-entropy, nnU-Net's loss | | 10 |
 # | F, I | MapDice; MapDice whose best answer is the mask (exercise 4.2) | | 5 |
 # | G | MapDice + α SmoothL1(LR-Net(p), NI-DM) | yes | 5 |
-# | H, K | as C, with the LR-Net unfrozen; with an LR-Net that knows rims only | yes | 5 |
+# | H, K | as C, with the LR-Net unfrozen; with an earlier LR-Net, which follows φ for four layers and says 0.56 further in | yes | 5 |
 #
 # <details><summary>How were α and β chosen?</summary>
 #
@@ -292,7 +292,8 @@ if "base-twice" not in (arm for arm, _ in scores):
     print("the training with twice the steps is not finished")
 
 # %% [markdown]
-# No, in the one seed tested. Part of a difference may still be speed.
+# No, in the one seed tested. (Compare the ends of the two curves: the rates of both fall to 0, one half as fast.) Part of a
+# difference may still be speed.
 #
 # ## 6 · The curves
 #
@@ -304,8 +305,8 @@ from lrnet_edu.figures.study import curves_figure
 curves_figure(study)
 
 # %% [markdown]
-# In the liver's box C is highest at few false lesions and lowest at many. The endpoint averages over both. Bands may overlap where
-# arms differ, because the arms of a seed belong together.
+# A and J coincide, and D and E nearly. In the liver's box C is highest at few false lesions and lowest at many, on study-b only at
+# the most. The endpoint averages over both. Bands may overlap where arms differ, because the arms of a seed belong together.
 #
 # ## 7 · The verdicts
 #
@@ -336,7 +337,8 @@ arms_figure(study)
 
 # %% [markdown]
 # The comparisons below the four are not corrected. MapDice is equal to Dice; the full method, G, is undecided.
-# The unfrozen LR-Net is behind; K, whose LR-Net knows rims only, is ahead: no sign that knowing depth helps.
+# The unfrozen LR-Net is behind. K, whose LR-Net knows less of the depth, is ahead, in whole bodies undecided: no sign that
+# knowing depth helps.
 #
 # ### Exercise 8.2 · How many seeds?
 # The mean difference of two arms comes out as 0. From seed to seed it varies by 0.02 (standard deviation). How many seeds does it
@@ -387,7 +389,8 @@ print(f"\nfirst weights moved by a millionth, the endpoint scatters: {rounding o
 
 # %% [markdown]
 # Three verdicts survive everywhere; that on C and E is undecided in whole bodies of study-b. C's lead over A grows with the size of the lesions; the
-# paper expects it for small ones. Rounding scatters C as much as its seeds do.
+# paper expects it for small ones. Rounding alone moves C by 0.022, as much as C − E
+# varies from seed to seed (0.020).
 #
 # ## 9 · What follows
 #
@@ -406,7 +409,7 @@ for title, gains in (("ahead of A", primary["gains"]), ("and without correction"
     print(f"{title}: " + (", ".join(f"{one['ours']} by {one['mean']:.3f}" for one in ahead) or "none"))
 
 # %% [markdown]
-# For a user the last lines count, for the paper the controls: only what an arm has *beyond* its control is the LR-Net's merit.
+# A user needs the last lines; the paper's claim depends on the controls. Only what an arm has *beyond* its control is the LR-Net's merit.
 #
 # ## 10 · From fresh weights
 #
@@ -427,10 +430,12 @@ for arm in "ABCE":
 curves_figure(study, "-scratch")
 
 # %% [markdown]
-# More over A, nothing over E. Start, steps and rate differ from section 7, and only C and E restart Adam: what widens the
-# gap stays open.
+# More over A, nothing over E. From fresh weights the start, the number of steps and the rate are others than in section 7. C and
+# E also begin with a new optimiser after the first quarter, A and B do not. So we cannot say what widens the gap. B has no
+# control here, as D was not trained this way; E is ahead of it.
 #
-# Know the limits: phantoms, one size of M-Net; the full method, G, is not tested from fresh weights.
+# Know the limits: phantoms, one training set, one size of M-Net; the full method, G, has no control, and is not tested from
+# fresh weights.
 #
 # ## Summary
 #

@@ -119,8 +119,8 @@ exercises.check_9_1(answer)
 # ## 2 · Which grid?
 #
 # Scans are resampled to cubes before training. On a coarse grid, a small lesion is hardly a voxel. On a fine grid, a
-# large lesion outgrows the LR-Net, which sees 15 voxels to either side. Beyond a radius of 14 voxels, its middle has no
-# background in sight along the axes.
+# large lesion outgrows the LR-Net: beyond a radius of about 10 voxels, what it says of the middle is too high (notebook 03,
+# section 7).
 #
 # **Question.** Move the slider. Which grid suits all lesions here?
 
@@ -139,7 +139,7 @@ for name in study.split["train"]:
     lesions, count = ndimage.label(mask.data == 2, np.ones((3, 3, 3)))
     volumes += list(np.bincount(lesions.ravel())[1:] * np.prod(mask.spacing))
 radii = (3 * np.array(volumes) / (4 * np.pi)) ** (1 / 3)  # mm, of a ball of equal volume
-least, most = radii.max() / 14, radii.min()  # mm, of a cube
+least, most = radii.max() / 10, radii.min()  # mm, of a cube
 print(f"the smallest lesion, {radii.min():.1f} mm in radius, needs cubes of {most:.1f} mm at most")
 print(f"the largest one, {radii.max():.1f} mm in radius, needs cubes of {least:.1f} mm at least")
 
@@ -149,11 +149,11 @@ def on_a_grid(spacing):
     figure = Picture(3.8)
     axes = figure.subplots()
     axes.axvspan(0.1, 1, color=VERMILION, alpha=0.2, label="less than two voxels across")
-    axes.axvspan(14, 200, color=ORANGE, alpha=0.3, label="too large for the LR-Net")
+    axes.axvspan(10, 200, color=ORANGE, alpha=0.3, label="too large for the LR-Net")
     axes.hist(radii / spacing, bins=np.geomspace(0.2, 100, 50), color=BLUE)
     axes.set_xscale("log")
     axes.set_xticks([0.3, 1, 3, 10, 30, 100], ["0.3", "1", "3", "10", "30", "100"])
-    small, large = (radii < spacing).sum(), (radii > 14 * spacing).sum()
+    small, large = (radii < spacing).sum(), (radii > 10 * spacing).sum()
     title = f"Grid of {spacing:.1f} mm: {small} of {len(radii)} lesions too small, {large} too large"
     axes.set(xlim=(0.2, 100), xlabel="Radius of the lesion (voxels)", ylabel="Lesions", title=title)
     axes.minorticks_off()
@@ -171,7 +171,7 @@ interact(
 # that shows the lesions you care about.
 #
 # ### Exercise 9.2 · The price of a coarse grid
-# The largest tumours of your data have a radius of 42 mm, so you take cubes of 3 mm: that makes 14 voxels. The smallest
+# The largest tumours of your data have a radius of 30 mm, so you take cubes of 3 mm: that makes 10 voxels. The smallest
 # ones are balls of 4 mm radius. About how many voxels does such a ball have on that grid?
 
 # %% tags=["exercise"]
@@ -326,7 +326,8 @@ for axes, curve, title, colour in zip(
 figure.finish(f"Dice loss and map's term over {STEPS} steps; the map's term is 0 until step {STEPS // 2}.")
 
 # %% [markdown]
-# Only those with `loss.alpha`, for the warm-up, and with `loss.terms`, for the record.
+# Only those with `loss.alpha`, for the warm-up, and with `loss.terms`, for the record. Once the map's term has joined, it
+# outweighs Dice, which need not fall any more.
 
 # %% [markdown]
 # ## 5 · 2-D slices

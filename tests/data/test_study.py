@@ -22,11 +22,6 @@ from lrnet_edu.data.study import (
 SETTINGS = DataSettings(patch_size=(8, 12, 12), max_voxels=40_000)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.mark.parametrize("number", [3, 4, 7, 20, 131])
 def test_every_case_belongs_to_exactly_one_part(number: int) -> None:
     names = [f"volume-{i}" for i in range(number)]

@@ -240,5 +240,3 @@ def test_the_teaching_guide_has_every_notebook_and_sends_nobody_to_what_is_not_t
         [source] = (NOTEBOOKS / "source").glob(f"{number}_*.py")
         there = re.findall(r"^# ## (\d+) · ", source.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(re.findall(r"\d", sections)) <= set(there), number
-    for target in re.findall(r"\]\(([^)]+)\)", teaching):
-        assert (NOTEBOOKS.parent / "docs" / target).exists(), target

@@ -15,16 +15,13 @@ from lrnet_edu.study.protocol import LABEL
 from lrnet_edu.support.errors import InputError
 
 
-def test_all_tables_say_what_evaluate_says_of_the_predictions_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_tables_say_what_evaluate_says_of_the_predictions_written(tmp_path: Path) -> None:
     """Of the two test cases one is healthy; the other's lesion has 0.5 ml."""
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
     scans, out = lits(tmp_path / "scans", range(8), label=2), tmp_path / "out"
     healthy, ill = split_cases([f"volume-{number}" for number in range(8)])["test"]
     store(scans / f"{healthy.replace('volume', 'segmentation')}.nii.gz", mask(label=1))
     study = open_study(scans, Config(**{**FAST, "label": LABEL}))
-    tested = demo.test_mnet(study, checkpoint(tmp_path / "best.safetensors", LABEL), out)
+    tested = demo.segment_and_score(study, checkpoint(tmp_path / "best.safetensors", LABEL), out)
     cases = {case["case"]: case for case in evaluate_folders(out / "predictions", scans, label=LABEL)["cases"]}
     assert set(cases) == {name.replace("volume", "segmentation") for name in tested.masks}
     expected = cases[ill.replace("volume", "segmentation")]

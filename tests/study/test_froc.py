@@ -106,14 +106,20 @@ def test_cases_without_lesions_count_with_what_is_false_in_them() -> None:
 
 def test_every_size_has_one_bin_and_records_bring_the_lesions_back() -> None:
     ml = [0.1, *(low for low, _ in [*BINS_ML.values()][1:]), 100.0]  # an edge belongs to the bin above it
-    dice = np.tile([0.0, 0.25, 0.5, 0.75, 1.0], (len(THRESHOLDS), 1))
+    dice = np.tile([0.0, 0.25, 0.5, 1e-5, 1.0], (len(THRESHOLDS), 1))  # the fourth is found, if hardly
     healthy = CaseLesions(np.zeros(0), np.zeros((len(THRESHOLDS), 0)), np.zeros(len(THRESHOLDS), int))
     cases = [CaseLesions(np.array(ml), dice, np.arange(len(THRESHOLDS))), healthy]
     cases = [CaseLesions.of(case.record()) for case in cases]
     curves = {words: curve_of(cases, size=size) for words, size in BINS_ML.items()}
     assert [curve.lesions for curve in curves.values()] == [1, 1, 1, 2]
-    assert [curve.dice[0] for curve in curves.values()] == pytest.approx([0, 0.25, 0.5, 0.875])
+    assert [curve.dice[0] for curve in curves.values()] == pytest.approx([0, 0.25, 0.5, 0.5], abs=1e-4)
     assert [curve.sensitivity[0] for curve in curves.values()] == [0, 1, 1, 1]
+
+
+def test_single_precision_reaches_the_highest_threshold() -> None:
+    lesion = np.zeros((5, 5, 5), np.float32)
+    lesion[1:3, 1:3, 1:3] = 1
+    assert (lesions_by_threshold(lesion, lesion, (1, 1, 1), THRESHOLDS).dice == 1).all()
 
 
 def test_what_has_no_curve_is_told() -> None:
@@ -124,6 +130,7 @@ def test_what_has_no_curve_is_told() -> None:
         ([(zeros, zeros - 1, (1, 1, 1))], "negative"),
         ([(zeros, np.zeros((4, 4, 5)), (1, 1, 1))], "of one shape"),
         ([(zeros * np.nan, zeros, (1, 1, 1))], "NaN"),
+        ([(zeros, zeros, None)], "spacing None"),
     ):
         with pytest.raises(InputError, match=words):
             froc(cases)

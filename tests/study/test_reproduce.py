@@ -1,6 +1,5 @@
-"""Tables and the study from scans to their pages, on coarse grids: they stop, go on, repeat nothing."""
+"""Tables from scans to their pages, on coarse grids: they stop, go on, repeat nothing."""
 
-import csv
 import gzip
 import json
 import shutil
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scans import lits, mask, store
 from scipy import ndimage
 
@@ -19,31 +17,17 @@ from lrnet_edu.cli import main
 from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
-from lrnet_edu.data.phantoms import settings
 from lrnet_edu.data.study import split_cases
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import TverskyLoss
 from lrnet_edu.methods import METHODS, WCE, Method
-from lrnet_edu.study import protocol, reproduce, trainings
+from lrnet_edu.study import reproduce, trainings
 from lrnet_edu.study import rows as paper
-from lrnet_edu.study.branches import VALIDATION, distances
-from lrnet_edu.study.froc import THRESHOLDS
-from lrnet_edu.study.protocol import ARMS, Plan, study_plan
-from lrnet_edu.study.reproduce import (
-    base_branches,
-    choose_alphas,
-    choose_rates,
-    family_of,
-    rate_trainings,
-    reproduce_study,
-    reproduce_table,
-    row_config,
-)
+from lrnet_edu.study.reproduce import choose_rates, family_of, rate_trainings, reproduce_table, row_config
 from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import write_atomically
-from lrnet_edu.trained import load_mnet
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=2, validate_every=1, max_voxels=40_000)
 ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("mine"))
@@ -53,12 +37,11 @@ LAST = "dice-twice_seed-100"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def small_tables() -> Iterator[None]:
     """Both tables with two rows of the paper's, and the second with one of our own; one learning rate."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRNET_EDU_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(METHODS, "mine", Method("My loss", TverskyLoss))
-        patch.setattr(reproduce, "RATES", (1e-3,))
+        patch.setattr(reproduce, "LEARNING_RATES", (1e-3,))
         patch.setitem(TABLES, "table1", replace(TABLES["table1"], rows=ROWS[:2]))
         patch.setitem(TABLES, "table2", replace(TABLES["table2"], rows=ROWS))
         yield
@@ -109,9 +92,6 @@ def records(out: Path) -> dict[str, Any]:
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-# ---- tables -----------------------------------------------------------------------------------------------------
 
 
 def test_both_tables_have_all_rows_and_claims_speak_of_these() -> None:
@@ -290,108 +270,3 @@ def test_the_command(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     facts = json.loads((tmp_path / "out/table1.json").read_text())["facts"]
     assert facts["command"].startswith("lrnet-edu reproduce table1 --data ")
     assert (facts["settings"]["steps"], facts["settings"]["label"]) == (2, "1")
-
-
-# ---- the study --------------------------------------------------------------------------------------------------
-
-COARSE = (((32, 70, 94), (6.0, 3.6, 3.6)),)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """(folder, what it returned) of the arms A, B, C and E with one seed."""
-    out = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRNET_EDU_FAST", "1")
-        patch.setenv("LRNET_EDU_CACHE", str(out / "cache"))
-        for which in ("study", "study-b"):
-            patch.setitem(settings.SETS, which, replace(settings.SETS[which], grids=COARSE))
-        for arm in set(ARMS) - {"A", "B", "C", "E"}:
-            patch.delitem(protocol.ARMS, arm)
-        yield out, reproduce_study(out, seeds=1)
-
-
-def test_every_branch_is_in_the_tables_with_its_visible_lesions(study: Any) -> None:
-    out, result = study
-    with (out / "data" / "detectability.csv").open() as file:
-        visible = [row for row in csv.DictReader(file) if float(row["d_prime"]) >= 3]
-    with gzip.open(out / "lesions.csv.gz", "rt") as file:
-        rows = [row for row in csv.DictReader(file) if row["arm"] == "C" and float(row["threshold"]) == 0.5]
-    for which, tested in (("study", range(6, 9)), ("study-b", range(3))):
-        expected = sorted(float(row["ml"]) for row in visible if row["set"] == which and int(row["case"]) in tested)
-        for view in ("whole", "box"):
-            found = [float(row["ml"]) for row in rows if (row["set"], row["view"]) == (which, view)]
-            assert sorted(found) == pytest.approx(expected, abs=1e-3)
-    assert set(result["arms"]) == {*"ABCE", "A-rounding", "C-rounding", *(f"{arm}-scratch" for arm in "ABCE")}
-    assert (out / "study.md").exists()
-
-
-def test_a_finished_study_is_not_made_again(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, result = study
-    monkeypatch.setattr(reproduce, "do_branch", lambda *_: pytest.fail("a finished branch was made again"))
-    before = (out / "lesions.csv.gz").read_bytes()
-    assert json.dumps(reproduce_study(out, seeds=1)) == json.dumps(result)
-    assert (out / "lesions.csv.gz").read_bytes() == before
-    monkeypatch.undo()
-    (out / "branches" / "C_seed-0.json.gz").unlink()  # a lost one comes out the same again, from its base trained again
-    shutil.rmtree(out / "runs" / "base_seed-0")
-    assert reproduce_study(out, seeds=1)["cells"] == result["cells"]
-
-
-def test_branches_start_from_the_base_and_rounding_from_next_to_it(study: Any) -> None:
-    out, _ = study
-    plan, path = study_plan(), out / "runs" / "base_seed-0" / "last.safetensors"
-    base = load_mnet(path).mnet.state_dict()
-    config = plan.branch("A", 0, str(path))
-    start = METHODS["dice"].model(config, 2).get_submodule("mnet").state_dict()
-    assert all(torch.equal(start[name], tensor) for name, tensor in base.items())
-    moved = load_mnet(out / "runs" / "A-rounding_seed-1.safetensors").mnet.state_dict()
-    for name, tensor in base.items():
-        torch.testing.assert_close(moved[name], tensor, rtol=1e-5, atol=0)
-    assert any(not torch.equal(moved[name], tensor) for name, tensor in base.items())
-    shipped = load_mnet(out / "mnets" / "base.safetensors").mnet.state_dict()
-    for name, tensor in base.items():  # in half precision
-        torch.testing.assert_close(shipped[name], tensor, rtol=1e-3, atol=1e-6)
-    assert load_mnet(out / "mnets" / "C.safetensors").labels == ((2,),)
-
-
-def test_records_of_the_study_keep_their_format(tmp_path: Path) -> None:
-    """As the first version of ``reproduce study`` wrote them."""
-    plan = Plan()
-    first, *_ = base_branches(plan, tmp_path, 0)[0].values()
-    base = replace(first, config=plan.base(100, 2400))
-    config = {
-        "label": "2", "max_voxels": 1048000, "window": [-30.0, 180.0], "patch_size": [32, 48, 48], "batch_size": 2,
-        "object_share": 0.67, "steps": 2400, "validate_every": 400, "learning_rate": 0.004, "plateau_factor": 0.8,
-        "plateau_patience": 3, "convergence_patience": 12, "one_cycle": False, "max_gradient_norm": None,
-        "method": "dice", "seed": 100, "kind": "NI-DM", "activation": None, "alpha": None, "lrnet": None,
-        "warmup_steps": None, "start": False, "features": [16, 24, 32, 64], "blocks": [1, 1, 1], "stride": 2,
-    }  # fmt: skip
-    cells: dict[str, Any] = {"validation/box": {"cases": [], "calibration": []}}
-    record = {"arm": "base", "seed": 100, "config": config, "log": [], "cpu_seconds": 1.0, "device": "cpu",
-              "versions": {}, "cells": cells, "gradients": {}}  # fmt: skip
-    write_atomically(tmp_path / "branches" / f"{base.name}.json.gz", gzip.compress(json.dumps(record).encode()))
-    assert read_record(tmp_path, base) == record
-    with pytest.raises(InputError, match="other settings"):
-        read_record(tmp_path, replace(base, config=replace(base.config, learning_rate=0.5)))
-
-
-def test_alpha_is_the_one_with_the_best_mean_on_validation() -> None:
-    def record(arm: str, alpha: float, seed: int, dice: float) -> dict[str, Any]:
-        case = {"ml": [1.0], "dice": [[dice]] * len(THRESHOLDS), "false_lesions": [0] * len(THRESHOLDS)}
-        return {"arm": f"{arm}-alpha-{alpha:g}", "seed": seed, "config": {"alpha": alpha},
-                "cells": {"/".join(VALIDATION): {"cases": [case]}}}  # fmt: skip
-
-    rows = ((1, 0, 0.9), (1, 1, 0.1), (10, 0, 0.6), (10, 1, 0.6), (100, 0, 0.6), (100, 1, 0.6))
-    given = [record("B", *row) for row in rows]
-    chosen = choose_alphas([*given, record("D", 100, 0, 0.3), record("D", 10, 0, 0.2)])
-    assert {arm: row["chosen"] for arm, row in chosen.items()} == {"B": 10, "D": 100}
-    assert chosen["B"]["validation"] == pytest.approx({1: 0.5, 10: 0.6, 100: 0.6})
-
-
-def test_distances_of_lesions_that_were_found_and_missed() -> None:
-    wanted = np.zeros((8, 8, 16), bool)
-    wanted[2:5, 2:5, 2:5] = wanted[2:5, 2:5, 10:13] = True
-    predicted = wanted.copy()
-    predicted[2:5, 2:5, 10:13] = False
-    assert distances(predicted, wanted, (1.0, 1.0, 2.0)) == [0, None]

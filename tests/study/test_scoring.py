@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import nibabel as nib
-import pytest
 import torch
 from scans import AFFINE, lits
 from torch import Tensor, nn
@@ -20,10 +19,7 @@ class BrightBall(nn.Module):
         return 50 * torch.cat((0.62 - image, image - 0.62), dim=1)
 
 
-def test_a_mask_that_agrees_with_one_form_of_its_image_is_scored_where_it_lies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LRNET_EDU_CACHE", str(tmp_path / "cache"))
+def test_a_mask_that_agrees_with_one_form_of_its_image_is_scored_where_it_lies(tmp_path: Path) -> None:
     for path in lits(tmp_path, range(3)).glob("volume-*"):
         image = nib.Nifti1Image.from_bytes(nib.load(path).to_bytes())
         moved = AFFINE.copy()

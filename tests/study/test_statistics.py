@@ -57,7 +57,9 @@ def test_luck_of_the_seeds_or_of_the_cases_is_no_effect() -> None:
         assert compared(differences, np.zeros_like(differences))["verdict"] != "ahead"
 
 
-def test_a_single_seed_decides_nothing() -> None:
+def test_a_single_seed_or_equal_ones_decide_nothing() -> None:
+    same = compared(np.full((3, 5), 0.4), np.full((3, 5), 0.3))
+    assert (same["low"], same["high"], same["p"]) == pytest.approx((0.1, 0.1, 1))
     one = compared(np.full((1, 5), 0.9), np.zeros((1, 5)))
     assert (one["mean"], one["low"], one["p"], one["verdict"]) == (0.9, 0.9, 1.0, "undecided")
 

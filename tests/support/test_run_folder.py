@@ -17,9 +17,11 @@ from lrnet_edu.support.run_folder import open_run
 SPLIT = {"train": ["a"], "validation": ["b"], "test": ["c"]}
 
 
-def begin(folder: Path, config: Any = SCHEDULE, *, resume: bool = False, data: str = "a", fails: Any = None) -> None:
+def begin(
+    folder: Path, config: Any = SCHEDULE, *, resume: bool = False, data: str = "a", split: Any = None, fails: Any = None
+) -> None:
     """Open a run and leave it again, with a checkpoint in it or failing before."""
-    with open_run(folder, {**asdict(config), "data": data}, resume=resume, split=SPLIT):
+    with open_run(folder, {**asdict(config), "data": data}, resume=resume, split=split or SPLIT):
         assert json.loads((folder / "split.json").read_text()) == SPLIT
         if fails is not None:
             raise fails
@@ -30,7 +32,7 @@ def test_a_new_run_stores_its_settings_and_is_never_overwritten(tmp_path: Path) 
     folder, config = tmp_path / "new" / "run", Config(steps=3, window=(-100.0, 200.0))
     begin(folder, config)
     before = contents(folder)
-    assert json.loads(before["config.json"]) == {**json.loads(json.dumps(asdict(config))), "data": "a"}
+    assert json.loads(before["config.json"]) == {**json.loads(json.dumps(asdict(config))), "data": "a", "split": SPLIT}
     with pytest.raises(InputError, match="holds a run already; add --resume"):
         begin(folder, config)
     begin(folder, config, resume=True)
@@ -52,6 +54,8 @@ def test_a_run_is_resumed_with_its_own_settings_or_for_more_steps(
     before = contents(tmp_path)
     with pytest.raises(InputError, match=re.escape(f"({named})")):
         begin(tmp_path, replace(SCHEDULE, **changes), resume=True, data=data)
+    with pytest.raises(InputError, match=r"other settings \(split"):
+        begin(tmp_path, resume=True, split={**SPLIT, "test": ["d"]})
     assert contents(tmp_path) == before
     begin(tmp_path, replace(SCHEDULE, steps=9), resume=True)
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 9
