@@ -253,12 +253,12 @@ def about(records: list[dict[str, Any]]) -> str:
         f"{', '.join(f'{k} {v}' for k, v in records[0]['versions'].items())}."
     )
     fewer = [f"{r['name']} ({steps})" for r in records if (steps := r["recipe"]["steps"]) != RECIPE["steps"]]
-    longer = [f"{r['name']} ({', '.join(f'{steps} steps with {share:.0%} of them' for steps, _, share, *_ in further)})"
+    longer = [f"{r['name']} ({', '.join(f'{steps} steps, {share:.0%}' for steps, _, share, *_ in further)})"
               for r in records if (further := r["recipe"].get("further"))]  # fmt: skip
     return (
         f"{text}\n\nWith fewer steps: {', '.join(fewer) or 'none'}.\n\nRough shapes have a smaller M than a ball as "
-        "large, and three LR-Nets took a ball's for that. So they went on with smooth balls among the shapes: "
-        f"{'; '.join(longer)}."
+        "large, and three LR-Nets took a ball's for that. So they went on with smooth balls as a share of the "
+        f"shapes: {'; '.join(longer)}."
     )
 
 
