@@ -72,6 +72,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_blocks(inputs: int, outputs: int, number: int, norm: str | None, dims: int) -> nn.Sequential:
+    """Blocks in a row, the first of which changes the number of features."""
     widths = [inputs] + [outputs] * number
     return nn.Sequential(*(ResidualBlock(a, b, norm, dims) for a, b in pairwise(widths)))
 

@@ -80,6 +80,7 @@ def in_lines(title: str) -> str:
 
 
 def image_element(png: bytes, alt: str) -> str:
+    """An ``img`` element that holds the picture itself."""
     return f'<img src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}" alt="{html.escape(alt)}">'
 
 

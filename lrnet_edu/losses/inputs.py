@@ -56,6 +56,7 @@ def class_sums(*terms: Tensor) -> tuple[Tensor, ...]:
 
 
 def ratio(numerator: Tensor, denominator: Tensor, eps: float = EPS) -> Tensor:
+    """The quotient, 1 where both are 0."""
     return (numerator + eps) / (denominator + eps)
 
 

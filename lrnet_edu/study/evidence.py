@@ -27,9 +27,6 @@ Record = Mapping[str, Any]
 Records = dict[tuple[str, int], Record]  # by arm and seed
 
 
-# ---- one branch -------------------------------------------------------------------------------------------------
-
-
 def cell_curve(cell: Mapping[str, Any], size: tuple[float, float] = SIZES_ML, times: np.ndarray | None = None) -> Froc:
     """The curve of a branch on one set and view, of its lesions of a size; as :func:`lrnet_edu.study.froc.curve_of`."""
     return curve_of([CaseLesions.of(case) for case in cell["cases"]], size=size, times=times)
@@ -58,9 +55,6 @@ def endpoints(cell: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-# ---- comparisons ------------------------------------------------------------------------------------------------
-
-
 def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, family: bool) -> list[dict[str, Any]]:
     """What the primary endpoint gains from the first arm of each pair over the second, where two seeds are finished.
 
@@ -79,9 +73,6 @@ def gains(records: Records, pairs: Sequence[tuple[str, str]], cell: str, *, fami
 def by_seed(cells: Sequence[Mapping[str, Any]], times: np.ndarray | None) -> np.ndarray:
     """The primary endpoint of an arm's branches, each case counting so often: (..., seeds)."""
     return np.stack([cell_curve(cell, times=times).mean_dice for cell in cells], axis=-1)
-
-
-# ---- all of it --------------------------------------------------------------------------------------------------
 
 
 def write_evidence(

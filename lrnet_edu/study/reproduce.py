@@ -20,7 +20,7 @@ from lrnet_edu.data.baseline import location_baseline
 from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
 from lrnet_edu.figures import Picture, differing_slices, results_figure
-from lrnet_edu.kinds import KINDS
+from lrnet_edu.kinds import ALONE, KINDS
 from lrnet_edu.methods import BASELINE, METHODS
 from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.protocol import falling_rate
@@ -86,7 +86,8 @@ def reproduce_table(
                 chosen["twice"] = gain_of_twice_the_steps(config, chosen, scans, do)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS},
-                     "alpha, if none is given": {kind: f"{row.alpha:g}" for kind, row in KINDS.items()}}  # fmt: skip
+                     "alpha, if none is given": {kind: f"{row.alpha:g}" for kind, row in KINDS.items()},
+                     "alpha, alone or of SmoothL1(p, mask)": f"{ALONE:g}"}  # fmt: skip
             records = finished_records(out, trainings)
             location = none_if_nan(location_baseline(study.cached["train"], study.cached["test"], 1)[0])
             result = write_table(
