@@ -21,7 +21,7 @@ from lrnet_edu.data.nifti import read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
 from lrnet_edu.figures import Picture, differing_slices, results_figure
 from lrnet_edu.kinds import ALONE, KINDS
-from lrnet_edu.methods import BASELINE, METHODS
+from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.protocol import falling_rate
 from lrnet_edu.study.rows import CHOOSING_SEED, CROSS_ENTROPY, FAMILIES, LEARNING_RATES, TABLES, Row
@@ -82,8 +82,8 @@ def reproduce_table(
             trainings += [Training(row.key, seed, row_config(config, row, seed, chosen), scans)
                           for seed in range(seeds) for row in rows]  # fmt: skip
             do(trainings)
-            if BASELINE in (row.key for row in rows):
-                chosen["twice"] = gain_of_twice_the_steps(config, chosen, scans, do)
+            for one, record in zip(chosen.values(), do(twice_as_long(config, chosen, scans)), strict=True):
+                one["twice"] = best_dc(record)
         finally:  # also when it is stopped: the table of what there is
             facts = {"command": command, "data": str(data), "cases": {part: len(study.split[part]) for part in PARTS},
                      "alpha, if none is given": {kind: f"{row.alpha:g}" for kind, row in KINDS.items()},
@@ -119,7 +119,7 @@ def choose_rates(trainings: Sequence[Training], records: Sequence[Mapping[str, A
     for training, record in zip(trainings, records, strict=True):
         family, name = training.arm.split("_", 1)
         one = chosen.setdefault(family, {"validation": {}})
-        dc = max(row["score"] for row in record["log"])
+        dc = best_dc(record)
         if dc > max(one["validation"].values(), default=-1.0):
             one |= {"method": training.config.method, "rate": training.config.learning_rate, "chosen": name}
         one["validation"][name] = dc
@@ -136,15 +136,17 @@ def row_config(config: Config, row: Row, seed: int, chosen: Mapping[str, Any]) -
     return settings if METHODS[method].warms_up else replace(settings, warmup_steps=None)
 
 
-def gain_of_twice_the_steps(
-    config: Config, chosen: Mapping[str, Any], scans: dict[str, Any], do: Callable[..., list[dict[str, Any]]]
-) -> list[float]:
-    """The best validation DC of M-Net + Dice, and that after twice the steps."""
-    settings = row_config(config, Row(BASELINE), CHOOSING_SEED, chosen)
-    twice = replace(settings, steps=2 * settings.steps, convergence_patience=2 * settings.steps)
-    (longer,) = do([Training(f"{BASELINE}-twice", CHOOSING_SEED, twice, scans)])
-    once = chosen["overlap"]["validation"][chosen["overlap"]["chosen"]]
-    return [once, max(row["score"] for row in longer["log"])]
+def best_dc(record: Mapping[str, Any]) -> float:
+    """The best validation DC of a training."""
+    return max(row["score"] for row in record["log"])
+
+
+def twice_as_long(config: Config, chosen: Mapping[str, Any], scans: dict[str, Any]) -> list[Training]:
+    """The trainings that were chosen, one for each family, with twice the steps: had they converged?"""
+    longer = replace(config, steps=2 * config.steps)
+    return [Training(f"{one['method']}-twice", CHOOSING_SEED,
+                     row_config(longer, Row(one["method"]), CHOOSING_SEED, chosen), scans)
+            for one in chosen.values()]  # fmt: skip
 
 
 def do_row(study: Study, out: Path, device: str | None, training: Training) -> str:

@@ -7,6 +7,7 @@ from lrnet_edu.figures.tables import name_of, paper_difference
 from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, columns
 from lrnet_edu.study.page import bullets, interval, joined, mean_and_deviation, signed, table
+from lrnet_edu.study.protocol import CONVERGED
 from lrnet_edu.study.rows import TABLES
 from lrnet_edu.study.statistics import MARGIN
 
@@ -29,6 +30,11 @@ LESIONS = (
     "False lesions: predicted components that touch none, a case, at p > 0.5. DC without them: they are removed first. "
     "Mean lesion Dice (missed = 0) and sensitivity are averaged over at most 1/8, 1/4, 1/2, 1, 2, 4 and 8 false "
     "lesions a case; the lesion Dice by size is at p > 0.5."
+)
+CONVERGENCE = (
+    "The learning rate of each family of losses, by its best validation DC with a seed that takes no other part (wce "
+    "weighs by the inverse frequency, wce-power-0.5 by its square root). By the study's bar a training has converged "
+    f"if twice the steps gain less than {CONVERGED:g}. All rates end at 0, so that every curve below flattens."
 )
 LESION_COLUMNS = {"DC without false lesions": ".3f", "false lesions": ".2f", "mean lesion Dice": ".3f",
                   "sensitivity": ".3f"}  # fmt: skip
@@ -133,10 +139,6 @@ def claim_in_words(claim: Mapping[str, Any]) -> str:
 def convergence(result: Mapping[str, Any]) -> str:
     """How the learning rates were chosen, and what twice the steps gain."""
     lines = [f"- {family}: {', '.join(f'{name} {dc:.3f}' for name, dc in one['validation'].items())}; chosen: "
-             f"{one['chosen']}" for family, one in result["chosen"].items() if family != "twice"]  # fmt: skip
-    head = ("The learning rate of each family of losses, by its best validation DC with a seed that takes no other part"
-            " (wce weighs by the inverse frequency, wce-power-0.5 by its square root):")  # fmt: skip
-    twice = result["chosen"].get("twice")
-    more = (f"Twice the steps of M-Net + Dice: validation DC {twice[1]:.3f} instead of {twice[0]:.3f}. Of no other row "
-            "was this asked, and all rates end at 0, so that every curve flattens.") if twice else ""  # fmt: skip
-    return joined([f"{head}\n\n" + "\n".join(lines) if lines else "", more])
+             f"{one['chosen']}" + (f"; with twice the steps {one['twice']:.3f}." if "twice" in one else ".")
+             for family, one in result["chosen"].items()]  # fmt: skip
+    return joined([CONVERGENCE, "\n".join(lines)]) if lines else ""

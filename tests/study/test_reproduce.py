@@ -23,7 +23,14 @@ from lrnet_edu.losses import TverskyLoss
 from lrnet_edu.methods import METHODS, WCE, Method
 from lrnet_edu.study import reproduce, trainings
 from lrnet_edu.study import rows as paper
-from lrnet_edu.study.reproduce import choose_rates, family_of, rate_trainings, reproduce_table, row_config
+from lrnet_edu.study.reproduce import (
+    choose_rates,
+    family_of,
+    rate_trainings,
+    reproduce_table,
+    row_config,
+    twice_as_long,
+)
 from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
@@ -33,7 +40,7 @@ TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=2, val
 ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("mine"))
 NAMES = ["dice_seed-0", "mapdice+lrnet_NI-DM_seed-0", "mine_seed-0"]
 FIRST = ["overlap_dice_rate-0.001_seed-100", "regression_lrnet_rate-0.001_seed-100"]  # they choose the rates
-LAST = "dice-twice_seed-100"
+LAST = ["dice-twice_seed-100", "lrnet-twice_seed-100"]  # had the chosen ones converged?
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,11 +131,14 @@ def test_the_rate_with_the_best_validation_dc_is_chosen_for_each_family() -> Non
     assert (chosen["overlap"]["method"], chosen["overlap"]["rate"]) == ("dice", 1e-3)
     assert chosen["cross-entropy"]["chosen"] == "wce-power-0.5_rate-0.001"
     assert list(chosen["cross-entropy"]["validation"].values()) == scores[1:]
+    longer = [one.config for one in twice_as_long(TINY, chosen, {})]
+    assert [(one.method, one.learning_rate) for one in longer] == [("dice", 1e-3), ("wce-power-0.5", 1e-3)]
+    assert {(one.steps, one.convergence_patience) for one in longer} == {(2 * TINY.steps, 2 * TINY.steps)}
 
 
 def test_a_table_is_made_again_without_a_training(whole: Path, scans: Path, trained: list[str]) -> None:
-    assert set(records(whole)) == {*NAMES, *FIRST, LAST}
-    assert not any("cases" in records(whole)[name] for name in (*FIRST, LAST))  # what chooses is not tested
+    assert set(records(whole)) == {*NAMES, *FIRST, *LAST}
+    assert not any("cases" in records(whole)[name] for name in (*FIRST, *LAST))  # what chooses is not tested
     alphas = {records(whole)[name]["config"]["alpha"] for name in NAMES if "mapdice+lrnet" in name}
     assert alphas == {KINDS["NI-DM"].alpha}  # not None: a default may change
     assert sorted(path.name for path in (whole / "runs" / NAMES[0]).iterdir()) == [
@@ -168,7 +178,7 @@ def test_a_stopped_table_goes_on_and_ends_alike(
     assert "MapDice" not in found  # a network in work shows nothing
     del trained[:]
     table(scans, tmp_path)
-    assert trained == [*NAMES[1:], LAST]
+    assert trained == [*NAMES[1:], *LAST]
     assert records(tmp_path) == records(whole)
 
 
@@ -184,7 +194,7 @@ def test_tables_share_their_rows_and_more_seeds_add_to_what_is_there(
 
 def test_two_processes_write_what_one_does(whole: Path, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "branches").mkdir()
-    for name in (*FIRST, LAST):
+    for name in (*FIRST, *LAST):
         shutil.copy(whole / "branches" / f"{name}.json.gz", tmp_path / "branches")
     said: list[str] = []
     table(scans, tmp_path, "table1", workers=2, say=said.append)
