@@ -49,7 +49,7 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
     alone = {arm: config.alpha for arm, config in zip(ARMS, configs, strict=True) if arm in "CEHK"}
     assert alone == dict.fromkeys("CEHK", 1000.0)  # in the record; at 1 E's gradients were as small as Adam's eps
     scratch = [size.config_from_scratch(arm, 3) for arm in SCRATCH]
-    alone = {method: (2550, 1000.0) for method in ("lrnet", "voxelwise", "dice+lrnet")}
+    alone = {method: (2550, 1000.0) for method in ("lrnet", "voxelwise", "dice+lrnet", "dice+voxelwise")}
     assert {c.method: (c.warmup, c.alpha) for c in scratch} == {"dice": (0, None), **alone}
     assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
         (2003, size.config.steps + size.steps, None, 4e-3)
