@@ -218,6 +218,7 @@ def test_all_files_show_the_same_numbers_and_rows_of_ones_own(
     own = row_of(result, "mine")
     assert (own["title"], own["paper"], own["comparison"]["verdict"]) == ("My loss", {}, "ahead")
     assert "My loss +0." in picture.alt
+    assert np.abs(picture.axes[0].get_xlim()).max() <= 0.15  # a row far away leaves the others legible
     assert ("What the paper claims" in page) == bool(design.claims)
 
 
