@@ -48,7 +48,7 @@ def forest_figure(rows: Sequence[Difference], what: str, margin: float, correcte
         axes.plot([], [], "D", mfc="none", mec=BLACK, label="the paper's difference")
     axes.set_yticks(range(len(rows)), [f"{row.label}: {row.found['verdict']}" for row in rows])
     axes.set_ylim(len(rows) - 0.3, -0.7)
-    axes.set_xlim(np.clip(axes.get_xlim(), -0.15, 0.15))  # a training that found nothing would squeeze all others
+    axes.set_xlim(*np.clip(axes.get_xlim(), -0.15, 0.15))  # a training that found nothing would squeeze all others
     axes.set_xlabel(f"{what} (no unit), right is better")
     axes.grid(axis="x", color=GREY, alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)
