@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lrnet_edu.losses import DiceLoss
 from lrnet_edu.methods import METHODS
 from lrnet_edu.study.froc import THRESHOLDS
 from lrnet_edu.study.protocol import ARMS, MORE, PRIMARY, SCRATCH, SECONDARY, Plan, falling_rate
+from lrnet_edu.study.reproduce_study import branches_to_test
 
 SMALL = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=4)
 
@@ -45,14 +47,16 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
     assert {(c.seed, c.steps, c.warmup, c.start, c.learning_rate, c.patch_size) for c in configs} == {
         (1003, 600, 0, "base", 1e-3, (32, 48, 48))
     }
-    assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
+    assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS) - 1  # L is D with the alpha of B
     alone = {arm: config.alpha for arm, config in zip(ARMS, configs, strict=True) if arm in "CEHK"}
     assert alone == dict.fromkeys("CEHK", 1000.0)  # in the record; at 1 E's gradients were as small as Adam's eps
-    scratch = [size.config_from_scratch(arm, 3) for arm in SCRATCH]
-    alone = {method: (2550, 1000.0) for method in ("lrnet", "voxelwise", "dice+lrnet", "dice+voxelwise")}
-    assert {c.method: (c.warmup, c.alpha) for c in scratch} == {"dice": (0, None), **alone}
-    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch} == {
-        (2003, size.config.steps + size.steps, None, 4e-3)
+    *_, branches, _ = branches_to_test(size, Path("study"), 1, {"B": 300.0, "D": 3000.0})
+    scratch = {branch.arm[0]: branch.config for branch in branches}
+    alphas = {"A": None, "B": 300.0, "C": 1000.0, "D": 3000.0, "E": 1000.0, "L": 300.0}  # L has that of B
+    assert {arm: config.alpha for arm, config in scratch.items()} == alphas
+    assert {arm: config.warmup for arm, config in scratch.items()} == {"A": 0, **dict.fromkeys("BCDEL", 2550)}
+    assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch.values()} == {
+        (2000, size.config.steps + size.steps, None, 4e-3)
     }
 
 
@@ -60,10 +64,8 @@ def test_parts_share_no_case_and_comparisons_name_arms() -> None:
     split = Plan().split
     assert [len(split[part]) for part in ("train", "validation", "test")] == [60, 15, 80]
     assert len({name for names in split.values() for name in names}) == 155
-    assert {arm for pair in (*PRIMARY, *SECONDARY, *MORE) for arm in pair} <= {
-        *ARMS,
-        *(f"{arm}-scratch" for arm in SCRATCH),
-    }
+    arms = {*ARMS, *(f"{arm}-scratch" for arm in SCRATCH)}
+    assert {arm for pair in (*PRIMARY, *SECONDARY, *MORE) for arm in pair} <= arms
     assert list(THRESHOLDS) == sorted(THRESHOLDS, reverse=True)
     assert falling_rate(0) == 1
     assert falling_rate(1) == pytest.approx(0)

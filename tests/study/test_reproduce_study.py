@@ -38,7 +38,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
             patch.setitem(settings.SETS, which, replace(settings.SETS[which], grids=COARSE))
         for arm in set(ARMS) - {"A", "B", "C", "E"}:
             patch.delitem(protocol.ARMS, arm)
-        patch.delitem(protocol.SCRATCH, "D")
+        for arm in "DL":
+            patch.delitem(protocol.SCRATCH, arm)
         yield out, reproduce_study(out, seeds=1)
 
 
