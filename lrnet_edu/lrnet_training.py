@@ -165,8 +165,7 @@ def pretrain_run(
     """
     config = config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)
-    split = None
-    settings = asdict(config) | dict.fromkeys(("data", "label", "max_voxels"))
+    split, settings = None, asdict(config) | dict.fromkeys(("data", "label", "max_voxels"))
     if scans is not None:
         study = open_study(*scans)
         settings |= {"data": str(study.data.resolve()), "label": scans[1].label, "max_voxels": scans[1].max_voxels}

@@ -51,7 +51,9 @@ def evaluate_folders(
     known = _find_references(references)
     pairs = [(path, known[name]) for name, path in _find_predictions(predictions, known, references).items()]
     if json_file is not None:
-        _check_json(json_file := Path(json_file))
+        check_writable((json_file := Path(json_file)).parent)
+        if json_file.exists() and not (json_file.is_file() and b'"undefined": {' in json_file.read_bytes()):
+            raise InputError(f"{json_file} exists and holds no scores: choose another file for --json.")
     nifti.check_pairs((reference, prediction) for prediction, reference in pairs)
     if len(pairs) < len(known):
         say(f"Scoring {len(pairs)} of {len(known)} references; the others have no prediction.")
@@ -96,13 +98,6 @@ def _find_predictions(folder: Path, known: Mapping[str, Path], references: Path)
             "first the folder of predictions, then that of the references, or move such files elsewhere."
         )
     return files
-
-
-def _check_json(path: Path) -> None:
-    """InputError unless the scores can be written there; an existing file must hold scores."""
-    check_writable(path.parent)
-    if path.exists() and not (path.is_file() and b'"undefined": {' in path.read_bytes()):
-        raise InputError(f"{path} exists and holds no scores: choose another file for --json.")
 
 
 def _as_json(names: Sequence[str], cases: Sequence[CaseScores]) -> dict[str, Any]:

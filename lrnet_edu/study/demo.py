@@ -21,7 +21,7 @@ from lrnet_edu.data.study import Study, open_study
 from lrnet_edu.figures.study import froc_figure
 from lrnet_edu.lrnet_training import LRNetQuality, lrnet_quality, pretrain_run
 from lrnet_edu.methods import METHODS
-from lrnet_edu.metrics import CRITERIA, columns, none_if_nan
+from lrnet_edu.metrics import CRITERIA, columns
 from lrnet_edu.mnet_training import train_run
 from lrnet_edu.study.froc import HALF, CaseLesions, Froc, curve_of
 from lrnet_edu.study.protocol import ARMS, LABEL, SIZES_ML, Plan, falling_rate
@@ -66,7 +66,9 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
             raise InputError(f"{out / name} exists and is not the demo's; name another folder.")
     plan = replace(PLAN, cases=(2, 1, 2), steps=2, first=TEST - 3) if fast() else PLAN
-    study, before = open_phantoms(out, plan, seed), str(study_mnet())
+    write_atomically(out / "split.json", json.dumps(plan.split, indent=1).encode())
+    study = open_study(study_folder(sum(plan.cases), plan.first), plan.base(seed), split=out / "split.json")
+    before = str(study_mnet())
     typer.echo(study.describe())
     pretrain_run(out / "lrnet", config=pretrain_config(seed=seed), resume=True)
     lrnet = load_lrnet(out / "lrnet" / "best.safetensors")
@@ -85,12 +87,6 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
     write_report(out, study, quality, logs, tested, seed=seed, steps=plan.steps)
     typer.echo(f"{out / 'results.csv'} holds the criteria; open {out / 'report.html'} in a browser.")
     return out / "report.html"
-
-
-def open_phantoms(out: Path, plan: Plan, seed: int) -> Study:
-    """The phantoms before and after the study's first test case, prepared as the study does it."""
-    write_atomically(out / "split.json", json.dumps(plan.split, indent=1).encode())
-    return open_study(study_folder(sum(plan.cases), plan.first), plan.base(seed), split=out / "split.json")
 
 
 def segment_and_score(study: Study, checkpoint: str | Path, out: Path) -> Tested:
@@ -135,10 +131,9 @@ def write_report(
 
 def write_results(path: Path, tested: Mapping[str, Tested]) -> None:
     """``results.csv``: one row for each method, of the cases that hold a lesion; undefined values are left empty."""
-    rows = []
-    for method, result in tested.items():
-        means = [none_if_nan(set_scores(result.records).mean[name]) for name in columns()]
-        rows.append([method, *("" if mean is None else f"{mean:.4f}" for mean in means)])
+    means = {method: set_scores(result.records).mean for method, result in tested.items()}
+    rows = [[method, *("" if np.isnan(mean[name]) else f"{mean[name]:.4f}" for name in columns())]
+            for method, mean in means.items()]  # fmt: skip
     write_csv(path, ["method", *columns()], rows)
 
 
@@ -157,8 +152,7 @@ def lesion_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
     for title, result in tested.items():
         curve = result.curve
         found, false = curve.sensitivity[HALF] * curve.lesions, curve.false_lesions[HALF] * curve.cases
-        counts = f"{found:.0f}", str(curve.lesions), f"{false:.0f}"
-        rows.append([title, *counts, f"{curve.mean_dice:.3f}"])
+        rows.append([title, f"{found:.0f}", str(curve.lesions), f"{false:.0f}", f"{curve.mean_dice:.3f}"])
     return rows
 
 

@@ -24,7 +24,7 @@ from lrnet_edu.kinds import ALONE, KINDS
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import none_if_nan
 from lrnet_edu.study.protocol import falling_rate
-from lrnet_edu.study.rows import CHOOSING_SEED, CROSS_ENTROPY, FAMILIES, LEARNING_RATES, TABLES, Row
+from lrnet_edu.study.rows import CHOOSING_SEED, FAMILIES, LEARNING_RATES, TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
 from lrnet_edu.study.trainings import Training, finished_records, run_trainings, train_and_record
@@ -76,7 +76,7 @@ def reproduce_table(
     with folder_lock(out):
         do = partial(run_trainings, out, work=partial(do_row, study, out, device), workers=workers, say=say)
         try:
-            tried = rate_trainings(config, dict.fromkeys(family_of(row) for row in rows), scans)
+            tried = rate_trainings(config, dict.fromkeys(row.family for row in rows), scans)
             chosen |= choose_rates(tried, do(tried))
             # Seed by seed all rows, so that what is finished early can be compared.
             trainings += [Training(row.key, seed, row_config(config, row, seed, chosen), scans)
@@ -95,13 +95,6 @@ def reproduce_table(
                 pictures=figure_3(study, out, [row for row in rows if row.key in FIG_3]),
             ) if records else {}  # fmt: skip
     return result
-
-
-def family_of(row: Row) -> str:
-    """The family of losses that shares a learning rate."""
-    if METHODS[row.method].warms_up:
-        return "regression"
-    return "cross-entropy" if row.method in CROSS_ENTROPY else "overlap"
 
 
 def rate_trainings(config: Config, families: Iterable[str], scans: dict[str, Any]) -> list[Training]:
@@ -128,7 +121,7 @@ def choose_rates(trainings: Sequence[Training], records: Sequence[Mapping[str, A
 
 def row_config(config: Config, row: Row, seed: int, chosen: Mapping[str, Any]) -> Config:
     """The settings of a row. No training ends before its steps are used up: every row gets the same number."""
-    one = chosen[family_of(row)]
+    one = chosen[row.family]
     method = one["method"] if row.method == "wce" else row.method
     settings = replace(config, method=method, kind=row.kind, activation=row.activation, alpha=row.alpha, seed=seed,
                        learning_rate=one["rate"], convergence_patience=config.steps)  # fmt: skip

@@ -10,7 +10,7 @@ from lrnet_edu.methods import METHODS, WCE
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 CHOOSING_SEED = 100
 FAMILIES = {"overlap": ("dice",), "cross-entropy": tuple(WCE.values()), "regression": ("lrnet",)}  # who chooses
-CROSS_ENTROPY = (*WCE.values(), "explog")  # what regresses a map is "regression", all others are "overlap"
+CROSS_ENTROPY = (*WCE.values(), "explog")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,13 @@ class Row:
         """The map's column in Table 1, "NI-DMs" for a sigmoid; empty without an LR-Net."""
         suffix = "s" if self.activation == "sigmoid" else ""
         return f"{self.kind}{suffix}" if METHODS[self.method].uses_lrnet else ""
+
+    @property
+    def family(self) -> str:
+        """The family of losses that shares a learning rate."""
+        if METHODS[self.method].warms_up:
+            return "regression"
+        return "cross-entropy" if self.method in CROSS_ENTROPY else "overlap"
 
     @property
     def key(self) -> str:
@@ -56,10 +63,9 @@ Claim = tuple[str, tuple[Pair, ...]]  # a sentence of the paper, and the compari
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, or one of somebody's own.
+    """A table of the paper, or one of somebody's own: every row is compared with that of the method ``BASELINE``.
 
-    Every row but that of the method ``BASELINE`` is compared with it, case by case. It shows every criterion by row,
-    or, ``by_map``, DC by training and map.
+    It shows every criterion by row, or, ``by_map``, DC by training and map.
     """
 
     title: str  # with its name, "Table 1: ..."

@@ -1,7 +1,7 @@
 """From the records of many trainings to a table: columns, comparisons, claims, and the files that show them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lrnet_edu.methods import BASELINE
 from lrnet_edu.metrics import CRITERIA, ScoreTable, mean_of_defined, none_if_nan
 from lrnet_edu.study.froc import BINS_ML, HALF, CaseLesions, curve_of
 from lrnet_edu.study.page import write_page
+from lrnet_edu.study.protocol import CONVERGED
 from lrnet_edu.study.rows import TABLES, Claim, Row
 from lrnet_edu.study.scoring import set_scores, with_object
 from lrnet_edu.study.statistics import MARGIN, Score, compare, with_verdicts
@@ -22,7 +23,7 @@ Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row -> seed -> what t
 Keys = tuple[str, ...]
 SHARED_SETTINGS = ("label", "steps", "validate_every", "features", "blocks", "stride", "max_voxels", "patch_size",
                    "batch_size", "object_share")  # fmt: skip
-NO_VERDICT = "below location alone"
+BELOW, LEARNING = "below location alone", "not converged"  # in a verdict's place
 
 
 def write_table(
@@ -62,7 +63,9 @@ def build_table(
         found[record["arm"]][record["seed"]] = record
     design, first = TABLES[table], records[0]
     rows = [row_result(row, found[row.key]) for row in design.rows if row.key in found]
-    compared = compare_rows(found, [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE], location)
+    learning = still_learning(design.rows, chosen or {})
+    pairs = [((row["row"],), (BASELINE,)) for row in rows if row["row"] != BASELINE]
+    compared = compare_rows(found, pairs, location, learning)
     for row in rows:
         row["comparison"] = compared.get(((row["row"],), (BASELINE,)))
     return {
@@ -89,7 +92,7 @@ def build_table(
             "lesions": {words: curve.lesions for words, curve in curves_by_size(lesions).items()},
         },
         "rows": rows,
-        "claims": judge(design.claims, found, location),
+        "claims": judge(design.claims, found, location, learning),
     }
 
 
@@ -132,23 +135,30 @@ def curves_by_size(lesions: Sequence[CaseLesions]) -> dict[str, Any]:
 # ---- comparisons and claims ---------------------------------------------------------------------------------------
 
 
+def still_learning(rows: Sequence[Row], chosen: Mapping[str, Any]) -> set[str]:
+    """The rows of the families whose validation DC gains too much by twice the steps."""
+    gain = {family: one.get("twice", 0.0) - max(one["validation"].values()) for family, one in chosen.items()}
+    return {row.key for row in rows if gain.get(row.family, 0.0) >= CONVERGED}
+
+
 def compare_rows(
-    records: Records, pairs: Sequence[tuple[Keys, Keys]], location: float | None
+    records: Records, pairs: Sequence[tuple[Keys, Keys]], location: float | None, learning: Set[str]
 ) -> dict[tuple[Keys, Keys], dict[str, Any]]:
     """The mean Dice of some rows against that of others, by seed; the p-values are corrected together.
 
     A comparison is left out if there is no seed that all of its rows have finished. It gets no verdict if both sides
-    are below what location alone scores.
+    are below what location alone scores, or a row is still ``learning``.
     """
     done, compared = [], []
     for pair in pairs:
         if seeds := sorted(set.intersection(*(set(records.get(key, {})) for key in pair[0] + pair[1]))):
             ours, theirs = (case_dice(records, keys, seeds) for keys in pair)
-            done.append((pair, max(ours.mean(), theirs.mean())))
+            below = location is not None and max(ours.mean(), theirs.mean()) < location
+            done.append((pair, BELOW if below else LEARNING if learning & {*pair[0], *pair[1]} else None))
             compared.append({"seeds": seeds, **compare(weighted_mean(ours), weighted_mean(theirs), ours.shape[1])})
     return {
-        pair: {**one, "verdict": NO_VERDICT} if location is not None and best < location else one
-        for (pair, best), one in zip(done, with_verdicts(compared), strict=True)
+        pair: {**one, "verdict": instead or one["verdict"]}
+        for (pair, instead), one in zip(done, with_verdicts(compared), strict=True)
     }
 
 
@@ -163,10 +173,10 @@ def weighted_mean(values: np.ndarray) -> Score:
     return lambda times: values.mean(axis=1) if times is None else times @ values.T / times.sum(axis=1, keepdims=True)
 
 
-def judge(claims: Sequence[Claim], records: Records, location: float | None) -> list[dict[str, Any]]:
+def judge(claims: Sequence[Claim], records: Records, location: float | None, learning: Set[str]) -> list[Any]:
     """Which claims held, and the comparisons behind them."""
     wanted = list(dict.fromkeys(pair[:2] for _, pairs in claims for pair in pairs))
-    compared, result = compare_rows(records, wanted, location), []
+    compared, result = compare_rows(records, wanted, location, learning), []
     for words, pairs in claims:
         found = [{"pair": pair.words, **compared[pair[:2]]} for pair in pairs if pair[:2] in compared]
         verdict = outcome([pair["verdict"] for pair in found], len(pairs))

@@ -25,7 +25,6 @@ from lrnet_edu.study import reproduce, trainings
 from lrnet_edu.study import rows as paper
 from lrnet_edu.study.reproduce import (
     choose_rates,
-    family_of,
     rate_trainings,
     reproduce_table,
     row_config,
@@ -115,7 +114,7 @@ def test_every_row_is_trained_as_long_on_the_same_patches_at_the_rate_of_its_fam
     chosen = {family: {"method": "wce-power-0.5", "rate": rate} for family, rate in rates.items()}
     for row in (*paper.TABLE_1_ROWS, *paper.TABLE_2_ROWS, Row("mine")):
         config = row_config(replace(TINY, steps=100), row, 1, chosen)
-        assert config.learning_rate == rates[family_of(row)]
+        assert config.learning_rate == rates[row.family]
         assert config.method == ("wce-power-0.5" if row.method == "wce" else row.method)
         same = {"method": "dice", "kind": "NI-DM", "activation": None, "alpha": None, "learning_rate": 1e-3}
         assert replace(config, **same) == replace(TINY, **same, steps=100, seed=1, convergence_patience=100)
