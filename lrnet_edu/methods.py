@@ -79,9 +79,7 @@ class Method:
         if not config.warmup:
             return [Phase(self.title, config.steps, loss)]
         warm_up = Phase("warm-up", config.warmup, Method("warm-up", DiceLoss).loss(config, model))
-        # Adam would carry on with the moments of Dice's gradients, whose size is another.
-        alone = self.segmentation_loss is None
-        return [warm_up, Phase(self.title, config.steps - config.warmup, loss, fresh_optimizer=alone)]
+        return [warm_up, Phase(self.title, config.steps - config.warmup, loss)]
 
 
 @dataclass(frozen=True)

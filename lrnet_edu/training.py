@@ -49,12 +49,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training with its own loss: batch on the device -> scalar."""
+    """A part of a training with its own loss: batch on the device -> scalar. Adam begins anew in each.
+
+    Else it would divide the new gradients by the size of the old ones, and its steps could be many times too long.
+    """
 
     name: str
     steps: int
     loss: Callable[[Any], Tensor]
-    fresh_optimizer: bool = False  # reset Adam's state at its start
 
 
 @dataclass
@@ -105,12 +107,11 @@ def fit(
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
             if state.converged:
                 break
-            number = bisect_right(starts, state.step) - 1
-            phase = task.phases[number]
+            phase = task.phases[bisect_right(starts, state.step) - 1]
             model.train()
             if rate is not None:
                 optimizer.param_groups[0]["lr"] = schedule.learning_rate * float(rate(state.step / schedule.steps))
-            if phase.fresh_optimizer and state.step == starts[number]:
+            if state.step in starts:
                 optimizer.state.clear()
             with reduced_precision(device):
                 loss = phase.loss(batch.to(device))

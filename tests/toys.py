@@ -40,7 +40,7 @@ class PointBatches(Dataset[Points]):
         return 10**6
 
 
-def toy_task(validation: Callable[[int], dict[str, float]] | None = None, warm_up: int = 0, **settings: Any) -> Task:
+def toy_task(validation: Callable[[int], dict[str, float]] | None = None, warm_up: int = 0) -> Task:
     """A line to fit, with a warm-up or without, beside a frozen part; ``validation`` gives the n-th one's figures."""
     torch.manual_seed(0)
     model: Any = nn.ModuleDict({"line": nn.Linear(3, 1), "fixed": nn.Linear(2, 2).requires_grad_(False)})
@@ -55,8 +55,8 @@ def toy_task(validation: Callable[[int], dict[str, float]] | None = None, warm_u
         value = float(loss(held_out).detach())
         return validation(number) if validation else {"val_loss": value, "score": -value}
 
-    phases = [*([Phase("warm-up", warm_up, loss)] if warm_up else []),
-              Phase("line", SCHEDULE.steps - warm_up, loss, **settings)]  # fmt: skip
+    warming = [Phase("warm-up", warm_up, loss)] if warm_up else []
+    phases = [*warming, Phase("line", SCHEDULE.steps - warm_up, loss)]
     return Task(model, PointBatches(), phases, validate, {"network": "line"}, best_prefix="line.")
 
 

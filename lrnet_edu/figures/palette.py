@@ -23,4 +23,4 @@ LABEL_COLORS = (ORANGE, SKY_BLUE, GREEN, PURPLE, YELLOW, VERMILION, BLUE)
 
 METHOD_COLORS = {"dice": BLUE, "mapdice": SKY_BLUE, "lrnet": PURPLE, "dice+lrnet": VERMILION, "mapdice+lrnet": ORANGE,
                  "unfrozen-lrnet": GREEN}  # fmt: skip
-ARM_COLORS = {"A": BLUE, "B": VERMILION, "C": PURPLE, "D": ORANGE, "E": GREEN, "L": BLACK, "J": SKY_BLUE}  # the study's
+ARM_COLORS = {"A": BLUE, "B": VERMILION, "C": PURPLE, "D": ORANGE, "E": GREEN, "J": SKY_BLUE}  # of the study's arms

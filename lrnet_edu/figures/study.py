@@ -60,7 +60,7 @@ def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
     figure = Picture(4.5 * rows + 0.6 * (rows == 1))
     rates, panels = np.array(result["rates"]), figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
     for axes, (cell, content) in zip(panels.T.ravel(), cells.items(), strict=True):
-        for arm, colour, marker in zip(arms, ARM_COLORS.values(), "osD^vXP", strict=True):
+        for arm, colour, marker in zip(arms, ARM_COLORS.values(), "osD^vP", strict=True):
             if by_seed := content["curves"].get(arm):
                 curves = np.array(by_seed)
                 axes.fill_between(rates, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, lw=0)

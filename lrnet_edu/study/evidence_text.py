@@ -13,8 +13,8 @@ VERDICTS = {
     "undecided": "Nothing is decided between {ours} and {theirs}",
 }
 SCRATCH = (
-    "As many steps as base and branch together; all but A begin with a quarter of Dice, after which C and E take a "
-    "fresh optimiser. E joined after one seed of A and C was tested, D and L when all was known (protocol, 'Changes')."
+    "As many steps as base and branch together; B to E begin with a quarter of Dice, after which Adam begins anew. E "
+    "joined after the first seed of A and C had been tested, D when all was known (protocol, 'Changes')."
 )
 LEGEND = (
     "\u00b1: standard deviation over the seeds. Mean lesion Dice and sensitivity are means over the seven rates; DC, "

@@ -23,9 +23,7 @@ PRIMARY = (("C", "A"), ("C", "E"), ("B", "A"), ("B", "D"))  # one family for Hol
 CONTROLS = {"C": "E", "B": "D"}  # the same without an LR-Net
 CONVERGED = 0.01  # an M-Net has, if twice the steps gain less validation DC than that
 SECONDARY = (("C", "J"), ("B", "J"))
-FROM_SCRATCH = tuple(
-    (f"{a}-scratch", f"{b}-scratch") for a, b in ("CA", "CE", "EA", "BA", "BD", "BE", "DA", "BL", "LA")
-)
+FROM_SCRATCH = tuple((f"{a}-scratch", f"{b}-scratch") for a, b in ("CA", "CE", "EA", "BA", "BD", "BE", "DA"))
 MORE = (("D", "A"), ("E", "A"), ("J", "A"), ("F", "A"), ("I", "A"), ("G", "A"), ("K", "C"), ("H", "C"), *FROM_SCRATCH)
 
 ALPHAS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0)  # alpha and beta are chosen from these
@@ -65,9 +63,8 @@ ARMS = {
     "I": Arm("mended MapDice", "mended-mapdice", seeds=5),
     "K": Arm("LR-Net alone, an earlier LR-Net", "lrnet", seeds=5, lrnet="lrnet_rims.safetensors"),
     "H": Arm("LR-Net alone, unfrozen", "unfrozen-lrnet", seeds=5),
-    "L": Arm("Dice + alpha SmoothL1(p, mask)", "dice+voxelwise", seeds=0, alpha_of="B"),  # from fresh weights only
 }
-SCRATCH = {"A": 5, "C": 5, "E": 5, "B": 5, "D": 5, "L": 5}  # arms from fresh weights, and their seeds
+SCRATCH = {"A": 5, "C": 5, "E": 5, "B": 5, "D": 5}  # arms from fresh weights, and their seeds
 
 BASE = Config(
     label=LABEL, method="dice", max_voxels=1_048_000, window=(-30.0, 180.0), patch_size=(32, 48, 48),  # 2.5 mm, HU

@@ -96,9 +96,9 @@ def branches_to_test(plan: Plan, out: Path, seeds: int, alphas: Mapping[str, flo
 
     def branch(arm: str, seed: int) -> Branch:
         lrnet = str(out / name) if (name := ARMS[arm].lrnet) else None
-        return Branch(arm, seed, plan.branch(arm, seed, checkpoint(out, seed), alpha=alpha_of[arm], lrnet=lrnet))
+        alpha = alphas.get(ARMS[arm].alpha_of or "")
+        return Branch(arm, seed, plan.branch(arm, seed, checkpoint(out, seed), alpha=alpha, lrnet=lrnet))
 
-    alpha_of = {arm: alphas.get(row.alpha_of or "") for arm, row in ARMS.items()}
     there = {arm: row for arm, row in ARMS.items() if not row.lrnet or (out / row.lrnet).exists()}
     most, first = max(row.seeds for row in there.values()), tuple((SETS[0], view) for view in VIEWS)
     main = [branch(arm, seed) for seed in range(seeds) for arm, row in there.items() if seed < row.seeds == most]
@@ -108,7 +108,7 @@ def branches_to_test(plan: Plan, out: Path, seeds: int, alphas: Mapping[str, flo
         for arm in ("A", "C") for k in range(1, REPEATS + 1)
     ]  # fmt: skip
     scratch = [
-        Branch(f"{arm}-scratch", seed, plan.config_from_scratch(arm, seed, alpha_of[arm]), cells=first)
+        Branch(f"{arm}-scratch", seed, plan.config_from_scratch(arm, seed, alphas.get(arm)), cells=first)
         for seed in range(seeds) for arm, most in SCRATCH.items() if seed < most
     ]  # fmt: skip
     return [main, rounding, scratch, others]

@@ -47,14 +47,14 @@ def test_all_branches_of_a_seed_differ_in_nothing_but_the_loss() -> None:
     assert {(c.seed, c.steps, c.warmup, c.start, c.learning_rate, c.patch_size) for c in configs} == {
         (1003, 600, 0, "base", 1e-3, (32, 48, 48))
     }
-    assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS) - 1  # L is D with the alpha of B
+    assert len({(c.method, c.lrnet) for c in configs}) == len(ARMS)
     alone = {arm: config.alpha for arm, config in zip(ARMS, configs, strict=True) if arm in "CEHK"}
     assert alone == dict.fromkeys("CEHK", 1000.0)  # in the record; at 1 E's gradients were as small as Adam's eps
     *_, branches, _ = branches_to_test(size, Path("study"), 1, {"B": 300.0, "D": 3000.0})
     scratch = {branch.arm[0]: branch.config for branch in branches}
-    alphas = {"A": None, "B": 300.0, "C": 1000.0, "D": 3000.0, "E": 1000.0, "L": 300.0}  # L has that of B
+    alphas = {"A": None, "B": 300.0, "C": 1000.0, "D": 3000.0, "E": 1000.0}
     assert {arm: config.alpha for arm, config in scratch.items()} == alphas
-    assert {arm: config.warmup for arm, config in scratch.items()} == {"A": 0, **dict.fromkeys("BCDEL", 2550)}
+    assert {arm: config.warmup for arm, config in scratch.items()} == {"A": 0, **dict.fromkeys("BCDE", 2550)}
     assert {(c.seed, c.steps, c.start, c.learning_rate) for c in scratch.values()} == {
         (2000, size.config.steps + size.steps, None, 4e-3)
     }
