@@ -23,7 +23,10 @@ class WithShape(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
         begun = self.global_step >= self.trainer.estimated_stepping_batches / 4
-        self.loss.alpha = self.alpha if begun else 0  # first Dice alone, or it may learn to find nothing
+        alpha = self.alpha if begun else 0  # first Dice alone, or it may learn to find nothing
+        if alpha != self.loss.alpha:
+            self.loss.alpha = alpha
+            self.optimizers().optimizer.state.clear()  # Adam's, which knows the size of other gradients
         total = self.loss(self.network(images), labels)
         self.log("loss", total, prog_bar=True)
         self.log_dict(self.loss.terms)  # "segmentation" and "map", each by itself

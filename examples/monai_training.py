@@ -39,6 +39,8 @@ def main(steps: int = 60) -> float:
             loss = overlap(logits, labels)
             if step >= steps // 4:  # from the first step on it might teach the network to find nothing
                 loss = loss + shape(logits, labels)
+            if step == steps // 4:
+                optimizer.state.clear()  # Adam's, which knows the size of other gradients
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

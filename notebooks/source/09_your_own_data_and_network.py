@@ -294,6 +294,8 @@ def train(network, draw, loss, steps, warm_up=0):
     for step in range(steps):
         images, labels = draw()
         loss.alpha = alpha if step >= warm_up else 0
+        if step == warm_up:
+            optimizer.state.clear()  # Adam divides by the size of past gradients, and Dice's are another loss's
         total = loss(network(images), labels)
         optimizer.zero_grad()
         total.backward()
@@ -326,8 +328,8 @@ for axes, curve, title, colour in zip(
 figure.finish(f"Dice loss and map's term over {STEPS} steps; the map's term is 0 until step {STEPS // 2}.")
 
 # %% [markdown]
-# Only those with `loss.alpha`, for the warm-up, and with `loss.terms`, for the record. Once the map's term has joined, it
-# outweighs Dice, which need not fall any more.
+# Those with `loss.alpha` and the optimiser's state, for the warm-up, and with `loss.terms`, for the record. Once the map's
+# term has joined, it outweighs Dice, which need not fall any more.
 
 # %% [markdown]
 # ## 5 · 2-D slices
