@@ -30,10 +30,10 @@ class TandemLoss(Loss):
     Everything is inside: the softmax, the maps (computed from the labels on the CPU, without gradient), the frozen
     LR-Net. ``terms`` holds the last values of the parts, "segmentation" and "map" (with alpha), without gradient.
 
-    **Let a fresh network begin without the map's term**: with ``loss.alpha = 0`` for the first quarter of its steps, and
-    a new optimiser after it, as `lrnet-edu train` does. Otherwise it may learn to find nothing (results/alphas.md). By the study small lesions gain
-    most where the term stands alone after that; with SmoothL1(p, mask) in its place, without an LR-Net, as much or more
-    (results/study/study.md). Objects that the LR-Net does not know cause a warning.
+    **Let a fresh network begin without the map's term**: with ``loss.alpha = 0`` for the first quarter of its steps,
+    and a new optimiser after it, as `lrnet-edu train` does. Otherwise it may learn to find nothing (results/alphas.md).
+    By the study small lesions gain most where the term stands alone after that; with SmoothL1(p, mask) in its place,
+    without an LR-Net, as much or more (results/study/study.md). Objects that the LR-Net does not know cause a warning.
     Maps are in unit voxels. Which alpha, which spacing: docs/your_network.md.
 
     Args:
