@@ -32,7 +32,7 @@ def _inverted_share(d: Any, low: Any, high: Any) -> Any:
 
 
 # The study's validation cases chose 1000 for NI-DM. On the weights of an M-Net that Dice has trained, its gradient is
-# seven times Dice's. 1000 and 200 make it as long, and so would 60 for SNI-DM, at which a fresh M-Net found nothing.
+# seven times Dice's. 1000 and 200 make it about as long, and so would 60 for SNI-DM, which has the authors' 10.
 # NI-DM falls to 1 / M at a component's core: its threshold fails once M exceeds 20 voxels.
 KINDS = {
     "O-DM": Kind(lambda d, low, high: d, "relu", alpha=1000.0, threshold=0.5, unit="voxels"),
