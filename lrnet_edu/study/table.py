@@ -136,8 +136,8 @@ def curves_by_size(lesions: Sequence[CaseLesions]) -> dict[str, Any]:
 
 
 def still_learning(rows: Sequence[Row], chosen: Mapping[str, Any]) -> set[str]:
-    """The rows of the families whose validation DC gains too much by twice the steps."""
-    gain = {family: one.get("twice", 0.0) - max(one["validation"].values()) for family, one in chosen.items()}
+    """The rows of the families whose validation DC gains too much by twice the steps, or that had not that many yet."""
+    gain = {family: one.get("twice", np.inf) - max(one["validation"].values()) for family, one in chosen.items()}
     return {row.key for row in rows if gain.get(row.family, 0.0) >= CONVERGED}
 
 

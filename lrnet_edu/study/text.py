@@ -15,7 +15,8 @@ COMPARISONS = (
     "Difference in DC by seed: mean, 95 % t interval over the seeds, 95 % bootstrap interval over seeds and cases, p "
     f"of the t test corrected by Holm's method. Equal: the t interval lies within \u00b1{MARGIN:g}. Ahead or behind: a "
     "corrected p below 0.05, and both intervals leave 0 out. No verdict where both sides are below location alone, or "
-    f"where a row's family of losses gains {CONVERGED:g} validation DC or more by twice the steps: not converged."
+    f"where a row's family of losses gains {CONVERGED:g} validation DC or more by twice the steps, or was not "
+    "trained for so many: not converged."
 )
 CLAIMS = (
     'A claim held if every comparison behind it is "ahead", in part if some are, and failed if one is "behind". '
