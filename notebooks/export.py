@@ -25,6 +25,7 @@ ANSWERS = {"solution", "found"}  # tags of cells that a handout leaves out
 UNSEEN = {"setup", "parameters", "exercise", *ANSWERS}  # that slides leave out
 QUESTION = re.compile(r"\*\*Question.*?(?=\n\n|\Z)", re.DOTALL)
 FORMULA = re.compile(r"^\$\$.*?\$\$", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
 WIDE, HIGH = 1180, 500  # of what a slide of 1280 x 720 gives to printed text
 BADGE = re.compile(r"https://colab\.research\.google\.com/github/([^/\s]+/[^/\s]+/blob/[^/\s]+)/")
@@ -223,7 +224,7 @@ def _index(sources: list[Path], titles: dict[str, str]) -> str:
 
 
 def _slides(source: Path, titles: dict[str, str]) -> str:
-    """A slide for each result, after its question; the prose since the slide before is its speaker notes."""
+    """A slide for each table and result, after its question; the prose since the slide before is its speaker notes."""
     notebook = _read(source)
     renderer = _renderer(notebook, source.parent, titles)
     slides = [(escape(titles[source.stem]), f"{_html(_goals(notebook), renderer)}{KEYS}", "")]  # heading, body, notes
@@ -240,6 +241,7 @@ def _slides(source: Path, titles: dict[str, str]) -> str:
             asked = "".join(_html(question, renderer) for question in QUESTION.findall(here)[-1:])
             question = f'<div class="question">{asked}</div>' if asked else ""
             shown = f'{formulas}{question}<div class="result">{body}</div>'
+            slides += [(_html(heading, renderer), _html(table, renderer), "") for table in TABLE.findall(prose)]
             slides.append((_html(heading, renderer), shown, _html(prose, renderer)))
             prose = ""
     if heading == "Summary":

@@ -61,6 +61,17 @@ def test_weighted_cross_entropy_is_pytorchs() -> None:
     assert wce(math.inf)(p, labels) == wce(1e6)(p, labels)
 
 
+def test_nnunets_loss_has_pytorchs_gradient_where_a_voxel_is_surely_missed() -> None:
+    """It had none where p of the true class was below 1e-7."""
+    logits, labels = random_case(MASK_LOSSES[0])
+    logits = (10 * logits).requires_grad_()
+    p = logits.softmax(1)
+    assert p.gather(1, labels[:, None]).min() < 1e-9
+    ours = losses.DiceCrossEntropyLoss()(p, labels) - losses.DiceLoss()(p, labels)
+    expected = torch.autograd.grad(F.cross_entropy(logits, labels), logits)
+    torch.testing.assert_close(torch.autograd.grad(ours, logits), expected)
+
+
 def test_the_family_of_dice() -> None:
     """Tversky at 0.5 is Dice, Focal Tversky at gamma 1 is Tversky, MapDice of a map that is 1 throughout is Dice."""
     logits, labels = random_case(MASK_LOSSES[0])

@@ -51,14 +51,17 @@ check_0_2 = short_answer(
 def check_0_3(answer: Any) -> str | None:
     """A function that counts the lesions found and missed at a threshold."""
     lesions, p = np.zeros((6, 8, 8), dtype=bool), np.zeros((6, 8, 8))  # (D, H, W)
-    lesions[:2, :2, :2] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
-    p[1, 1, 1], p[4, 4, 4], p[5, 0, 0] = 0.6, 0.3, 0.95  # the last one is no lesion
+    lesions[:2, :2, :4] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
+    p[1, 1, 3] = p[0, 0, 0] = 0.6  # two pieces of one lesion, that below 0.3 becomes one with the second
+    p[2, 2, 3] = p[3, 3, 3] = p[4, 4, 4] = 0.3
+    p[5, 0, 0] = 0.95  # no lesion
     enough = "One voxel above the threshold is enough for a lesion to be found."
+    pieces = "Count the true lesions that hold a voxel above the threshold, not those voxels or their pieces."
     outside = "A voxel outside the lesions counts for you. Look at p in the voxels of each true lesion only."
     turned = "The right numbers in the wrong order: found first, then missed."
     for threshold, found, mistakes in (
-        (0.9, 0, [((1, 2), outside), ((3, 0), turned)]), (0.5, 1, [((0, 3), enough)]),
-        (0.2, 2, [((0, 3), enough), ((1, 2), enough)]), (0.3, 1, []),
+        (0.9, 0, [((1, 2), outside), ((3, 0), turned)]), (0.5, 1, [((0, 3), enough), ((2, 1), pieces)]),
+        (0.2, 2, [((0, 3), enough), ((1, 2), pieces)]), (0.3, 1, []),
     ):  # fmt: skip
         right = np.array((found, 3 - found))
         yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)

@@ -32,7 +32,6 @@ def froc_figure(curves: Mapping[str, Froc]) -> Picture:
             axes.plot(rates, values, style, color=colour, lw=2.4, label=title)
     for axes in (left, right):
         rates_axis(axes)
-        axes.set_ylim(bottom=0)
     left.set_ylabel("Sensitivity\n(share of the lesions found)")
     right.set_ylabel("Mean lesion Dice\n(missed = 0, no unit)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
@@ -50,7 +49,7 @@ def rates_axis(axes: Axes) -> None:
 
 @styled
 def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
-    """Mean lesion Dice over false lesions a case, a panel for each set and view: mean of the seeds, and their range.
+    """Mean lesion Dice over false lesions a case, a panel for each set and view: the mean of the seeds.
 
     The arms are those whose names end in ``suffix``, such as "-scratch".
     """
@@ -62,9 +61,7 @@ def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
     for axes, (cell, content) in zip(panels.T.ravel(), cells.items(), strict=True):
         for arm, colour, marker in zip(arms, ARM_COLORS.values(), "osD^vP", strict=True):
             if by_seed := content["curves"].get(arm):
-                curves = np.array(by_seed)
-                axes.fill_between(rates, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, lw=0)
-                axes.plot(rates, curves.mean(axis=0), "--" if arm == arms[-1] else "-", color=colour, lw=2,
+                axes.plot(rates, np.mean(by_seed, axis=0), "--" if arm == arms[-1] else "-", color=colour, lw=2,
                           marker=marker, markevery=4,
                           label=f"{arm.removesuffix(suffix)}: {result['arms'][arm]}")  # fmt: skip
         which, view = cell.split("/")
@@ -74,7 +71,6 @@ def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
         axes.set_xlabel("")
     for axes in panels[:, 0]:
         axes.set_ylabel("Mean lesion Dice, 0.25 to 5 ml\n(missed = 0, no unit)")
-    panels[0, 0].fill_between([], [], color=GREY, alpha=0.3, lw=0, label="band: from the lowest seed to the highest")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     primary = result["cells"][result["primary_cell"]]["endpoints"]
     means = [f"{arm} {np.mean(primary[arm]['mean lesion Dice']):.3f}" for arm in arms if arm in primary]

@@ -37,7 +37,7 @@ class DiceCrossEntropyLoss(DiceLoss):
     """nnU-Net's loss: Dice + cross-entropy (Isensee et al., Nature Methods 18, 2021)."""
 
     def value(self, p: Tensor, g: Tensor) -> Tensor:
-        return super().value(p, g) - (g * p.clamp_min(1e-7).log()).sum(1).mean()
+        return super().value(p, g) + (g * _minus_log(p)).sum(1).mean()
 
 
 class GeneralizedDiceLoss(MaskLoss):

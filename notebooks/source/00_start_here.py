@@ -235,7 +235,7 @@ for name, network in (("M-Net", trained.mnet), ("LR-Net", load_pretrained_lrnet(
 #
 # Short of time? Take 01, 05, 07 and 08.
 #
-# Everything runs on a CPU; on a GPU, trainings take more steps.
+# Everything runs on a CPU; on a GPU, the trainings of 03 to 05 take more steps.
 #
 # ## Summary
 #

@@ -383,7 +383,7 @@ for radius in BALL_RADII:
 # %% [markdown]
 # ## 9 · Figure 2, on a CT
 #
-# **Question.** Borders should count most. In I-DM, NI-DM and SNI-DM, which are largest there: has the border of a small lesion
+# **Question.** Borders should count most. In I-DM, NI-DM and SNI-DM, which are largest there, does the border of a small lesion have
 # the same value as that of a large one?
 
 # %%

@@ -234,12 +234,13 @@ for row, (what, lesion) in zip(grid, shown.items(), strict=True):
         axes.contour(planes[1], levels=[0.5], colors=[REFERENCE_COLOR], linewidths=2.5)
         axes.set(title=f"{arm}: Dice {dice[arm][lesion]:.2f}", xlabel="x (voxels)" if what == "falls most" else "")
     row[0].set_ylabel(f"{what}\ny (voxels)")
+figure.suptitle("outlined in orange: the true lesion; blue: what the network marks")
 told = [f"{what}: " + ", ".join(f"{arm} {dice[arm][n]:.2f}" for arm in "ABC") for what, n in shown.items()]
 figure.finish(f"Two lesions, outlined, and what four networks mark of them, in blue. Dice: {'; '.join(told)}.")
 
 # %% [markdown]
-# C keeps the Dice of the larger one, which A loses, and nearly loses the smaller one. (Dice is that of the whole lesion, the
-# picture one slice.) But these are the extremes, so we count.
+# The larger one loses a little Dice with A and none with C. The smaller one C nearly loses. (Dice is that of the whole lesion,
+# the picture one slice.) But these are the extremes, so we count.
 #
 # ## 5 · Better, or only more cautious?
 #
@@ -256,8 +257,8 @@ for arm, of_scans in predicted.items():
     )
 
 # %% [markdown]
-# **Question.** In the scan where C has lost most false lesions, what had misled A? Orange is what C no longer marks
-# (green where A's own blue lies over it). The true lesions are not drawn.
+# **Question.** In the scan where C has lost most false lesions, what had misled A? Orange is what C no longer marks;
+# in the panel of A, its own blue lies within. The true lesions are not drawn.
 
 # %%
 from lrnet_edu.viewers.slices import SliceViewer
@@ -294,7 +295,7 @@ froc_figure({arm: froc(zip(of_scans, truths, spacings, strict=True)) for arm, of
 
 # %% [markdown]
 # The curves cross. Five scans and one seed (one set of first weights and patches) decide nothing; [notebook 08](08_the_study.ipynb) has more of both.
-# **E** is the **control**: what it achieves as well does not need an LR-Net.
+# **E** is the **control**: whatever it also achieves needs no LR-Net.
 #
 # ## 6 · Train an arm yourself
 
@@ -415,7 +416,7 @@ for name, values in on_p.items():
     print(f"{name:11} {'one value' if different == 1 else 'hundreds of values'} inside the lesions")
 
 # %%
-from lrnet_edu.figures.palette import CT_COLORMAP, MAP_COLORMAP, SIGNED_MAP_COLORMAP
+from lrnet_edu.figures.palette import BLACK, MAP_COLORMAP, SIGNED_MAP_COLORMAP
 
 view = np.s_[18, 11:37, 11:37]  # a slice of the patch, near both lesions
 
@@ -429,7 +430,7 @@ def show(first, pushes, level):
         plane = values[view].numpy()[::-1, ::-1]
         high = top or float(np.quantile(np.abs(plane), 0.998))
         drawn = axes.imshow(plane, cmap=colours, vmin=0 if top else -high, vmax=high)
-        axes.contour(inside[view].numpy()[::-1, ::-1], levels=[0.5], colors=[REFERENCE_COLOR], linewidths=2)
+        axes.contour(inside[view].numpy()[::-1, ::-1], levels=[0.5], colors=[REFERENCE_COLOR if top else BLACK], linewidths=2)
         axes.set(title=title, xlabel="x (voxels)")
         bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", label=unit, ticks=[0, top] if top else [0])
         bar.ax.tick_params(labelsize=11)
@@ -439,7 +440,7 @@ def show(first, pushes, level):
     )
 
 
-show(("CT", image[0, 0], CT_COLORMAP, 1.0), on_p, "p")
+show(("p of lesion", p, MAP_COLORMAP, 1.0), on_p, "p")
 
 # %% [markdown]
 # Dice pushes all lesion voxels alike. In the middle of the upper lesion the map's error asks for *less*: there $p$

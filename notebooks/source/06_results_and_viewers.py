@@ -198,7 +198,8 @@ for radius in (2, 4, 8, 16):
     print(f"radius {radius:2}: Dice {scores.dice:.2f}, ASSD {scores.assd:.1f} mm")
 
 # %% [markdown]
-# The mistake is always the same, and ASSD nearly so. Dice depends on the size of the lesion. VOE tells nothing new: where Dice is
+# The mistake is always the same, and ASSD nearly so. (It stays below 2 mm, one voxel, as some voxels belong to both
+# surfaces: a neighbour across an edge counts, too.) Dice depends on the size of the lesion. VOE tells nothing new: where Dice is
 # $D$, VOE is $1 - D / (2 - D)$. DG adds up the voxels of all cases, so large lesions count even more.
 #
 # ### Exercise 6.1 · Two kinds of Dice

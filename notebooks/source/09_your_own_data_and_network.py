@@ -449,7 +449,8 @@ for radius in (3, 6, 12):
 # Repeat this with maps of your own masks.
 #
 # Last, look for lesions that are missed altogether. The LR-Net reads nothing where $p$ is near 0, as notebook 05 showed, so it
-# cannot bring them back. Keep a segmentation loss beside the map, and watch both entries of `loss.terms`.
+# cannot bring them back. Begin with a segmentation loss, and watch both entries of `loss.terms`. And train the plain
+# control as well: in notebook 08 a smooth L1 of $p$ and the mask did as much without an LR-Net.
 #
 # ### Exercise 9.5 · Take the warm-up away
 # The next cell trains the 2-D network with the warm-up and without it, with three seeds each. Before you run it, write

@@ -106,7 +106,7 @@ def test_the_index_says_what_every_notebook_gives_and_takes_and_one_leads_to_the
 # ---- slides and handouts
 
 
-def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: Path) -> None:
+def test_there_is_a_slide_for_each_table_and_result_and_no_answer_in_a_handout(tmp_path: Path) -> None:
     def cell(source: str, output: str = "", tags: tuple[str, ...] = ()) -> Any:
         shown = new.new_output("stream", name="stdout", text=output)
         if output.startswith("<"):
@@ -117,7 +117,7 @@ def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: P
     cells = [
         new.new_markdown_cell("# 01 · A"),
         cell("seed(0)", "the seed", ("setup",)),
-        new.new_markdown_cell("## First\n\nTold at length.\n\n**Question.** Which $x_1$?"),
+        new.new_markdown_cell("## First\n\nTold at length.\n\n| arm | loss |\n|---|---|\n| A | Dice |\n\n**Question.** Which $x_1$?"),
         cell("print(1 + 1)", "two & more"),
         cell("draw()", '<img src="data:image/png;base64,aa">'),
         cell("silent = 1"),
@@ -130,7 +130,8 @@ def test_there_is_a_slide_for_each_result_and_no_answer_in_a_handout(tmp_path: P
     nbformat.write(new.new_notebook(cells=cells), tmp_path / "01_a.ipynb")
     export_course(out, tmp_path)
 
-    _, first, second, last = read(out / "slides" / "01_a.html").find_all("section")
+    _, table, first, second, last = read(out / "slides" / "01_a.html").find_all("section")
+    assert [cell.text for cell in table.find_all("td")] == ["A", "Dice"]
     assert "Question." in first.find(class_="question").text
     assert all(part in first.find(class_="result").text for part in ("print(1 + 1)", "two & more"))
     assert not second.find(class_="question")

@@ -87,7 +87,7 @@ def numpy_loss(loss: nn.Module, p: np.ndarray, labels: np.ndarray, phi: np.ndarr
 
     if isinstance(loss, DiceLoss):
         nnunet = isinstance(loss, DiceCrossEntropyLoss)
-        entropy = -(g * np.log(np.maximum(p, 1e-7))).sum() / labels.size if nnunet else 0
+        entropy = -(g * log).sum() / labels.size if nnunet else 0
         return entropy + np.mean([1 - (2 * both[c] + eps) / (size[c] + predicted[c] + eps) for c in classes[1:]])
     if isinstance(loss, FocalTverskyLoss):
         return np.mean([max(1 - tversky(c), 1e-7) ** 0.75 for c in classes[1:]])
