@@ -309,7 +309,7 @@ def reproduce(
         raise InputError("The study has phantoms and settings of its own; give no more than --out, --seeds, --workers "
                          "and --device.")  # fmt: skip
     if table != "study" and (data is None or label is None):
-        raise InputError("A table needs --data and --label: the folder of scans, and the object in their masks.")
+        raise InputError("A table (1 or 2) needs --data and --label: the folder of scans, and the object in its masks.")
     _check_place(out, device)
     if data is None or label is None:
         result = reproduce_study(out, seeds=seeds or 10, workers=workers, device=device, say=typer.echo)

@@ -35,7 +35,7 @@ class PretrainConfig(Schedule):
 
 @dataclass(frozen=True)
 class Config(Schedule, DataSettings):
-    """Everything that decides the training of an M-Net; a run's ``config.json`` holds it verbatim."""
+    """Everything that decides the training of an M-Net; a run's ``config.json`` holds it, nothing left open."""
 
     method: str = "mapdice+lrnet"  # a key of METHODS
     seed: int = 0

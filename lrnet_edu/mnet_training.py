@@ -1,6 +1,6 @@
 """Section 2.3: training of the M-Net, alone or in tandem; batches, validation and run folder of a row of `methods`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -89,21 +89,13 @@ def train_run(
     check_same_study(study, config)
     folder, place = Path(folder), choose_device(device)
     config = replace(config, patch_size=fitted_patch(config.patch_size, study.cached["train"]))
-    if resume and (folder / "config.json").exists():
-        config = resumed_config(config, settings_of_run(folder))
+    if resume and config.warmup_steps is None and (folder / "config.json").exists():  # it stays, with more steps too
+        config = replace(config, warmup_steps=settings_of_run(folder).get("warmup_steps"))
     task = mnet_task(study, config, batches)
     method = METHODS[config.method]
     files = {name: str(Path(path).resolve()) for name in ("start", "lrnet") if (path := getattr(config, name))}
-    settings = {**asdict(config), **files, "alpha": method.alpha(config), "data": str(study.data.resolve()),
-                "preprocessing": asdict(study.preprocessing)}  # fmt: skip
+    settings = {**asdict(config), **files, "alpha": method.alpha(config), "warmup_steps": config.warmup,
+                "data": str(study.data.resolve()), "preprocessing": asdict(study.preprocessing)}  # fmt: skip
     title = f"{method.title} on {place}"
     with open_run(folder, settings, resume=resume, split=study.split):
         return fit(task, config, folder, place, resume=resume, rate=rate, log=log, title=title)
-
-
-def resumed_config(config: Config, before: Mapping[str, Any]) -> Config:
-    """The settings to resume with: a run that gets more steps keeps the warm-up it had with fewer."""
-    steps, warmup = before.get("steps"), before.get("warmup_steps")
-    if config.warmup_steps is not None or not METHODS[config.method].warms_up or not isinstance(steps, int):
-        return config
-    return replace(config, warmup_steps=steps // 4 if warmup is None and steps < config.steps else warmup)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from lrnet_edu.kinds import kind_of_map
 from lrnet_edu.support.errors import InputError, check_whole
+from lrnet_edu.support.tensor_checks import check_output
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 # GroupNorm with one group per feature is instance normalisation; on a CPU PyTorch computes it faster this way.
@@ -31,7 +32,8 @@ def output_activation(kind: str, activation: str | None = None) -> str:
     """The LR-Net's output layer for a kind of map: as requested, or section 3.1's; InputError for an unknown one."""
     if activation not in (None, *ACTIVATIONS):
         raise InputError(f"The LR-Net has no activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
-    return activation or kind_of_map(kind).activation
+    of_kind = kind_of_map(kind).activation
+    return activation or of_kind
 
 
 def convolution(a: int, b: int, norm: str | None, dims: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -105,6 +107,7 @@ class MNet(nn.Module):
             needed = f"{len(features)} levels of features, so blocks needs {len(features) - 1} numbers"
             raise InputError(f"MNet has {needed} and got {len(blocks)}; give one for each level below the first.")
         check_whole("stride", stride, least=1)
+        check_whole("classes", classes, least=2)
         self.settings: dict[str, Any] = {"in_channels": in_channels, "classes": classes, "features": list(features),
                                          "blocks": list(blocks), "stride": stride, "spatial_dims": dims}  # fmt: skip
         norm, top = "instance", features[0]
@@ -229,7 +232,8 @@ class Tandem(nn.Module):
         return self
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        probabilities = torch.softmax(self.mnet(image), dim=1)  # (B, classes, D, H, W)
+        check_output(logits := self.mnet(image), "logits")
+        probabilities = torch.softmax(logits, dim=1)  # (B, classes, D, H, W)
         return probabilities, regress_maps(self.lrnet, probabilities)  # and (B, classes - 1, D, H, W)
 
 

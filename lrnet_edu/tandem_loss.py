@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrnet_edu.distance_maps import maps_of_classes
@@ -71,7 +71,7 @@ class TandemLoss(Loss):
         self.segmentation: Any = segmentation
         if segmentation in tuple(SEGMENTATION):
             self.segmentation = SEGMENTATION[segmentation]
-        elif not callable(segmentation) or isinstance(segmentation, type):
+        elif not callable(segmentation) or isinstance(segmentation, type | nn.CrossEntropyLoss):  # it takes logits
             raise InputError(f"segmentation is {segmentation!r}; give 'dice', 'mapdice', None or a loss (p, labels).")
         if not isinstance(ignore_label, Integral | None) or isinstance(ignore_label, bool):
             raise InputError(f"ignore_label is {ignore_label!r}; give a whole number, such as 255.")

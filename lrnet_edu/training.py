@@ -43,6 +43,8 @@ class Schedule:
         check_whole("validate_every", self.validate_every, least=1)
         checked_number("learning_rate", self.learning_rate, least=1e-12)
         checked_number("plateau_factor", self.plateau_factor, least=0.01, most=0.99)
+        check_whole("plateau_patience", self.plateau_patience, least=0)
+        check_whole("convergence_patience", self.convergence_patience, least=1)
         if self.max_gradient_norm is not None:
             checked_number("max_gradient_norm", self.max_gradient_norm, least=1e-12)
 
@@ -100,7 +102,7 @@ def fit(
     )
     state = load_state(folder, task.model, optimizer, plateau) if resume else State()
     starts = list(accumulate((phase.steps for phase in task.phases[:-1]), initial=0))  # first step of each phase
-    started, train_losses = time.perf_counter() - state.seconds, []
+    started, cpu, train_losses = time.perf_counter() - state.seconds, time.process_time() - state.cpu_seconds, []
     # Without smoothing the time left is that of the mean step, with its share of the validations.
     bar = tqdm(total=schedule.steps, initial=state.step, desc=title, unit="step", dynamic_ncols=True, smoothing=0)
     with explain_out_of_memory(device), bar:
@@ -131,7 +133,7 @@ def fit(
             model.eval()
             figures = task.validate(state.step)
             check_finite(figures["val_loss"], "validation loss", f"step {state.step} (the validation cases)")
-            state.seconds = time.perf_counter() - started
+            state.seconds, state.cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
             row = {"step": state.step, "seconds": round(state.seconds, 2), "lr": optimizer.param_groups[0]["lr"],
                    "train_loss": sum(train_losses) / len(train_losses), **figures}  # fmt: skip
             train_losses = []

@@ -55,6 +55,7 @@ def test_given_settings_win_over_the_preset_and_none_means_not_given(monkeypatch
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         *(({"learning_rate": rate}, "learning_rate is") for rate in (-1, float("nan"), "0.001")),
         ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),
+        *(({f"{name}_patience": -1}, f"{name}_patience is -1") for name in ("plateau", "convergence")),
         ({"max_voxels": 0}, "max_voxels is 0"),
         *(({"window": w}, "window is .*low < high") for w in ((1,), (5, 5), (float("nan"), 1), "-30 180")),
         ({"max_gradient_norm": -1.0}, "max_gradient_norm is -1.0"),

@@ -151,6 +151,7 @@ def test_keywords_of_other_libraries(loss: nn.Module) -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=f"{name(loss)} has no {keyword}: .*{instead}"):
             type(loss)(**{keyword: True})
+    assert type("Own", (type(loss),), {"__init__": lambda self, reduction: None})(reduction="sum")
 
 
 @pytest.mark.parametrize("loss", MASK_LOSSES, ids=name)

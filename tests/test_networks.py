@@ -208,10 +208,13 @@ def test_hooks_see_what_a_layer_gave_and_full_backward_hooks_work(make: Any) -> 
 
 @pytest.mark.parametrize(("make", "match"), [
     (lambda: LRNet("X-DM"), "choose one of"),
+    (lambda: LRNet("X-DM", activation="relu"), "no distance map"),
     (lambda: LRNet(activation="elu"), "choose one of"),
     (lambda: LRNet(norm="batch"), "'instance'"),
     (lambda: LRNet(spatial_dims=1), "spatial_dims is 1"),
     (lambda: MNet(stride=0), "stride is 0"),
+    (lambda: MNet(classes=1), "classes is 1"),
+    (lambda: Tandem(nn.Conv3d(1, 1, 1), LRNet())(torch.zeros(1, 1, 8, 8, 8)), "background as class 0"),
     (lambda: MNet(features=(4, 8, 16), blocks=(1,)), "blocks needs 2 numbers"),
     (lambda: MNet(**TINY)(torch.zeros(8, 8, 8)), r"takes \(B, 1, D, H, W\) .*image\[None, None\]"),
     (lambda: MNet(**TINY)(torch.zeros(1, 2, 8, 8, 8)), r"takes \(B, 1, D, H, W\)"),

@@ -168,6 +168,7 @@ def test_a_whole_number_of_numpy_is_a_label() -> None:
         ({"lrnet": ["NI-DM"]}, "give a kind of map"),
         ({"segmentation": "tversky"}, "segmentation"),
         ({"segmentation": DiceLoss}, "segmentation"),
+        ({"segmentation": nn.CrossEntropyLoss()}, "segmentation"),  # it takes logits
         ({"alpha": -1}, "alpha"),
         ({"ignore_label": 1.5}, "ignore_label"),
         ({"ignore_label": True}, "ignore_label"),

@@ -23,7 +23,7 @@ def location_baseline(train: Sequence[CachedCase], others: Sequence[CachedCase],
     scores = []
     for c in range(1, classes + 1):
         ours, theirs = ([m for case in cases if (m := _coarse(case.classes) == c).any()] for cases in (train, others))
-        average = sum((_stretch(mask, GRID) / len(train) for mask in ours), np.zeros(GRID, np.float32))
+        average = sum((_stretch(mask, GRID) / len(ours) for mask in ours), np.zeros(GRID, np.float32))
         if not average.any() or not theirs:
             scores.append(float("nan"))
             continue

@@ -148,8 +148,8 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
 
 def check_same_study(study: Study, settings: DataSettings) -> None:
     """InputError unless the study was opened for the labels, window and grid of this training."""
-    window = study.preprocessing.window if settings.window is None else tuple(settings.window)
-    wanted = parse_labels(settings.label), window, settings.max_voxels
-    if (study.labels, study.preprocessing.window, study.settings.max_voxels) != wanted:
+    opened, wanted = ((parse_labels(one.label), one.window and tuple(one.window), one.max_voxels)
+                      for one in (study.settings, settings))  # fmt: skip
+    if opened != wanted:
         raise InputError("The study was opened with another label, window or max_voxels; call open_study with this "
                          "run's settings.")  # fmt: skip

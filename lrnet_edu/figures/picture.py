@@ -67,7 +67,7 @@ class Picture(Figure):
 def colour_of(title: str, other: str = GREY) -> str:
     """The colour of a method, by its title in ``METHODS`` or its key, or of an arm of the study; else ``other``.
 
-    "A", "A: Dice" and "A-scratch: Dice" are the same arm; a row's map and its alpha change nothing.
+    "A", "A: Dice" and "A-scratch: Dice" are the same arm; a row's map and an α change nothing.
     """
     key_of = {method.title: key for key, method in METHODS.items()}
     arm = title.split(":")[0].removesuffix("-scratch")

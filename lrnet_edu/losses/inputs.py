@@ -1,5 +1,6 @@
 """What the losses share: their bases, sums per class over batch and voxels, and what is a map."""
 
+import inspect
 from typing import Any, Self
 
 import torch
@@ -18,7 +19,7 @@ class Loss(nn.Module):
     """Base class of the losses: a keyword known from another library raises an InputError that says what to do here."""
 
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
-        for name in ELSEWHERE.keys() & keywords:
+        for name in (ELSEWHERE.keys() & keywords) - inspect.signature(cls).parameters.keys():
             raise InputError(f"{cls.__name__} has no {name}: {ELSEWHERE[name]}.")
         return super().__new__(cls)
 

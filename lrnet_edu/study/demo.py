@@ -62,7 +62,7 @@ def run_demo(out: Path, *, seed: int = 0) -> Path:
         each method, with its predictions of the test cases. InputError if ``out`` holds files of those names
         but no run of the demo, or one with another seed.
     """
-    for name in ("results.csv", "report.html"):
+    for name in ("split.json", "results.csv", "report.html"):
         if (out / name).exists() and not (out / "lrnet" / "config.json").exists():
             raise InputError(f"{out / name} exists and is not the demo's; name another folder.")
     plan = replace(PLAN, cases=(2, 1, 2), steps=2, first=TEST - 3) if fast() else PLAN
@@ -148,11 +148,12 @@ def criteria_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
 
 def lesion_rows(tested: Mapping[str, Tested]) -> list[list[str]]:
     """Lesions of 0.25 to 5 ml found and false ones at p > 0.5, and their mean Dice along the curve."""
-    rows = [["Lesions of 0.25 to 5 ml", "found", "of", "false", "Dice at equal false lesions"]]
+    rows = [["Lesions of 0.25 to 5 ml", "found", "of", "false", "healthy", "Dice at equal false lesions"]]
     for title, result in tested.items():
         curve = result.curve
         found, false = curve.sensitivity[HALF] * curve.lesions, curve.false_lesions[HALF] * curve.cases
-        rows.append([title, f"{found:.0f}", str(curve.lesions), f"{false:.0f}", f"{curve.mean_dice:.3f}"])
+        healthy = sum(r["lesions"]["false_lesions"][HALF] for r in result.records if not r["reference_voxels"])
+        rows.append([title, f"{found:.0f}", str(curve.lesions), f"{false:.0f}", str(healthy), f"{curve.mean_dice:.3f}"])
     return rows
 
 
@@ -171,6 +172,6 @@ def as_html(rows: Sequence[Sequence[str]]) -> str:
 
 SCORES = """\
 DC, DG: larger is better. VOE, and ASSD, MSD, RMSD in mm: smaller. RVD: closer to 0. False: predicted lesions that touch
-none. Dice at equal false lesions: the mean Dice of these lesions, 0 for one that was missed, with at most 1/8, 1/4,
-1/2, 1, 2, 4 and 8 false lesions a case, averaged.
+none; healthy: those of them in cases without a lesion. Dice at equal false lesions: the mean Dice of these lesions, 0
+for one that was missed, with at most 1/8, 1/4, 1/2, 1, 2, 4 and 8 false lesions a case, averaged.
 """

@@ -67,7 +67,7 @@ class Froc:
     Attributes:
         thresholds: (T,).
         false_lesions: (T,) a case.
-        sensitivity: (T,) share of the lesions that were found; NaN if there are none.
+        sensitivity: (T,) share of the lesions that were found; of `froc` NaN if there are none.
         dice: (T,) mean Dice of the lesions, 0 for one that was missed.
         cases: Their number.
         lesions: Their number.

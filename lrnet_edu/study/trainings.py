@@ -116,17 +116,17 @@ def train_and_record(
 
     Returns what went wrong, or nothing.
     """
-    place, started, folder = choose_device(device), time.process_time(), out / "runs" / training.name
+    place, folder = choose_device(device), out / "runs" / training.name
     try:
         with one_thread(place):
             state = train_run(study, training.config, folder, device=device, resume=True, rate=rate)
-            tested, device_used = test(folder, place), device_name(place)
+            started, tested, device_used = time.process_time(), test(folder, place), device_name(place)
     except InputError as error:
         return f"{training.name}: {error}"
     record = {
         "arm": training.arm, "seed": training.seed, "config": training.settings, "log": state.rows,
-        "cpu_seconds": round(time.process_time() - started, 1), "device": device_used, "versions": versions(),
-        **tested,
+        "cpu_seconds": round(state.cpu_seconds + time.process_time() - started, 1), "device": device_used,
+        "versions": versions(), **tested,
     }  # fmt: skip
     content = gzip.compress(json.dumps(record, allow_nan=False).encode(), mtime=0)
     write_atomically(record_path(out, training), content)

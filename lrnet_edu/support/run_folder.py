@@ -52,7 +52,7 @@ def open_run(
 def _check_same_settings(folder: Path, settings: dict[str, Any]) -> None:
     before = settings_of_run(folder)
     longer = before.get("steps", settings["steps"]) < settings["steps"]
-    free = {"steps", "warmup_steps"} if longer else set()
+    free = {"steps"} if longer else set()
     if changed := sorted(name for name in settings if name not in free and before.get(name) != settings[name]):
         raise InputError(
             f"The run in {folder} was started with other settings ({changed_settings(changed, before, settings)}); "
@@ -77,6 +77,7 @@ class State:
     best_score: float = -float("inf")
     best_step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     converged: bool = False
     rows: list[dict[str, float]] = field(default_factory=list)
 

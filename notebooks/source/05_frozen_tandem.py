@@ -430,7 +430,8 @@ def show(first, pushes, level):
         plane = values[view].numpy()[::-1, ::-1]
         high = top or float(np.quantile(np.abs(plane), 0.998))
         drawn = axes.imshow(plane, cmap=colours, vmin=0 if top else -high, vmax=high)
-        axes.contour(inside[view].numpy()[::-1, ::-1], levels=[0.5], colors=[REFERENCE_COLOR if top else BLACK], linewidths=2)
+        colour = REFERENCE_COLOR if top else BLACK
+        axes.contour(inside[view].numpy()[::-1, ::-1], levels=[0.5], colors=[colour], linewidths=2)
         axes.set(title=title, xlabel="x (voxels)")
         bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", label=unit, ticks=[0, top] if top else [0])
         bar.ax.tick_params(labelsize=11)

@@ -440,7 +440,7 @@ for arm in "ABCDE":
 curves_figure(study, "-scratch")
 
 # %% [markdown]
-# More over A, nothing over E. From fresh weights the start, the number of steps and the rate are others than in section 7, and
+# More over A, nothing over E, and B is behind its control D in each of the five seeds. From fresh weights the start, the number of steps and the rate are others than in section 7, and
 # B to E begin with a new optimiser after the first quarter. So we cannot say what widens the gap.
 #
 # **Why a new optimiser?** Adam divides by the size of past gradients. An old one goes on dividing by that of Dice's when the

@@ -17,7 +17,8 @@ def box(size: int, corner: tuple[int, int, int], edge: int, c: int = 1) -> np.nd
 
 def test_an_object_that_never_moves_scores_one_at_any_resolution(tmp_path: Path) -> None:
     train = [prepared_case(tmp_path / f"train-{i}", box(12, (6, 6, 6), 4)) for i in range(3)]
-    assert location_baseline(train, train[:1], 1) == [1.0]
+    empty = [prepared_case(tmp_path / f"empty-{i}", np.zeros((12,) * 3, np.uint8)) for i in range(2)]
+    assert location_baseline(train, train[:1], 1) == location_baseline(train[:1] + 30 * empty, train[:1], 1) == [1.0]
     finer = [prepared_case(tmp_path / "finer", box(24, (12, 12, 12), 8))]
     assert location_baseline(train, finer, 1)[0] > 0.6  # at the same voxel indices they would not even touch
     assert location_baseline(train, [prepared_case(tmp_path / "elsewhere", box(12, (1, 1, 1), 4))], 1) == [0.0]

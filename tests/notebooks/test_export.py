@@ -117,7 +117,7 @@ def test_there_is_a_slide_for_each_table_and_result_and_no_answer_in_a_handout(t
     cells = [
         new.new_markdown_cell("# 01 · A"),
         cell("seed(0)", "the seed", ("setup",)),
-        new.new_markdown_cell("## First\n\nTold at length.\n\n| arm | loss |\n|---|---|\n| A | Dice |\n\n**Question.** Which $x_1$?"),
+        new.new_markdown_cell("## First\n\nTold at length.\n\n| arm |\n|---|\n| A |\n\n**Question.** Which $x_1$?"),
         cell("print(1 + 1)", "two & more"),
         cell("draw()", '<img src="data:image/png;base64,aa">'),
         cell("silent = 1"),
@@ -131,7 +131,7 @@ def test_there_is_a_slide_for_each_table_and_result_and_no_answer_in_a_handout(t
     export_course(out, tmp_path)
 
     _, table, first, second, last = read(out / "slides" / "01_a.html").find_all("section")
-    assert [cell.text for cell in table.find_all("td")] == ["A", "Dice"]
+    assert [cell.text for cell in table.find_all("td")] == ["A"]
     assert "Question." in first.find(class_="question").text
     assert all(part in first.find(class_="result").text for part in ("print(1 + 1)", "two & more"))
     assert not second.find(class_="question")

@@ -13,6 +13,7 @@ from lrnet_edu.data.study import open_study, split_cases
 from lrnet_edu.study import demo
 from lrnet_edu.study.protocol import LABEL
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.voxels import connected_components
 
 
 def test_all_tables_say_what_evaluate_says_of_the_predictions_written(tmp_path: Path) -> None:
@@ -35,12 +36,13 @@ def test_all_tables_say_what_evaluate_says_of_the_predictions_written(tmp_path: 
     assert [float(first[1]), float(first[5])] == pytest.approx([expected["dice"], expected["assd"]], abs=1e-4)
     row = demo.criteria_rows(results)[1]
     assert (row[0], row[1], row[5]) == ("dice", f"{expected['dice']:.3f}", f"{expected['assd']:.2f}")
-    assert demo.lesion_rows(results)[1][2] == "1"
+    pieces = connected_components(tested.masks[healthy], 26)[1]
+    assert demo.lesion_rows(results)[1][2:5:2] == ["1", str(pieces)]
     assert np.array_equal(tested.truths[ill], mask() > 0)
     assert demo.as_html([["a", "<b>"], ["1", "2"]]).splitlines()[0] == "<tr><th>a</th><th>&lt;b&gt;</th></tr>"
 
 
-@pytest.mark.parametrize("name", ["results.csv", "report.html"])
+@pytest.mark.parametrize("name", ["split.json", "results.csv", "report.html"])
 def test_a_file_of_that_name_which_is_not_the_demos_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=f"{name} exists and is not the demo's"):
