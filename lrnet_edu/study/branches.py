@@ -141,7 +141,6 @@ def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> st
         save_checkpoint(out / "mnets" / f"{branch.arm}.safetensors", mnet, facts)
     if branch.arm != "base":  # the others start from its last weights
         shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".safetensors").unlink(missing_ok=True)  # the moved weights
     return ""
 
 
