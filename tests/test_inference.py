@@ -115,7 +115,7 @@ def test_networks_and_images_of_other_types(dtype: torch.dtype, tolerance: float
     ({"overlap": "0.5"}, "overlap is '0.5'"), ({"image": [[1.0]]}, r"shape \(1, 1\)"),
     ({"image": np.zeros((1, 8, 8, 8))}, r"shape \(1, 8, 8, 8\)"), ({"image": np.full((5, 6, 7), np.nan)}, "holds NaN"),
     ({"image": "volume-0.nii.gz"}, "give a NumPy array or a torch tensor"),
-    ({"mnet": MNet(1, 1, features=(2, 4), blocks=(1,))}, "does not return logits"),
+    ({"mnet": nn.Conv3d(1, 1, 3, padding=1)}, "does not return logits"),
     ({"mnet": Tandem(MNet(features=(2, 4), blocks=(1,)), LRNet())}, r"tandem\.mnet"),
 ])  # fmt: skip
 def test_what_cannot_be_predicted(settings: dict[str, Any], match: str) -> None:
