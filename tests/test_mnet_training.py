@@ -148,6 +148,8 @@ def test_a_finished_run_gets_more_steps_and_keeps_its_warm_up(run: Run, tmp_path
     for _ in range(2):  # and once more, which changes nothing
         run("mapdice+lrnet", "longer", steps=6, warmup_steps=None, options={"resume": True})
         assert_same_run(tmp_path / "longer", tmp_path / "whole")
+    with pytest.raises(InputError, match="warmup_steps 1, now 3"):
+        run("mapdice+lrnet", "longer", steps=8, warmup_steps=3, options={"resume": True})
 
 
 def test_a_run_is_resumed_whatever_path_its_start_is_given_by(

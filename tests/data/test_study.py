@@ -79,6 +79,8 @@ def test_a_study_says_what_it_found_and_what_a_guess_scores(tmp_path: Path) -> N
     assert fitted == (8, -(-height // 8) * 8, -(-width // 8) * 8)
     for change in ({"label": "2"}, {"window": (-30.0, 180.0)}, {"max_voxels": 50_000}):
         told(lambda change=change: check_same_study(study, replace(SETTINGS, **change)), "label, window or max_voxels")
+    other = replace(study, settings=replace(SETTINGS, window=(-30.0, 180.0)))
+    told(lambda: check_same_study(other, SETTINGS), "label, window or max_voxels")
 
 
 def test_the_grid_is_chosen_from_the_training_part_alone(tmp_path: Path) -> None:
