@@ -46,29 +46,26 @@ def test_given_settings_win_over_the_preset_and_none_means_not_given(monkeypatch
     assert (pretrain_config("O-DM").kind, pretrain_config(seed=3, steps=None)) == ("O-DM", PretrainConfig(seed=3))
 
 
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"method": "magic"}, "mapdice\\+lrnet"),
-        *(({"steps": steps}, "steps is .*whole number .* at least 1") for steps in (0, 3.5)),
-        *(({"patch_size": size}, r"\(z, y, x\), at least 8") for size in ((4, 64, 64), (16.0, 64, 64), (16, 64), 64)),
-        ({"batch_size": 1.5}, "batch_size is 1.5"),
-        *(({"learning_rate": rate}, "learning_rate is") for rate in (-1, float("nan"), "0.001")),
-        ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),
-        *(({f"{name}_patience": -1}, f"{name}_patience is -1") for name in ("plateau", "convergence")),
-        ({"max_voxels": 0}, "max_voxels is 0"),
-        *(({"window": w}, "window is .*low < high") for w in ((1,), (5, 5), (float("nan"), 1), "-30 180")),
-        ({"max_gradient_norm": -1.0}, "max_gradient_norm is -1.0"),
-        *(({"seed": seed}, "seed is .* int.* at least 0") for seed in (True, np.int64(3), -1)),
-        *(({"object_share": share}, "0 to 1") for share in (67, "0.5")),
-        ({"label": 2}, "labels: write one number"),
-        ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
-        *(({"warmup_steps": steps}, "warmup_steps is .*at least 0") for steps in (-1, 1.5, "1")),
-        ({"kind": "NIDM"}, "choose one of O-DM"),
-        ({"activation": "elu"}, "choose one of relu"),
-        *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"), "3")),
-    ],
-)
+@pytest.mark.parametrize(("settings", "match"), [
+    ({"method": "magic"}, "mapdice\\+lrnet"),
+    *(({"steps": steps}, "steps is .*whole number .* at least 1") for steps in (0, 3.5)),
+    *(({"patch_size": size}, r"\(z, y, x\), at least 8") for size in ((4, 64, 64), (16.0, 64, 64), (16, 64), 64)),
+    ({"batch_size": 1.5}, "batch_size is 1.5"),
+    *(({"learning_rate": rate}, "learning_rate is") for rate in (-1, float("nan"), "0.001")),
+    ({"plateau_factor": 2.0}, "plateau_factor is 2.0"),
+    *(({f"{name}_patience": -1}, f"{name}_patience is -1") for name in ("plateau", "convergence")),
+    ({"max_voxels": 0}, "max_voxels is 0"),
+    *(({"window": w}, "window is .*low < high") for w in ((1,), (5, 5), (float("nan"), 1), "-30 180")),
+    ({"max_gradient_norm": -1.0}, "max_gradient_norm is -1.0"),
+    *(({"seed": seed}, "seed is .* int.* at least 0") for seed in (True, np.int64(3), -1)),
+    *(({"object_share": share}, "0 to 1") for share in (67, "0.5")),
+    ({"label": 2}, "labels: write one number"),
+    ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
+    *(({"warmup_steps": steps}, "warmup_steps is .*at least 0") for steps in (-1, 1.5, "1")),
+    ({"kind": "NIDM"}, "choose one of O-DM"),
+    ({"activation": "elu"}, "choose one of relu"),
+    *(({"alpha": alpha}, "alpha is .*finite") for alpha in (-1.0, float("inf"), float("nan"), "3")),
+])  # fmt: skip
 def test_settings_that_cannot_be(settings: dict[str, Any], match: str) -> None:
     for make in (Config, preset):
         with pytest.raises(InputError, match=match):

@@ -232,16 +232,13 @@ def test_mistakes(make: Callable[[], Any], match: str) -> None:
 
 # Names and shapes of the weights, and outputs for weights and inputs by formula, of the code that trained the files
 # that exist: whoever changes a network sees here that they would no longer load, or mean something else.
-@pytest.mark.parametrize(
-    ("network", "names", "expected"),
-    [
-        (MNet(1, 3, features=(4, 8, 8), blocks=(1, 2)), "6d56480ce704ee3b", [0.61786, -0.75750, 1.13710]),
-        (CascadedMNet(1, 3, features=(4, 8, 8), blocks=(1, 2)), "4b1121a411bc029c", [1.54279, 2.00965, 2.20618]),
-        (LRNet("NI-DM"), "97361a4a6a9b1080", [4.89223]),
-        (LRNet("SNI-DM", norm="instance"), "97361a4a6a9b1080", [0.27617]),
-        (LRNet("NI-DM", activation="sigmoid"), "97361a4a6a9b1080", [0.99255]),
-    ],
-)
+@pytest.mark.parametrize(("network", "names", "expected"), [
+    (MNet(1, 3, features=(4, 8, 8), blocks=(1, 2)), "6d56480ce704ee3b", [0.61786, -0.75750, 1.13710]),
+    (CascadedMNet(1, 3, features=(4, 8, 8), blocks=(1, 2)), "4b1121a411bc029c", [1.54279, 2.00965, 2.20618]),
+    (LRNet("NI-DM"), "97361a4a6a9b1080", [4.89223]),
+    (LRNet("SNI-DM", norm="instance"), "97361a4a6a9b1080", [0.27617]),
+    (LRNet("NI-DM", activation="sigmoid"), "97361a4a6a9b1080", [0.99255]),
+])  # fmt: skip
 def test_weights_of_earlier_versions_mean_the_same(network: nn.Module, names: str, expected: list[float]) -> None:
     state = sorted(network.double().state_dict().items())
     written = "\n".join(f"{name} {tuple(tensor.shape)}" for name, tensor in state)

@@ -160,23 +160,20 @@ def test_a_whole_number_of_numpy_is_a_label() -> None:
     assert TandemLoss(ignore_label=np.int64(255)).ignore_label == 255  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"lrnet": "runs/mine"}, r"give a kind of map \(O-DM, .* or load_lrnet\(path\)"),
-        ({"lrnet": LRNet()}, "does not know"),
-        ({"lrnet": ["NI-DM"]}, "give a kind of map"),
-        ({"segmentation": "tversky"}, "segmentation"),
-        ({"segmentation": DiceLoss}, "segmentation"),
-        ({"segmentation": nn.CrossEntropyLoss()}, "segmentation"),  # it takes logits
-        ({"alpha": -1}, "alpha"),
-        ({"ignore_label": 1.5}, "ignore_label"),
-        ({"ignore_label": True}, "ignore_label"),
-        ({"to_onehot_y": True}, "labels as they are"),
-        ({"softmax": True}, "TandemLoss takes logits"),
-        ({"sigmoid": True}, r"for TandemLoss torch.cat\(\(0 \* x, x\), dim=1\) of logits"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"lrnet": "runs/mine"}, r"give a kind of map \(O-DM, .* or load_lrnet\(path\)"),
+    ({"lrnet": LRNet()}, "does not know"),
+    ({"lrnet": ["NI-DM"]}, "give a kind of map"),
+    ({"segmentation": "tversky"}, "segmentation"),
+    ({"segmentation": DiceLoss}, "segmentation"),
+    ({"segmentation": nn.CrossEntropyLoss()}, "segmentation"),  # it takes logits
+    ({"alpha": -1}, "alpha"),
+    ({"ignore_label": 1.5}, "ignore_label"),
+    ({"ignore_label": True}, "ignore_label"),
+    ({"to_onehot_y": True}, "labels as they are"),
+    ({"softmax": True}, "TandemLoss takes logits"),
+    ({"sigmoid": True}, r"for TandemLoss torch.cat\(\(0 \* x, x\), dim=1\) of logits"),
+])  # fmt: skip
 def test_arguments_that_cannot_be(arguments: dict[str, object], words: str) -> None:
     torch.manual_seed(0)
     with pytest.raises(InputError, match=words):

@@ -52,7 +52,7 @@ def check_0_3(answer: Any) -> str | None:
     """A function that counts the lesions found and missed at a threshold."""
     lesions, p = np.zeros((6, 8, 8), dtype=bool), np.zeros((6, 8, 8))  # (D, H, W)
     lesions[:2, :2, :4] = lesions[3, 3, 3] = lesions[4, 4, 4] = lesions[5, 7, 7] = True  # three: corners touch
-    p[1, 1, 3] = p[0, 0, 0] = 0.6  # two pieces of one lesion, that below 0.3 becomes one with the second
+    p[1, 1, 3] = p[0, 0, 0] = 0.6  # two pieces in one lesion; below 0.3 one of them reaches the second
     p[2, 2, 3], p[3, 3, 3], p[4, 4, 4], p[5, 0, 0] = 0.3, 0.3, 0.3, 0.95  # the last one is no lesion
     enough = "One voxel above the threshold is enough for a lesion to be found."
     pieces = "Count the true lesions that hold a voxel above the threshold, not those voxels or their pieces."

@@ -131,16 +131,13 @@ def test_a_label_must_occur_but_not_in_every_case(folders: Folders) -> None:
 MOVED = AFFINE + np.array([[0, 0, 0, 5.0]] + [[0] * 4] * 3)
 
 
-@pytest.mark.parametrize(
-    ("files", "words"),
-    [
-        ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"segmentation-11\.nii\.gz, which has no reference"),
-        ({f"segmentation-{n}.nii.gz": (voxels(), MOVED) for n in (2, 3)}, "2 cannot be used.*-2.*-3.*lies elsewhere"),
-        ({"segmentation-3.nii.gz": (voxels()[:-1], AFFINE)}, "has shape"),
-        ({"segmentation-3.nii.gz": (np.full(SHAPE, 0.5, np.float32), AFFINE)}, "fractional"),
-        ({"segmentation-3.nii": (voxels(), AFFINE)}, "segmentation-3 in two formats"),
-    ],
-)
+@pytest.mark.parametrize(("files", "words"), [
+    ({"segmentation-11.nii.gz": (voxels(), AFFINE)}, r"segmentation-11\.nii\.gz, which has no reference"),
+    ({f"segmentation-{n}.nii.gz": (voxels(), MOVED) for n in (2, 3)}, "2 cannot be used.*-2.*-3.*lies elsewhere"),
+    ({"segmentation-3.nii.gz": (voxels()[:-1], AFFINE)}, "has shape"),
+    ({"segmentation-3.nii.gz": (np.full(SHAPE, 0.5, np.float32), AFFINE)}, "fractional"),
+    ({"segmentation-3.nii": (voxels(), AFFINE)}, "segmentation-3 in two formats"),
+])  # fmt: skip
 def test_files_that_do_not_fit(folders: Folders, tmp_path: Path, files: dict[str, Any], words: str) -> None:
     for name, (data, affine) in files.items():
         store(folders[0] / name, data, affine)

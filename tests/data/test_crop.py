@@ -120,16 +120,13 @@ def box_at(before: Sequence[int], after: Sequence[int], label: int = 1) -> np.nd
 CENTRED = box_at((2, 6, 5), (5, 6, 6))  # in the middle along y, and along x to a voxel; not along z
 
 
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [
-        (box_at((4, 4, 1), (4, 5, 9)), True),
-        (0 * CENTRED, True),  # a case without the object says nothing
-        (box_at((2, 6, 5), (5, 6, 8)), False),  # the middle along one axis only
-        (CENTRED + box_at((0, 0, 0), (7, 12, 11)), False),  # it is the whole object's box that counts
-        (CENTRED + box_at((0, 0, 0), (7, 12, 11), label=2), True),  # what is no part of it does not
-    ],
-)
+@pytest.mark.parametrize(("other", "expected"), [
+    (box_at((4, 4, 1), (4, 5, 9)), True),
+    (0 * CENTRED, True),  # a case without the object says nothing
+    (box_at((2, 6, 5), (5, 6, 8)), False),  # the middle along one axis only
+    (CENTRED + box_at((0, 0, 0), (7, 12, 11)), False),  # it is the whole object's box that counts
+    (CENTRED + box_at((0, 0, 0), (7, 12, 11), label=2), True),  # what is no part of it does not
+])  # fmt: skip
 def test_scans_cropped_around_the_object_are_known_by_its_place(
     tmp_path: Path, other: np.ndarray, expected: bool
 ) -> None:

@@ -123,18 +123,15 @@ def test_the_rounding_of_a_quaternion_is_no_difference(tmp_path: Path, angle: fl
 FAR = AFFINE + 100 * np.eye(4, k=3)
 
 
-@pytest.mark.parametrize(
-    ("affine", "less", "words"),
-    [
-        (turned(0.01), 0, ["elsewhere", "resample", "copy the image's affine"]),
-        (AFFINE @ np.diag([1.001, 1, 1, 1]), 0, ["elsewhere", "resample"]),
-        (AFFINE + 0.5 * np.eye(4, k=3), 0, ["elsewhere", "resample"]),
-        (np.diag([-1, 1, 1, 1]) @ AFFINE, 0, ["elsewhere", "store both in one orientation"]),
-        (AFFINE, 1, ["(6, 6, 5)", "(7, 6, 5)", "resample", "pair"]),
-        (FAR, 0, ["copy the image's affine"]),
-        (FAR, 1, ["pair the right files"]),
-    ],
-)
+@pytest.mark.parametrize(("affine", "less", "words"), [
+    (turned(0.01), 0, ["elsewhere", "resample", "copy the image's affine"]),
+    (AFFINE @ np.diag([1.001, 1, 1, 1]), 0, ["elsewhere", "resample"]),
+    (AFFINE + 0.5 * np.eye(4, k=3), 0, ["elsewhere", "resample"]),
+    (np.diag([-1, 1, 1, 1]) @ AFFINE, 0, ["elsewhere", "store both in one orientation"]),
+    (AFFINE, 1, ["(6, 6, 5)", "(7, 6, 5)", "resample", "pair"]),
+    (FAR, 0, ["copy the image's affine"]),
+    (FAR, 1, ["pair the right files"]),
+])  # fmt: skip
 def test_pairs_that_lie_apart_are_told_with_advice_that_helps(
     tmp_path: Path, affine: np.ndarray, less: int, words: list[str]
 ) -> None:

@@ -41,17 +41,14 @@ def test_a_split_of_one_s_own(tmp_path: Path, encoding: str) -> None:
     assert read_split(tmp_path / "split.json", ["a", "b", "c", "d"]) == split
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "no split"),
-        ('{"train": ["a"], "validation": ["b"]}', "no split"),
-        ('{"train": "ab", "validation": ["b"], "test": []}', "no split"),
-        ('{"train": ["a"], "validation": ["z", "y"], "test": []}', "does not hold (y, z)"),
-        ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "names a case twice"),
-        ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
-    ],
-)
+@pytest.mark.parametrize(("content", "words"), [
+    (None, "no split"),
+    ('{"train": ["a"], "validation": ["b"]}', "no split"),
+    ('{"train": "ab", "validation": ["b"], "test": []}', "no split"),
+    ('{"train": ["a"], "validation": ["z", "y"], "test": []}', "does not hold (y, z)"),
+    ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "names a case twice"),
+    ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
+])  # fmt: skip
 def test_a_split_that_cannot_be_used(tmp_path: Path, content: str | None, words: str) -> None:
     if content:
         (tmp_path / "split.json").write_text(content, encoding="utf-8")

@@ -160,14 +160,11 @@ def test_a_solution_is_right_a_wrong_answer_gets_a_hint_and_none_or_nonsense_is_
     assert "answer" in check(None).text
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda labels: distance_map(torch.stack([labels == c for c in (1, 2)], dim=1)),
-        lambda labels: [[distance_map(case == c) for c in (1, 2)] for case in labels],
-        lambda labels: np.stack([[distance_map((case == c).numpy()) for c in (1, 2)] for case in labels]),
-    ],
-)
+@pytest.mark.parametrize("answer", [
+    lambda labels: distance_map(torch.stack([labels == c for c in (1, 2)], dim=1)),
+    lambda labels: [[distance_map(case == c) for c in (1, 2)] for case in labels],
+    lambda labels: np.stack([[distance_map((case == c).numpy()) for c in (1, 2)] for case in labels]),
+])  # fmt: skip
 def test_maps_of_classes_may_be_stacked_in_any_way(answer: Any) -> None:
     assert exercises.check_9_4(answer).right is True
 

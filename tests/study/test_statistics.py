@@ -64,18 +64,15 @@ def test_a_single_seed_or_equal_ones_decide_nothing() -> None:
     assert (one["mean"], one["low"], one["p"], one["verdict"]) == (0.9, 0.9, 1.0, "undecided")
 
 
-@pytest.mark.parametrize(
-    ("t", "boot", "p", "word"),
-    [
-        ((-0.01, 0.019), (-0.03, 0.03), 0.4, "equal"),
-        ((0.001, 0.019), (0.001, 0.019), 0.01, "equal"),
-        ((0.01, 0.05), (0.005, 0.06), 0.01, "ahead"),
-        ((-0.05, -0.01), (-0.06, -0.005), 0.01, "behind"),
-        ((0.01, 0.05), (-0.005, 0.06), 0.01, "undecided"),
-        ((0.01, 0.05), (0.005, 0.06), 0.06, "undecided"),
-        ((-0.03, 0.01), (-0.03, 0.01), 0.3, "undecided"),
-    ],
-)
+@pytest.mark.parametrize(("t", "boot", "p", "word"), [
+    ((-0.01, 0.019), (-0.03, 0.03), 0.4, "equal"),
+    ((0.001, 0.019), (0.001, 0.019), 0.01, "equal"),
+    ((0.01, 0.05), (0.005, 0.06), 0.01, "ahead"),
+    ((-0.05, -0.01), (-0.06, -0.005), 0.01, "behind"),
+    ((0.01, 0.05), (-0.005, 0.06), 0.01, "undecided"),
+    ((0.01, 0.05), (0.005, 0.06), 0.06, "undecided"),
+    ((-0.03, 0.01), (-0.03, 0.01), 0.3, "undecided"),
+])  # fmt: skip
 def test_verdict(t: tuple, boot: tuple, p: float, word: str) -> None:
     one = {"by_seed": [0, 0], "low": t[0], "high": t[1], "boot_low": boot[0], "boot_high": boot[1]}
     assert verdict(one, p) == word

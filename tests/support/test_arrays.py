@@ -36,20 +36,17 @@ def test_what_has_one_meaning_is_taken(volume: Any) -> None:
     np.testing.assert_array_equal(array.astype(float), MASK)
 
 
-@pytest.mark.parametrize(
-    ("volume", "advice"),
-    [
-        (np.ma.masked_array(MASK, MASK == 0), r"mask.filled\(0\)"),
-        (SimpleITK.GetImageFromArray(MASK), r"sitk.GetArrayFromImage\(mask\)"),
-        (nib.Nifti1Image(MASK, np.eye(4)), r"np.asarray\(mask.dataobj\).transpose\(\)"),
-        (tio.LabelMap(tensor=TENSOR[None]), r"mask.numpy\(\)\[0\].transpose\(2, 1, 0\)"),
-        (TENSOR.to_sparse(), "is a Tensor"),
-        (TENSOR.to(torch.complex64), "real numbers"),
-        ([[1, 2], [3]], "is a list"),
-        ("mask.nii.gz", "is a str"),
-        (None, "NoneType"),
-    ],
-)
+@pytest.mark.parametrize(("volume", "advice"), [
+    (np.ma.masked_array(MASK, MASK == 0), r"mask.filled\(0\)"),
+    (SimpleITK.GetImageFromArray(MASK), r"sitk.GetArrayFromImage\(mask\)"),
+    (nib.Nifti1Image(MASK, np.eye(4)), r"np.asarray\(mask.dataobj\).transpose\(\)"),
+    (tio.LabelMap(tensor=TENSOR[None]), r"mask.numpy\(\)\[0\].transpose\(2, 1, 0\)"),
+    (TENSOR.to_sparse(), "is a Tensor"),
+    (TENSOR.to(torch.complex64), "real numbers"),
+    ([[1, 2], [3]], "is a list"),
+    ("mask.nii.gz", "is a str"),
+    (None, "NoneType"),
+])  # fmt: skip
 def test_the_rest_is_answered_with_what_to_pass(volume: Any, advice: str) -> None:
     with pytest.raises(InputError, match=rf"^The mask.*{advice}.*\.$"):
         plain_array(volume, "mask")

@@ -39,14 +39,11 @@ def test_a_new_run_stores_its_settings_and_is_never_overwritten(tmp_path: Path) 
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize(
-    ("changes", "data", "named"),
-    [
-        ({"steps": 7}, "a", "steps 8, now 7"),
-        ({"learning_rate": 1.0}, "b", "data a, now b; learning_rate 0.05, now 1.0"),
-        ({"learning_rate": 1.0, "steps": 9}, "a", "learning_rate 0.05, now 1.0"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "data", "named"), [
+    ({"steps": 7}, "a", "steps 8, now 7"),
+    ({"learning_rate": 1.0}, "b", "data a, now b; learning_rate 0.05, now 1.0"),
+    ({"learning_rate": 1.0, "steps": 9}, "a", "learning_rate 0.05, now 1.0"),
+])  # fmt: skip
 def test_a_run_is_resumed_with_its_own_settings_or_for_more_steps(
     tmp_path: Path, changes: dict[str, Any], data: str, named: str
 ) -> None:

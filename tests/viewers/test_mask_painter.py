@@ -29,13 +29,10 @@ def test_where_no_script_runs_there_is_a_picture(name):
     assert bundle["text/plain"].startswith("MaskPainter(12 x 12, ")
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        *({"mask": mask} for mask in (np.zeros((2, 3, 4)), np.zeros(5), np.zeros((0, 3)), torch.ones(130, 60), "blob")),
-        *({"size": size} for size in (3, 65, "wide")),
-    ],
-)
+@pytest.mark.parametrize("given", [
+    *({"mask": mask} for mask in (np.zeros((2, 3, 4)), np.zeros(5), np.zeros((0, 3)), torch.ones(130, 60), "blob")),
+    *({"size": size} for size in (3, 65, "wide")),
+])  # fmt: skip
 def test_a_mask_that_cannot_be_painted_on_is_an_input_error(given):
     with pytest.raises(InputError):
         MaskPainter(**given)

@@ -92,17 +92,14 @@ def test_labels_of_any_number_have_codes_and_colours_of_their_own(dtype, labels)
     assert one.meta["colours"].items() < both.meta["colours"].items()
 
 
-@pytest.mark.parametrize(
-    ("values", "options", "unit", "window"),
-    [
-        ((-1000, 400), {}, "HU", (-200, 250)),
-        ((0, 800), {}, "", (0, 800)),
-        ((-3, 3), {}, "", (-3, 3)),
-        ((0, 1), {"window": (0, 0.5)}, "", (0, 0.5)),
-        ((0, 1), {"window": (-140, 260)}, "", (0, 1)),  # which would show nothing
-        ((-1000, 400), {"unit": "counts"}, "counts", (-200, 250)),
-    ],
-)
+@pytest.mark.parametrize(("values", "options", "unit", "window"), [
+    ((-1000, 400), {}, "HU", (-200, 250)),
+    ((0, 800), {}, "", (0, 800)),
+    ((-3, 3), {}, "", (-3, 3)),
+    ((0, 1), {"window": (0, 0.5)}, "", (0, 0.5)),
+    ((0, 1), {"window": (-140, 260)}, "", (0, 1)),  # which would show nothing
+    ((-1000, 400), {"unit": "counts"}, "counts", (-200, 250)),
+])  # fmt: skip
 def test_only_what_is_a_ct_is_called_hu(values, options, unit, window):
     shown = meta_of(SliceViewer(np.linspace(*values, 480).reshape(SHAPE), **options))
     assert (shown["unit"], (shown["low"], shown["high"])) == (unit, window)
@@ -190,21 +187,18 @@ def nan_at(array: np.ndarray, place: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said", "panels"),
-    [
-        ({"overlays": {"good": box(), "bad": box((6, 8, 12))}}, "'bad' is left out: its shape is 6 x 8 x 12", 2),
-        ({"heat": {"number": 3.0}}, "its shape is that of a number", 1),
-        ({"overlays": {"nothing": np.zeros(SHAPE, bool)}}, "'nothing' is empty", 2),
-        ({"volume": nan_at(volume(), (2, 0))}, "10 voxels of 'image' are NaN", 1),
-        ({"heat": {"phi": nan_at(box(), (2, 7))}}, "10 voxels of 'phi' are NaN", 2),
-        ({"overlays": {"m": nan_at(box(), (0,))}}, "holds fractions or NaN: its contour runs where it reaches 0.5", 2),
-        ({"volume": np.full(SHAPE, 7, np.int16)}, "Every voxel of the volume is 7.", 1),
-        ({"volume": np.full(SHAPE, np.nan)}, "480 voxels of 'image' are NaN", 1),
-        ({"volume": volume() / 1000, "window": (-140, 260)}, "the whole range is shown", 1),
-        ({"volume": torch.from_numpy(np.stack([volume(), -volume()]))[:, None]}, "5 dimensions", 1),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "said", "panels"), [
+    ({"overlays": {"good": box(), "bad": box((6, 8, 12))}}, "'bad' is left out: its shape is 6 x 8 x 12", 2),
+    ({"heat": {"number": 3.0}}, "its shape is that of a number", 1),
+    ({"overlays": {"nothing": np.zeros(SHAPE, bool)}}, "'nothing' is empty", 2),
+    ({"volume": nan_at(volume(), (2, 0))}, "10 voxels of 'image' are NaN", 1),
+    ({"heat": {"phi": nan_at(box(), (2, 7))}}, "10 voxels of 'phi' are NaN", 2),
+    ({"overlays": {"m": nan_at(box(), (0,))}}, "holds fractions or NaN: its contour runs where it reaches 0.5", 2),
+    ({"volume": np.full(SHAPE, 7, np.int16)}, "Every voxel of the volume is 7.", 1),
+    ({"volume": np.full(SHAPE, np.nan)}, "480 voxels of 'image' are NaN", 1),
+    ({"volume": volume() / 1000, "window": (-140, 260)}, "the whole range is shown", 1),
+    ({"volume": torch.from_numpy(np.stack([volume(), -volume()]))[:, None]}, "5 dimensions", 1),
+])  # fmt: skip
 def test_what_cannot_be_shown_as_it_is_is_said_and_the_rest_is_shown(arguments, said, panels):
     shown = SliceViewer(**{"volume": volume(), **arguments})
     assert any(said in note for note in shown.notes), shown.notes
@@ -222,20 +216,17 @@ def test_masks_and_maps_come_in_any_type_alone_or_in_a_list():
         assert np.array_equal(mask.codes, box())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"volume": np.zeros(5)}, "shape (5,) cannot be shown"),
-        ({"volume": np.zeros((0, 4, 4))}, "cannot be shown"),
-        ({"volume": "scan.nii.gz"}, "The volume is a str"),
-        ({"overlays": torchio.LabelMap(tensor=torch.ones(1, *SHAPE))}, "TorchIO image"),
-        ({"overlays": {"m": torchio.LabelMap(tensor=torch.ones(1, *SHAPE))}}, "TorchIO image"),
-        ({"spacing": (1, 1)}, "spacing"),
-        ({"window": (260, -140)}, "window"),
-        ({"levels": 300}, "levels"),
-        ({"heat_range": (1, 1)}, "heat_range"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "said"), [
+    ({"volume": np.zeros(5)}, "shape (5,) cannot be shown"),
+    ({"volume": np.zeros((0, 4, 4))}, "cannot be shown"),
+    ({"volume": "scan.nii.gz"}, "The volume is a str"),
+    ({"overlays": torchio.LabelMap(tensor=torch.ones(1, *SHAPE))}, "TorchIO image"),
+    ({"overlays": {"m": torchio.LabelMap(tensor=torch.ones(1, *SHAPE))}}, "TorchIO image"),
+    ({"spacing": (1, 1)}, "spacing"),
+    ({"window": (260, -140)}, "window"),
+    ({"levels": 300}, "levels"),
+    ({"heat_range": (1, 1)}, "heat_range"),
+])  # fmt: skip
 def test_what_cannot_be_shown_at_all_is_an_input_error(arguments, said):
     with pytest.raises(InputError, match=re.escape(said)):
         SliceViewer(**{"volume": volume(), **arguments})
