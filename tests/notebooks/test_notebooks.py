@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from lrnet_edu import __version__
-from lrnet_edu.study.evidence_text import outcomes, scratch_verdicts, verdicts
+from lrnet_edu.study.evidence_text import outcomes
+from lrnet_edu.study.page import interval
 
 pytest.importorskip("jupytext", reason="jupytext is not installed")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
@@ -87,13 +88,18 @@ def test_notebook_08_and_the_readme_say_what_the_study_found() -> None:
     outputs = [output for cell in code_cells(STUDY_08) for output in cell.outputs]
     printed = "".join(output.get("text", "") for output in outputs)
     result = json.loads((ROOT / "results" / "study" / "study.json").read_text(encoding="utf-8"))
-    found = result["cells"][result["primary_cell"]]["gains"]
-    assert found
-    for row in found:
+    cell = result["cells"][result["primary_cell"]]
+    assert cell["gains"]
+    for row in cell["gains"]:
         assert f"{row['mean']:+.3f}" in printed, "study.json is newer: run notebooks/build.py 08 --run"
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    for sentence in (*verdicts(result), *outcomes(result), *scratch_verdicts(result)):
-        assert sentence.strip("*") in readme
+    pairs = ("CA", "CE", "BA", "BD", "EA", "DA")
+    asked = {(ours + end, theirs + end) for ours, theirs in pairs for end in ("", "-scratch")}
+    shown = [row for row in (*cell["gains"], *cell["further"]) if (row["ours"], row["theirs"]) in asked]
+    assert len(shown) == len(asked)
+    for row in shown:
+        assert f"| {row['verdict']} {row['mean']:+.3f} ({interval(row)}) |" in readme
+    assert all(sentence in readme for sentence in outcomes(result))
 
 
 # ---- the set-up cell
