@@ -49,11 +49,13 @@ def main() -> None:
     jobs = [(scans, out, branch) for name in arguments.rows or ROWS for branch in branches_of(plan, name)]
     for line in in_processes(do, jobs, arguments.workers):
         print(line, flush=True)
-    found = {}
+    before = json.loads((RESULTS / "alphas.json").read_text())  # rows that DIR does not hold stay as they are
+    found = {name: {int(seed): tuple(values) for seed, values in row.items()} for name, row in before.items()}
     for name in ROWS:
         records = {branch.seed: read_record(out, branch) for branch in branches_of(plan, name)}
-        found[name] = {seed: figures(record) for seed, record in records.items() if record}
-    write({name: row for name, row in found.items() if row}, plan.selection_seeds)
+        if finished := {seed: figures(record) for seed, record in records.items() if record}:
+            found[name] = finished
+    write({name: found[name] for name in ROWS if name in found}, plan.selection_seeds)
 
 
 def branches_of(plan: Plan, name: str) -> list[Branch]:

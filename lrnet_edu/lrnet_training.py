@@ -154,14 +154,13 @@ def held_out_shapes(number: int = 16, size: int = 48, dims: int = 3) -> list[np.
 
 def pretrain_run(
     out: Path, *, scans: tuple[Path, DataSettings] | None = None, config: PretrainConfig | None = None,
-    held_out: Sequence[np.ndarray] | None = None, device: str | None = None, resume: bool = False,
+    device: str | None = None, resume: bool = False,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net into a run folder, on the masks of ``scans`` or (without) on random shapes.
 
     Scans are a folder, and the settings of the training that will use the LR-Net: its objects and its grid.
 
-    Returns the quality of the best weights on masks that were held out: those of the validation cases, or ``held_out``,
-    (D, H, W) each, or else `held_out_shapes`.
+    Returns the quality of the best weights on masks that were held out: the validation cases', or `held_out_shapes`.
     """
     config = config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)
@@ -172,8 +171,9 @@ def pretrain_run(
         with_lesion = [case for case in study.cached["train"] if any(len(voxels) for voxels in case.foreground)]
         draw, split = partial(lesion_crop, with_lesion), study.split
         objects = range(1, len(study.labels) + 1)
-        held_out = held_out or [case.classes == c for case in study.cached["validation"] for c in objects]
-    held_out = held_out or held_out_shapes(dims=config.spatial_dims)
+        held_out = [case.classes == c for case in study.cached["validation"] for c in objects]
+    else:
+        held_out = held_out_shapes(dims=config.spatial_dims)
     task = pretraining_task(config, draw, held_out)
     place = choose_device(device)
     with open_run(out, settings, resume=resume, split=split):

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from lrnet_edu.support.devices import channels_last, explain_out_of_memory, ordered_batches, reduced_precision
 from lrnet_edu.support.errors import check_finite, check_whole, checked_number
-from lrnet_edu.support.run_folder import State, load_state, save_best, save_state, write_log
+from lrnet_edu.support.files import write_csv
+from lrnet_edu.support.run_folder import State, load_state, save_best, save_state
 
 Row = dict[str, float]  # the figures of one validation
 
@@ -109,22 +110,12 @@ def fit(
         for batch in ordered_batches(task.batches, state.step, schedule.steps, device):
             if state.converged:
                 break
-            phase = task.phases[bisect_right(starts, state.step) - 1]
-            model.train()
             if rate is not None:
                 optimizer.param_groups[0]["lr"] = schedule.learning_rate * float(rate(state.step / schedule.steps))
             if state.step in starts:
                 optimizer.state.clear()
-            with reduced_precision(device):
-                loss = phase.loss(batch.to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            place = f"step {state.step} (cases {', '.join(batch.cases)})"
-            train_losses.append(check_finite(loss.item(), "loss", place))
-            task.after_backward(state.step)
-            if schedule.max_gradient_norm is not None:
-                nn.utils.clip_grad_norm_(weights, schedule.max_gradient_norm)
-            optimizer.step()
+            phase = task.phases[bisect_right(starts, state.step) - 1]
+            train_losses.append(learn(task, phase.loss, batch.to(device), optimizer, state.step, schedule))
             state.step += 1
             bar.update()
             if state.step % schedule.validate_every and state.step < schedule.steps:
@@ -141,12 +132,29 @@ def fit(
                 plateau.step(figures["val_loss"])
             if record_validation(row, state, starts[-1], schedule.convergence_patience if rate is None else None):
                 save_best(folder, task.model, task.best_prefix, task.metadata)
-            write_log(folder / "log.csv", state.rows)
+            write_csv(folder / "log.csv", state.rows[0], [each.values() for each in state.rows])
             if log is not None:
                 log(dict(row))
             save_state(folder, task.model, task.metadata, optimizer, plateau, state)
             bar.set_postfix(val_loss=f"{figures['val_loss']:.3f}", score=f"{figures['score']:.3f}")
     return state
+
+
+def learn(
+    task: Task, loss_of: Callable[[Any], Tensor], batch: Any, optimizer: torch.optim.Adam, step: int, schedule: Schedule
+) -> float:
+    """One step of the optimiser, on one batch; returns its loss."""
+    task.model.train()
+    with reduced_precision(next(task.model.parameters()).device):
+        loss = loss_of(batch)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    value = check_finite(loss.item(), "loss", f"step {step} (cases {', '.join(batch.cases)})")
+    task.after_backward(step)
+    if schedule.max_gradient_norm is not None:
+        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], schedule.max_gradient_norm)
+    optimizer.step()
+    return value
 
 
 def record_validation(row: Row, state: State, last_phase: int, patience: int | None) -> bool:

@@ -17,8 +17,8 @@ from toys import assert_same_run
 from lrnet_edu.config import Config, PretrainConfig
 from lrnet_edu.data.cache import CachedCase
 from lrnet_edu.data.patches import Batch, PatchBatches
-from lrnet_edu.data.study import Study, open_study
-from lrnet_edu.lrnet_training import held_out_shapes, pretrain_run
+from lrnet_edu.data.study import Study, check_same_study, open_study
+from lrnet_edu.lrnet_training import pretrain_run
 from lrnet_edu.methods import METHODS
 from lrnet_edu.mnet_training import case_dice, train_run
 from lrnet_edu.networks import MNet
@@ -172,6 +172,8 @@ def test_what_cannot_be_trained_leaves_nothing_behind(study: Study, tmp_path: Pa
         with pytest.raises(InputError, match=match):
             train_run(study, replace(TINY, **changes), tmp_path / "run", device=device)
     assert not (tmp_path / "run").exists()
+    of_ct = replace(study, preprocessing=replace(study.preprocessing, window=(-200.0, 250.0)))
+    check_same_study(of_ct, replace(TINY, window=(-200.0, 250.0)))  # what None has become
 
 
 class ByIntensity(nn.Module):
@@ -219,7 +221,7 @@ def test_two_trainings_give_the_same_weights_and_another_seed_others(run: Run, t
         np.random.seed(number + 5)
         if method == "pretraining":
             config = PretrainConfig(steps=3, validate_every=3, soft=0.5, seed=seed)
-            pretrain_run(tmp_path / str(number), config=config, held_out=held_out_shapes(1, 24), device="cpu")
+            pretrain_run(tmp_path / str(number), config=config, device="cpu")
         else:
             run(method, str(number), seed=seed)
     once, again, other = ((tmp_path / str(number) / "best.safetensors").read_bytes() for number in range(3))

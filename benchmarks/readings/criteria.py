@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from benchmarks.readings.balls import ball
 from lrnet_edu import case_scores, challenge_scores, score_table
-from lrnet_edu.metrics import surface_distances, surface_voxels
+from lrnet_edu.metrics import surface, surface_distances
 
 UNIT = (1.0, 1.0, 1.0)
 
@@ -30,7 +30,7 @@ def readings() -> dict[str, str]:
     return {
         "DC, DG": f"A ball of 8 found and one of 2 missed: DC {both.mean['DC']:.2f}, DG {both.mean['DG']:.3f}",
         "RVD": f"A lesion found by half: {half.rvd:+.2f}; the LiTS board's (R - P) / P {-half.rvd / (1 + half.rvd):+.2f}",
-        "surface": f"A ball of 8 has {len(surface_voxels(reference))} surface voxels; by 6 neighbours {surfaces[0]}, by 26 {surfaces[1]}",
+        "surface": f"A ball of 8 has {surface(reference).sum()} surface voxels; by 6 neighbours {surfaces[0]}, by 26 {surfaces[1]}",
         "ASSD, RMSD": f"A ball of 8 and a false alarm of 2, 30 voxels off: ASSD {scores.assd:.2f}, RMSD {scores.rmsd:.2f} mm; "
         f"as means of two means {(there.mean() + back.mean()) / 2:.2f} and "
         f"{(np.sqrt(np.mean(there**2)) + np.sqrt(np.mean(back**2))) / 2:.2f}",

@@ -148,8 +148,8 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
 
 def check_same_study(study: Study, settings: DataSettings) -> None:
     """InputError unless the study was opened for the labels, window and grid of this training."""
-    opened, wanted = ((parse_labels(one.label), one.window and tuple(one.window), one.max_voxels)
-                      for one in (study.settings, settings))  # fmt: skip
-    if opened != wanted:
+    wanted, given = ((parse_labels(one.label), one.max_voxels) for one in (settings, study.settings))
+    windows = [tuple(one.window or ()) for one in (settings, study.settings, study.preprocessing)]
+    if wanted != given or windows[0] not in windows[1:]:  # None became that of CT, where the scans are CTs
         raise InputError("The study was opened with another label, window or max_voxels; call open_study with this "
                          "run's settings.")  # fmt: skip

@@ -28,9 +28,9 @@ from lrnet_edu.study.detectability import VISIBLE, detectability
 from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
 from lrnet_edu.study.protocol import ARMS, CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, falling_rate
 from lrnet_edu.study.scoring import predictions
-from lrnet_edu.study.trainings import Training, train_and_record, write_csv
+from lrnet_edu.study.trainings import Training, train_and_record
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
-from lrnet_edu.support.files import write_atomically
+from lrnet_edu.support.files import write_atomically, write_csv
 from lrnet_edu.support.jobs import in_processes
 from lrnet_edu.support.voxels import connected_components
 from lrnet_edu.trained import TrainedMNet, load_mnet

@@ -26,11 +26,11 @@ from lrnet_edu.mnet_training import train_run
 from lrnet_edu.study.froc import HALF, CaseLesions, Froc, curve_of
 from lrnet_edu.study.protocol import ARMS, LABEL, SIZES_ML, Plan, falling_rate
 from lrnet_edu.study.scoring import cases_of_part, predictions, set_scores
-from lrnet_edu.study.trainings import device_name, versions, write_csv
+from lrnet_edu.study.trainings import device_name, versions
 from lrnet_edu.support.checkpoints import load_checkpoint
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import write_atomically
+from lrnet_edu.support.files import write_atomically, write_csv
 from lrnet_edu.support.labels import decode, parse_labels
 from lrnet_edu.trained import load_lrnet, load_mnet
 from lrnet_edu.training import Row

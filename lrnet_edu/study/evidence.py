@@ -19,7 +19,7 @@ from lrnet_edu.study.froc import BINS_ML, HALF, THRESHOLDS, CaseLesions, Froc, c
 from lrnet_edu.study.page import write_page
 from lrnet_edu.study.protocol import ARMS, CELLS, MORE, PRIMARY, PRIMARY_CELL, SECONDARY, SIZES_ML
 from lrnet_edu.study.statistics import MARGIN, compare, with_verdicts
-from lrnet_edu.study.trainings import write_csv
+from lrnet_edu.support.files import write_csv
 
 DENSE = tuple(2.0 ** np.linspace(-3, 3, 25))  # false lesions a case, for the pictures
 

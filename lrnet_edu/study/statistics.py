@@ -6,7 +6,6 @@ might have said something else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return p.tolist()
 
 
-@lru_cache(maxsize=2)
 def resamples(seeds: int, cases: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """How often each seed (draws, seeds) and each case (draws, cases) is drawn: the same for all comparisons."""
     rng = np.random.default_rng(seed)

@@ -4,16 +4,14 @@ A record is one small file in ``branches/``, written whole, and its training is 
 goes on from its last validation in ``runs/``. So the commands may be stopped at any moment and called again.
 """
 
-import csv
 import gzip
 import hashlib
-import io
 import json
 import os
 import platform
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -131,16 +129,6 @@ def train_and_record(
     content = gzip.compress(json.dumps(record, allow_nan=False).encode(), mtime=0)
     write_atomically(record_path(out, training), content)
     return ""
-
-
-def write_csv(path: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table, gzipped where the name ends in .gz: the same bytes for the same rows."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(heads)
-    table.writerows(rows)
-    content = text.getvalue().encode()
-    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def device_name(device: torch.device) -> str:

@@ -117,9 +117,3 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         optimizer.param_groups[0]["lr"] = float(metadata["lr"])
         plateau.load_state_dict(metadata["plateau"])
         return State(**metadata["state"])
-
-
-def write_log(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write ``log.csv``, one row for each validation."""
-    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())

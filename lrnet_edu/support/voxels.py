@@ -1,6 +1,5 @@
 """Connected components, boxes around voxels, and boxes cut out."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,9 +15,7 @@ def connected_components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarra
     if mask.ndim == 2:  # as one slice: cc3d's 8-connectivity labels background in an image of one row
         labels, count = connected_components(mask[None], {4: 6, 8: 26}[connectivity])
         return labels[0], count
-    mask = np.ascontiguousarray(mask)
-    if connectivity == 26 and math.prod((n + 1) // 2 for n in mask.shape) > mask.size // 4:
-        mask = mask.view(np.uint8)  # of bools cc3d takes a quarter as components at most; thin volumes can hold more
+    mask = np.ascontiguousarray(mask).view(np.uint8)  # of bools cc3d takes a quarter as components at most
     return cc3d.connected_components(mask, connectivity=cast(Any, connectivity), return_N=True)
 
 
@@ -30,16 +27,12 @@ def occupied_box(*volumes: np.ndarray, margin: int = 0) -> Box:
 
     ``margin`` voxels are added on every side as far as the volume reaches. Without any voxel != 0 it is the first.
     """
-    shape, box = volumes[0].shape, []
-    views = [mask.astype(bool, copy=False).view(np.uint8) for mask in volumes]  # maxima of bytes are fast
-    for axis, size in enumerate(shape):
-        others = tuple(other for other in range(len(shape)) if other != axis)
-        occupied = np.flatnonzero(np.any([view.max(axis=others, initial=0) for view in views], axis=0))
-        if not len(occupied):
-            return (slice(0, 1),) * len(shape)
-        first, stop = int(occupied[0]), int(occupied[-1]) + 1
-        views = [view[(slice(None),) * axis + (slice(first, stop),)] for view in views]  # the next axis reads less
-        box.append(slice(max(0, first - margin), min(size, stop + margin)))
+    occupied, box = np.any([volume != 0 for volume in volumes], axis=0), []
+    for axis, size in enumerate(occupied.shape):
+        found = np.flatnonzero(occupied.any(axis=tuple({*range(occupied.ndim)} - {axis})))
+        if not len(found):
+            return (slice(0, 1),) * occupied.ndim
+        box.append(slice(max(0, int(found[0]) - margin), min(size, int(found[-1]) + 1 + margin)))
     return tuple(box)
 
 

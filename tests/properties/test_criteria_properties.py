@@ -9,7 +9,7 @@ from generated import pairs, spacings
 from hypothesis import given
 from scipy.spatial.distance import cdist
 
-from lrnet_edu.metrics import case_scores, surface_distances, surface_voxels
+from lrnet_edu.metrics import case_scores, surface, surface_distances
 
 NEIGHBOURS_18 = [step for step in itertools.product((-1, 0, 1), repeat=3) if 1 <= np.abs(step).sum() <= 2]
 
@@ -30,8 +30,8 @@ def test_every_score_is_what_its_definition_says(
 ) -> None:
     """Distances over all pairs of surface voxels in one table; the smallest value of each row and of each column."""
     surfaces = [brute_surface(mask) for mask in pair]
-    for mask, surface in zip(pair, surfaces, strict=True):
-        np.testing.assert_array_equal(surface_voxels(mask), surface)
+    for mask, voxels in zip(pair, surfaces, strict=True):
+        np.testing.assert_array_equal(np.argwhere(surface(mask)), voxels)
     p, r = (mask.sum() for mask in pair)
     both, scores = (pair[0] & pair[1]).sum(), case_scores(*pair, spacing)
     assert (scores.intersection, scores.prediction_voxels, scores.reference_voxels) == (both, p, r)
@@ -40,7 +40,7 @@ def test_every_score_is_what_its_definition_says(
         return
     assert (scores.dice, scores.voe) == pytest.approx((2 * both / (p + r), 1 - both / (p + r - both)))
     assert scores.rvd == pytest.approx(p / r - 1)
-    table = cdist(*(surface * spacing for surface in surfaces))
+    table = cdist(*(voxels * spacing for voxels in surfaces))
     ways = [table.min(axis=1), table.min(axis=0)]
     for found, expected in zip(surface_distances(*pair, spacing), ways, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
