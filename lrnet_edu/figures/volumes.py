@@ -161,7 +161,8 @@ def results_figure(
     Raises:
         InputError: if shapes differ, or there is no slice to show.
     """
-    image = plain_array(image, "image")
+    if (image := plain_array(image, "image")).ndim != 3:
+        raise InputError(f"The image has shape {image.shape}; give a volume (D, H, W), one slice as image[None].")
     truth = _checked_shape(reference, image.shape, "reference") != 0
     found = {t: _checked_shape(p, image.shape, f"prediction {t!r}") != 0 for t, p in predictions_by_title.items()}
     scores = {title: f"{dice(mask, truth):.2f}" for title, mask in found.items()}  # of the whole case

@@ -143,6 +143,8 @@ def test_results_show_every_slice_for_every_method_with_its_dice_and_all_that_it
     for found, slices, said in ((mask[1:], [3], "prediction 'x' has shape"), (mask, [12], "slices")):
         with pytest.raises(InputError, match=said):
             results_figure(image, mask, {"x": found}, SPACING, slices)
+    with pytest.raises(InputError, match=r"shape \(200, 200\); give a volume"):
+        results_figure(image[4], mask[4], {}, SPACING, [0])
 
 
 def test_slices_in_which_masks_differ_most() -> None:
