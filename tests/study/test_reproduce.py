@@ -23,13 +23,7 @@ from lrnet_edu.losses import TverskyLoss
 from lrnet_edu.methods import METHODS, WCE, Method
 from lrnet_edu.study import reproduce, trainings
 from lrnet_edu.study import rows as paper
-from lrnet_edu.study.reproduce import (
-    choose_rates,
-    rate_trainings,
-    reproduce_table,
-    row_config,
-    twice_as_long,
-)
+from lrnet_edu.study.reproduce import choose_rates, rate_trainings, reproduce_table, row_config, twice_as_long
 from lrnet_edu.study.rows import TABLES, Row
 from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
