@@ -79,11 +79,13 @@ def curves_figure(result: Mapping[str, Any], suffix: str = "") -> Picture:
 
 
 def arms_figure(result: Mapping[str, Any]) -> Picture:
-    """The primary endpoint's difference of every comparison of arms."""
+    """The primary endpoint's difference of every comparison of arms, whose letters are explained below."""
     content = result["cells"][result["primary_cell"]]
     rows = [
         Difference(f"{row['ours']} \u2212 {row['theirs']}", row, ARM_COLORS.get(row["ours"][0], GREY))
         for row in [*content["gains"], *content["further"]]
     ]
     what = "Difference in mean lesion Dice at LUNA16's rates"
-    return forest_figure(rows, what, result["margin"], len(content["gains"]))
+    arms = [f"{arm}: {title}" for arm, title in sorted(result["arms"].items()) if len(arm) == 1]
+    key = "\n".join("   ".join(arms[i : i + 3]) for i in range(0, len(arms), 3))
+    return forest_figure(rows, what, result["margin"], len(content["gains"]), key)

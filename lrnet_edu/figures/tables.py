@@ -18,13 +18,14 @@ class Difference(NamedTuple):
 
 
 @styled
-def forest_figure(rows: Sequence[Difference], what: str, margin: float, corrected: int) -> Picture:
+def forest_figure(rows: Sequence[Difference], what: str, margin: float, corrected: int, key: str = "") -> Picture:
     """A forest plot of differences, one below the other; a filled mark stands for a verdict: ahead, behind or equal.
 
     Args:
         what: the differences are, for the axis.
         margin: within which they are called equal.
         corrected: how many of the rows, the first ones, have their p corrected together.
+        key: what letters in the labels stand for.
     """
     figure = Picture(2.4 + 0.38 * max(1, len(rows)))
     axes = figure.subplots()
@@ -49,7 +50,7 @@ def forest_figure(rows: Sequence[Difference], what: str, margin: float, correcte
     axes.set_yticks(range(len(rows)), [f"{row.label}: {row.found['verdict']}" for row in rows])
     axes.set_ylim(len(rows) - 0.3, -0.7)
     axes.set_xlim(*np.clip(axes.get_xlim(), -0.15, 0.15))  # a training that found nothing would squeeze all others
-    axes.set_xlabel(f"{what} (no unit), right is better")
+    axes.set_xlabel(f"{what} (no unit), right is better\n{key}".rstrip())
     axes.grid(axis="x", color=GREY, alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)
     told = "; ".join(f"{row.label} {row.found['mean']:+z.3f}, {row.found['verdict']}" for row in rows)
