@@ -69,11 +69,14 @@ class View(NamedTuple):
             axes.contourf(x, y, shown, levels=[0.5, 1], colors=[colour], alpha=TINT)
         axes.contour(x, y, shown, levels=[level], colors=[colour], linewidths=width)
 
-    def panels(self, count: int, columns: int, spare: float) -> tuple[Picture, np.ndarray]:
-        """A picture with so many axes of these proportions, and ``spare`` inches for what stands around each row."""
+    def panels(self, count: int, columns: int, spare: float, share: Any = True) -> tuple[Picture, np.ndarray]:
+        """A picture with so many axes of these proportions, and ``spare`` inches for what stands around each row.
+
+        Their limits are those of all, or with "row" of each row.
+        """
         (height, width), lines = self.extent, -(-count // columns)
         figure = Picture(lines * (8.7 / columns * height / width + spare))
-        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(lines, columns, sharex=share, sharey=share, squeeze=False)
         for unused in grid.flat[count:]:
             unused.set_axis_off()
         return figure, grid
@@ -149,7 +152,7 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
 def results_figure(
     image: Any, reference: Any, predictions_by_title: Mapping[str, Any], spacing: Sequence[float], slices: Sequence[int]
 ) -> Picture:
-    """Fig. 3: the same slices for the ground truth and every method, zoomed to what is a lesion or predicted as one.
+    """Fig. 3: the same slices for the ground truth and every method, each zoomed to what is or was taken for a lesion.
 
     Args:
         image: CT (D, H, W) in HU.
@@ -170,11 +173,12 @@ def results_figure(
     if not chosen or not all(0 <= k < len(image) for k in chosen):
         raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
     steps = checked_spacing(spacing)[1:]
-    marked = np.any([mask[chosen].any(axis=0) for mask in masks], axis=0)  # (H, W)
-    view = View(box_around(marked, steps, LEAST_VIEW), steps, turned=True)
+    boxes = [box_around(np.any([mask[k] for mask in masks], axis=0), steps, LEAST_VIEW) for k in chosen]
+    views = [View(box, steps, turned=True) for box in boxes]
 
-    figure, grid = view.panels(len(chosen) * len(masks), len(masks), spare=1.9 / len(chosen))  # titles and legend
-    for row, k in zip(grid, chosen, strict=True):
+    tallest = max(views, key=lambda view: view.extent[0] / view.extent[1])
+    figure, grid = tallest.panels(len(chosen) * len(masks), len(masks), 0.1 + 1.8 / len(chosen), "row")
+    for row, k, view in zip(grid, chosen, views, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks, strict=True):
             view.show(axes, image[k], cmap=CT_COLORMAP, vmin=CT_WINDOW[0], vmax=CT_WINDOW[1], interpolation="bilinear")

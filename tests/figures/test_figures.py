@@ -139,7 +139,8 @@ def test_results_show_every_slice_for_every_method_with_its_dice_and_all_that_it
     figure = results_figure(image, mask.astype(np.uint8), {"near": mask, "far": far}, (1, 1, 1), [3, 4])
     assert len(panels_of(figure)) == 2 * 3
     assert f"far\nDice {case_scores(far, mask, (1, 1, 1)).dice:.2f}" in texts(figure)
-    assert panels_of(figure)[0].images[0].get_array().shape[0] > 190 - 50  # from the lesion to what lies far from it
+    near, whole = (panels_of(figure)[i].images[0].get_array().shape[0] for i in (0, 3))  # of each row the first
+    assert near == 100 < 190 - 50 < whole  # in slice 4 from the lesion to what lies far from it
     for found, slices, said in ((mask[1:], [3], "prediction 'x' has shape"), (mask, [12], "slices")):
         with pytest.raises(InputError, match=said):
             results_figure(image, mask, {"x": found}, SPACING, slices)
