@@ -96,8 +96,7 @@ def fit(
     """
     rate = one_cycle if rate is None and schedule.one_cycle else rate
     model = channels_last(task.model.to(device))
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=schedule.learning_rate)
+    optimizer = torch.optim.Adam((w for w in model.parameters() if w.requires_grad), lr=schedule.learning_rate)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=schedule.plateau_factor, patience=schedule.plateau_patience
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lrnet_edu.distance_maps import distance_map, maps_of_classes
-from lrnet_edu.exercises.verdict import check, compared, same, shaped, short_answer
+from lrnet_edu.exercises.verdict import check, compared, number, same, shaped, short_answer
 from lrnet_edu.losses import DiceLoss, map_regression_loss
 from lrnet_edu.networks import LRNet
 from lrnet_edu.study.froc import RATES, CaseLesions, at_most, curve_of
@@ -27,22 +27,24 @@ LESION = _z**2 + _y**2 + _x**2 <= 7**2  # bool (D, H, W): a ball
 @check("Accuracy counts the background, and nearly everything is background. It says nothing about lesions.")
 def check_0_1(answer: Any) -> str | None:
     """The accuracy of an empty mask of volume-77, judged by the voxels that it gets wrong."""
-    wrong, yours = 2120 / 1_684_480, 1 - float(answer)
+    wrong, yours = 2120 / 1_684_480, 1 - number(answer)
+    if same(1 - yours, wrong) or same(1 - yours, 100 * wrong):
+        return "That is the share that it gets wrong. Give the share that it gets right."
     return compared(
         yours,
         wrong,
-        ([1 - wrong, 1 - 100 * wrong], "That is the share that it gets wrong. Give the share that it gets right."),
         (1 - 100 * (1 - wrong), "Give it as a share between 0 and 1, not in per cent."),
         (2120 / 158_840, "That is the accuracy in the liver. Take all voxels of the scan."),
         hint=f"It is wrong at the lesions' voxels and right at all others. By your answer it is wrong at "
-        f"{100 * yours:.2g} % of the voxels. Which share is lesion? See the numbers printed above.",
+        f"{100 * yours:.3g} % of the voxels. Which share is lesion? See the numbers printed above.",
     )
 
 
 check_0_2 = short_answer(
     (2 * 7.8 / (7.8 + 10.8), "Five of six lesions are missed, and Dice calls it good."),
     (7.8 / 10.8, "That is the share of the lesions' volume that is found. Dice is twice the overlap over both sizes."),
-    ([1 / 6, 2 / 7], "That counts lesions. Dice counts voxels, or millilitres."),
+    (1 - 2 * 7.8 / (7.8 + 10.8), "That is the loss, 1 - Dice."),
+    ([1 / 6, 5 / 6, 2 / 7], "That counts lesions. Dice counts voxels, or millilitres."),
     hint="Divide twice the largest volume by that volume plus all six.",
 )
 
@@ -56,7 +58,7 @@ def check_0_3(answer: Any) -> str | None:
     p[2, 2, 3], p[3, 3, 3], p[4, 4, 4], p[5, 0, 0] = 0.3, 0.3, 0.3, 0.95  # the last one is no lesion
     enough = "One voxel above the threshold is enough for a lesion to be found."
     pieces = "Count the true lesions that hold a voxel above the threshold, not those voxels or their pieces."
-    outside = "A voxel outside the lesions counts for you. Look at p in the voxels of each true lesion only."
+    outside = "Too many: does a voxel outside the lesions count for you, or another threshold than the one given?"
     turned = "The right numbers in the wrong order: found first, then missed."
     for threshold, found, mistakes in (
         (0.9, 0, [((1, 2), outside), ((3, 0), turned)]), (0.5, 1, [((0, 3), enough), ((2, 1), pieces)]),
@@ -64,7 +66,7 @@ def check_0_3(answer: Any) -> str | None:
     ):  # fmt: skip
         right = np.array((found, 3 - found))
         yours = shaped(answer(p.copy(), lesions.copy(), threshold), right.shape)
-        if yours.sum() == 4:
+        if threshold == 0.9 and yours.sum() == 4:
             return "Voxels that touch at a corner are one lesion. Give ndimage.label the structure np.ones((3, 3, 3))."
         hint = compared(
             yours,
@@ -79,7 +81,7 @@ def check_0_3(answer: Any) -> str | None:
 
 check_1_1 = short_answer(
     (3 / 4, "With one maximum for the whole image a small lesion looks shallow: 0.75 at its deepest, not 0.5."),
-    (0.5, "That is phi with the lesion's own maximum. What changes when M is that of the large lesion?"),
+    (0.5, "That is phi with the lesion's own maximum, or without the + 1. Which M is asked for?"),
     hint="Take D of the small lesion's middle from section 2, and put the large lesion's M into the formula.",
 )
 
@@ -99,9 +101,12 @@ def check_1_3(answer: Any) -> str | None:
         if yours[~LESION].any():
             return "Outside the object, where D is 0, phi has to be 0."
         if yours.max() < 0.99:
-            return "phi should be 1 at the rim. Take the smallest D in the object: outside it, D is 0."
-        if not same(yours, distance_map(LESION, "NI-DM", spacing=spacing)):
-            return f"At {spacing} mm it goes wrong: phi reaches {yours.max():.3f}. What should stand in for the 1?"
+            return "phi should be 1 at the rim, where D is smallest in the object: outside it, D is 0."
+        right = distance_map(LESION, "NI-DM", spacing=spacing)
+        if not same(yours, right):
+            at = np.unravel_index(np.abs(yours - right).argmax(), right.shape)
+            told = f"At {spacing} mm, at D = {distances[at]:.3g}, phi should be {right[at]:.3f}, not {yours[at]:.3f}."
+            return told + " What should stand in for the 1?" * (spacing[0] != 1)  # with voxels of 1 mm it was right
     return None
 
 
@@ -116,8 +121,8 @@ check_1_4 = short_answer(
 def check_2_1(answer: Any) -> str | None:
     """The window from -200 to 250 HU as a function of an array."""
     hu = np.array([-200.0, 250.0, -1000.0, 1500.0, 25.0, 100.0])
-    yours = shaped(answer(hu.copy()), hu.shape)
-    for value, mine, right in zip(hu, yours, [0, 1, 0, 1, 1 / 2, 2 / 3], strict=True):
+    yours = [*shaped(answer(hu.copy()), hu.shape), *shaped(answer(hu[4:].copy()), (2,))]
+    for value, mine, right in zip([*hu, *hu[4:]], yours, [0, 1, 0, 1, 1 / 2, 2 / 3, 1 / 2, 2 / 3], strict=True):
         if not abs(mine - right) <= 1e-3:  # nor if it is no number
             return f"{value:g} HU should become {right:.3g}; yours gives {mine:.3g}."
     return None
@@ -179,7 +184,7 @@ def check_3_4(answer: Any) -> str | None:
     if any(not torch.equal(weight, lrnet.state_dict()[name]) for name, weight in before.items()):
         return "Some weights have changed, and what they had learnt is lost. Change the last layer's bias only."
     if largest <= 0:
-        return "It is still dead: the output is 0 everywhere. How far below 0 is the largest value before the ReLU?"
+        return "It is still dead: the output is 0 everywhere. Is it changed in place, and far enough?"
     if not largest <= 1:
         return f"Its output reaches {largest:.1f} where phi ends at 1. A smaller push is enough."
     return None
@@ -248,9 +253,11 @@ def check_5_1(answer: Any) -> str | None:
     try:
         yours = answer(lrnet, pair.clone(), true_map)
     except RuntimeError as problem:
-        if "does not require grad" not in str(problem):
+        if not any(words in str(problem) for words in ("does not require grad", "not have been used in the graph")):
             raise
-        return "No gradient arrives. Do the probabilities require one? Does no_grad or detach stop it on the way?"
+        yours = None
+    if yours is None:
+        return "No gradient comes back. Do the probabilities require one? Does no_grad or detach stop it on the way?"
     hint = compared(
         shaped(yours, pair.shape),
         right,
@@ -304,7 +311,7 @@ def check_6_2(answer: Any) -> str | None:
             return "The mask that came in has been changed. Work on a copy."
         if yours[~mask].any():
             return "There is something where the mask was empty. Is the background a component, too?"
-        voxels = int(np.count_nonzero(yours))
+        voxels = int(yours.sum())  # of a mask, which holds 0 and 1 alone
         if smallest == 2 and voxels == 27:
             return "Two voxels that touch at a corner are one component of 2 (26 neighbours); yours took them apart."
         if voxels != kept:
@@ -320,6 +327,7 @@ check_6_3 = short_answer(
 
 check_7_1 = short_answer(
     (13, "The last place, in bold. RVD has a sign, so the smallest value is not the best."),
+    (12, "Count the places from 1."),
     (1, "It is the smallest number. But how far from 0 is it, beside the others?"),
     hint="Drop the signs of the RVD column, sort it, and find 0.253.",
 )
@@ -344,9 +352,10 @@ def check_8_1(answer: Any) -> str | None:
     rng, cases, small = np.random.default_rng(8), [], (0.25, 5.0)
     for ml in ([0.1, 0.3, 6.0], [0.25, 1.0, 2.0, 5.0, 4.0], [0.2, 0.9]):
         dice = np.sort(rng.random((15, len(ml))), axis=0) * (np.linspace(0, 1, 15)[:, None] > rng.random(len(ml)) / 2)
+        dice[7:] *= 0.5  # at low thresholds the outlines are too large
         cases.append(CaseLesions(np.array(ml), dice, np.sort(rng.integers(0, 14, 15))))
-    curve, yours = curve_of(cases, size=small), np.asarray(answer(cases), dtype=float)
-    if yours.shape == (len(RATES),):
+    curve, yours = curve_of(cases, size=small), answer(cases)
+    if np.shape(yours) == (len(RATES),):
         return "Those are seven numbers, one for each rate. The endpoint is their mean."
     each = [curve_of([case], size=small).mean_dice for case in cases]
     in_all = at_most(RATES, len(cases) * curve.false_lesions, curve.dice)
@@ -357,7 +366,7 @@ def check_8_1(answer: Any) -> str | None:
         (curve.sensitivity_at().mean(keepdims=True), "That counts lesions as found or missed. Take their Dice."),
         (np.mean(each, keepdims=True), "That is the mean of each case's endpoint. All cases make one curve."),
         (in_all.mean(keepdims=True), "The rates are false lesions a case; yours are those of all cases."),
-        hint="It should be another number. Concatenate the chosen lesions' dice of all cases along the lesions first.",
+        hint="It should be another number (not rounded). First concatenate the dice of all lesions from 0.25 to 5 ml.",
     )
 
 
@@ -373,7 +382,7 @@ check_8_2 = short_answer(
 @check("A comma separates objects, a plus joins labels, and what is not named is background.")
 def check_9_1(answer: Any) -> str | None:
     """Labels 1 = kidney as class 1, 2 and 3 united as class 2."""
-    objects = [set(group) for group in parse_labels(str(answer).replace(" ", ""))]
+    objects = [set(group) for group in parse_labels(str(answer).strip())]
     if objects == [{2, 3}, {1}]:
         return "Two objects, and the right ones. But the first one named becomes class 1."
     if len(objects) != 2:
@@ -386,7 +395,7 @@ check_9_2 = short_answer(
     (BALL / 27, "Ten voxels, nearly all of them rim: what helps the large lesions costs the small ones."),
     (BALL, "That is the volume in cubic millimetres. Divide it by that of a voxel."),
     (BALL / 3, "A voxel has three edges of 3 mm, not one."),
-    (8 * BALL / 27, "4 mm is the radius, not the diameter."),
+    ([8 * BALL / 27, BALL / 8 / 27], "4 mm is the radius, and the formula takes the radius."),
     hint="Divide the volume of the ball by that of a voxel.",
 )
 
@@ -394,7 +403,7 @@ check_9_2 = short_answer(
 @check("Background first, then the object: the softmax of these two channels equals the sigmoid of the one.")
 def check_9_3(answer: Any) -> str | None:
     """One logit (B, 1, D, H, W), made for a sigmoid, to two (B, 2, D, H, W), made for a softmax."""
-    z = torch.linspace(-3, 4, 2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5)  # (B, 1, D, H, W)
+    z = torch.linspace(-3, 4, 3 * 3 * 4 * 5).reshape(3, 1, 3, 4, 5)  # (B, 1, D, H, W)
     p = torch.sigmoid(z)
     right = torch.cat((1 - p, p), dim=1)  # (B, 2, D, H, W)
     yours = torch.softmax(torch.from_numpy(shaped(answer(z.clone()), right.shape)), dim=1)
@@ -411,7 +420,7 @@ def check_9_3(answer: Any) -> str | None:
 @check("One map for each foreground class, each with its own maximum per component; the background has none.")
 def check_9_4(answer: Any) -> str | None:
     """Labels (B, D, H, W) with the classes 1 and 2 to NI-DM (B, 2, D, H, W)."""
-    labels = torch.zeros(2, 9, 12, 12, dtype=torch.long)  # (B, D, H, W)
+    labels = torch.zeros(3, 9, 12, 12, dtype=torch.long)  # (B, D, H, W)
     labels[0, 2:7, 2:9, 1:6] = 1
     labels[0, 2:7, 2:9, 6:11] = 2  # touches the first
     labels[1, 3:6, 3:8, 3:8] = 2  # and no 1 in this patch

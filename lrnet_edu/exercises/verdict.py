@@ -70,27 +70,37 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Check]:
 
 def short_answer(right: tuple[float | str, str], *wrong: tuple[Any, str], hint: str) -> Check:
     """The check of a number or a word: the right one with its praise, wrong ones with their hints, any other's hint."""
-    return check(right[1])(lambda answer: compared(answer, right[0], *wrong, hint=hint))
+    known, praise = right
+    if not isinstance(known, str) and 0 < known < 1:
+        wrong = (*wrong, (100 * known, "Give it as a share, not in per cent."))
+    return check(praise)(lambda answer: compared(answer, known, *wrong, hint=hint))
 
 
 def compared(answer: Any, right: Any, *wrong: tuple[Any, str], hint: str) -> str | None:
     """None for the right number, word or array; for a wrong one, or one of a list of such, its hint; else ``hint``."""
-    for known, its_hint in [(right, None), *wrong]:
-        if any(same(answer, one) for one in (known if isinstance(known, list) else [known])):
-            return its_hint
+    for rounding in (ROUNDING / 100, ROUNDING):  # first whether it is one of them with all its digits
+        for known, its_hint in [(right, None), *wrong]:
+            if any(same(answer, one, rounding) for one in (known if isinstance(known, list) else [known])):
+                return its_hint
     return hint
 
 
-def same(answer: Any, known: Any) -> bool:
-    """Whether two words or arrays are alike, or a number, an array of one or a text such as "3/4" is that number."""
+def same(answer: Any, known: Any, rounding: float = ROUNDING) -> bool:
+    """Whether two words or arrays are alike, or two numbers but for rounding."""
     if isinstance(known, str):
         return re.findall(r"[a-z]", str(answer).lower()) == re.findall(r"[a-z]", known.lower())
     if isinstance(known, float | int):
-        if isinstance(answer, str) and re.search(r"[A-Za-z]{2}", answer):
-            raise InputError(f"{answer!r} is a word; give a number.")
-        number = Fraction(answer) if isinstance(answer, str) else answer.item() if hasattr(answer, "item") else answer
-        return abs(float(number) - known) <= ROUNDING * abs(known)
+        return abs(number(answer) - known) <= rounding * abs(known)
     return bool(np.abs(answer - known).max() <= 1e-3 * np.abs(known).max())
+
+
+def number(answer: Any) -> float:
+    """A number, an array of one, or a text such as "3/4"."""
+    try:
+        value = answer.item() if hasattr(answer, "item") else answer
+        return float(Fraction(value) if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        raise InputError(f"{answer!r:.40} is no number; give one without a unit, such as 0.25.") from None
 
 
 def shaped(given: Any, shape: tuple[int, ...]) -> np.ndarray:

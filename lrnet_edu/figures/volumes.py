@@ -70,10 +70,7 @@ class View(NamedTuple):
         axes.contour(x, y, shown, levels=[level], colors=[colour], linewidths=width)
 
     def panels(self, count: int, columns: int, spare: float, share: Any = True) -> tuple[Picture, np.ndarray]:
-        """A picture with so many axes of these proportions, and ``spare`` inches for what stands around each row.
-
-        Their limits are those of all, or with "row" of each row.
-        """
+        """So many axes of these proportions, ``spare`` inches around each row; limits are shared by all or by "row"."""
         (height, width), lines = self.extent, -(-count // columns)
         figure = Picture(lines * (8.7 / columns * height / width + spare))
         grid = figure.subplots(lines, columns, sharex=share, sharey=share, squeeze=False)

@@ -271,8 +271,8 @@ show_maps(
 # So **crop, flip and resample the mask, then compute the map**. Never crop or interpolate a map.
 #
 # ### Exercise 1.2 · What the crop costs
-# A lesion has $M_C = 10$. The part of it that lies in a patch has $M_C = 6$. At one voxel $D$ is 3 in both. How much larger
-# is $\varphi$ there in the cropped map than in the map of the crop?
+# A lesion has $M_C = 10$. The part of it that lies in a patch has $M_C = 6$. At one voxel $D$ is 3 in both. By how much
+# does $\varphi$ there in the cropped map exceed that in the map of the crop?
 
 # %% tags=["exercise"]
 answer = None

@@ -322,7 +322,7 @@ for arm, found in predictions.items():
 #
 # ### Exercise 6.3 · Which criterion will notice?
 # The next cell trains `before` for some more steps with the Tversky loss of notebook 04. Missed voxels count nine times as much
-# as false ones. Predict first: will the RVD of `volume-77` go `"up"` or `"down"`? Will its Dice change much?
+# as false ones. Predict first: will the RVD of `volume-77` go `"up"` or `"down"`? (Will its Dice change much?)
 
 # %% tags=["exercise"]
 answer = None

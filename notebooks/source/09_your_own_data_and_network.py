@@ -171,8 +171,8 @@ interact(
 # that shows the lesions you care about.
 #
 # ### Exercise 9.2 · The price of a coarse grid
-# The largest tumours of your data have a radius of 30 mm, so you take cubes of 3 mm: that makes 10 voxels. The smallest
-# ones are balls of 4 mm radius. About how many voxels does such a ball have on that grid?
+# The largest tumours of your data have a radius of 30 mm, so you take cubes of 3 mm. The smallest
+# ones are balls of 4 mm radius. By its volume, about how many voxels does such a ball have on that grid?
 
 # %% tags=["exercise"]
 answer = None

@@ -48,14 +48,17 @@ def lesions_found(
     return found, count - found
 
 
-def endpoint(cases: Any, size: Any = (0.25, 5), *, found: bool = False, a_case: bool = True) -> Any:
+def endpoint(
+    cases: Any, size: Any = (0.25, 5), *, found: bool = False, a_case: bool = True, rule: Any = at_most
+) -> Any:
     curve = curve_of(cases, size=size)
     values, false = curve.sensitivity if found else curve.dice, curve.false_lesions * (1 if a_case else len(cases))
-    return at_most(RATES, false, values).mean()
+    return rule(RATES, false, values).mean()
 
 
 WRONG: dict[str, list[Any]] = {
     "check_0_1": [2120 / 1_684_480, 0.126, 99.87, 0.9867, 0.99, 0.999, 1, 0],
+    "check_0_2": [5 / 6, 83.9],
     "check_0_3": [
         *(lambda p, lesions, t, n=n: lesions_found(p, lesions, t, neighbours=n) for n in (1, 2)),
         lambda p, lesions, t: lesions_found(p, lesions, t)[::-1],
@@ -69,7 +72,10 @@ WRONG: dict[str, list[Any]] = {
         lambda D: (D.max() + D[D > 0].min() - D) / D.max(),  # not 0 outside
         *(lambda D: D[0], lambda D: D["mm"], lambda D: D * np.nan, lambda D: None),
     ],
-    "check_2_1": [lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5],
+    "check_2_1": [
+        *(lambda hu: (hu + 200) / 450, lambda hu: np.clip(hu / 250, 0, 1), lambda hu: hu.mean(), 0.5),
+        lambda hu: (hu.clip(-200, 250) - hu.clip(-200).min()) / np.ptp(hu.clip(-200, 250)),
+    ],
     "check_5_1": [
         gradient_into_the_lrnet,
         gradient_turned,
@@ -83,6 +89,7 @@ WRONG: dict[str, list[Any]] = {
         lambda mask, smallest: without_specks(mask, smallest, more_than=True),
         lambda mask, smallest: ~without_specks(~mask, smallest),
         lambda mask, smallest: np.copyto(mask, False),
+        lambda mask, smallest: 255 * without_specks(mask, smallest),
         lambda mask, smallest: mask,
     ],
     "check_3_4": [
@@ -100,10 +107,11 @@ WRONG: dict[str, list[Any]] = {
         lambda cases: endpoint(cases, found=True),
         lambda cases: np.mean([endpoint([case]) for case in cases]),
         lambda cases: endpoint(cases, a_case=False),
+        lambda cases: endpoint(cases, rule=np.interp),
         lambda cases: endpoint(cases) + 0.01,
         lambda cases: curve_of(cases, size=(0.25, 5)).dice_at(),
     ],
-    "check_9_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3"],
+    "check_9_1": ["1,2,3", "1+2+3", "2+3,1", "1+2,3", "1;2+3", "1, 2+3"],
     "check_9_3": [
         *(torch.sigmoid, lambda z: torch.softmax(z, dim=1), lambda z: torch.cat((-z, z), dim=1)),
         lambda z: torch.cat((z, torch.zeros_like(z)), dim=1),  # the other order
@@ -176,6 +184,10 @@ def test_a_short_answer_is_a_number_of_any_type_or_a_word_and_each_wrong_one_get
     wrong = [judge(answer).text for answer in (2, 5.0, 0.05, -0.5, 0.53)]
     assert wrong == ["Turn it around.", "Turn it around.", "No & no.", "Halve it.", "Halve it."]
     assert repr(judge(3)) == "Not yet. Halve it."
+    assert (judge(0.0501).text, judge(50).text) == ("No & no.", "Give it as a share, not in per cent.")
+    assert all("is no number" in judge(answer).text for answer in ("20 voxels", "50 %", "0,5", "no idea"))
+    assert short_answer((0.84, "Yes."), (0.833, "No."), hint="")(0.833).text == "No."  # both within the rounding
+    assert "No gradient" in exercises.check_5_1(lambda lrnet, p, true_map: p.grad).text
     assert "No &amp; no." in judge(0.05)._repr_html_()
     assert short_answer(("M-Net", "Yes."), hint="No.")(" mnet").right
     assert "<script>" not in check("Fine.")(lambda answer: str(answer))("<script>")._repr_html_()
