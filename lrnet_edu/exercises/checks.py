@@ -184,7 +184,7 @@ def check_3_4(answer: Any) -> str | None:
     if any(not torch.equal(weight, lrnet.state_dict()[name]) for name, weight in before.items()):
         return "Some weights have changed, and what they had learnt is lost. Change the last layer's bias only."
     if largest <= 0:
-        return "It is still dead: the output is 0 everywhere. Is it changed in place, and far enough?"
+        return "Still 0 everywhere. Was it changed in place? How far below 0 is the largest value before the ReLU?"
     if not largest <= 1:
         return f"Its output reaches {largest:.1f} where phi ends at 1. A smaller push is enough."
     return None
