@@ -170,8 +170,7 @@ def pretrain_run(
         settings |= {"data": str(study.data.resolve()), "label": scans[1].label, "max_voxels": scans[1].max_voxels}
         with_lesion = [case for case in study.cached["train"] if any(len(voxels) for voxels in case.foreground)]
         draw, split = partial(lesion_crop, with_lesion), study.split
-        objects = range(1, len(study.labels) + 1)
-        held_out = [case.classes == c for case in study.cached["validation"] for c in objects]
+        held_out = [case.classes == c for case in study.cached["validation"] for c in range(1, len(study.labels) + 1)]
     else:
         held_out = held_out_shapes(dims=config.spatial_dims)
     task = pretraining_task(config, draw, held_out)

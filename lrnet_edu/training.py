@@ -114,7 +114,7 @@ def fit(
             if state.step in starts:
                 optimizer.state.clear()
             phase = task.phases[bisect_right(starts, state.step) - 1]
-            train_losses.append(learn(task, phase.loss, batch.to(device), optimizer, state.step, schedule))
+            train_losses.append(learn(task, phase, batch.to(device), optimizer, state.step, schedule))
             state.step += 1
             bar.update()
             if state.step % schedule.validate_every and state.step < schedule.steps:
@@ -139,13 +139,11 @@ def fit(
     return state
 
 
-def learn(
-    task: Task, loss_of: Callable[[Any], Tensor], batch: Any, optimizer: torch.optim.Adam, step: int, schedule: Schedule
-) -> float:
+def learn(task: Task, phase: Phase, batch: Any, optimizer: torch.optim.Adam, step: int, schedule: Schedule) -> float:
     """One step of the optimiser, on one batch; returns its loss."""
     task.model.train()
     with reduced_precision(next(task.model.parameters()).device):
-        loss = loss_of(batch)
+        loss = phase.loss(batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     value = check_finite(loss.item(), "loss", f"step {step} (cases {', '.join(batch.cases)})")

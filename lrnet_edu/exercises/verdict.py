@@ -70,10 +70,9 @@ def check(praise: str) -> Callable[[Callable[[Any], str | None]], Check]:
 
 def short_answer(right: tuple[float | str, str], *wrong: tuple[Any, str], hint: str) -> Check:
     """The check of a number or a word: the right one with its praise, wrong ones with their hints, any other's hint."""
-    known, praise = right
-    if not isinstance(known, str) and 0 < known < 1:
-        wrong = (*wrong, (100 * known, "Give it as a share, not in per cent."))
-    return check(praise)(lambda answer: compared(answer, known, *wrong, hint=hint))
+    if not isinstance(right[0], str) and 0 < right[0] < 1:
+        wrong = (*wrong, (100 * right[0], "Give it as a share, not in per cent."))
+    return check(right[1])(lambda answer: compared(answer, right[0], *wrong, hint=hint))
 
 
 def compared(answer: Any, right: Any, *wrong: tuple[Any, str], hint: str) -> str | None:

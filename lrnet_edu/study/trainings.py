@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -65,12 +66,15 @@ def record_path(out: Path, training: Training) -> Path:
 
 
 def read_record(out: Path, training: Training) -> dict[str, Any] | None:
-    """What a finished training wrote, None if it is not finished; InputError for another one's record."""
+    """What a finished training wrote, None if it is not finished; InputError for another one's record, or damage."""
     path, now = record_path(out, training), training.settings
     if not path.exists():
         return None
-    record = json.loads(gzip.decompress(path.read_bytes()))
-    before = record["config"]
+    try:
+        record = json.loads(gzip.decompress(path.read_bytes()))
+        before = dict(record["config"])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; remove it, and the training is done again.") from None
     if changed := [name for name, value in before.items() if now.get(name) != value]:
         other = f"with other settings ({changed_settings(changed, before, now)})"
         other = "from other scans" if set(changed) <= set(training.scans) else other

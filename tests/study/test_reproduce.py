@@ -25,7 +25,9 @@ from lrnet_edu.study import reproduce, trainings
 from lrnet_edu.study import rows as paper
 from lrnet_edu.study.reproduce import choose_rates, rate_trainings, reproduce_table, row_config, twice_as_long
 from lrnet_edu.study.rows import TABLES, Row
+from lrnet_edu.study.trainings import Training, read_record
 from lrnet_edu.support.errors import InputError
+from lrnet_edu.support.files import write_atomically
 
 TINY = Config(features=(4, 8), blocks=(1,), patch_size=(8, 16, 16), steps=2, validate_every=1, max_voxels=40_000)
 ROWS = (Row("dice", paper={"DC": 0.6}), Row("mapdice+lrnet", paper={"DC": 0.7}), Row("mine"))
@@ -250,6 +252,14 @@ def test_a_test_part_without_the_object_is_refused(scans: Path, tmp_path: Path) 
         store(tmp_path / "scans" / f"{name.replace('volume', 'segmentation')}.nii.gz", mask(label=2))
     with pytest.raises(InputError, match="No test case holds label 1, so there is nothing to compare"):
         table(tmp_path / "scans", tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"[1]")])
+def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
+    training = Training("dice", 0, TINY)
+    write_atomically(tmp_path / "branches" / "dice_seed-0.json.gz", content)
+    with pytest.raises(InputError, match=r"dice_seed-0\.json\.gz is damaged; remove it"):
+        read_record(tmp_path, training)
 
 
 def test_the_command(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
