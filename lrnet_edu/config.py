@@ -35,7 +35,7 @@ class PretrainConfig(Schedule):
 
 @dataclass(frozen=True)
 class Config(Schedule, DataSettings):
-    """Everything that decides the training of an M-Net; a run's ``config.json`` holds it, nothing left open."""
+    """Everything that decides the training of an M-Net; a run's ``config.json`` holds it."""
 
     method: str = "mapdice+lrnet"  # a key of METHODS
     seed: int = 0
@@ -60,7 +60,7 @@ class Config(Schedule, DataSettings):
         DataSettings.__post_init__(self)
         output_activation(self.kind, self.activation)  # raises InputError for an unknown kind or activation
         if self.alpha is not None:
-            checked_number("alpha", self.alpha)
+            object.__setattr__(self, "alpha", checked_number("alpha", self.alpha))
         if self.warmup_steps is not None:
             check_whole("warmup_steps", self.warmup_steps, least=0)
         if self.warmup >= self.steps:

@@ -153,7 +153,7 @@ def held_out_shapes(number: int = 16, size: int = 48, dims: int = 3) -> list[np.
 
 
 def pretrain_run(
-    out: Path, *, scans: tuple[Path, DataSettings] | None = None, config: PretrainConfig | None = None,
+    out: str | Path, *, scans: tuple[Path, DataSettings] | None = None, config: PretrainConfig | None = None,
     device: str | None = None, resume: bool = False,
 ) -> LRNetQuality:  # fmt: skip
     """Pretrain an LR-Net into a run folder, on the masks of ``scans`` or (without) on random shapes.
@@ -162,7 +162,7 @@ def pretrain_run(
 
     Returns the quality of the best weights on masks that were held out: the validation cases', or `held_out_shapes`.
     """
-    config = config or PretrainConfig()
+    out, config = Path(out), config or PretrainConfig()
     draw: Draw = partial(random_shapes, dims=config.spatial_dims)
     split, settings = None, asdict(config) | dict.fromkeys(("data", "label", "max_voxels"))
     if scans is not None:

@@ -83,8 +83,7 @@ def train_run(
         rate: function from the share of steps done to the factor on the learning rate; None uses the configuration.
         batches: what draws the patches.
 
-    Raises:
-        InputError: as `fit`; or if study, settings and folder do not belong together.
+    InputError as `fit`, or if study, settings and folder do not belong together.
     """
     check_same_study(study, config)
     folder, place = Path(folder), choose_device(device)

@@ -191,7 +191,6 @@ class LRNet(nn.Module):
         last = self.head[-1]
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")  # type: ignore[arg-type]
         nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
-        torch.clear_autocast_cache()  # it may hold the old weights
 
     def forward(self, probabilities: Tensor) -> Tensor:
         hint = "stack the background's and the object's, torch.stack((1 - p, p), dim=1)"

@@ -20,7 +20,7 @@ from lrnet_edu.support.tensor_checks import check_output, class_numbers, values_
 from lrnet_edu.trained import load_pretrained_lrnet
 
 SEGMENTATION = {"dice": DiceLoss(), "mapdice": MapDiceLoss(), None: None}
-ENOUGH = 100  # voxels of an object, to see whether the LR-Net knows its kind
+ENOUGH = 100  # voxels of a batch's objects, to see whether the LR-Net knows its kind
 KNOWN = 0.3  # the error of phi on objects that it knows, as a share of phi: 0.01 to 0.13 up to a radius of 20 voxels
 
 

@@ -28,15 +28,14 @@ def load_pretrained_lrnet(kind: str = "NI-DM", *, activation: str | None = None,
         activation: "relu", "sigmoid" or "tanh"; None takes section 3.1's for the kind.
         spatial_dims: 3 for volumes, 2 for slices.
 
-    Raises:
-        InputError: if no weights ship for this kind, activation and number of axes.
+    InputError if no weights ship for this kind, activation and number of axes.
     """
     activation = output_activation(kind, activation)
     path = Path(__file__).parent / "weights" / lrnet_file_name(kind, activation, spatial_dims)
     if not path.is_file():
         raise InputError(
             f"No {spatial_dims}-D LR-Net ships for {kind} with a {activation} output; leave activation out, or train "
-            f"one with `lrnet-edu pretrain --synthetic --kind {kind} --activation {activation}`, for --lrnet."
+            f"one (3-D) with `lrnet-edu pretrain --synthetic --kind {kind} --activation {activation}`, for --lrnet."
         )
     return load_lrnet(path)
 

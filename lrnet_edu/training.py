@@ -42,7 +42,7 @@ class Schedule:
     def __post_init__(self) -> None:
         check_whole("steps", self.steps, least=1)
         check_whole("validate_every", self.validate_every, least=1)
-        checked_number("learning_rate", self.learning_rate, least=1e-12)
+        object.__setattr__(self, "learning_rate", checked_number("learning_rate", self.learning_rate, least=1e-12))
         checked_number("plateau_factor", self.plateau_factor, least=0.01, most=0.99)
         check_whole("plateau_patience", self.plateau_patience, least=0)
         check_whole("convergence_patience", self.convergence_patience, least=1)

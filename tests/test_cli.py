@@ -158,7 +158,7 @@ def test_options_that_do_not_fit(refused: Refused, tmp_path: Path) -> None:
         refused("either --around LABEL", "crop", data, out, *options)
     refused("set", "samples", out, "--set", "nonsense")
     refused("no task 'Task04' to fetch; choose one of", "fetch", "Task04", out)
-    refused("needs --data and --label", "reproduce", "table1", "--out", out)
+    refused("need --data and --label", "reproduce", "table1", "--out", out)
     for options in (["--data", data], ["--steps", 100], ["--preset", "colab"], ["--warmup-steps", 0]):
         refused("settings of its own", "reproduce", "study", *options, "--out", out)
 

@@ -1,6 +1,7 @@
 """Settings: presets, the small size, and what is refused."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_given_settings_win_over_the_preset_and_none_means_not_given(monkeypatch
     *(({"window": w}, "window is .*low < high") for w in ((1,), (5, 5), (float("nan"), 1), "-30 180")),
     ({"max_gradient_norm": -1.0}, "max_gradient_norm is -1.0"),
     *(({"seed": seed}, "seed is .* int.* at least 0") for seed in (True, np.int64(3), -1)),
-    *(({"object_share": share}, "0 to 1") for share in (67, "0.5")),
+    *(({"object_share": share}, "at most 1") for share in (67, "0.5")),
     ({"label": 2}, "labels: write one number"),
     ({"steps": 8, "warmup_steps": 8}, "8 of 8 steps"),
     *(({"warmup_steps": steps}, "warmup_steps is .*at least 0") for steps in (-1, 1.5, "1")),
@@ -70,6 +71,12 @@ def test_settings_that_cannot_be(settings: dict[str, Any], match: str) -> None:
     for make in (Config, preset):
         with pytest.raises(InputError, match=match):
             make(**settings)
+
+
+def test_numbers_of_numpy_can_be_written_as_json() -> None:
+    config = Config(alpha=np.int64(10), learning_rate=np.float32(0.5), window=np.array([-30, 180]))
+    written = json.loads(json.dumps(asdict(config)))
+    assert (written["alpha"], written["learning_rate"], written["window"]) == (10, 0.5, [-30, 180])
 
 
 def test_mistakes_of_other_stages() -> None:

@@ -220,7 +220,7 @@ def test_a_short_pretraining_lowers_the_error(tmp_path: Path, monkeypatch: pytes
     config = PretrainConfig(steps=60, validate_every=30, cubes=cubes, seed=1, spatial_dims=dims)
     start = training.lrnet_quality(task_with({}, config)[1], held_out)
     monkeypatch.setattr(training, "held_out_shapes", lambda dims: held_out)
-    run = partial(training.pretrain_run, tmp_path, config=config, device="cpu")
+    run = partial(training.pretrain_run, str(tmp_path), config=config, device="cpu")
     quality = run()
     assert quality.error < 0.6 * start.error
     assert quality.dice > 0.7 > start.dice

@@ -102,9 +102,10 @@ def _images_of_part(images: Iterable[Path], source: Path, run: Path, part: str) 
         names = case_names(read_json(run / "split.json")[part])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"--part needs a run folder with its split.json, {run} is none: name one.") from None
+    if not names:
+        raise InputError(f"The run has no {part} cases: name another part, or leave --part out.")
     by_name = {nifti.stem(image): image for image in images}
     lacking = [name for name in names if name not in by_name]
-    if lacking or not names:
-        advice = "name the folder that it was trained on, or leave --part out"
-        raise InputError(f"{source} lacks {abbreviated(lacking) or 'all'} of the run's {part} cases: {advice}.")
+    if lacking:
+        raise InputError(f"{source} lacks {abbreviated(lacking)} of the run's {part} cases: name their folder.")
     return [by_name[name] for name in names]

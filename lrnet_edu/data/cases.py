@@ -42,7 +42,7 @@ class Case:
     @property
     def prediction(self) -> str:
         """The file name of a prediction: that of the mask in LiTS' layout and in nnU-Net's, else the image's."""
-        name = self.image.name.replace("_0000", "")
+        name = self.image.name.replace("_0000.", ".")
         return segmentation_name(name if self.mask and self.mask.name == name else self.image.name)
 
     @property

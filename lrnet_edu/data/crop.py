@@ -14,6 +14,7 @@ import numpy as np
 from lrnet_edu.data import nifti
 from lrnet_edu.data.cases import check_labels, check_not_among_scans, find_cases
 from lrnet_edu.support import files
+from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.jobs import progress
 from lrnet_edu.support.labels import encode, parse_labels
 from lrnet_edu.support.voxels import cut, occupied_box
@@ -87,6 +88,8 @@ def crop_scans(
     data, out, labels = Path(data), Path(out), parse_labels(label)
     found = find_cases(data)
     cases = [case for case in found if case.mask]
+    if not cases:
+        raise InputError(f"{data} holds no mask, and so no object to cut to: add segmentation-N to volume-N.")
     files.check_empty(out)
     check_not_among_scans(out)
     files.check_writable(out)

@@ -103,9 +103,9 @@ def prepare(image: Volume, settings: Preprocessing, mask: Volume | None = None, 
     """Bring a scan, and its mask (label numbers on the same grid) if there is one, onto the grid of the network.
 
     The image is interpolated linearly, after the Gaussian smoothing that sampling on a coarser grid asks for
-    (TorchIO's ``antialias``). So is the mask, class by class, and each voxel takes the class with the largest share
-    (an object before the background): surfaces move less than with the nearest neighbour. A lesion that the new grid
-    is too coarse for keeps one voxel.
+    (TorchIO's ``antialias``). The mask is not smoothed: it is interpolated class by class, and each voxel takes the
+    class with the largest share (an object before the background), so that surfaces move less than with the nearest
+    neighbour. A lesion that the new grid is too coarse for keeps one voxel.
     """
     import torch
     import torchio as tio

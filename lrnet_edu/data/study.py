@@ -12,7 +12,7 @@ from lrnet_edu.data.cache import CachedCase, cache_cases, cache_root
 from lrnet_edu.data.cases import Case, check_labels, find_cases
 from lrnet_edu.data.nifti import check_pairs
 from lrnet_edu.data.preprocessing import Preprocessing, choose_preprocessing
-from lrnet_edu.support.errors import InputError, check_whole, checked_range
+from lrnet_edu.support.errors import InputError, check_whole, checked_number, checked_range
 from lrnet_edu.support.files import abbreviated, read_json
 from lrnet_edu.support.labels import Labels, format_labels, parse_labels
 
@@ -32,13 +32,12 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if self.window is not None:
-            checked_range("window", self.window)
+            object.__setattr__(self, "window", checked_range("window", self.window))
         if np.shape(self.patch_size) != (3,) or not all(isinstance(n, int) and n >= 8 for n in self.patch_size):
             raise InputError(f"patch_size is {self.patch_size}; give voxels (z, y, x), at least 8 on every axis.")
         check_whole("batch_size", self.batch_size, least=1)
         check_whole("max_voxels", self.max_voxels, least=1000)
-        if not isinstance(self.object_share, int | float) or not 0 <= self.object_share <= 1:
-            raise InputError(f"object_share is {self.object_share!r}; give a share of the patches, 0 to 1.")
+        checked_number("object_share", self.object_share, most=1)
         parse_labels(self.label)
 
 
@@ -64,7 +63,7 @@ def read_split(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         raise InputError(f"{path} is not there, or no split with lists of cases under {', '.join(PARTS)}.") from None
     listed = [name for part in PARTS for name in split[part]]
     if unknown := sorted(set(listed) - set(names)):
-        raise InputError(f"{path} names cases that the data does not hold ({abbreviated(unknown)}); remove them.")
+        raise InputError(f"{path} names cases that the data does not hold with a mask: {abbreviated(unknown)}.")
     if len(listed) != len(set(listed)) or not split["train"] or not split["validation"]:
         raise InputError(f"{path} names a case twice, or leaves train or validation empty; each needs cases.")
     return split
@@ -86,7 +85,7 @@ class Study:
     split: dict[str, list[str]]
     preprocessing: Preprocessing
     cases: dict[str, Case]  # by name, those that take part
-    cached: dict[str, list[CachedCase]]  # by part; the test cases serve the location baseline alone
+    cached: dict[str, list[CachedCase]]  # by part
     settings: DataSettings
     without_mask: tuple[str, ...] = ()  # cases of the folder that take no part
 
@@ -149,7 +148,7 @@ def fitted_patch(size: Sequence[int], cases: Sequence[CachedCase]) -> tuple[int,
 def check_same_study(study: Study, settings: DataSettings) -> None:
     """InputError unless the study was opened for the labels, window and grid of this training."""
     wanted, given = ((parse_labels(one.label), one.max_voxels) for one in (settings, study.settings))
-    windows = [tuple(one.window or ()) for one in (settings, study.settings, study.preprocessing)]
+    windows = [one.window for one in (settings, study.settings, study.preprocessing)]
     if wanted != given or windows[0] not in windows[1:]:  # None became that of CT, where the scans are CTs
         raise InputError("The study was opened with another label, window or max_voxels; call open_study with this "
                          "run's settings.")  # fmt: skip

@@ -109,8 +109,7 @@ def maps_figure(mask: Any, image: Any = None, spacing: Sequence[float] | None = 
         image: CT of the same shape in HU.
         spacing: mm per voxel, (z, y, x) or (y, x). None: unit voxels, and the maps in voxels.
 
-    Raises:
-        InputError: if the shapes differ.
+    InputError if the shapes differ.
     """
     mask, unit = plain_array(mask, "mask") != 0, "voxels" if spacing is None else "mm"
     flat, steps = mask.ndim == 2, checked_spacing(spacing, mask.ndim)
@@ -152,14 +151,13 @@ def results_figure(
     """Fig. 3: the same slices for the ground truth and every method, each zoomed to what is or was taken for a lesion.
 
     Args:
-        image: CT (D, H, W) in HU.
+        image: (D, H, W), CT in HU; one without a value below 0, as an MR, is shown over its own range.
         reference: mask of the same shape; the object is every voxel that is not 0.
         predictions_by_title: title -> mask of the same shape.
         spacing: mm per voxel (z, y, x).
         slices: indices of the rows; :func:`differing_slices` proposes some.
 
-    Raises:
-        InputError: if shapes differ, or there is no slice to show.
+    InputError if shapes differ, or there is no slice to show.
     """
     if (image := plain_array(image, "image")).ndim != 3:
         raise InputError(f"The image has shape {image.shape}; give a volume (D, H, W), one slice as image[None].")
@@ -169,7 +167,7 @@ def results_figure(
     masks, chosen = [truth, *found.values()], list(slices)
     if not chosen or not all(0 <= k < len(image) for k in chosen):
         raise InputError(f"The slices {chosen} cannot be shown; choose some from 0 to {len(image) - 1}.")
-    steps = checked_spacing(spacing)[1:]
+    steps, (low, high) = checked_spacing(spacing)[1:], CT_WINDOW if image.min() < 0 else (image.min(), image.max())
     boxes = [box_around(np.any([mask[k] for mask in masks], axis=0), steps, LEAST_VIEW) for k in chosen]
     views = [View(box, steps, turned=True) for box in boxes]
 
@@ -178,7 +176,7 @@ def results_figure(
     for row, k, view in zip(grid, chosen, views, strict=True):
         row[0].set_ylabel(f"Slice {k}\nmm")
         for axes, mask in zip(row, masks, strict=True):
-            view.show(axes, image[k], cmap=CT_COLORMAP, vmin=CT_WINDOW[0], vmax=CT_WINDOW[1], interpolation="bilinear")
+            view.show(axes, image[k], cmap=CT_COLORMAP, vmin=low, vmax=high, interpolation="bilinear")
             if mask is not truth:
                 view.outline(axes, mask[k], PREDICTION_COLOR, 1.0, filled=True)
             view.outline(axes, truth[k], REFERENCE_COLOR, 1.6)
@@ -191,8 +189,8 @@ def results_figure(
     figure.legend([line, area], ["ground truth", "prediction"], loc="outside lower center", ncols=2)
     told = "; ".join(f"{title} {score}" for title, score in scores.items())
     return figure.finish(
-        f"Fig. 3: slices {', '.join(map(str, chosen))} of one case with the ground truth's contours and what "
-        f"each method found, in a tint. Dice of the whole case: {told or 'no predictions'}."
+        f"Fig. 3, slice {', '.join(map(str, chosen))}: the ground truth's contours in one case, and what each method "
+        f"found, in a tint. Dice of the whole case: {told or 'no predictions'}."
     )
 
 

@@ -26,7 +26,7 @@ from lrnet_edu.methods import Method, TandemMethod, VoxelwiseMethod
 from lrnet_edu.metrics import case_scores, dice
 from lrnet_edu.study.detectability import VISIBLE, detectability
 from lrnet_edu.study.froc import THRESHOLDS, lesions_by_threshold
-from lrnet_edu.study.protocol import ARMS, CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan, falling_rate
+from lrnet_edu.study.protocol import ARMS, CELLS, LABEL, MARGIN_MM, ROUNDING, SETS, Plan
 from lrnet_edu.study.scoring import predictions
 from lrnet_edu.study.trainings import Training, train_and_record
 from lrnet_edu.support.checkpoints import load_checkpoint, save_checkpoint
@@ -132,7 +132,7 @@ def do_branch(scans: Scans, out: Path, device: str | None, branch: Branch) -> st
         norms = gradient_norms(scans.study, replace(branch.config, start=str(last))) if branch.arm == "base" else {}
         return {"cells": cells, "gradients": norms}
 
-    if error := train_and_record(branch, scans.study, out, device, test, falling_rate):
+    if error := train_and_record(branch, scans.study, out, device, test):
         return error
     if branch.seed == 0 and branch.arm in ("base", *ARMS):
         tensors, facts = load_checkpoint(folder / "last.safetensors")

@@ -134,7 +134,7 @@ def convergence(result: Mapping[str, Any]) -> str:
                 f"{CONVERGED:g}: it is{'' if end['score'] - once['score'] < CONVERGED else ' not'}."
             )
     if listed := ", ".join(f"{arm} {value:.4f}" for arm, value in result["rounding"].items()):
-        sentences.append(f"First weights moved by a millionth: standard deviation of the primary endpoint {listed}.")
+        sentences.append(f"Four trainings that began a millionth apart: standard deviation of the endpoint {listed}.")
     return " ".join(sentences)
 
 

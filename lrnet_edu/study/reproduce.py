@@ -17,13 +17,12 @@ import torch
 
 from lrnet_edu.config import Config
 from lrnet_edu.data.baseline import location_baseline
-from lrnet_edu.data.nifti import read_image
+from lrnet_edu.data.nifti import Volume, read_image
 from lrnet_edu.data.study import PARTS, Study, open_study
 from lrnet_edu.figures import Picture, differing_slices, results_figure
 from lrnet_edu.kinds import ALONE, KINDS
 from lrnet_edu.methods import METHODS
 from lrnet_edu.metrics import none_if_nan
-from lrnet_edu.study.protocol import falling_rate
 from lrnet_edu.study.rows import CHOOSING_SEED, FAMILIES, LEARNING_RATES, TABLES, Row
 from lrnet_edu.study.scoring import cases_of_part, predictions
 from lrnet_edu.study.table import write_table
@@ -150,7 +149,7 @@ def do_row(study: Study, out: Path, device: str | None, training: Training) -> s
             return {}
         return {"cases": [one.record() for one in predictions(load_mnet(folder, place), cases_of_part(study, "test"))]}
 
-    error = train_and_record(training, study, out, device, test, falling_rate)
+    error = train_and_record(training, study, out, device, test)
     if not error:  # what a training goes on from is three times as large as its weights
         (out / "runs" / training.name / "last.safetensors").unlink(missing_ok=True)
     return error
@@ -165,7 +164,8 @@ def figure_3(study: Study, out: Path, rows: Sequence[Row]) -> dict[str, Picture]
     found = {title: next(predictions(load_mnet(run), [case])) for title, run in runs.items()}
     if not found:
         return {}
-    scan, wanted = read_image(case[0].image), next(iter(found.values())).wanted
-    masks = {title: one.p > 0.5 for title, one in found.items()}
-    slices = differing_slices([wanted, *masks.values()])
-    return {"found": results_figure(scan.data, wanted, masks, scan.spacing, slices)}
+    scan = read_image(case[0].image)
+    arrays = [next(iter(found.values())).wanted, *(one.p > 0.5 for one in found.values())]
+    wanted, *masks = (Volume(array, scan.affine).oriented("RAS").data for array in arrays)  # as figures show them
+    scan, slices = scan.oriented("RAS"), differing_slices([wanted, *masks])
+    return {"found": results_figure(scan.data, wanted, dict(zip(found, masks, strict=True)), scan.spacing, slices)}

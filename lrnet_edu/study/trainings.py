@@ -24,6 +24,7 @@ from lrnet_edu.config import Config
 from lrnet_edu.data.study import Study
 from lrnet_edu.methods import METHODS, lrnet_of
 from lrnet_edu.mnet_training import train_run
+from lrnet_edu.study.protocol import falling_rate
 from lrnet_edu.support.devices import choose_device
 from lrnet_edu.support.errors import InputError
 from lrnet_edu.support.files import changed_settings, write_atomically
@@ -108,7 +109,7 @@ def run_trainings(
 
 def train_and_record(
     training: Training, study: Study, out: Path, device: str | None,
-    test: Callable[[Path, torch.device], dict[str, Any]], rate: Callable[[float], float] | None = None,
+    test: Callable[[Path, torch.device], dict[str, Any]],
 ) -> str:  # fmt: skip
     """Train, test, and write the record, to which ``test`` adds what the run folder's network scores.
 
@@ -117,7 +118,7 @@ def train_and_record(
     place, folder = choose_device(device), out / "runs" / training.name
     try:
         with one_thread(place):
-            state = train_run(study, training.config, folder, device=device, resume=True, rate=rate)
+            state = train_run(study, training.config, folder, device=device, resume=True, rate=falling_rate)
             started, tested, device_used = time.process_time(), test(folder, place), device_name(place)
     except InputError as error:
         return f"{training.name}: {error}"

@@ -393,7 +393,7 @@ ct = read_image(sample_folder() / "volume-0.nii.gz")  # .data (D, H, W) in HU
 maps_figure(lesions, ct.data)
 
 # %% [markdown]
-# In NI-DM and SNI-DM it has. In I-DM the small lesion, the speck, has less. (The two large outlines are one component, joined
+# In NI-DM and SNI-DM it does. In I-DM the small lesion, the speck, has less. (The two large outlines are one component, joined
 # in another slice, so they share one $M_C$.)
 #
 # ## Summary

@@ -480,7 +480,8 @@ figure.finish(
 # %% [markdown]
 # Weighted cross-entropy pulls even harder there, the exponential logarithmic loss far less, the four ratios hardly at all. The
 # softmax contributes a factor $p\,(1 - p)$, so the pull of the four ratio losses fades with $p$: what is missed
-# with certainty is hardly learnt. The logarithm of cross-entropy cancels its $p$.
+# with certainty is hardly learnt. The logarithm of cross-entropy cancels its $p$. In the exponential logarithmic loss the
+# exponent 0.3 flattens the logarithm, and its Dice part fades like the ratios.
 #
 # ## Summary
 #

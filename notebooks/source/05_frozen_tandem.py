@@ -276,6 +276,7 @@ SliceViewer(
     low + (high - low) * scans[i].image.astype(np.float32),
     spacing=scans[i].spacing,
     window=(low, high),
+    unit="HU",
     overlays={"false lesions of A that C has lost": lost, **{arm: predicted[arm][i] > 0.5 for arm in "ACE"}},
     levels=32,
     title=f"{scans[i].name}: {false_in('A', i)} false lesions with A, {false_in('C', i)} with C",
@@ -284,7 +285,8 @@ SliceViewer(
 # %% [markdown]
 # In this slice noise beside a vessel had misled it. B, C and E leave fewer false lesions than A, but B and C make more lesions worse than better.
 # A higher threshold would lose false lesions, too. So vary it, and compare networks at the **same number of false lesions**.
-# **Question.** Which curve will be on top?
+#
+# **Question.** Which curve will be on top in the right panel?
 
 # %%
 from lrnet_edu import froc

@@ -126,9 +126,11 @@ BASELINE = {"Dice": 0.6581, "MapDice": 0.6856}  # M-Net without an LR-Net, secti
 
 figure = Picture(4.3)
 axes = figure.subplots()
-styles = zip((":", "--", "-", "--", "-"), (BLACK, *[METHOD_COLORS["dice+lrnet"]] * 2, *[ORANGE] * 2), strict=True)
-for way, values, (line, colour) in zip(WAYS, table1, styles, strict=True):
-    axes.plot(MAPS, values, line, color=colour, marker="o", lw=2.5, label=way)
+styles = zip(
+    (":", "--", "-", "--", "-"), (BLACK, *[METHOD_COLORS["dice+lrnet"]] * 2, *[ORANGE] * 2), "Dss^^", strict=True
+)
+for way, values, (line, colour, marker) in zip(WAYS, table1, styles, strict=True):
+    axes.plot(MAPS, values, line, color=colour, marker=marker, ms=9, lw=2.5, label=way)
 for name, colour in (("MapDice", METHOD_COLORS["mapdice"]), ("Dice", BLUE)):
     axes.axhline(BASELINE[name], color=colour, lw=2, label=f"{name}, no LR-Net")
 axes.set(xlabel="The map that the LR-Net regresses", ylabel="DC (no unit)", title="Table 1, LiTS validation set")
@@ -469,11 +471,13 @@ for seed in (0, 1):
     print(f"seed {seed}, {4 * STEPS} steps: Dice {longer:.3f}")
 
 # %% [markdown]
+# The steps gain more than MapDice did, and the two seeds now differ by more than any two losses.
+#
 # While networks still learn, a table compares how fast they learn. Train every row **until its validation curve is flat**.
 #
 # ## 9 · The best of many
 #
-# Table 1 has 25 cells and 13 patients. Its bold cell is 0.061 above M-Net + MapDice.
+# Table 1 has 25 cells and 13 patients. Its highest cell is 0.061 above M-Net + MapDice.
 #
 # **Question.** Suppose that all 25 are as good as the baseline, and that each patient's Dice moves independently by 0.05 to 0.1
 # from one training to the next. By how much will the *best* one seem to win?
@@ -492,7 +496,7 @@ for wobble in (0.05, 0.07, 0.1):
 
 # %% [markdown]
 # Chance can make such a winner, if Dice moves enough.
-# **Holm's correction** keeps the chance of any false discovery at 5 %: multiply the smallest of $m$ p-values by $m$, the next by
+# **Holm's correction** keeps the chance of any false discovery at 5 % at most: multiply the smallest of $m$ p-values by $m$, the next by
 # $m - 1$, and so on, until one is not below 0.05. Notebook 08 does so.
 #
 # ## 10 · What a claim needs

@@ -1,6 +1,7 @@
 """Predictions of files: names, grids, values, and what is never overwritten."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -77,12 +78,14 @@ def test_a_listed_case_is_called_like_its_mask_and_any_other_keeps_its_name(run:
 
 
 def test_a_part_is_what_the_split_says(run: Path, tmp_path: Path) -> None:
-    data = lits(tmp_path / "data", [1, 2, 3, 4])
+    data, healthy = lits(tmp_path / "data", [1, 2, 3, 4]), shutil.copytree(run, tmp_path / "healthy")
+    (healthy / "split.json").write_text('{"test": []}')
     for source, images, part, words in (
-        (run, data, "test", r"lacks volume-10 of the run's test cases.*leave --part out"),
+        (run, data, "test", "lacks volume-10 of the run's test cases"),
         (run, data, "all", "There is no part 'all'"),
         (run / "best.safetensors", data, "test", r"split\.json"),
         (run, data / "volume-1.nii.gz", "train", "lacks volume-2"),
+        (healthy, data, "test", "The run has no test cases"),
     ):
         with pytest.raises(InputError, match=words):
             predict_files(source, images, tmp_path / "out", part=part)

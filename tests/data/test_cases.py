@@ -63,7 +63,8 @@ def test_files_of_another_format_once_there_is_a_reader(tmp_path: Path, monkeypa
     for image, mask in [("volume-3.nii", "segmentation-3.nii"), ("volume-3.nrrd", "segmentation-3.nii.gz"),
                         ("volume-3b.nii.gz", "volume-3b.nii.gz"), ("scan.nrrd", "scan.nii.gz")]:  # fmt: skip
         assert segmentation_name(image) == mask
-    assert Case("a_0000", Path("a_0000.nrrd"), Path("a.nrrd"), None).prediction == "a.nii.gz"
+    for name in ("a", "case_00001"):
+        assert Case("", Path(f"{name}_0000.nrrd"), Path(f"{name}.nrrd"), None).prediction == f"{name}.nii.gz"
 
 
 def test_outputs_do_not_go_among_scans(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_split_of_one_s_own(tmp_path: Path, encoding: str) -> None:
     (None, "no split"),
     ('{"train": ["a"], "validation": ["b"]}', "no split"),
     ('{"train": "ab", "validation": ["b"], "test": []}', "no split"),
-    ('{"train": ["a"], "validation": ["z", "y"], "test": []}', "does not hold (y, z)"),
+    ('{"train": ["a"], "validation": ["z", "y"], "test": []}', "does not hold with a mask: y, z"),
     ('{"train": ["a"], "validation": ["b"], "test": ["a"]}', "names a case twice"),
     ('{"train": [], "validation": ["a"], "test": ["b"]}', "leaves train or validation empty"),
 ])  # fmt: skip

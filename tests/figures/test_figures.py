@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
+from lrnet_edu.data.preprocessing import CT_WINDOW
 from lrnet_edu.distance_maps import distance_map
 from lrnet_edu.figures import (
     Picture,
@@ -134,13 +135,16 @@ def test_contours_lie_on_their_voxels() -> None:
 
 def test_results_show_every_slice_for_every_method_with_its_dice_and_all_that_it_marks() -> None:
     image, mask = np.zeros((12, 200, 200)), ball((12, 200, 200), (4, 55, 55), 5)
-    far = mask.copy()
+    image[0, 0, 0], far = 7, mask.copy()
     far[4, 190:193, 190:199] = True
     figure = results_figure(image, mask.astype(np.uint8), {"near": mask, "far": far}, (1, 1, 1), [3, 4])
     assert len(panels_of(figure)) == 2 * 3
     assert f"far\nDice {case_scores(far, mask, (1, 1, 1)).dice:.2f}" in texts(figure)
     near, whole = (panels_of(figure)[i].images[0].get_array().shape[0] for i in (0, 3))  # of each row the first
     assert near == 100 < 190 - 50 < whole  # in slice 4 from the lesion to what lies far from it
+    assert panels_of(figure)[0].images[0].get_clim() == (0, 7)  # an MR's own range; a CT is shown in its window
+    ct = results_figure(image - 1000, mask, {"near": mask}, (1, 1, 1), [3])
+    assert panels_of(ct)[0].images[0].get_clim() == CT_WINDOW
     for found, slices, said in ((mask[1:], [3], "prediction 'x' has shape"), (mask, [12], "slices")):
         with pytest.raises(InputError, match=said):
             results_figure(image, mask, {"x": found}, SPACING, slices)

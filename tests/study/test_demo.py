@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def test_all_tables_say_what_evaluate_says_of_the_predictions_written(tmp_path: 
     assert demo.lesion_rows(results)[1][2:5:2] == ["1", str(pieces)]
     assert np.array_equal(tested.truths[ill], mask() > 0)
     assert demo.as_html([["a", "<b>"], ["1", "2"]]).splitlines()[0] == "<tr><th>a</th><th>&lt;b&gt;</th></tr>"
+
+
+def test_a_demo_stopped_while_its_scans_are_prepared_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRNET_EDU_FAST", "1")
+    monkeypatch.setattr(demo, "open_study", Mock(side_effect=KeyboardInterrupt))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            demo.run_demo(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["split.json", "results.csv", "report.html"])

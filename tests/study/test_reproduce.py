@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scans import lits, mask, store
@@ -18,6 +19,7 @@ from lrnet_edu.commands.evaluate import evaluate_folders
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.config import Config
 from lrnet_edu.data.study import split_cases
+from lrnet_edu.figures import results_figure
 from lrnet_edu.kinds import KINDS
 from lrnet_edu.losses import TverskyLoss
 from lrnet_edu.methods import METHODS, WCE, Method
@@ -173,6 +175,16 @@ def test_a_stopped_table_goes_on_and_ends_alike(
     table(scans, tmp_path)
     assert trained == [*NAMES[1:], *LAST]
     assert records(tmp_path) == records(whole)
+
+
+def test_fig_3_is_shown_as_a_radiologist_sees_it(scans: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(reproduce, "results_figure", lambda *args: given.append(args) or results_figure(*args))
+    table(scans, whole)
+    stored = [[nib.as_closest_canonical(nib.load(path)).get_fdata().T for path in sorted(scans.glob(f"{kind}-*"))]
+              for kind in ("volume", "segmentation")]  # fmt: skip
+    pairs = zip(*stored, strict=True)
+    assert any(np.array_equal(given[0][0], image) and np.array_equal(given[0][1], mask > 0) for image, mask in pairs)
 
 
 def test_tables_share_their_rows_and_more_seeds_add_to_what_is_there(
