@@ -47,11 +47,12 @@ STOREYS: list[tuple[str, list[Row]]] = [  # from the roof down
         "data": (83, 32, "cases, NIfTI, preprocessing, cache, patches, phantoms; nobody else knows (x, y, z)"),
     }]),
     ("the paper", [{
+        "rivals": (92, 15, "3.2: two networks that regress too"),
+    }, {
         "losses": (11, 20, "2.3: Dice, MapDice, regression; five rivals"),
         "training": (31, 15, "3: the loop, and nothing else"),
         "inference": (48, 16, "2.2: M-Net on a whole volume"),
         "metrics": (66, 15, "3: the seven criteria"),
-        "rivals": (92, 15, "3.2: two networks that regress too"),
     }, {
         "networks": (40, 22, "2.2, Fig. 1: M-Net, LR-Net, tandem"),
         "distance_maps": (77, 22, "2.1, Fig. 2: the map of a mask"),
