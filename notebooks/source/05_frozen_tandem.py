@@ -276,7 +276,6 @@ SliceViewer(
     low + (high - low) * scans[i].image.astype(np.float32),
     spacing=scans[i].spacing,
     window=(low, high),
-    unit="HU",
     overlays={"false lesions of A that C has lost": lost, **{arm: predicted[arm][i] > 0.5 for arm in "ACE"}},
     levels=32,
     title=f"{scans[i].name}: {false_in('A', i)} false lesions with A, {false_in('C', i)} with C",

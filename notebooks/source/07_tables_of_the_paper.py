@@ -126,11 +126,9 @@ BASELINE = {"Dice": 0.6581, "MapDice": 0.6856}  # M-Net without an LR-Net, secti
 
 figure = Picture(4.3)
 axes = figure.subplots()
-styles = zip(
-    (":", "--", "-", "--", "-"), (BLACK, *[METHOD_COLORS["dice+lrnet"]] * 2, *[ORANGE] * 2), "Dss^^", strict=True
-)
-for way, values, (line, colour, marker) in zip(WAYS, table1, styles, strict=True):
-    axes.plot(MAPS, values, line, color=colour, marker=marker, ms=9, lw=2.5, label=way)
+styles = zip((":", "--", "-", "--", "-"), (BLACK, *[METHOD_COLORS["dice+lrnet"]] * 2, *[ORANGE] * 2), strict=True)
+for way, values, (line, colour) in zip(WAYS, table1, styles, strict=True):
+    axes.plot(MAPS, values, line, color=colour, marker="o", lw=2.5, label=way)
 for name, colour in (("MapDice", METHOD_COLORS["mapdice"]), ("Dice", BLUE)):
     axes.axhline(BASELINE[name], color=colour, lw=2, label=f"{name}, no LR-Net")
 axes.set(xlabel="The map that the LR-Net regresses", ylabel="DC (no unit)", title="Table 1, LiTS validation set")
@@ -471,7 +469,7 @@ for seed in (0, 1):
     print(f"seed {seed}, {4 * STEPS} steps: Dice {longer:.3f}")
 
 # %% [markdown]
-# The steps gain more than MapDice did, and the two seeds now differ by more than any two losses.
+# The steps gain more than MapDice did, and the two seeds now differ by more than the two losses did.
 #
 # While networks still learn, a table compares how fast they learn. Train every row **until its validation curve is flat**.
 #
