@@ -77,10 +77,7 @@ def _check_own(out: Path) -> None:
 def _read(source: Path) -> Any:
     import nbformat
 
-    try:
-        return nbformat.read(source, as_version=4)
-    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError):
-        raise InputError(f"{source} is not a notebook: restore it from the repository.") from None
+    return nbformat.read(source, as_version=4)
 
 
 def _title(notebook: Any) -> str:

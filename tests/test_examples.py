@@ -15,8 +15,6 @@ from lrnet_edu.networks import ACTIVATIONS
 from lrnet_edu.trained import lrnet_file_name
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-LINES = 60  # of an example, at most
 
 
 def example(name: str) -> ModuleType:
@@ -26,13 +24,6 @@ def example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_read_in_one_sitting(path: Path) -> None:
-    text = path.read_text("utf-8")
-    assert len(text.splitlines()) <= LINES
-    assert f"python examples/{path.name}" in text.splitlines()[0]
 
 
 @pytest.mark.parametrize(

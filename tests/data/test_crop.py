@@ -74,8 +74,8 @@ def test_nothing_is_written_where_something_is_or_nothing_could_be(lits: Path, t
     told(lambda: crop_scans(lits, lits, "2"), "other files")
     told(lambda: crop_scans(lits, tmp_path / "listed" / "new", "2"), "outside")
     told(lambda: crop_scans(lits, tmp_path / "out", "7"), "Label 7 does not occur in ")
-    store(tmp_path / "no_mask" / "volume-1.nii.gz", scan())
-    told(lambda: crop_scans(tmp_path / "no_mask", tmp_path / "out", "1"), "holds no mask")
+    no_mask = store(tmp_path / "no_mask" / "volume-1.nii.gz", scan()).parent
+    told(lambda: crop_scans(no_mask, tmp_path / "out", "1"), "holds no mask")
     store(lits / "segmentation-1.nii.gz", mask()[1:])
     store(lits / "segmentation-2.nii.gz", mask(), AFFINE)
     told(lambda: crop_scans(lits, tmp_path / "out", "1"), "2 cannot be used: ", "segmentation-1", "segmentation-2")

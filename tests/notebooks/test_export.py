@@ -208,13 +208,10 @@ def test_its_own_folder_is_written_again_by_one_at_a_time_and_others_files_are_l
         assert [path.read_text() for path in other.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("text", ["no JSON", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5}'])
-def test_a_damaged_notebook_no_notebook_and_a_missing_package(text: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_no_notebook_and_a_missing_package(tmp_path: Path, monkeypatch: Any) -> None:
     with pytest.raises(InputError, match="There are no notebooks in"):
         export_course(tmp_path / "out", tmp_path)
-    (tmp_path / "01_a.ipynb").write_text(text)
-    with pytest.raises(InputError, match="is not a notebook"):
-        export_course(tmp_path / "out", tmp_path)
+    (tmp_path / "01_a.ipynb").touch()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "latex2mathml" else object())
     with pytest.raises(InputError, match=r'^latex2mathml cannot be found: python -m pip install "lrnet_edu\[course\]"'):
         export_course(tmp_path / "out", tmp_path)
