@@ -54,7 +54,7 @@ def main() -> None:
     for name in ROWS:
         records = {branch.seed: read_record(out, branch) for branch in branches_of(plan, name)}
         if finished := {seed: figures(record) for seed, record in records.items() if record}:
-            found[name] = finished
+            found[name] = found.get(name, {}) | finished
     write({name: found[name] for name in ROWS if name in found}, plan.selection_seeds)
 
 

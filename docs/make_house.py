@@ -1,7 +1,8 @@
 """Draw docs/house.png from the package's own imports: ``python docs/make_house.py`` (needs the extra ``dev``).
 
-A box is a file or a folder of ``lrnet_edu/``. An arrow says "imports"; one that a longer way implies is left out. The
-storeys are those of the contract in pyproject.toml, so no arrow climbs.
+A box is a file or a folder of ``lrnet_edu/``. An arrow says "imports"; those that a longer way implies, those to
+``support`` and those over more than two storeys are left out. The storeys are those of the contract in pyproject.toml,
+so no arrow climbs.
 """
 
 import textwrap

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import SHAPE, checkpoint, contents, lits, load, store
+from scans import SHAPE, checkpoint, contents, lits, load, mask, store
 
-from lrnet_edu import __version__
+from lrnet_edu import __version__, distance_map
 from lrnet_edu.cli import main
-from lrnet_edu.config import FAST
+from lrnet_edu.config import FAST, PRESETS
 from lrnet_edu.study.rows import TABLE_2_ROWS
 
 Command = Callable[..., tuple[int, str, str]]
@@ -134,7 +134,29 @@ def test_scans_cropped_around_the_object_are_told_with_the_cure(command: Command
     assert command("crop", data, tmp_path / "boxes", "--random-boxes", 1)[0] == 0
     assert "--random-boxes" not in command(*training(tmp_path / "boxes", tmp_path / "other"))[1]
     assert command("crop", data, tmp_path / "around", "--around", 1, "--margin", 2)[0] == 0
-    assert load(tmp_path / "around" / "volume-1.nii.gz").shape < SHAPE
+    assert np.less(load(tmp_path / "around" / "volume-1.nii.gz").shape, SHAPE).all()
+
+
+def test_options_reach_what_they_are_for(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with a value that is not the default, read back from what the commands leave."""
+    data = lits(tmp_path / "data", range(4))
+    split = {"train": ["volume-3", "volume-2"], "validation": ["volume-0"], "test": ["volume-1"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    monkeypatch.setenv("LRNET_EDU_FAST", "0")
+    monkeypatch.setitem(PRESETS, "paper", {**FAST, "features": (4, 6)})
+    options = ("--preset", "paper", "--activation", "relu", "--seed", 7, "--device", "cpu", "--kind")
+    wanted = {"activation": "relu", "seed": 7}
+    train = (*options, "O-DM", "--alpha", 5, "--steps", 3, "--warmup-steps", 1, "--window", -100, 300)
+    run = training(data, tmp_path / "run", *train, "--split", tmp_path / "split.json", method="dice+lrnet")
+    own = {"features": [4, 6], "kind": "O-DM", "alpha": 5, "steps": 3, "warmup_steps": 1, "window": [-100, 300]}
+    pretrain = ("pretrain", "--data", data, "--label", 1, *options, "I-DM", "--steps", 2, "--out", tmp_path / "lr")
+    of_lr = {"data": str(data), "label": "1", "max_voxels": FAST["max_voxels"], "kind": "I-DM", "steps": 2}
+    for folder, words, more in (("run", run, own | {"split": split}), ("lr", pretrain, of_lr)):
+        assert command(*words)[0] == 0
+        assert json.loads((tmp_path / folder / "config.json").read_text()).items() >= (wanted | more).items()
+    store(tmp_path / "two.nii.gz", (mask() + 2 * mask()[::-1]).astype(np.uint8))
+    command("maps", tmp_path / "two.nii.gz", tmp_path / "map.nii.gz", "--label", "2+3", "--spacing-aware")
+    np.testing.assert_array_equal(load(tmp_path / "map.nii.gz"), distance_map(mask()[::-1], spacing=(2, 1, 1.5)))
 
 
 def test_resuming_for_more_steps_says_that_the_rate_rises_again(

@@ -252,19 +252,3 @@ def test_the_mask_costs_and_a_hollow_lesion_costs_less(radius: int, cost: float)
     mended = [MapWeightedDiceLoss()(pair(found.double()), maps).item() for found in (mask, mask & ~hollow)]
     assert abs(mended[0]) < 1e-9
     assert mended[1] > 1e-3
-
-
-# ---- distance regression ----------------------------------------------------------------------------------------
-
-
-def test_the_lrnet_is_frozen_and_the_gradient_flows_through_it() -> None:
-    lrnet, network = load_pretrained_lrnet(), nn.Conv3d(1, 3, 3, padding=1)
-    system = nn.ModuleDict({"network": network, "loss": DistanceRegressionLoss(lrnet, alpha=1)}).train()
-    optimizer = torch.optim.SGD(system.parameters(), lr=0.1, weight_decay=0.5)
-    before = {key: value.clone() for key, value in lrnet.state_dict().items()}
-    image = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    system["loss"](network(image).softmax(1), torch.zeros(1, 2, 8, 8, 8)).backward()
-    optimizer.step()
-    assert all(torch.equal(before[key], value) for key, value in lrnet.state_dict().items())
-    assert not lrnet.training
-    assert all(grad(parameter).abs().sum() > 0 for parameter in network.parameters())

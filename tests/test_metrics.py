@@ -42,17 +42,6 @@ def test_two_equal_balls_shifted(spacing: tuple[float, float, float]) -> None:
     assert scores.msd == pytest.approx(shift, abs=voxel)
 
 
-def test_a_case_by_hand() -> None:
-    p, r = np.zeros((2, 3, 4, 5), bool)
-    p[1, 1, 0:4] = True  # 4 voxels
-    r[1, 1, 1:3] = r[1, 2, 1] = True  # 3 voxels, 2 of them common
-    scores = case_scores(p, r, (1, 1, 1))
-    assert (scores.intersection, scores.prediction_voxels, scores.reference_voxels) == (2, 4, 3)
-    assert (scores.dice, scores.voe, scores.rvd) == pytest.approx((4 / 7, 1 - 2 / 5, 1 / 3))
-    # distances of p: 1, 0, 0, 1; of r: 0, 0, 1. Pooled: 3/7, where the mean of the two means would be 5/12.
-    assert (scores.assd, scores.rmsd, scores.msd) == pytest.approx((3 / 7, math.sqrt(3 / 7), 1))
-
-
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
 def test_any_label_but_0_is_the_object(kind: type) -> None:
     p, r = np.random.default_rng(0).random((2, 7, 9, 8)) < 0.3

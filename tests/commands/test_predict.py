@@ -12,6 +12,7 @@ from scans import AFFINE, SHAPE, checkpoint, contents, lits, load, mask, scan, s
 from lrnet_edu.commands.maps import write_map
 from lrnet_edu.commands.predict import predict_files
 from lrnet_edu.data import nifti
+from lrnet_edu.data.crop import crop_scans
 from lrnet_edu.data.preprocessing import read_scan
 from lrnet_edu.support.errors import InputError
 
@@ -92,6 +93,21 @@ def test_a_part_is_what_the_split_says(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     predict_files(run, lits(data, [10]), tmp_path / "out", part="test")
     assert {*contents(tmp_path / "out")} == {"segmentation-10.nii.gz", "segmentation-4.nii.gz"}
+
+
+def test_both_placements_and_their_codes_are_those_of_the_input(tmp_path: Path) -> None:
+    for kind, voxels in (("volume", scan()), ("segmentation", mask())):
+        image = nib.Nifti1Image(voxels.T, None)
+        image.set_qform(AFFINE, 1)
+        image.set_sform(AFFINE + 5 * np.eye(4, k=3), 4)  # MNI beside the scanner's
+        nib.save(image, store(tmp_path / "data" / f"{kind}-1.nii.gz", voxels))
+    data, trained = tmp_path / "data", checkpoint(tmp_path / "best.safetensors")
+    predict_files(trained, data / "volume-1.nii.gz", tmp_path / "p.nii.gz", probabilities=True)
+    write_map(data / "segmentation-1.nii.gz", tmp_path / "map.nii.gz")
+    crop_scans(data, tmp_path / "cropped", "1", 999)
+    fields = ("sform_code", "qform_code", "srow_x", "quatern_b", "quatern_d", "qoffset_x")
+    placed = [[nib.load(path).header[field].tolist() for field in fields] for path in tmp_path.rglob("*.nii.gz")]
+    assert placed == placed[:1] * (2 + 3 + 2)
 
 
 def test_predicting_again_replaces_predictions_but_not_corrections(run: Path, tmp_path: Path) -> None:
