@@ -10,10 +10,10 @@ on a 2 mm grid, and for slices their axial slices) are measured if ``LRNET_EDU_R
 training sees them.
 """
 
+import argparse
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -81,7 +81,7 @@ def train(name: str) -> dict[str, Any]:
     config = pretrain_config(kind, activation=activation, spatial_dims=dims, cubes=CUBES[dims], **recipe)
     started = time.process_time()
     with TemporaryDirectory() as folder:
-        pretrain_run(Path(folder), config=config)
+        pretrain_run(folder, config=config, device="cpu")
         ship(Path(folder), name)
     for steps, rate, smooth, whole, seed in FURTHER.get(name, ()):
         config = replace(config, seed=seed, steps=steps, validate_every=steps // 3, learning_rate=rate)
@@ -328,11 +328,15 @@ def probabilities(records: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Train what the command line names, then write the table of all records there are."""
-    folder = ROOT / "results" / "lrnet"
-    chosen = [name for name in sys.argv[1:] if not name.startswith("--")] or list(NAMES)
-    for name in chosen:
+    parser = argparse.ArgumentParser(description="Train the LR-Nets that ship, and put them among the weights.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; none: all")
+    parser.add_argument("--judge", action="store_true", help="judge those that are there, and train none")
+    arguments, folder = parser.parse_args(), ROOT / "results" / "lrnet"
+    if unknown := sorted(set(arguments.names) - set(NAMES)):
+        parser.error(f"there is no {', '.join(unknown)}")
+    for name in arguments.names or NAMES:
         path = folder / f"{name}.json"
-        record = json.loads(path.read_text("utf-8")) if "--judge" in sys.argv else train(name)
+        record = json.loads(path.read_text("utf-8")) if arguments.judge else train(name)
         path.write_text(json.dumps({**record, **judge(name)}, indent=1) + "\n", "utf-8")
     write_table([json.loads(path.read_text("utf-8")) for name in NAMES if (path := folder / f"{name}.json").exists()])
 

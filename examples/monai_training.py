@@ -18,7 +18,7 @@ BOTH = ["image", "label"]
 
 def main(steps: int = 60) -> float:
     """Train on three phantoms, predict a fourth; returns its Dice of the liver and its lesions together."""
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     folder = Path(tempfile.mkdtemp())
     write_samples(folder, 4)
     cases = [{"image": case.image, "label": case.mask} for case in find_cases(folder)]

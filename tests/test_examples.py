@@ -54,7 +54,7 @@ def test_distance_maps_in_monais_loader() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # MONAI's and Lightning's advice
-@pytest.mark.parametrize(("library", "least"), [("monai", 0.2), ("lightning", 0.6)])  # all of it found: 0.13, 0.12
+@pytest.mark.parametrize(("library", "least"), [("monai", 0.4), ("lightning", 0.6)])  # all of it found: 0.13, 0.12
 def test_other_trainers_learn_with_the_papers_loss(library: str, least: float) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed; it is one of the examples' extras")
     assert example(f"{library}_training").main() > least

@@ -105,7 +105,7 @@ def test_a_healthy_case_has_no_say_in_the_score(tmp_path: Path, monkeypatch: pyt
 
 def test_it_learns(run: Run) -> None:
     """A bright ball in a noisy body: dozens of steps of a tiny network are enough to find most of it."""
-    state = run("dice", steps=60, validate_every=30, learning_rate=2e-2, patch_size=(12, 16, 16))
+    state = run("dice", steps=200, validate_every=25, learning_rate=2e-2, patch_size=(12, 16, 16))
     assert state.best_score > 0.7
 
 
