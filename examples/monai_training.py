@@ -18,7 +18,7 @@ BOTH = ["image", "label"]
 
 def main(steps: int = 60) -> float:
     """Train on three phantoms, predict a fourth; returns its Dice of the liver and its lesions together."""
-    torch.manual_seed(3)
+    torch.manual_seed(3)  # so few steps depend on it: seeds 0 to 3 gave 0.27, 0.49, 0.61 and 0.63
     folder = Path(tempfile.mkdtemp())
     write_samples(folder, 4)
     cases = [{"image": case.image, "label": case.mask} for case in find_cases(folder)]

@@ -224,7 +224,7 @@ def train(
     """Train the M-Net on your own scans. It learns alone or in tandem with the frozen LR-Net."""
     from lrnet_edu.config import preset as preset_config
     from lrnet_edu.data.crop import cropped_around
-    from lrnet_edu.data.study import PARTS, open_study
+    from lrnet_edu.data.study import open_study
     from lrnet_edu.methods import METHODS, lrnet_of
     from lrnet_edu.mnet_training import train_run
 
@@ -249,7 +249,8 @@ def train(
     if cropped_around(data, label):
         typer.echo("The object lies in the very middle of every scan, so that its place gives it away; lrnet-edu crop "
                    f"{data} OUT --random-boxes {label} makes a data set where it does not.")  # fmt: skip
-    state, part = train_run(study, config, out, device=device, resume=resume), PARTS[2 if study.split["test"] else 1]
+    state = train_run(study, config, out, device=device, resume=resume)
+    part = "test" if study.split["test"] else "validation"
     follow = shlex.join(["lrnet-edu", "predict", str(out), str(data), "PREDICTIONS", "--part", part])
     typer.echo(f"Best validation DC {state.best_score:.3f} at step {state.best_step} of {state.step}. Next: {follow}")
 

